@@ -1,0 +1,90 @@
+# Two commands from a fresh clone: `make bench METHOD=anomalyclip PRIOR=limited` and `make test`.
+# Each target finds a Python, creates .venv with plain pip and installs what it needs, once.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # one pip at a time
+.PHONY: help bench demo test test-slow lint format clean FORCE
+
+# Values reach the shell as environment variables in double quotes, raw ($(value …)): nothing in them is ever executed.
+VALUES := METHOD PRIOR TARGETS SUITE SEED EPOCHS BACKBONE WEIGHTS ARGS ELPV PYTHON
+define raw
+override $(1) := $$(value $(1))
+export $(1)
+endef
+$(foreach name,$(VALUES),$(eval $(call raw,$(name))))
+override ELPV := $(or $(ELPV),1)
+
+ifneq ($(filter bench,$(MAKECMDGOALS)),)
+$(if $(and $(METHOD),$(PRIOR)),,$(error make bench needs METHOD and PRIOR, as in: make bench METHOD=anomalyclip PRIOR=limited))
+endif
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := .venv/bin/python -m pip install -q --no-input -c constraints.txt
+BENCH := .venv/bin/zsad-bench bench
+PYTEST := .venv/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+ELPV_READY := $(if $(filter-out 0,$(ELPV)),.venv/.installed-elpv)
+
+help: ## list the targets (the default)
+	@awk -F ' *## *' '/^[a-z-]+:.*##/ { split($$1, target, ":"); printf "  make %-11s %s\n", target[1], $$2 }' Makefile
+	@echo
+	@echo '  make bench METHOD=clip,anomalyclip PRIOR=limited [TARGETS=…] [SUITE=auto|demo|paper] [SEED=0,1] [EPOCHS=N]'
+	@echo '             [BACKBONE=…] [WEIGHTS=file] [ARGS="--set key=value"] [ELPV=0]'
+	@echo '  ELPV=0 leaves the photographs of solar cells out (CC BY-NC-SA 4.0); PYTHON=… names the Python to use.'
+
+bench: .venv/.installed $(ELPV_READY) ## train and test METHOD under PRIOR, print the tables, update leaderboards/
+	@set -f; exec $(BENCH) --method="$$METHOD" --prior="$$PRIOR" \
+	  $${SUITE:+"--suite=$$SUITE"} $${TARGETS:+"--targets=$$TARGETS"} $${SEED:+"--seed=$$SEED"} \
+	  $${EPOCHS:+"--epochs=$$EPOCHS"} $${BACKBONE:+"--backbone=$$BACKBONE"} $${WEIGHTS:+"--weights=$$WEIGHTS"} $$ARGS
+
+demo: .venv/.installed $(ELPV_READY) ## compute leaderboards/demo again: four methods, both priors, three seeds
+	@exec $(BENCH) --suite=demo --method=clip,anomalyclip,center_prior,random --prior=rich,limited --seed=0,1,2
+
+test: lint $(ELPV_READY) ## lint, then every test but the slow ones
+	@set -f; $(PYTEST) $$ARGS
+
+test-slow: .venv/.installed-dev $(ELPV_READY) ## the slow tests
+	@set -f; $(PYTEST) -m slow $$ARGS || [ $$? -eq 5 ] # 5: none is collected
+
+lint: .venv/.installed-dev ## look for errors and style with ruff
+	@.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . || { echo 'mend it with: make format' >&2; exit 1; }
+
+format: .venv/.installed-dev ## mend what ruff can mend
+	@.venv/bin/ruff check -q --fix . ; .venv/bin/ruff format -q .
+
+clean: ## remove .venv, build products and caches; runs/ and leaderboards/ stay
+	@rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	@find zsad_bench tests benchmarks -type d -name __pycache__ -exec rm -rf {} +
+
+# The environment. `.venv/.installed` names the folder it was made in, and `.venv/.busy` stands while pip works: one that
+# was moved, lost its Python or was left half-installed is built anew instead of being taken for whole.
+WHOLE := [ ! -e .venv/.busy ] && [ "$$(cat .venv/.installed 2>/dev/null)" = "$$(pwd -P)" ] \
+  && .venv/bin/python -c '' 2>/dev/null
+
+# The first usable Python: new enough, and able to make an environment. Each is run, not only looked up, so a version
+# manager's stub for a version that is not there is passed over. PYTHON=… is the only one tried if it is given.
+define FIND_PYTHON
+set -- python3.13 python3.12 python3.11 python3 python; [ -z "$$PYTHON" ] || set -- "$$PYTHON"; \
+for python; do \
+  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+done; \
+[ -n "$$python" ] || { echo "no usable Python >= 3.11 (with venv and pip) among: $$*; install one (on Debian with" \
+  "python3-venv), or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+endef
+
+# $(call INSTALL,extra): pip, then the stamp. A failure that left the environment in order (no network, say) keeps it.
+define INSTALL
+trap 'exit 130' INT TERM; touch .venv/.busy; \
+$(PIP) -e '.$(1)' && pwd -P > $@; status=$$?; \
+if [ $$status -eq 0 ] || .venv/bin/python -m pip check >/dev/null 2>&1; then rm .venv/.busy; fi; exit $$status
+endef
+
+.venv/.installed: pyproject.toml constraints.txt $(shell $(WHOLE) || echo FORCE)
+	@{ $(WHOLE); } || { $(FIND_PYTHON); rm -rf .venv && "$$python" -m venv .venv; } || exit; \
+	echo "installing zsad-bench and its dependencies into .venv (about 6 GB, some minutes)"; $(call INSTALL)
+
+.venv/.installed-dev: .venv/.installed
+	@echo "installing the test tools into .venv"; $(call INSTALL,[dev])
+
+.venv/.installed-elpv: .venv/.installed
+	@echo "ELPV images: CC BY-NC-SA 4.0 (non-commercial, share-alike); ELPV=0 leaves them out"; $(call INSTALL,[elpv])

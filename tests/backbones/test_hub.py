@@ -1,0 +1,126 @@
+# pytest tests/backbones/test_hub.py
+"""The model hub: its cache is used without a network, and its absence is told in seconds (all on this machine)."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import EntryNotFoundError
+
+from zsad_bench.backbones import hub
+from zsad_bench.backbones.load import load_backbone
+from zsad_bench.errors import BackboneError
+
+RECORD = {"hf_hub": "nobody/mini/"}
+CLOSED = "http://127.0.0.1:9"  # nothing listens there: refused at once
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", CLOSED)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def put_in_cache(name):
+    root = hub.Path(constants.HF_HUB_CACHE) / "models--nobody--mini"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text("abc")
+    path = root / "snapshots" / "abc" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_no_network_is_told_in_seconds():
+    started = time.perf_counter()
+    with pytest.raises(BackboneError) as caught:
+        load_backbone("ViT-L-14-336-quickgelu", "openai")
+    assert time.perf_counter() - started < 10, "an unreachable hub must be reported within ten seconds"
+    said = str(caught.value)
+    assert said.startswith(f"ViT-L-14-336-quickgelu/openai is not on this machine and {CLOSED} cannot be reached")
+    assert "--weights PATH" in said, "the way out is named"
+    assert "open_clip_model.safetensors of timm/vit_large_patch14_clip_336.openai" in said, "and what to fetch"
+
+
+def test_a_hub_that_is_switched_off(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub, "reachable", lambda *a: pytest.fail("the network was asked although it is off"))
+    with pytest.raises(BackboneError, match="the model hub is switched off; give a local copy with --weights PATH"):
+        hub.find_weights(RECORD, "mini/tag")
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_the_cache_needs_no_network(monkeypatch, name):
+    path = put_in_cache(name)
+    monkeypatch.setattr(hub, "reachable", lambda *a: pytest.fail("the network was asked for a cached file"))
+    assert hub.find_weights(RECORD, "mini/tag") == path
+    assert hub.cached_weights(RECORD, "mini/tag") == path
+
+
+def test_a_silent_server_does_not_hold_us_up():
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, never answers
+        started = time.perf_counter()
+        assert not hub.reachable(f"http://127.0.0.1:{server.getsockname()[1]}", seconds=0.3)
+        assert time.perf_counter() - started < 3, "the probe outlived its limit"
+
+
+def test_a_slow_name_lookup_does_not_hold_us_up(monkeypatch):
+    given_up = threading.Event()
+
+    def lookup(*args, **kwargs):
+        given_up.wait(5)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setenv("no_proxy", "hub.invalid")
+    started = time.perf_counter()
+    assert not hub.reachable("http://hub.invalid", seconds=0.2)
+    assert time.perf_counter() - started < 3, "the probe waited for the name"
+    given_up.set()
+
+
+def test_download_prefers_safetensors_and_falls_back(monkeypatch):
+    asked = []
+
+    def download(repo, name):
+        asked.append((repo, name))
+        if name.endswith(".safetensors"):
+            raise EntryNotFoundError("no such file")
+        return "here.bin"
+
+    monkeypatch.setattr(hub, "reachable", lambda *a: True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert hub.find_weights(RECORD, "mini/tag") == hub.Path("here.bin")
+    assert asked == [("nobody/mini", "open_clip_model.safetensors"), ("nobody/mini", "open_clip_pytorch_model.bin")]
+    asked.clear()
+    hub.find_weights({"hf_hub": "nobody/mini/own.bin"}, "mini/tag")
+    assert asked == [("nobody/mini", "own.safetensors"), ("nobody/mini", "own.bin")], "a record that names its file"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (EntryNotFoundError("no"), "mini/tag: nobody/mini holds none of open_clip_model"),
+        (OSError("disk full\nmore"), r"mini/tag could not be downloaded \(disk full\); give a local copy"),
+    ],
+)
+def test_a_download_that_fails(monkeypatch, error, said):
+    def download(repo, name):
+        raise error
+
+    monkeypatch.setattr(hub, "reachable", lambda *a: True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(BackboneError, match=said):
+        hub.find_weights(RECORD, "mini/tag")
+
+
+def test_a_record_without_a_hub():
+    with pytest.raises(BackboneError, match="mini/tag is not on the model hub"):
+        hub.find_weights({"url": "somewhere"}, "mini/tag")

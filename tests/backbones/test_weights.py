@@ -1,0 +1,135 @@
+# pytest tests/backbones/test_weights.py
+"""Weight files: every accepted form gives the same values, every kind of bad file one clear line."""
+
+from __future__ import annotations
+
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from zsad_bench.backbones.architecture import build_model
+from zsad_bench.backbones.weights import fit, read_state
+from zsad_bench.errors import BackboneError
+
+
+@pytest.fixture(scope="module")
+def state(mini_clip):
+    return {k: v.detach().clone() for k, v in mini_clip.state_dict().items()}
+
+
+@pytest.fixture
+def model(mini_config):
+    return build_model(mini_config, "mini")
+
+
+def rewrapped(state, form):
+    """The same parameters as other programs would save them."""
+    match form:
+        case "wrapped":
+            return {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
+        case "text tower apart":
+            own = ("visual.", "logit_scale")
+            return {k if k.startswith(own) else f"text.{k}": v for k, v in state.items()}
+        case "openai":
+            extras = {"input_resolution": 32, "context_length": 77, "vocab_size": 49408}
+            return state | {k: torch.tensor(v) for k, v in extras.items()}
+        case "traced":
+            return state | {"attn_mask": torch.zeros(77, 77)}
+        case "vector scale":
+            return state | {"logit_scale": state["logit_scale"].reshape(1)}
+    return state
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".safetensors"])
+def test_every_format_gives_the_same_weights(tmp_path, state, model, mini, suffix):
+    path = tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    fit(model, read_state(path), "mini", path.name)
+    assert not any(t.is_meta for t in (*model.parameters(), *model.buffers())), "a tensor has no values"
+    for name, values in model.state_dict().items():
+        assert torch.equal(values, state[name]), f"{name} changed: rounded, resized or lost"
+    ids = mini.tokenize(["a photo of a nut"])
+    with torch.no_grad():  # open_clip's own forward uses the causal mask, which is no part of the state
+        torch.testing.assert_close(model.encode_text(ids), mini.encode_prompts(["a photo of a nut"]))
+
+
+@pytest.mark.parametrize("form", ["wrapped", "text tower apart", "openai", "traced", "vector scale"])
+def test_every_wrapping_gives_the_same_weights(tmp_path, state, model, form):
+    torch.save(rewrapped(state, form), tmp_path / "w.pt")
+    fit(model, read_state(tmp_path / "w.pt"), "mini", "w.pt")
+    for name, values in model.state_dict().items():
+        assert torch.equal(values, state[name]), f"{name} changed"
+
+
+def test_half_precision_is_cast_up_once(tmp_path, state, model):
+    torch.save({k: v.half() for k, v in state.items()}, tmp_path / "w.pt")
+    fit(model, read_state(tmp_path / "w.pt"), "mini", "w.pt")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert torch.equal(model.visual.proj, state["visual.proj"].half().float())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"visual.positional_embedding": torch.zeros(26, 64)},
+            r"visual\.positional_embedding is \(26, 64\), expected \(17, 64\)",
+        ),
+        ({"visual.proj": None}, r"visual\.proj \(64, 48\) is missing"),
+        ({"visual.extra": torch.zeros(2)}, r"visual\.extra \(2,\) is not part of it"),
+        ({"vision_model.embeddings.class_embedding": torch.zeros(2)}, "keys are those of the transformers library"),
+    ],
+)
+def test_another_architecture_is_named(state, model, change, said):
+    changed = {k: v for k, v in (state | change).items() if v is not None}
+    with pytest.raises(BackboneError, match=f"w.pt does not fit mini: .*{said}"):
+        fit(model, changed, "mini", "w.pt")
+
+
+def test_values_that_are_not_finite(state, model):
+    broken = state | {"visual.proj": torch.full((64, 48), float("nan"))}
+    with pytest.raises(BackboneError, match=r"w\.pt is damaged: visual\.proj has values that are not finite"):
+        fit(model, broken, "mini", "w.pt")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("damage", ["half", "empty", "text", "tail"])
+def test_damaged_files(tmp_path, suffix, damage):
+    path = tmp_path / f"w{suffix}"
+    state = {"a": torch.arange(1000.0)}
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    good = path.read_bytes()
+    bad = {"half": good[: len(good) // 2], "empty": b"", "text": b"<html>404 not found</html>", "tail": good[:-1]}
+    path.write_bytes(bad[damage])
+    with pytest.raises(BackboneError, match=rf"w\{suffix} cannot be read \(\d+ bytes\): truncated, corrupt") as caught:
+        read_state(path)
+    assert "\n" not in str(caught.value), "one line"
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("this would have been executed",))
+
+
+def test_files_that_are_not_plain_weights(tmp_path, capsys):
+    torch.save({"a": Payload()}, tmp_path / "code.pt")
+    with pytest.raises(BackboneError, match="more than a plain state dict"):
+        read_state(tmp_path / "code.pt")
+    assert "executed" not in capsys.readouterr().out, "code in a weight file was run"
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(BackboneError, match=r"list\.pt holds no state dict"):
+        read_state(tmp_path / "list.pt")
+    torch.save({"learned": {"ctx": torch.zeros(2)}}, tmp_path / "nested.pt")
+    with pytest.raises(BackboneError, match=r"nested\.pt holds no state dict"):
+        read_state(tmp_path / "nested.pt")
+    with zipfile.ZipFile(tmp_path / "ViT-L-14-336px.pt", "w") as archive:
+        archive.writestr("ViT-L-14-336px/code/__torch__/model.py", "")
+    with pytest.raises(BackboneError, match=r"TorchScript archive.*convert it once: python -c .*ViT-L-14-336px\.safet"):
+        read_state(tmp_path / "ViT-L-14-336px.pt")
+    with pytest.raises(BackboneError, match=r"weights not found: .*none\.pt"):
+        read_state(tmp_path / "none.pt")
+    (tmp_path / "w.npz").write_bytes(b"x")
+    with pytest.raises(BackboneError, match=r"w\.npz: weights must be one of \.safetensors, \.pt"):
+        read_state(tmp_path / "w.npz")

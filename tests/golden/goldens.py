@@ -1,0 +1,48 @@
+"""Where golden files are and which test takes which: `test_<name>.py` runs every `<name>*.npz` that is found.
+
+ZSAD_GOLDEN_DIR makes the golden tests take another folder than tests/golden/data.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def golden_dir() -> Path:
+    """The folder of golden files."""
+    folder = Path(os.environ.get("ZSAD_GOLDEN_DIR") or HERE / "data")
+    if not folder.is_dir():
+        raise pytest.UsageError(f"golden files: no folder {folder}; set ZSAD_GOLDEN_DIR to one, or unset it")
+    return folder
+
+
+def golden_files() -> list[Path]:
+    """Every golden array file there is, sorted by name."""
+    return sorted(golden_dir().glob("*.npz"))
+
+
+def names_with_a_test() -> list[str]:
+    """The names that have a golden test: `test_<name>.py` beside this file."""
+    return sorted(path.stem.removeprefix("test_") for path in HERE.glob("test_*.py") if path.stem != "test_goldens")
+
+
+def owner(path: Path, names: list[str]) -> str | None:
+    """The name that a golden file belongs to: the longest of `names` that its stem starts with."""
+    return max((name for name in names if path.stem.startswith(name)), key=len, default=None)
+
+
+def golden_paths(name: str) -> list[Path]:
+    """The golden files of `name`: `metrics` has metrics.npz, metrics_seed7.npz…"""
+    return [path for path in golden_files() if owner(path, names_with_a_test()) == name]
+
+
+def golden_params(name: str) -> list:
+    """`golden_paths` as parameters named after the files; where there is none, one that skips and says so."""
+    params = [pytest.param(path, id=path.name) for path in golden_paths(name)]
+    missing = pytest.mark.skip(reason=f"no {name}*.npz among the golden files")
+    return params or [pytest.param(None, id="none", marks=missing)]

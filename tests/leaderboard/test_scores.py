@@ -1,0 +1,47 @@
+# pytest tests/leaderboard/test_scores.py
+"""Per-image scores come back exactly and are whole or not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from zsad_bench.errors import RowError
+from zsad_bench.leaderboard import files
+from zsad_bench.leaderboard.scores import read_scores, scores_path, write_scores
+
+IDS, LABELS, SCORES = ["a/1.png", 'b,"2".png', "ü.png"], [0, 1, 1], [0.1 + 0.2, -5e-324, 30.0]
+
+
+def test_round_trip_is_exact_and_byte_stable(tmp_path):
+    path = write_scores(tmp_path, "key1", "pipe/fryum 1", IDS, LABELS, SCORES)
+    assert read_scores(tmp_path, "key1", "pipe/fryum 1") == (IDS, LABELS, SCORES)
+    before = path.read_bytes()
+    assert write_scores(tmp_path, "key1", "pipe/fryum 1", IDS, LABELS, SCORES).read_bytes() == before
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path], "a temporary file was left behind"
+
+
+def test_bad_scores_are_refused(tmp_path):
+    with pytest.raises(RowError, match="3 ids, 2 labels, 3 scores"):
+        write_scores(tmp_path, "key1", "cat", IDS, LABELS[:2], SCORES)
+    with pytest.raises(RowError, match="cannot read scores"):
+        read_scores(tmp_path, "key1", "cat")
+    path = write_scores(tmp_path, "key1", "cat", IDS, LABELS, SCORES)
+    whole = path.read_bytes()
+    for damaged in (whole[:-12], whole[:20] + b"xxxx" + whole[24:], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(RowError, match="cannot read scores"):
+            read_scores(tmp_path, "key1", "cat")
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    write_scores(tmp_path, "key1", "cat", IDS, LABELS, SCORES)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(RowError, match="No space left on device"):
+        write_scores(tmp_path, "key1", "cat", IDS, LABELS, [0.0, 0.0, 0.0])
+    assert read_scores(tmp_path, "key1", "cat").scores == SCORES, "a failed write damaged the old file"
+    assert list(tmp_path.rglob("*.tmp")) == [], "a temporary file was left behind"
+    assert scores_path(tmp_path, "key1", "cat").is_file()

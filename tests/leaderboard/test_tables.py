@@ -1,0 +1,205 @@
+# pytest tests/leaderboard/test_tables.py
+"""Means, counts and pages against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.leaderboard.conftest import make_row
+from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.rows import append
+from zsad_bench.leaderboard.summary import comparable, long_table, summarise, wide_table
+from zsad_bench.leaderboard.tables import build, write_leaderboard
+from zsad_bench.leaderboard.terminal import print_tables
+
+# cloth: 2 categories, parts: 1, so the mean over datasets is not the mean over categories
+SEEDS = {0: {"carpet": 0.2, "grid": 0.4, "bolt": 0.9}, 1: {"carpet": 0.4, "grid": 0.6, "bolt": 0.7}}
+TARGET = {"carpet": "cloth", "grid": "cloth", "bolt": "parts", "cell": "photos"}
+
+
+def make_rows(seeds=SEEDS, **changes):
+    return [
+        make_row(target=TARGET[category], category=category, seed=seed, value=value, **changes)
+        for seed, values in seeds.items()
+        for category, value in values.items()
+    ]
+
+
+def shown(table, line=0, metric="image_auroc"):
+    return table.lines[line].cells[metric].text()
+
+
+def test_mean_goes_category_dataset_seed():
+    (row,) = summarise(make_rows(), ["cloth", "parts"]).itertuples(index=False)
+    # seed 0: ((.2 + .4)/2 + .9)/2 = .6; seed 1: ((.4 + .6)/2 + .7)/2 = .6
+    assert row.mean == pytest.approx(0.6), "a table's value is the mean over datasets, not over categories"
+    assert row.se == pytest.approx(0.0)
+    assert (row.n_seeds, row.n_seeds_found, row.n_datasets) == (2, 2, 2)
+    assert (row.n_categories, row.n_categories_expected) == (3, 3)
+    (row,) = summarise(make_rows(), ["cloth"]).itertuples(index=False)
+    # seeds .3 and .5: sd = .1 * sqrt 2, se = .1
+    assert (row.mean, row.se) == (pytest.approx(0.4), pytest.approx(0.1)), "mean or standard error over seeds is wrong"
+
+
+def test_long_and_wide_tables():
+    rows = make_rows() + make_rows(metric="image_ap")
+    assert len(long_table(rows)) == 12
+    assert long_table(rows)["value"].dtype == "float64"
+    wide = wide_table(summarise(rows, ["cloth", "parts"]))
+    assert list(wide.columns) == ["image_ap", "image_auroc"]
+    assert len(wide) == 1
+
+
+def test_tables_and_their_text(board):
+    report = build(make_rows() + make_rows({0: {"cell": 0.123456}}), board)
+    assert [table.title for table in report.tables] == ["Overall", "Cloth", "Parts", "Photos"]
+    overall, cloth, parts, photos = report.tables
+    assert shown(cloth) == "40.0 ± 10.0"
+    assert shown(parts) == "80.0 ± 10.0"
+    assert shown(photos) == "12.3"
+    assert overall.caption == "Mean over 2 datasets: Cloth, Parts. 3 categories, 30 images, 12 anomalous"
+    assert photos.note == board.apart_note
+    assert overall.note == cloth.note == board.note
+
+
+def test_a_target_that_stands_apart_enters_no_mean(board):
+    alone = build(make_rows(), board).tables[0].summary
+    beside = build(make_rows() + make_rows({0: {"cell": 0.0}, 1: {"cell": 0.0}}), board).tables[0]
+    assert beside.name == "overall"
+    assert beside.summary.equals(alone), "real photographs changed the generated mean"
+
+
+def test_undefined_is_a_dash_and_counted(board):
+    rows = make_rows()
+    rows += [make_row(target="cloth", category="silk", seed=s, value=None, reason="no anomalous image") for s in (0, 1)]
+    rows += [make_row(target="cloth", category="silk", method="random", value=0.5)]
+    rows += [make_row(target="parts", category="bolt", metric="image_ap", value=None, reason="broken")]
+    report = build(rows, board)
+    overall, cloth, parts = report.tables
+    assert shown(cloth) == "40.0 ± 10.0 (2/3)", "an undefined value was averaged, or the count hides it"
+    assert shown(overall) == "60.0 (3/4)", "seeds that agree exactly show no standard error"
+    assert shown(parts, metric="image_ap") == "–", "undefined must be a dash"
+    assert shown(cloth, line=1) == "50.0 (1/3)"
+    assert report.undefined == [
+        "Cloth/silk, image_auroc: no anomalous image (CLIP)",
+        "Parts/bolt, image_ap: broken",
+    ]
+
+
+def test_a_seed_whose_run_died_is_not_averaged(board):
+    rows = [row for row in make_rows() if (row.seed, row.category) != (1, "grid")]
+    cloth = build(rows, board).tables[1]
+    assert shown(cloth) == "30.0 (1/2 seeds)", "seeds over different categories must not be averaged"
+
+
+def test_best_is_bold_and_sanity_last(board):
+    rows = make_rows({0: {"carpet": 0.5}}) + make_rows({0: {"carpet": 0.7}}, method="zeta")
+    rows += make_rows({0: {"carpet": 0.9}}, method="random", backbone="none", weights_hash="none")
+    (table,) = build(rows, board).tables
+    assert [line.title for line in table.lines] == ["CLIP", "zeta", "Random"], "sanity methods go to the bottom"
+    assert [line.cells["image_auroc"].best for line in table.lines] == [False, False, True]
+    assert table.extras == [], "a method without a backbone is no second backbone"
+    (single,) = build(rows[:1], board).tables
+    assert not single.lines[0].cells["image_auroc"].best, "a lone line is not the best of anything"
+    partial = rows + make_rows({0: {"grid": 0.1}}) + make_rows({0: {"grid": 0.1}}, method="zeta")
+    (table,) = build(partial, board).tables
+    assert [line.cells["image_auroc"].best for line in table.lines] == [False, True, False], "a partial mean was bold"
+
+
+def test_lines_that_differ_in_backbone_are_told_apart(board):
+    rows = make_rows({0: {"carpet": 0.5}}) + make_rows({0: {"carpet": 0.7}}, backbone="big", weights_hash="w2", key="b")
+    (table,) = build(rows, board).tables
+    assert table.extras == ["backbone"]
+    assert [line.extra for line in table.lines] == [("big",), ("tiny",)]
+
+
+@pytest.mark.parametrize("name", ["data_hash", "weights_hash", "metric_version", "config_hash", "prior_hash"])
+def test_older_settings_are_left_out_and_said(board, name):
+    old = [replace(row, key=f"old{row.seed}") for row in make_rows({0: {"carpet": 0.1}, 1: {"carpet": 0.1}})]
+    new = make_rows({1: {"carpet": 0.8}}, started="2026-02-01T00:00:00Z", **{name: "newer"})
+    kept, sentences = comparable(new + old)
+    assert kept == new, f"rows of two values of {name} were mixed"
+    assert [sentence.startswith("2 of the rows of ") and name in sentence for sentence in sentences] == [True]
+    assert build(new + old, board).left_out == sentences
+
+
+def test_conflicts_are_shown_and_not_used(board, tmp_path):
+    rows = [*make_rows(), make_row(value=0.77, category="carpet")]
+    append(tmp_path / "rows" / "a.jsonl", rows)
+    write_leaderboard(tmp_path / "rows", tmp_path, board)
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "## Conflicts" in page
+    assert "0.2 and 0.77 in run run1" in page
+    assert "50.0 (1/2 seeds)" in page, "the contradicted seed must not be averaged"
+    assert "0.2 and 0.77" in printed(rows, board)
+    lone = build([row for row in rows if row.seed == 0], board).tables[1]
+    assert shown(lone) == "40.0 (1/2)", "a contradicted number must be counted as missing"
+
+
+def test_a_folder_that_cannot_be_written_is_named(board, tmp_path):
+    append(tmp_path / "rows" / "a.jsonl", make_rows())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RowError, match="cannot write the leaderboard"):
+        write_leaderboard(tmp_path / "rows", tmp_path / "file" / "out", board)
+    with pytest.raises(RowError, match="no such folder of rows"):
+        write_leaderboard(tmp_path / "gone", tmp_path, board)
+
+
+def test_page_is_byte_stable_and_complete(board, tmp_path):
+    rows = make_rows(metric="pixel_aupro", variant="a|b") + make_rows() + make_rows({0: {"cell": 0.5}})
+    pages = []
+    for order in (rows, random.Random(0).sample(rows, len(rows))):
+        folder = tmp_path / str(len(pages))
+        append(folder / "rows" / "a.jsonl", order[:3])
+        append(folder / "rows" / "b.jsonl", order[3:])
+        for _ in range(2):
+            written = write_leaderboard(folder / "rows", folder, board)
+            pages.append({path.name: path.read_bytes() for path in written})
+    assert all(page == pages[0] for page in pages), "the same rows gave other bytes"
+    assert sorted(pages[0]) == ["README.md", "cloth.csv", "overall.csv", "parts.csv", "photos.csv"]
+    page = pages[0]["README.md"].decode()
+    for text in ("Generated by `zsad-bench table made_up`", "a\\|b", "`abc1234`", "tiny `w1`", "13 read, all standing"):
+        assert text in page, f"the page lacks {text!r}"
+    assert (page.count(board.note), page.count(board.apart_note)) == (3, 1), "a table lacks its line"
+    lines = list(csv.DictReader(io.StringIO(pages[0]["cloth.csv"].decode())))
+    assert {"mean", "se", "n_seeds", "n_categories", "n_categories_expected"} <= lines[0].keys()
+    exact = summarise(rows, ["cloth"])
+    assert [float(line["mean"]) for line in lines] == list(exact["mean"]), "the CSV was rounded"
+
+
+def test_no_rows_is_said(board, tmp_path):
+    (tmp_path / "rows").mkdir()
+    (page,) = write_leaderboard(tmp_path / "rows", tmp_path, board)
+    assert "No rows yet." in page.read_text()
+    assert "no rows to show" in printed([], board)
+
+
+def printed(rows, board, encoding="utf-8", width=80):
+    from rich.console import Console
+
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    print_tables(rows, Console(file=file, width=width), board)
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def test_terminal_table_fits_and_is_plain(board):
+    metrics = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pixel_aupro")
+    rows = [row for m in metrics for row in make_rows(metric=m, method="anomalyclip", prior="limited")]
+    rows += make_rows({0: {"cell": 0.5}}, method="anomalyclip", prior="limited")
+    text = printed(rows, board)
+    tables = [line for line in text.splitlines() if "not comparable" not in line]
+    assert max(map(len, tables)) <= 80, "the table is too wide"
+    assert "\x1b" not in text, "the table is coloured in a file"
+    assert text.count("40.0±10.0") == 5, "a number was cut or lost at 80 columns"
+    assert "Overall" in text
+    assert "3 cat." in text
+    assert "anomalyclip · limited" in text
+    assert text.index("Photos") > text.index(board.note), "what stands apart comes in a table of its own"
+    assert "40.0+-10.0" in printed(rows, board, "ascii"), "an ASCII terminal must work"

@@ -1,0 +1,93 @@
+"""Weights of a named open_clip checkpoint: from the local cache, else from the model hub, else a quick clear error."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from zsad_bench.errors import BackboneError
+
+PROBE_SECONDS = 6.0  # a hub that cannot be reached would otherwise cost most of a minute in retries
+
+
+def find_weights(checkpoint: dict[str, Any], title: str) -> Path:
+    """Path of the weight file of one open_clip checkpoint record, downloaded when it is not in a cache.
+
+    checkpoint: open_clip's record (`hf_hub`: "owner/model/" or "owner/model/file"). title: its name in messages.
+
+    Raises:
+        BackboneError: not cached and the hub is off, out of reach or without the file; within ten seconds.
+    """
+    repo, names = _candidates(checkpoint, title)
+    advice = f"give a local copy with --weights PATH: {names[0]} of {repo}, or a folder that holds it"
+    cached = cached_weights(checkpoint, title)
+    if cached is not None:
+        return cached
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise BackboneError(f"{title} is not on this machine and the model hub is switched off; {advice}")
+    if not reachable(constants.ENDPOINT):
+        raise BackboneError(f"{title} is not on this machine and {constants.ENDPOINT} cannot be reached; {advice}")
+    return _download(repo, names, title, advice)
+
+
+def cached_weights(checkpoint: dict[str, Any], title: str) -> Path | None:
+    """Path of the weight file if it is in the hub's cache on this machine; the network is not asked."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, names = _candidates(checkpoint, title)
+    found = (try_to_load_from_cache(repo, name) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
+    """Whether any answer comes from `url` within that time, name look-up included; honours proxy settings."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+                answers.append(True)
+        except urllib.error.HTTPError:
+            answers.append(True)  # a refusal is an answer
+        except (OSError, ValueError, HTTPException):
+            answers.append(False)
+
+    # A thread, because a name look-up does not respect the timeout of a socket.
+    probe = threading.Thread(target=ask, daemon=True)
+    probe.start()
+    probe.join(seconds)
+    return any(answers)
+
+
+def _candidates(checkpoint: dict[str, Any], title: str) -> tuple[str, list[str]]:
+    """Repository and file names, safetensors first."""
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repo, _, name = checkpoint.get("hf_hub", "").rpartition("/")
+    if not repo:
+        raise BackboneError(f"{title} is not on the model hub; download it and give it with --weights PATH")
+    if not name:
+        return repo, [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    safe = str(Path(name).with_suffix(".safetensors"))
+    return repo, list(dict.fromkeys([safe, name]))
+
+
+def _download(repo: str, names: list[str], title: str, advice: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    for name in names:
+        try:
+            return Path(hf_hub_download(repo, name))
+        except EntryNotFoundError:
+            continue
+        except Exception as error:  # network, disk, rights: all end in the same advice
+            reason = str(error).split("\n")[0][:160] or type(error).__name__
+            raise BackboneError(f"{title} could not be downloaded ({reason}); {advice}") from error
+    raise BackboneError(f"{title}: {repo} holds none of {', '.join(names)}; {advice}")

@@ -1,0 +1,68 @@
+"""From patch features and a pair of texts to probability maps: the steps that CLIP-based methods share.
+
+Axes: B images, T tokens (class token first), D joint width, H W pixels; state 0 normal, 1 anomalous.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from zsad_bench.types import Features
+
+
+def unit(x: Tensor) -> Tensor:
+    """L2-normalised along the last axis, without epsilon, as the reference implementations do."""
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def state_logits(feature_BD: Tensor, text_B2D: Tensor, temperature: float) -> Tensor:
+    """(B,2): cosine of each image feature with its normal and anomalous text, over the temperature.
+
+    feature need not be normalised; text must be.
+    """
+    return torch.einsum("bd,bsd->bs", unit(feature_BD), text_B2D) / temperature
+
+
+def patch_probabilities(tokens_BTD: Tensor, text_B2D: Tensor, temperature: float) -> Tensor:
+    """(B,T-1,2): softmax over the two states for every patch; the class token is dropped."""
+    patches = unit(tokens_BTD[:, 1:])
+    return (torch.einsum("bnd,bsd->bns", patches, text_B2D) / temperature).softmax(-1)
+
+
+def upsample(probs_BN2: Tensor, features: Features, align_corners: bool = False) -> Tensor:
+    """(B,2,H,W): patch probabilities laid on their grid and brought to the size of the image, bilinear."""
+    rows, cols = features.grid
+    grid = probs_BN2.unflatten(1, (rows, cols)).movedim(-1, 1)
+    return F.interpolate(grid, size=features.image_size, mode="bilinear", align_corners=align_corners)
+
+
+def smooth(map_BHW: Tensor, sigma: float) -> Tensor:
+    """Gaussian-filtered maps, each image by itself: `scipy.ndimage.gaussian_filter` with its defaults.
+
+    Half-sample symmetric border, radius int(4*sigma + 0.5); sigma in pixels, 0 returns the input. On the CPU scipy
+    does it; elsewhere two separable convolutions in float64 agree to 1e-7.
+    """
+    if sigma == 0:
+        return map_BHW
+    if map_BHW.device.type == "cpu":
+        filtered = gaussian_filter(map_BHW.detach().numpy(), (0, sigma, sigma))
+        return torch.from_numpy(filtered)
+    return _smooth_on_device(map_BHW, sigma)
+
+
+def _smooth_on_device(map_BHW: Tensor, sigma: float) -> Tensor:
+    radius = int(4 * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1, device=map_BHW.device, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).view(1, 1, -1)
+    out = map_BHW.double()
+    for _ in range(2):  # filter the last axis, then swap the axes: twice gives both and the old order
+        length = out.shape[-1]
+        index = torch.arange(-radius, length + radius, device=out.device) % (2 * length)
+        index = torch.where(index >= length, 2 * length - 1 - index, index)
+        padded = out[..., index]
+        out = F.conv1d(padded.reshape(-1, 1, padded.shape[-1]), kernel).reshape(out.shape).transpose(1, 2)
+    return out.to(map_BHW.dtype)

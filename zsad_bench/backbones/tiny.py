@@ -1,0 +1,118 @@
+"""The tiny CLIP that ships with the package, and how it is stored.
+
+`config.json` holds the architecture, the preprocessing and where it comes from; `weights.safetensors` holds the
+parameters in half precision, of the token table only the rows that were trained. All other rows are drawn anew from
+a fixed seed, so that unknown words have an embedding without taking space.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from open_clip.model import CLIP
+from torch import Tensor
+
+from zsad_bench.backbones.architecture import build_model
+from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.weights import fit, hash_weights, read_state
+from zsad_bench.errors import BackboneError
+
+ASSET = Path(__file__).parent / "tiny_clip"
+ASSET_FILES = ("weights.safetensors", "config.json")
+FILLER = {"seed": 0, "std": 0.02}  # written into every configuration saved; loading reads it from there
+_TABLE = "token_embedding.weight"
+
+
+def filler_table(vocab_size: int, width: int, seed: int = FILLER["seed"], std: float = FILLER["std"]) -> Tensor:
+    """Rows of words never trained, (vocab_size,width) float32; the same numbers on every platform."""
+    draw = np.random.RandomState(seed).standard_normal((vocab_size, width))  # the legacy stream is frozen by numpy
+    return torch.from_numpy((draw * std).astype(np.float32))
+
+
+def save_tiny(model: CLIP | Backbone, path: Path, used_token_ids: Iterable[int], config: dict[str, Any]) -> None:
+    """Writes `config.json` and `weights.safetensors` into the folder `path` (created), replacing what was there.
+
+    used_token_ids: rows of the token table to store, start and end of text among them. Rows left out must be those of
+    `filler_table`, else the saved model would not be the trained one.
+    config: `model_cfg` (open_clip), `preprocess_cfg` (mean, std), `provenance`; the hash of what loading will give
+    and the filler are added.
+
+    Raises:
+        ValueError: a needed row is missing, an unstored row was trained, or a value does not fit half precision.
+    """
+    from safetensors.torch import save_file
+
+    state = (model.model if isinstance(model, Backbone) else model).state_dict()
+    rows = torch.tensor(sorted(set(used_token_ids)), dtype=torch.int32)
+    table = state.pop(_TABLE).detach().cpu().float()
+    _check_rows(rows, table)
+    stored = {k: v.detach().cpu().half().contiguous() for k, v in state.items()}
+    stored |= {"token_rows": rows, "token_values": table[rows.long()].half()}
+    overflow = [k for k, v in stored.items() if not torch.isfinite(v).all()]
+    if overflow:
+        raise ValueError(f"{overflow[0]} does not fit half precision")
+    full = config | {"token_filler": FILLER, "weights_hash": hash_weights(_expand(dict(stored), *table.shape, FILLER))}
+    path.mkdir(parents=True, exist_ok=True)
+    save_file(stored, path / "weights.safetensors.part")
+    (path / "config.json.part").write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
+    for name in ASSET_FILES:
+        os.replace(path / f"{name}.part", path / name)
+
+
+def load_tiny(path: Path = ASSET) -> Backbone:
+    """The tiny CLIP in the folder `path`, by default the embedded one.
+
+    Raises:
+        BackboneError: a file is missing or damaged, or the weights are not those the configuration was saved with.
+    """
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        model_config, preprocess = config["model_cfg"], config["preprocess_cfg"]
+        text, filler, expected = model_config["text_cfg"], config["token_filler"], config["weights_hash"]
+    except OSError:
+        raise BackboneError(f"the tiny CLIP is missing: no config.json in {path}; install the package again") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackboneError(f"config.json of the tiny CLIP in {path} is damaged: {error!r}") from error
+    state = read_state(path / "weights.safetensors")
+    missing = [k for k in ("token_rows", "token_values") if k not in state]
+    if missing:
+        raise BackboneError(f"weights.safetensors in {path} is not a tiny CLIP: {missing[0]} is missing")
+    model = build_model(model_config, "tiny")
+    fit(model, _expand(state, model.vocab_size, text["width"], filler), "tiny", f"{path.name}/weights.safetensors")
+    backbone = Backbone(model, "tiny", preprocess["mean"], preprocess["std"])
+    if backbone.weights_hash != expected:
+        raise BackboneError(
+            f"weights of the tiny CLIP in {path} are damaged: hash {backbone.weights_hash[:12]}, "
+            f"recorded {expected[:12]}; install the package again"
+        )
+    return backbone
+
+
+def _expand(stored: dict[str, Tensor], vocab_size: int, width: int, filler: dict[str, Any]) -> dict[str, Tensor]:
+    """State dict with the whole token table, from one with the stored rows."""
+    table = filler_table(vocab_size, width, filler["seed"], filler["std"])
+    rows, values = stored.pop("token_rows").long(), stored.pop("token_values")
+    if values.shape != (len(rows), width) or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < vocab_size):
+        raise BackboneError(f"token_values is {tuple(values.shape)}, expected ({len(rows)}, {width}) and known rows")
+    table[rows] = values.float()
+    return stored | {_TABLE: table}
+
+
+def _check_rows(rows: Tensor, table: Tensor) -> None:
+    ends = {len(table) - 2, len(table) - 1}  # start and end of text are CLIP's last two tokens
+    if not ends <= set(rows.tolist()):
+        raise ValueError(f"used_token_ids lacks start or end of text: {sorted(ends)}")
+    unstored = torch.ones(len(table), dtype=torch.bool)
+    unstored[rows.long()] = False
+    changed = (table != filler_table(*table.shape)).any(dim=1) & unstored
+    if changed.any():
+        raise ValueError(
+            f"{int(changed.sum())} rows of the token table are neither stored nor those of filler_table "
+            f"(first: {int(changed.nonzero()[0])}); initialise the table with it and freeze unused rows"
+        )

@@ -1,0 +1,57 @@
+"""What the leaderboard of each suite looks like: its groups, titles and the line under its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from zsad_bench import registry
+from zsad_bench.errors import UnknownNameError
+from zsad_bench.leaderboard.rows import Row
+from zsad_bench.leaderboard.tables import Board, write_leaderboard
+from zsad_bench.leaderboard.terminal import print_tables
+from zsad_bench.sweep.suite import DEMO, SUITES, Suite
+
+GENERATED_NOTE = (
+    "Generated images, read by a tiny CLIP that was pretrained on other generated classes with masks of their defects: "
+    "these numbers are comparable with each other, never with a paper's."
+)
+REAL_NOTE = (
+    "Real photographs read by the same tiny CLIP, image-level labels only: in no mean with generated images, and not "
+    "comparable with a paper's numbers."
+)
+PAPER_NOTE = "Image AP is scikit-learn's average precision with the anomalous class positive; AUPRO is exact."
+
+
+def board(suite: Suite) -> Board:
+    """The board of a suite."""
+    titles = {entry.name: entry.title for room in ("methods", "datasets") for entry in registry.describe(room)}
+    demo = suite is DEMO
+    return Board(
+        suite=suite.name,
+        command=f"zsad-bench table {suite.name}",
+        groups={name: titles[name].removeprefix("Demo ").capitalize() for name in suite.generated},
+        titles=titles,
+        note=GENERATED_NOTE if demo else PAPER_NOTE,
+        apart_note=REAL_NOTE if demo else PAPER_NOTE,
+        sanity=tuple(n for n in registry.names("methods") if registry.load("methods", n).sanity),
+    )
+
+
+def show(rows: Iterable[Row], suite: Suite, console: Console) -> None:
+    """Prints the tables of these rows."""
+    print_tables(rows, console, board(suite))
+
+
+def regenerate(name: str, out: str | Path) -> None:
+    """Writes `<out>/<name>/README.md` and its CSV files from the rows in `<out>/<name>/rows`.
+
+    Raises:
+        UnknownNameError: no such suite. RowError: no rows, or rows that cannot be read.
+    """
+    if name not in SUITES:
+        raise UnknownNameError(registry.did_you_mean("suite", name, SUITES))
+    folder = Path(out) / name
+    write_leaderboard(folder / "rows", folder, board(SUITES[name]))

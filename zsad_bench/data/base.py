@@ -1,0 +1,248 @@
+"""A dataset is a table of samples: a card, `index(root)`, and nothing else; the rest is here.
+
+A file of `data/datasets/` is its registration; see `elpv.py` for an example. It states the card as class attributes
+(`title` on exactly one class a file), the categories with the names that prompts use, and how many images to expect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from zsad_bench.data import loaders, roots
+from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
+from zsad_bench.errors import DatasetError
+from zsad_bench.types import Category, Domain, Kind, Level, Sample, SampleInfo
+
+
+@dataclass(frozen=True)
+class CategoryCard:
+    """A category as its dataset's card states it; name: as in the files, prompt_name: as a person would say it.
+
+    domain: None is the dataset's own.
+    """
+
+    name: str
+    prompt_name: str
+    kind: Kind
+    domain: Domain | None = None
+
+
+class Expected(NamedTuple):
+    """Test images the complete dataset holds. evidence: V verified on files, S stated, I inferred, R recalled."""
+
+    normal: int
+    anomalous: int
+    evidence: str
+
+
+class ZeroShotDataModule(LightningDataModule):
+    """Loaders, masks, hashes and errors for one dataset; a subclass brings the card and `index`.
+
+    root: the dataset's own folder; None looks under ZSAD_DATA for one of `root_names`, then for a packaged copy.
+    image_size, mean, std: what the backbone asks for. workers: None decides by the number of images.
+    samples: the part of the table to use (a prior's selection); None is every sample of `split`.
+    shuffle_seed: of the training order.
+
+    Raises (from `root`, `samples()` and the loaders):
+        DatasetError: not found, empty, incomplete or unreadable; one line naming the folder or file.
+    """
+
+    name: ClassVar[str]  # the registry name: that of the file
+    title: ClassVar[str]
+    domain: ClassVar[Domain]
+    level: ClassVar[Level]
+    licence: ClassVar[str]
+    redistribute: ClassVar[bool]
+    url: ClassVar[str]
+    citation: ClassVar[str]
+    category_cards: ClassVar[tuple[CategoryCard, ...]]
+    expected: ClassVar[Expected]
+    root_names: ClassVar[tuple[str, ...]] = ()
+    how_to_get: ClassVar[str] = ""
+    mask_threshold: ClassVar[int] = 0  # grey values above it are anomalous
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):
+            cls.name = cls.__module__.rpartition(".")[2]
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        image_size: int = 518,  # of the published evaluations
+        mean: tuple[float, float, float] = CLIP_MEAN,
+        std: tuple[float, float, float] = CLIP_STD,
+        batch_size: int = 8,  # as in the released AnomalyCLIP code
+        workers: int | None = None,
+        split: Literal["train", "test"] = "test",
+        samples: Sequence[Sample] | None = None,
+        shuffle_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self._asked_root = None if root is None else Path(root).expanduser().resolve()
+        self.image_size, self.mean, self.std = image_size, tuple(mean), tuple(std)
+        self.batch_size, self.workers = batch_size, workers
+        self.split, self._given, self.shuffle_seed = split, samples, shuffle_seed
+
+    # What a subclass writes.
+
+    def index(self, root: Path) -> list[Sample]:
+        """Every sample under `root`, in any order, paths relative to it.
+
+        Raises:
+            DatasetLayoutError: the folder is not this dataset; says what was looked for and what was found.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no index(root)")
+
+    @classmethod
+    def packaged(cls) -> Path | None:
+        """Where the dataset lies without the user having put it there (an installed package); None when it does not."""
+        return None
+
+    @classmethod
+    def layout_root(cls, found: Path) -> Path:
+        """The folder that sample paths are relative to, given the one that was found (archives nest)."""
+        return found
+
+    def locate(self) -> Path | None:
+        """The folder to read when none was asked for; None when there is none."""
+        return self.available()
+
+    # The table.
+
+    @classmethod
+    def available(cls) -> Path | None:
+        """The folder the dataset would be read from, or None: `how_to_get` then says where it comes from."""
+        return roots.find(*cls.root_names, cls.name) or cls.packaged()
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder that sample paths are relative to."""
+        found = self._asked_root or self.locate()
+        if found is None:
+            places = ", ".join(dict.fromkeys((*self.root_names, self.name)))
+            where = roots.data_root() or "ZSAD_DATA (which is not set)"
+            raise DatasetError(f"{self.name}: no folder {places} under {where}; {self.how_to_get or f'see {self.url}'}")
+        if not found.is_dir():
+            raise DatasetError(f"{self.name}: {found} is not a folder; give the folder that holds the dataset")
+        return self.layout_root(found)
+
+    def samples(self) -> list[Sample]:
+        """The samples in use, by category in the card's order, then by path in byte order."""
+        return list(self._table)
+
+    def categories(self) -> list[Category]:
+        """The categories that the samples in use belong to, in the card's order."""
+        present = {sample.category for sample in self._table}
+        return [category for name, category in self._category_of.items() if name in present]
+
+    def info(self, sample: Sample) -> SampleInfo:
+        """What a method may know of a sample; the id is `dataset/path`."""
+        return SampleInfo(f"{self.name}/{sample.image}", self._category_of[sample.category])
+
+    @property
+    def has_masks(self) -> bool:
+        return self.level != "image"
+
+    def manifest(self) -> list[str]:
+        """One sorted line a sample: image, mask, label, category, type, and the fingerprint of its files."""
+        return sorted(
+            "|".join(
+                [s.image, s.mask or "", str(s.label), s.category, s.anomaly_type, self.fingerprint(s.image)]
+                + ([self.fingerprint(s.mask)] if s.mask else [])
+            )
+            for s in self._table
+        )
+
+    def fingerprint(self, path: str) -> str:
+        """What the manifest says of a file's content: its size, which costs no reading."""
+        return str((self.root / path).stat().st_size)
+
+    @cached_property
+    def manifest_hash(self) -> str:
+        """sha256 of the manifest, hex: changes when a sample, a label or the size of a file does."""
+        return hashlib.sha256("\n".join(self.manifest()).encode()).hexdigest()
+
+    # Loaders.
+
+    def prepare_data(self) -> None:
+        _ = self.root  # one process generates or finds the files before the others look
+
+    def setup(self, stage: str | None = None) -> None:
+        _ = self._table
+
+    def table(self) -> loaders.ImageTable:
+        """The samples in use as arrays, by position."""
+        return loaders.ImageTable(
+            self.name, self.root, self._table, self._category_of, self.image_size, self.mean, self.std,
+            self.has_masks, self.mask_threshold,
+        )  # fmt: skip
+
+    def train_dataloader(self) -> loaders.BatchLoader:
+        """Shuffled by `shuffle_seed`, the last batch kept however small."""
+        return self._loader(loaders.Shuffled(len(self._table), self.shuffle_seed, *self._rank_and_world()))
+
+    def test_dataloader(self) -> loaders.BatchLoader:
+        """In the order of `samples()`: grouped by category, nothing repeated; rank r of W reads r, r+W, …"""
+        return self._loader(loaders.InOrder(len(self._table), *self._rank_and_world()))
+
+    def _loader(self, sampler: torch.utils.data.Sampler[int]) -> loaders.BatchLoader:
+        workers = loaders.default_workers(len(self._table)) if self.workers is None else self.workers
+        return loaders.BatchLoader(
+            self.table(),
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=loaders.collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+        )
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    @cached_property
+    def _category_of(self) -> dict[str, Category]:
+        cards = self.category_cards
+        return {c.name: Category(self.name, c.name, c.prompt_name, c.kind, c.domain or self.domain) for c in cards}
+
+    @cached_property
+    def _table(self) -> list[Sample]:
+        rows = self._given if self._given is not None else [s for s in self.index(self.root) if s.split == self.split]
+        if not rows:
+            raise DatasetError(
+                f"{self.name}: no {self.split} images in {self.root}; {self.how_to_get or 'fetch it again'}"
+            )
+        self._check(rows)
+        position = {name: i for i, name in enumerate(self._category_of)}
+        return sorted(rows, key=lambda s: (position[s.category], s.image.encode()))
+
+    def _check(self, rows: Sequence[Sample]) -> None:
+        seen: set[str] = set()
+        for sample in rows:
+            if sample.category not in self._category_of:
+                known = ", ".join(self._category_of)
+                raise DatasetError(f"{self.name}: {sample.image} is of category '{sample.category}'; known: {known}")
+            if sample.image in seen:
+                raise DatasetError(f"{self.name}: {sample.image} is listed twice; keep one of its lines")
+            if self.has_masks and sample.label == 1 and sample.mask is None:
+                raise DatasetError(
+                    f"{self.name}: {self.root / sample.image} is anomalous and has no mask; restore the mask"
+                )
+            seen.add(sample.image)
+        files = [path for s in rows for path in (s.image, s.mask) if path is not None]
+        missing = [path for path in files if not (self.root / path).is_file()]
+        if missing:
+            more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+            raise DatasetError(
+                f"{self.name}: {self.root / missing[0]}{more} missing; {self.how_to_get or 'fetch it again'}"
+            )

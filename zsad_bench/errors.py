@@ -1,0 +1,46 @@
+"""What can go wrong, as one line each: what was asked, what was found, what to do.
+
+The command line prints `str(error)` alone and exits with `error.exit_code`; `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+
+class ZsadError(Exception):
+    """Base of every error a user can cause or mend; exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(ZsadError):
+    """What was asked cannot be done as asked: a wrong option or value; exit code 2."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that is not registered; the message lists the nearest ones."""
+
+
+class BackboneError(ZsadError):
+    """Weights that are missing, unreachable, truncated or not what the name says."""
+
+
+class DatasetError(ZsadError):
+    """A dataset that is missing, incomplete or unreadable."""
+
+
+class DatasetLayoutError(DatasetError):
+    """A folder that matches none of a dataset's layouts; the message says what was looked for and found."""
+
+
+class OverlapError(ZsadError):
+    """Auxiliary and target data share a dataset or an image."""
+
+
+class CheckpointError(ZsadError):
+    """A checkpoint that is truncated, or of another method, backbone or configuration."""
+
+
+class RowError(ZsadError):
+    """A leaderboard row that cannot be read or contradicts another one."""

@@ -1,0 +1,37 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from zsad_bench.errors import RowError
+
+
+def write_whole(path: str | Path, content: bytes) -> Path:
+    """The path, written through a temporary file beside it and a rename: readers see the old or the new content.
+
+    Raises:
+        RowError: the folder cannot be written, or the disk is full; what was there stays.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; what lies in a leaderboard is for everyone to read.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RowError(f"{path}: cannot be written ({error.strerror}); free or unlock its folder") from error
+        raise
+    return path

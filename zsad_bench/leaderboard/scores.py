@@ -1,0 +1,70 @@
+"""Per-image scores beside the rows, so that a number can be checked and two methods compared image by image."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.files import write_whole
+
+_HEADER = ["id", "label", "score"]
+
+
+class Scores(NamedTuple):
+    """Three columns of equal length: image id, label (0 normal, 1 anomalous), raw score (higher: more anomalous)."""
+
+    ids: list[str]
+    labels: list[int]
+    scores: list[float]
+
+
+def scores_path(folder: str | Path, key: str, category: str) -> Path:
+    """Where the scores of one category of one cell lie."""
+    return Path(folder) / key / f"{re.sub(r'[^A-Za-z0-9._-]', '_', category)}.csv.gz"
+
+
+def write_scores(
+    folder: str | Path, key: str, category: str, ids: Sequence[str], labels: Sequence[int], scores: Sequence[float]
+) -> Path:
+    """The gzipped CSV written for one category of one cell; a newer run of the key replaces it. Floats stay exact.
+
+    Raises:
+        RowError: the columns differ in length, or the file cannot be written.
+    """
+    if not len(ids) == len(labels) == len(scores):
+        raise RowError(f"scores of {key}/{category}: {len(ids)} ids, {len(labels)} labels, {len(scores)} scores")
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_HEADER)
+    table.writerows(
+        (name, int(label), repr(float(score))) for name, label, score in zip(ids, labels, scores, strict=True)
+    )
+    # mtime=0: the same scores are the same bytes
+    return write_whole(scores_path(folder, key, category), gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def read_scores(folder: str | Path, key: str, category: str) -> Scores:
+    """The scores that `write_scores` wrote, bit for bit.
+
+    Raises:
+        RowError: no such file, or one that is damaged.
+    """
+    path = scores_path(folder, key, category)
+    try:
+        header, *lines = csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode()))
+        if header != _HEADER:
+            raise ValueError(f"columns {header}, expected {_HEADER}")
+        return Scores(
+            [name for name, _, _ in lines],
+            [int(label) for _, label, _ in lines],
+            [float(score) for _, _, score in lines],
+        )
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise RowError(f"{path}: cannot read scores ({error}); run that cell again") from error

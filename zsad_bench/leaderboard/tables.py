@@ -1,0 +1,257 @@
+"""What a leaderboard shows: tables built from rows, the same for Markdown, CSV and the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from zsad_bench.errors import RowError
+from zsad_bench.leaderboard import rows as store
+from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.summary import LINE, comparable, summarise
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+# Columns, in order; every metric of the rows is in the CSV files.
+COLUMNS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_aupro": "AUPRO",
+}
+UNDEFINED = "–"
+_CONFLICT = "two values in one run"
+
+
+@dataclass(frozen=True)
+class Board:
+    """How rows become a leaderboard.
+
+    command: what regenerates it. groups: target -> title, averaged into an overall table; every other target stands
+    in a table of its own and in no mean. titles: method and other target names as printed. note, apart_note: the line
+    under every table of the groups, and of the others. sanity: methods at the bottom of each table, marked.
+    """
+
+    suite: str
+    command: str
+    groups: Mapping[str, str]
+    titles: Mapping[str, str]
+    note: str
+    apart_note: str
+    sanity: tuple[str, ...] = ("center_prior", "random")
+
+    def title(self, name: str) -> str:
+        return self.groups.get(name) or self.titles.get(name, name)
+
+
+class Cell(NamedTuple):
+    """One number of a table in [0, 1] or None, and what it averaged. best: the highest of its column."""
+
+    mean: float | None = None
+    se: float | None = None
+    n_seeds: int = 0
+    n_seeds_found: int = 0
+    n_categories: int = 0
+    n_expected: int = 0
+    best: bool = False
+
+    @property
+    def spreads(self) -> bool:
+        """Whether seeds change the number, beyond the rounding of a mean of equal numbers."""
+        return self.se is not None and self.se > 1e-12
+
+    def text(self, pm: str = " ± ", gap: str = " ") -> str:
+        """Percent with one decimal, the standard error where seeds differ, and what is missing from the mean."""
+        if self.mean is None:
+            return UNDEFINED
+        shown = f"{100 * self.mean:.1f}" + (f"{pm}{100 * self.se:.1f}" if self.spreads else "")
+        if self.n_categories < self.n_expected:
+            shown += f"{gap}({self.n_categories}/{self.n_expected})"
+        if self.n_seeds < self.n_seeds_found:
+            shown += f"{gap}({self.n_seeds}/{self.n_seeds_found} seeds)"
+        return shown
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method under one prior. key: its `LINE` values. extra: what else tells it from the other lines."""
+
+    key: tuple
+    title: str
+    prior: str
+    extra: tuple[str, ...]
+    n_seeds: int
+    sanity: bool
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """name: of its CSV file. columns: metric keys that its rows have. extras: headers of `Line.extra`."""
+
+    name: str
+    title: str
+    caption: str
+    note: str
+    n_categories: int
+    columns: list[str]
+    extras: list[str]
+    lines: list[Line]
+    summary: DataFrame
+
+
+@dataclass(frozen=True)
+class Report:
+    """The tables, what was kept out of them and why, and the rows they stand on."""
+
+    board: Board
+    tables: list[Table]
+    rows: list[Row]
+    n_rows_read: int
+    conflicts: list[store.Conflict]
+    left_out: list[str]
+    undefined: list[str]
+
+
+def build(rows: Iterable[Row], board: Board) -> Report:
+    """The overall table, one a group, then one a target that stands apart; only those that have rows."""
+    read = list(rows)
+    found, conflicts = store.current(read)
+    # A contradicted number counts as missing: it must show in "10/11" as well as in the list of conflicts.
+    unusable = [replace(conflict.rows[-1], value=None, reason=_CONFLICT) for conflict in conflicts]
+    kept, left_out = comparable([*found, *unusable])
+    present = {row.target for row in kept}
+    groups = [target for target in board.groups if target in present]
+    apart = sorted(present - set(groups), key=lambda name: (board.title(name).casefold(), name))
+    tables = [_table(kept, "overall", "Overall", groups, board, board.note)] if len(groups) > 1 else []
+    tables += [_table(kept, name, board.title(name), [name], board, board.note) for name in groups]
+    tables += [_table(kept, name, board.title(name), [name], board, board.apart_note) for name in apart]
+    return Report(board, tables, kept, len(read), sorted(conflicts, key=str), left_out, _undefined(kept, board))
+
+
+def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Board) -> list[Path]:
+    """The files written: README.md and one CSV a table, generated from the row files and nothing else.
+
+    The same rows give the same bytes. Under a lock: of two runs that end together, the later one sees all rows.
+
+    Raises:
+        RowError: rows that cannot be read, or an output folder that cannot be written.
+    """
+    from filelock import FileLock
+
+    from zsad_bench.leaderboard.files import write_whole
+    from zsad_bench.leaderboard.markdown import render
+
+    out = Path(out_folder)
+    names = [path.name for path in store.row_files(rows_folder)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / "README.md.lock"):
+            report = build(store.load(rows_folder), board)
+            pages = {
+                f"{table.name}.csv": table.summary.to_csv(index=False, lineterminator="\n") for table in report.tables
+            }
+            pages["README.md"] = render(report, names)
+            return [write_whole(out / name, text.encode()) for name, text in pages.items()]
+    except OSError as error:
+        raise RowError(f"{out}: cannot write the leaderboard ({error}); free or unlock that folder") from error
+
+
+def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], board: Board, note: str) -> Table:
+    rows = [row for row in rows if row.target in targets]
+    summary = summarise(rows, targets)
+    columns = [metric for metric in COLUMNS if (summary["metric"] == metric).any()]
+    cells = _cells(summary)
+    used = {field: {row_value for row in rows if (row_value := getattr(row, field)) not in ("", "none")}
+            for field in LINE[3:]}  # fmt: skip
+    extras = [field for field, values in used.items() if len(values) > 1]
+    keys = sorted({key[:-1] for key in cells}, key=lambda key: _order(dict(zip(LINE, key, strict=True)), board))
+    lines = []
+    for key in keys:
+        of = dict(zip(LINE, key, strict=True))
+        own = {metric: cells.get((*key, metric), Cell()) for metric in columns}
+        lines.append(
+            Line(
+                key=key,
+                title=board.title(of["method"]) + (f" ({of['variant']})" if of["variant"] else ""),
+                prior=of["prior"],
+                extra=tuple(str(of[field]) for field in extras),
+                n_seeds=max((cell.n_seeds_found for cell in own.values()), default=0),
+                sanity=of["method"] in board.sanity,
+                cells=own,
+            )
+        )
+    extras = [field.replace("_", " ") for field in extras]
+    return Table(
+        name=name,
+        title=title,
+        caption=_caption(rows, targets, board),
+        note=note,
+        n_categories=len({(row.target, row.category) for row in rows}),
+        columns=columns,
+        extras=extras,
+        lines=lines,
+        summary=summary,
+    )
+
+
+def _cells(summary: DataFrame) -> dict[tuple, Cell]:
+    """LINE values and metric -> Cell. The best is taken among the means that cover the most, when there are two."""
+    best: dict[str, float] = {}
+    for metric, lines in summary.groupby("metric"):
+        full = lines[lines["n_categories"] == lines["n_categories"].max()]["mean"]
+        if full.count() > 1:
+            best[metric] = round(100 * full.max(), 1)
+    cells = {}
+    for row in summary.itertuples(index=False):
+        mean = None if math.isnan(row.mean) else row.mean
+        top = summary.loc[summary["metric"] == row.metric, "n_categories"].max() == row.n_categories
+        cells[(*(getattr(row, name) for name in LINE), row.metric)] = Cell(
+            mean=mean,
+            se=None if math.isnan(row.se) else row.se,
+            n_seeds=row.n_seeds,
+            n_seeds_found=row.n_seeds_found,
+            n_categories=row.n_categories,
+            n_expected=row.n_categories_expected,
+            best=bool(top and mean is not None and round(100 * mean, 1) == best.get(row.metric)),
+        )
+    return cells
+
+
+def _order(of: Mapping[str, object], board: Board) -> tuple:
+    return (of["method"] in board.sanity, board.title(of["method"]).casefold(), *(of[name] for name in LINE))
+
+
+def _caption(rows: Sequence[Row], targets: Sequence[str], board: Board) -> str:
+    """How many categories and images stand behind the table, and which groups have no rows yet."""
+    sizes = {(row.target, row.category): (row.n_images, row.n_anomalous) for row in rows}
+    images, anomalous = (sum(size[i] for size in sizes.values()) for i in (0, 1))
+    text = f"{len(sizes)} {'category' if len(sizes) == 1 else 'categories'}, {images} images, {anomalous} anomalous"
+    if len(targets) == 1:
+        return text
+    missing = [title for target, title in board.groups.items() if target not in targets]
+    lacking = f" (no rows yet: {', '.join(missing)})" if missing else ""
+    names = ", ".join(board.title(target) for target in targets)
+    return f"Mean over {len(targets)} datasets{lacking}: {names}. {text}"
+
+
+def _undefined(rows: Sequence[Row], board: Board) -> list[str]:
+    """A sentence a category and reason; methods are named where others have a value there."""
+    found: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
+    everyone: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        everyone.setdefault((row.target, row.category), set()).add(row.method)
+        if row.value is None and row.reason != _CONFLICT:
+            metrics, methods = found.setdefault((row.target, row.category, row.reason), (set(), set()))
+            metrics.add(row.metric)
+            methods.add(row.method)
+    return [
+        f"{board.title(target)}/{category}, {', '.join(sorted(metrics))}: {reason}"
+        + ("" if methods == everyone[target, category] else f" ({', '.join(map(board.title, sorted(methods)))})")
+        for (target, category, reason), (metrics, methods) in sorted(found.items())
+    ]

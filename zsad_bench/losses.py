@@ -1,0 +1,40 @@
+"""Losses of the prompt learners, as pure functions of maps and masks.
+
+Axes: B images, H W pixels; channel 0 normal, 1 anomalous. Maps are probabilities at mask size, before smoothing.
+Formulas: shared by the released AnomalyCLIP and FAPrompt code (MIT); written from their behaviour.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+FOCAL_SMOOTHING = 1e-5
+DICE_SMOOTHING = 1.0
+
+
+def focal(probs_B2HW: Tensor, masks_BHW: Tensor, gamma: float = 2.0) -> Tensor:
+    """Mean focal loss of two-channel probabilities; a scalar.
+
+    With q = (1-e) p_true + e p_other + e, the loss of a pixel is -(1-q)^gamma log q; no class weight.
+    probs: float in [0, 1], channels about summing to one. masks: bool or {0, 1}.
+    """
+    anomalous = masks_BHW.to(probs_B2HW.dtype)
+    normal_p, anomalous_p = probs_B2HW[:, 0], probs_B2HW[:, 1]
+    p_true = anomalous * anomalous_p + (1 - anomalous) * normal_p
+    p_other = anomalous * normal_p + (1 - anomalous) * anomalous_p
+    q = (1 - FOCAL_SMOOTHING) * p_true + FOCAL_SMOOTHING * p_other + FOCAL_SMOOTHING
+    return (-((1 - q) ** gamma) * q.log()).mean()
+
+
+def dice(map_BHW: Tensor, target_BHW: Tensor) -> Tensor:
+    """One minus the mean Dice overlap over images; a scalar in [0, 1] for maps in [0, 1]."""
+    target = target_BHW.to(map_BHW.dtype).flatten(1)
+    flat = map_BHW.flatten(1)
+    overlap = (flat * target).sum(1)
+    return 1 - ((2 * overlap + DICE_SMOOTHING) / (flat.sum(1) + target.sum(1) + DICE_SMOOTHING)).mean()
+
+
+def local_terms(probs_B2HW: Tensor, masks_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Focal, Dice of the anomalous channel, Dice of the normal channel against the rest; three scalars."""
+    masks = masks_BHW.to(probs_B2HW.dtype)
+    return focal(probs_B2HW, masks), dice(probs_B2HW[:, 1], masks), dice(probs_B2HW[:, 0], 1 - masks)

@@ -1,0 +1,162 @@
+"""What a method is: text on one side, a frozen visual tower on the other, and a score where they meet.
+
+A method never sees labels at test time, computes no metric and knows no dataset's path. One file a method; the file
+name is its registry name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from zsad_bench.backbones.clip import Backbone
+from zsad_bench.types import Batch, Category, EncoderSpec, Features, Prediction, SampleInfo, Tap
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training.
+
+    trainables: names of the parameters that learn in it; all others are frozen.
+    optimizer: from those parameters to an optimiser.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    trainables: tuple[str, ...]
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class ZeroShotMethod(LightningModule):
+    """Base of every method. Subclasses give `title`, `paper`, a frozen dataclass `Config`, and the hooks below.
+
+    Config fields left at None are filled by `resolve` from the backbone (block numbers, smoothing) or the fidelity
+    preset; the resolved configuration is what rows and checkpoints carry.
+    """
+
+    title: ClassVar[str]
+    paper: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    Config: ClassVar[type]
+    encoder_trains: ClassVar[bool] = False
+    needs_grad_at_test: ClassVar[bool] = False
+    draws_at_test: ClassVar[bool] = False  # True: scores depend on the seed even without training
+    sanity: ClassVar[bool] = False  # True: a floor to compare with, no contender
+
+    def __init__(self, backbone: Backbone, config: Any = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.config = self.resolve(config if config is not None else self.Config(), backbone)
+        self._texts: dict[Category, Tensor] = {}
+        self._stage: Stage | None = None
+
+    @classmethod
+    def registry_name(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    # -- what a subclass says -----------------------------------------------------------------------------------
+    @classmethod
+    def resolve(cls, config: Any, backbone: Backbone) -> Any:
+        """The configuration with every None filled in."""
+        return config
+
+    def stages(self) -> list[Stage]:
+        """Training, stage by stage; empty for a training-free method."""
+        return []
+
+    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
+        """What is asked of the visual tower: dense taps, and global features with or without `ln_post`."""
+        return frozenset(), frozenset()
+
+    def pair(self, categories: Sequence[Category]) -> Tensor:
+        """(n,2,D) normalised normal and anomalous text features of n categories."""
+        raise NotImplementedError(f"{type(self).__name__} has no text side")
+
+    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+        """The image scores and final maps of a batch."""
+        raise NotImplementedError
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """Weighted loss terms of a batch, on unsmoothed maps; their sum is minimised."""
+        raise NotImplementedError(f"{type(self).__name__} is training-free")
+
+    # -- what the base does --------------------------------------------------------------------------------------
+    @property
+    def encoder(self) -> EncoderSpec:
+        """The frozen request to the visual tower."""
+        forward = self.backbone.forward_spec(self.config.image_size, self.config.pos_interp)
+        return EncoderSpec(forward, *self.requests())
+
+    def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
+        """Features of a batch under `encoder`. Overridden by methods that change what is encoded."""
+        return self.encode_under(images, self.encoder)
+
+    def encode_under(self, images: Tensor, spec: EncoderSpec) -> Features:
+        """Features of a batch under any spec; without gradients unless the visual side learns."""
+        if not (spec.taps or spec.global_ln_post):
+            return Features({}, {}, (0, 0), tuple(images.shape[-2:]))
+        with torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled()):
+            return self.backbone.encode_image(images, spec)
+
+    def text(self, categories: Sequence[Category]) -> Tensor:
+        """(n,2,D) text features; cached per category wherever gradients are off."""
+        if torch.is_grad_enabled():
+            return self.pair(categories)
+        missing = [c for c in dict.fromkeys(categories) if c not in self._texts]
+        if missing:
+            self._texts.update(zip(missing, self.pair(missing), strict=True))
+        return torch.stack([self._texts[c] for c in categories])
+
+    def text_of(self, samples: Sequence[SampleInfo]) -> Tensor:
+        """(B,2,D): the text pair of every sample's category; each category is encoded once."""
+        unique = list(dict.fromkeys(s.category for s in samples))
+        place = {category: at for at, category in enumerate(unique)}
+        return self.text(unique)[[place[s.category] for s in samples]]
+
+    def forget_texts(self) -> None:
+        """Drops cached text features; called whenever parameters may have changed."""
+        self._texts.clear()
+
+    def enter(self, stage: Stage) -> None:
+        """Prepares a stage: exactly its trainables learn."""
+        wanted = set(stage.trainables)
+        unknown = wanted - {name for name, _ in self.named_parameters()}
+        if unknown:
+            raise ValueError(f"{self.title}: stage '{stage.name}' names unknown parameters: {sorted(unknown)}")
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in wanted)
+        self._stage = stage
+
+    def learned(self) -> dict[str, Tensor]:
+        """Every parameter and buffer that is not the backbone's: what a checkpoint holds."""
+        return {k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
+
+    def resolved_config(self) -> dict[str, Any]:
+        """The resolved configuration as plain types."""
+        return asdict(self.config)
+
+    def train(self, mode: bool = True) -> ZeroShotMethod:
+        self.forget_texts()
+        return super().train(mode)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        chosen = [p for name, p in self.named_parameters() if name in self._stage.trainables]
+        return self._stage.optimizer(chosen)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        terms = self.losses(self.encode(batch.images, batch.samples), batch)
+        total = torch.stack(list(terms.values())).sum()
+        self.log("loss", total, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch))
+        for name, value in terms.items():
+            self.log(f"loss_{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
+        return total
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("backbone.")}

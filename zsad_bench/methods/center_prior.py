@@ -1,0 +1,33 @@
+"""Center prior: every image gets the same map, high in the middle; a floor that object datasets often reward.
+
+Pixel metrics of a real method are only worth what they are above this row. Its image score is constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.types import Features, PosInterp, Prediction, SampleInfo
+
+
+@dataclass(frozen=True)
+class CenterPriorConfig:
+    image_size: int = 518
+    pos_interp: PosInterp = "bilinear"
+
+
+class CenterPrior(ZeroShotMethod):
+    title = "Center prior"
+    Config = CenterPriorConfig
+    sanity = True
+
+    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+        """Map: one minus the distance to the centre over its largest value; score: 0.5."""
+        rows, cols = (torch.linspace(-1, 1, n) for n in features.image_size)
+        distance = torch.hypot(rows[:, None], cols[None, :])
+        centred = 1 - distance / distance.max()
+        return Prediction(torch.full((len(samples),), 0.5), centred.expand(len(samples), -1, -1).clone())

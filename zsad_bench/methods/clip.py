@@ -1,0 +1,70 @@
+"""CLIP, zero-shot: one normal and one anomalous sentence a category; nothing is trained.
+
+The row "CLIP" of the AnomalyCLIP (arXiv 2310.18961, appendix) and FAPrompt tables. The two sentences are read from
+that appendix; results are sensitive to them, so they are options. Its maps come from the plain last block, which in
+CLIP's large towers is known to be inverted on many objects (published pixel AUROC below 0.5): that is not mended here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.maps import patch_probabilities, smooth, state_logits, unit, upsample
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.types import Category, Features, PosInterp, Prediction, SampleInfo, Tap
+
+REFERENCE_SIZE, REFERENCE_SIGMA = 518, 4.0
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Defaults of the comparison tables. `{}` in a prompt is the category's prompt name.
+
+    temperature: 0.07 as in that lineage of code (CLIP's own learned one is 0.01).
+    block: None is the last. gaussian_sigma: None is 4 px at 518 px, scaled with the image.
+    global_ln_post: False imitates runs made with the AnomalyCLIP code base.
+    """
+
+    image_size: int = REFERENCE_SIZE
+    pos_interp: PosInterp = "bilinear"
+    normal_prompt: str = "A photo of a normal {}"
+    anomalous_prompt: str = "A photo of an anomalous {}"
+    temperature: float = 0.07
+    block: int | None = None
+    global_ln_post: bool = True
+    align_corners: bool = True
+    gaussian_sigma: float | None = None
+
+
+class Clip(ZeroShotMethod):
+    title = "CLIP"
+    paper = "arXiv 2103.00020; as a ZSAD baseline: arXiv 2310.18961, appendix"
+    Config = ClipConfig
+
+    @classmethod
+    def resolve(cls, config: ClipConfig, backbone: Backbone) -> ClipConfig:
+        sigma = config.gaussian_sigma
+        return replace(
+            config,
+            block=backbone.n_blocks if config.block is None else config.block,
+            gaussian_sigma=REFERENCE_SIGMA * config.image_size / REFERENCE_SIZE if sigma is None else sigma,
+        )
+
+    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
+        return frozenset({Tap(self.config.block)}), frozenset({self.config.global_ln_post})
+
+    def pair(self, categories: Sequence[Category]) -> Tensor:
+        templates = (self.config.normal_prompt, self.config.anomalous_prompt)
+        texts = [template.format(c.prompt_name) for c in categories for template in templates]
+        return unit(self.backbone.encode_prompts(texts)).unflatten(0, (-1, 2))
+
+    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+        text, c = self.text_of(samples), self.config
+        image = state_logits(features.global_[c.global_ln_post], text, c.temperature).softmax(-1)[:, 1]
+        patches = patch_probabilities(features.taps[Tap(c.block)], text, c.temperature)
+        anomaly_map = upsample(patches, features, align_corners=c.align_corners)[:, 1]
+        return Prediction(image, smooth(anomaly_map, c.gaussian_sigma))

@@ -1,0 +1,105 @@
+"""All metrics of one method on one category: what a test run keeps, and what its rows are written from."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zsad_bench.errors import DatasetError
+from zsad_bench.metrics.functional.checks import as_array, as_bool, score_vector
+from zsad_bench.metrics.image import ImageMetrics, image_values
+from zsad_bench.metrics.pixel_state import PixelMetrics
+from zsad_bench.metrics.values import MetricValue
+from zsad_bench.types import Level
+
+
+@dataclass(frozen=True)
+class CategoryResult:
+    """values: by metric key. n_regions: None for an image-level category.
+
+    scores: (n_images,) float64 and labels: (n_images,) bool, in the order they came (rank after rank).
+    """
+
+    values: dict[str, MetricValue]
+    n_images: int
+    n_anomalous: int
+    n_regions: int | None
+    scores: NDArray
+    labels: NDArray
+
+
+class CategoryMetrics:
+    """The metric state of one (method, category).
+
+    level: "image", "pixel" or "both": which keys are computed. Scores and labels are kept at every level.
+    check_finite: raise ValueError at `update` when a score is nan or infinite.
+    """
+
+    def __init__(self, level: Level, check_finite: bool = True) -> None:
+        if level not in get_args(Level):
+            raise ValueError(f"level must be one of {', '.join(get_args(Level))}, found {level!r}")
+        self.level = level
+        self.image = ImageMetrics(check_finite=check_finite)
+        self.pixel = None if level == "image" else PixelMetrics(check_finite=check_finite)
+        self._warned_empty_mask = False
+
+    def update(self, scores: Tensor, labels: Tensor, maps: Tensor | None = None, masks: Tensor | None = None) -> None:
+        """Add a batch of this category. scores, labels: (B,). maps, masks: (B,H,W), needed unless level is "image".
+
+        Nothing is kept of a batch that raises.
+
+        Raises:
+            ValueError: a score is not finite, shapes differ, or maps or masks are missing.
+            DatasetError: a normal image (label 0) with a non-empty mask.
+        """
+        if self.pixel is not None and (maps is None or masks is None):
+            missing = "maps (did the method return a map?)" if maps is None else "masks"
+            raise ValueError(f"pixel metrics: level '{self.level}' needs maps and masks, found no {missing}")
+        scores, labels = score_vector(scores, labels, "image metrics", finite=self.image.check_finite)
+        if masks is not None:
+            masks = as_bool(as_array(masks))
+            self._check_labels(labels, masks)
+        if self.pixel is not None:
+            self.pixel.update(maps, masks)
+        self.image.update(scores, labels)
+
+    def compute(self) -> dict[str, MetricValue]:
+        """The values by key; undefined ones are nan with a reason. Called on every rank."""
+        return self.result().values
+
+    def result(self) -> CategoryResult:
+        """Values, counts and per-image scores over all ranks. Called on every rank; the state stays as it is."""
+        with self.image.sync_context():
+            scores, labels = self.image.kept()
+        values = {} if self.level == "pixel" else image_values(scores, labels)
+        n_regions = None
+        if self.pixel is not None:
+            with self.pixel.sync_context():
+                n_regions = int(self.pixel.n_regions)
+                values |= self.pixel.kept_values()
+        return CategoryResult(values, scores.size, int(labels.sum()), n_regions, scores, labels)
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.image.reset()
+        if self.pixel is not None:
+            self.pixel.reset()
+
+    def _check_labels(self, labels: NDArray, masks: NDArray) -> None:
+        if labels.shape != masks.shape[:1]:
+            raise ValueError(f"found labels {labels.shape} for masks {masks.shape}; both need one entry an image")
+        marked = masks.any(axis=tuple(range(1, masks.ndim)))
+        wrong = np.flatnonzero(marked & ~labels)
+        if wrong.size:
+            raise DatasetError(
+                f"image {wrong[0]} of this batch is labelled normal but its mask marks anomalous pixels; "
+                "correct the label or the mask"
+            )
+        if not self._warned_empty_mask and (labels & ~marked).any():
+            self._warned_empty_mask = True
+            warnings.warn("an image labelled anomalous has an empty mask: it adds no region", stacklevel=3)

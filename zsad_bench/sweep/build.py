@@ -1,0 +1,80 @@
+"""Methods by name, with overrides checked against their configuration's types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from zsad_bench import registry
+from zsad_bench.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from zsad_bench.backbones.clip import Backbone
+    from zsad_bench.methods.base import ZeroShotMethod
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """`["lr=1e-4", "taps=[6,12]"]` as a dict; values are read as YAML.
+
+    Raises:
+        UsageError: an entry without `=`, or a value that is no YAML.
+    """
+    parsed = {}
+    for entry in settings:
+        key, sign, text = entry.partition("=")
+        if not sign or not key.strip():
+            raise UsageError(f"--set {entry}: expected key=value, for example --set lr=0.0001")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {entry}: '{text}' is not a YAML value; quote it") from None
+        # YAML 1.1 reads 1e-4 as a text; people mean the number.
+        parsed[key.strip()] = _number(value) if isinstance(value, str) else value
+    return parsed
+
+
+def configure(method: str, overrides: Mapping[str, Any]) -> Any:
+    """The method's configuration with these fields replaced, each checked against its declared type.
+
+    Raises:
+        UnknownNameError: a field it does not have. UsageError: a value of another type.
+    """
+    cls = registry.load("methods", method).Config
+    known = [field.name for field in fields(cls)]
+    for key in overrides:
+        if key not in known:
+            raise UnknownNameError(registry.did_you_mean(f"option of {method}", key, known))
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls)
+    for key, value in overrides.items():
+        try:
+            parser.parse_object({key: value})
+        except Exception:  # jsonargparse's own message is several lines long
+            wanted = next(field.type for field in fields(cls) if field.name == key)
+            raise UsageError(f"{method}: {key}={value!r} does not fit; expected {wanted}") from None
+    checked = parser.parse_object(dict(overrides))
+    return cls(**{field.name: _frozen(checked[field.name]) for field in fields(cls)})
+
+
+def build(method: str, backbone: Backbone, overrides: Mapping[str, Any], seed: int) -> ZeroShotMethod:
+    """A method on a backbone; `seed` goes into its configuration when that has one and it was not set."""
+    cls = registry.load("methods", method)
+    if "seed" in {field.name for field in fields(cls.Config)}:
+        overrides = {"seed": seed, **overrides}
+    return cls(backbone, configure(method, overrides))
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

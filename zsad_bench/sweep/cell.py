@@ -1,0 +1,147 @@
+"""One cell group: some methods, one prior, one seed, some targets; trained, tested, and written down as it goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer, seed_everything
+from rich.console import Console
+
+from zsad_bench import registry
+from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.load import load_backbone
+from zsad_bench.data import prior as priors
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.errors import UsageError
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.sweep import checkpoint, provenance
+from zsad_bench.sweep.build import build
+from zsad_bench.sweep.collect import Collector
+from zsad_bench.sweep.progress import progress
+from zsad_bench.sweep.record import Recorder, Run
+from zsad_bench.sweep.shared import SharedPass
+from zsad_bench.sweep.suite import Suite
+from zsad_bench.sweep.train import fit, trainer_options
+
+TEST_BATCH = 32
+
+
+@dataclass(frozen=True)
+class CellGroup:
+    """What to run. settings: overrides of every method's configuration, checked against its types.
+
+    checkpoint: of one method, tested instead of training it. board: folder whose `rows/` is appended to.
+    """
+
+    suite: Suite
+    methods: tuple[str, ...]
+    prior: str
+    targets: tuple[str, ...]
+    seed: int = 0
+    backbone: str | None = None
+    weights: str | None = None
+    checkpoint: Path | None = None
+    epochs: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    board: Path = Path("leaderboards/demo")
+    runs: Path = Path("runs")
+
+    def overrides_for(self, method: str) -> tuple[dict[str, Any], str]:
+        """All overrides of a method, and the variant's name: what differs from the suite, or ""."""
+        own = dict(self.settings)
+        if self.epochs is not None and _trains(method):
+            own["epochs"] = self.epochs
+        variant = ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(own.items()))
+        return {**self.suite.overrides_for(method), **own}, variant
+
+
+def run(group: CellGroup, console: Console) -> Run:
+    """Trains what needs training and tests everything; rows are on disk as soon as a category is done.
+
+    Raises:
+        ZsadError: anything a user can mend, before training where it can be known by then.
+    """
+    if group.checkpoint is not None and len(group.methods) != 1:
+        raise UsageError(f"--checkpoint goes with one method, found {', '.join(group.methods)}")
+    seed_everything(group.seed, verbose=False)
+    backbone = load_backbone(group.backbone or group.suite.backbone, group.weights or group.suite.weights)
+    built = {name: build(name, backbone, group.overrides_for(name)[0], group.seed) for name in group.methods}
+    targets = [_data(name, backbone, {}) for name in group.targets]
+    record = Run(group.suite.name, group.seed, provenance.run_id())
+    folder = group.runs / record.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_config(folder, group, built, backbone)
+
+    learners = {name: method for name, method in built.items() if method.stages()}
+    if learners:
+        auxiliary, spec, prior_hash = _auxiliary(group, backbone)
+        priors.check_overlap(auxiliary, targets)
+        for name, method in learners.items():
+            training = {"prior": spec.name, "prior_hash": prior_hash, "auxiliary": list(spec.auxiliary)}
+            if group.checkpoint is not None:
+                built[name], header = checkpoint.load(group.checkpoint, backbone, name)
+                training = {key: header.training[key] for key in training}
+            else:
+                seed_everything(group.seed, verbose=False)
+                (data,) = auxiliary
+                data.image_size = method.config.image_size
+                fit(method, data, folder / name, console)
+                checkpoint.save(folder / f"{name}.safetensors", method, {**training, "seed": group.seed})
+            record.training[name] = training
+    recorder = Recorder(record, group, built, backbone)
+    for data in targets:
+        _test(data, built, recorder, console)
+    return record
+
+
+def _test(data: ZeroShotDataModule, built: Mapping[str, ZeroShotMethod], recorder: Recorder, console: Console) -> None:
+    """One pass for the methods that read the same image size; usually that is all of them."""
+    for size in sorted({method.config.image_size for method in built.values()}):
+        methods = {name: method for name, method in built.items() if method.config.image_size == size}
+        data.image_size = size
+        trainer = Trainer(
+            logger=False,
+            inference_mode=not any(method.needs_grad_at_test for method in methods.values()),
+            callbacks=[Collector(data, recorder.bind(data)), progress(console, f"test on {data.title}")],
+            **trainer_options(),
+        )
+        trainer.test(SharedPass(methods), dataloaders=data.test_dataloader(), verbose=False)
+
+
+def _auxiliary(group: CellGroup, backbone: Backbone) -> tuple[list[ZeroShotDataModule], priors.PriorSpec, str]:
+    """The auxiliary data of a prior, restricted to what it keeps, and its hash."""
+    targets = set(group.targets)
+    spec = priors.resolve(group.prior, group.suite.name, next(iter(targets)) if len(targets) == 1 else None)
+    modules, manifest = [], []
+    for name in spec.auxiliary:
+        whole = _data(name, backbone, {})
+        kept = _data(name, backbone, {"samples": priors.select(whole.samples(), spec), "shuffle_seed": group.seed})
+        modules.append(kept)
+        manifest += kept.manifest()
+    return modules, spec, priors.prior_hash(spec, manifest)
+
+
+def _data(name: str, backbone: Backbone, options: Mapping[str, Any]) -> ZeroShotDataModule:
+    cls = registry.load("datasets", name)
+    return cls(mean=backbone.mean, std=backbone.std, batch_size=TEST_BATCH, **options)
+
+
+def _trains(method: str) -> bool:
+    return "epochs" in registry.load("methods", method).Config.__dataclass_fields__
+
+
+def _write_config(folder: Path, group: CellGroup, built: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
+    content = {
+        "suite": group.suite.name,
+        "prior": group.prior,
+        "seed": group.seed,
+        "targets": list(group.targets),
+        "backbone": backbone.id,
+        "checkpoint": str(group.checkpoint) if group.checkpoint else None,
+        "methods": {name: method.resolved_config() for name, method in built.items()},
+    }
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,61 @@
+"""Progress while training and testing: rich bars in a terminal, a few plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from rich.console import Console
+
+EVERY_SECONDS = 10.0
+
+
+class PlainProgress(Callback):
+    """One line when an epoch or a test ends, and one every ten seconds in between, with the time that remains."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self.console, self.what = console, what
+        self.started = self.said = 0.0
+
+    def _start(self) -> None:
+        self.started = self.said = time.perf_counter()
+
+    def _tick(self, done: int, total: int | float, unit: str) -> None:
+        now = time.perf_counter()
+        if now - self.said < EVERY_SECONDS or not done:
+            return
+        self.said = now
+        left = (now - self.started) / done * (total - done)
+        self.console.print(f"{self.what}: {done}/{total:.0f} {unit}, about {left:.0f} s left", highlight=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+        self._tick(trainer.global_step, trainer.estimated_stepping_batches, "steps")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loss = trainer.callback_metrics.get("loss")
+        shown = "" if loss is None else f", loss {float(loss):.4f}"
+        self.console.print(
+            f"{self.what}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{shown}"
+            f" ({time.perf_counter() - self.started:.0f} s)",
+            highlight=False,
+        )
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start()
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+        self._tick(args[2] + 1, sum(trainer.num_test_batches), "batches")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.console.print(f"{self.what}: done ({time.perf_counter() - self.started:.0f} s)", highlight=False)
+
+
+def progress(console: Console, what: str) -> Callback:
+    """The progress callback that suits the console."""
+    if console.is_terminal:
+        return RichProgressBar(leave=True)
+    return PlainProgress(console, what)

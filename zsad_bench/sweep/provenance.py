@@ -1,0 +1,63 @@
+"""Where a number came from: commit, versions, device, run."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import secrets
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+
+@cache
+def commit() -> str:
+    """The checkout's commit (12 hex digits, `+` when tracked files differ from it), or "" outside a checkout."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return ""
+    try:
+        head = _git(here, "rev-parse", "--short=12", "HEAD")
+        # Generated tables change with every run and say nothing about the code.
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!leaderboards")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *args: str) -> str:
+    done = subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True, timeout=10)
+    return done.stdout.strip()
+
+
+def package_version() -> str:
+    try:
+        return version("zsad-bench")
+    except PackageNotFoundError:
+        return "uninstalled"
+
+
+def run_id() -> str:
+    """Time and a random tail: unique and sortable."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def device() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return "mps"
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def peak_memory_mb() -> float:
+    """Largest memory so far, MiB: of the GPU when there is one, else resident memory of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

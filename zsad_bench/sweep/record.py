@@ -1,0 +1,123 @@
+"""From a finished category to its rows on disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from zsad_bench.backbones.clip import Backbone
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.leaderboard import rows as store
+from zsad_bench.leaderboard.scores import write_scores
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.metrics import METRIC_VERSION
+from zsad_bench.metrics.category import CategoryResult
+from zsad_bench.sweep import provenance
+from zsad_bench.sweep.collect import OnCategory
+from zsad_bench.types import Category
+
+if TYPE_CHECKING:
+    from zsad_bench.sweep.cell import CellGroup
+
+PRECISION = "float32"
+UNTRAINED = {"prior": "none", "prior_hash": "", "auxiliary": []}
+
+
+@dataclass
+class Run:
+    """One run: its rows so far, and for each trained method the prior it learned from."""
+
+    suite: str
+    seed: int
+    run_id: str
+    started: str = field(default_factory=store.now)
+    rows: list[store.Row] = field(default_factory=list)
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Recorder:
+    """Appends the rows of a category, and its per-image scores, as soon as it is finished."""
+
+    def __init__(self, run: Run, group: CellGroup, methods: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
+        self.run, self.group, self.methods, self.backbone = run, group, methods, backbone
+        self.common = {
+            "suite": run.suite,
+            "package_version": provenance.package_version(),
+            "commit": provenance.commit(),
+            "torch": torch.__version__,
+            "device": provenance.device(),
+            "run_id": run.run_id,
+            "started": run.started,
+            "precision": PRECISION,
+            "metric_version": METRIC_VERSION,
+        }
+
+    def bind(self, data: ZeroShotDataModule) -> OnCategory:
+        """The callback for one target."""
+        data_hash = data.manifest_hash
+
+        def finished(name: str, category: Category, result: CategoryResult, ids: list[str], seconds: float) -> None:
+            self._write(name, category, result, ids, seconds, data_hash)
+
+        return finished
+
+    def _cell(self, name: str, target: str, data_hash: str) -> dict[str, Any]:
+        """The fields of a row that decide its numbers, with their key."""
+        method = self.methods[name]
+        # Without training or draws the seed changes nothing: every run of such a method is the same cell.
+        seed = self.run.seed if method.stages() or method.draws_at_test else 0
+        training = self.run.training.get(name, UNTRAINED)
+        config = {key: value for key, value in method.resolved_config().items() if key != "seed"}
+        uses_backbone = not method.sanity
+        decided = {
+            "method": name,
+            "method_version": method.version,
+            "prior": training["prior"],
+            "prior_hash": training["prior_hash"],
+            "target": target,
+            "data_hash": data_hash,
+            "weights_hash": self.backbone.weights_hash if uses_backbone else "none",
+            "seed": seed,
+            "precision": PRECISION,
+            "metric_version": METRIC_VERSION,
+        }
+        return {
+            **decided,
+            "key": store.cell_key(**decided, config=config),
+            "variant": self.group.overrides_for(name)[1],
+            "auxiliary": "+".join(training["auxiliary"]),
+            "backbone": self.backbone.name if uses_backbone else "none",
+            "config_hash": store.digest(config),
+            "image_size": method.config.image_size,
+        }
+
+    def _write(
+        self, name: str, category: Category, result: CategoryResult, ids: list[str], seconds: float, data_hash: str
+    ) -> None:
+        cell = self._cell(name, category.dataset, data_hash)
+        rows = []
+        for metric, (value, reason) in result.values.items():
+            undefined = math.isnan(value)
+            rows.append(
+                store.Row(
+                    **{**self.common, **cell},
+                    category=category.name,
+                    metric=metric,
+                    value=None if undefined else value,
+                    reason=reason if undefined else None,
+                    n_images=result.n_images,
+                    n_anomalous=result.n_anomalous,
+                    n_regions=result.n_regions if metric.startswith("pixel_") else None,
+                    seconds=seconds,
+                    peak_memory_mb=provenance.peak_memory_mb(),
+                )
+            )
+        board: Path = self.group.board
+        write_scores(board / "scores", cell["key"], category.name, ids, result.labels, result.scores)
+        store.append(board / "rows" / f"{name}.jsonl", rows)
+        self.run.rows += rows
