@@ -43,7 +43,7 @@ def main() -> int:
         print("zsad-bench: stopped; rows that were complete are kept", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe went away (`| head`)
-        sys.stdout = open(os.devnull, "w")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if args.debug:

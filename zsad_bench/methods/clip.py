@@ -26,6 +26,7 @@ class ClipConfig:
 
     temperature: 0.07 as in that lineage of code (CLIP's own learned one is 0.01).
     block: None is the last. gaussian_sigma: None is 4 px at 518 px, scaled with the image.
+    first_vv_block: 0 is the plain path, as in the tables; another number reads the maps from the V-V path.
     global_ln_post: False imitates runs made with the AnomalyCLIP code base.
     """
 
@@ -35,6 +36,7 @@ class ClipConfig:
     anomalous_prompt: str = "A photo of an anomalous {}"
     temperature: float = 0.07
     block: int | None = None
+    first_vv_block: int = 0
     global_ln_post: bool = True
     align_corners: bool = True
     gaussian_sigma: float | None = None
@@ -55,7 +57,10 @@ class Clip(ZeroShotMethod):
         )
 
     def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
-        return frozenset({Tap(self.config.block)}), frozenset({self.config.global_ln_post})
+        return frozenset({self._tap()}), frozenset({self.config.global_ln_post})
+
+    def _tap(self) -> Tap:
+        return Tap(self.config.block, self.config.first_vv_block)
 
     def pair(self, categories: Sequence[Category]) -> Tensor:
         templates = (self.config.normal_prompt, self.config.anomalous_prompt)
@@ -65,6 +70,6 @@ class Clip(ZeroShotMethod):
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
         text, c = self.text_of(samples), self.config
         image = state_logits(features.global_[c.global_ln_post], text, c.temperature).softmax(-1)[:, 1]
-        patches = patch_probabilities(features.taps[Tap(c.block)], text, c.temperature)
+        patches = patch_probabilities(features.taps[self._tap()], text, c.temperature)
         anomaly_map = upsample(patches, features, align_corners=c.align_corners)[:, 1]
         return Prediction(image, smooth(anomaly_map, c.gaussian_sigma))
