@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one pip at a time
-.PHONY: help bench demo test test-slow lint format clean FORCE
+.PHONY: help bench demo ls test test-slow lint format clean FORCE
 
 # Values reach the shell as environment variables in double quotes, raw ($(value …)): nothing in them is ever executed.
 VALUES := METHOD PRIOR TARGETS SUITE SEED EPOCHS BACKBONE WEIGHTS ARGS ELPV PYTHON
@@ -43,6 +43,9 @@ bench: .venv/.installed $(ELPV_READY) ## train and test METHOD under PRIOR, prin
 
 demo: .venv/.installed $(ELPV_READY) ## compute leaderboards/demo again: four methods, both priors, three seeds
 	@exec $(BENCH) --suite=demo --method=clip,anomalyclip,center_prior,random --prior=rich,limited --seed=0,1,2
+
+ls: .venv/.installed ## list methods, datasets, priors
+	@for what in methods datasets priors; do echo "$$what"; .venv/bin/zsad-bench ls $$what; echo; done
 
 test: lint $(ELPV_READY) ## lint, then every test but the slow ones
 	@set -f; $(PYTEST) $$ARGS

@@ -20,7 +20,8 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         line = " ".join(str(message).split())
-        unknown = next((word for word in sys.argv[1:] if word.startswith("--") and word in line), None)
+        said = line.split()
+        unknown = next((word for word in sys.argv[1:] if word.startswith("--") and word in said), None)
         known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
         if unknown and ("nrecognized" in line or "not found" in line or "does not accept" in line):
             line = registry.did_you_mean("option", unknown.partition("=")[0], known)
@@ -53,7 +54,11 @@ def main() -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="zsad-bench", description="Benchmark suite for zero-shot visual anomaly detection.")
+    parser = Parser(
+        prog="zsad-bench",
+        description="Benchmark suite for zero-shot visual anomaly detection.",
+        allow_abbrev=False,  # a mistyped option is told, not guessed
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subcommands(dest="command", metavar="COMMAND")
     commands.add_subcommand("bench", _bench_parser(), help="train, test, and write rows and tables")
@@ -146,6 +151,8 @@ def bench(options: Namespace) -> None:
         seeds = [int(part) for part in _names(options.seed, "--seed")]
     except ValueError:
         raise UsageError(f"--seed {options.seed}: expected whole numbers, separated by commas") from None
+    if not all(0 <= seed < 2**32 for seed in seeds):  # what numpy takes
+        raise UsageError(f"--seed {options.seed}: expected numbers from 0 to 4294967295")
     from zsad_bench.commands.bench import bench as run
 
     run(methods, priors, seeds, options)

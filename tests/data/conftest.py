@@ -9,15 +9,6 @@ import pytest
 SCALE = 0.04  # of the usual number of images: 3 to 4 a category and label
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZSAD_CACHE", str(folder))
-        patch.delenv("ZSAD_DATA", raising=False)
-        yield folder
-
-
 @pytest.fixture
 def small_demo(cache: Path):
     """demo(name, **options): a small generated data module at 32 px."""

@@ -28,7 +28,7 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) 
     console = Console(soft_wrap=False)
     chosen, why = suite.choose(options.suite)
     if why:
-        console.print(why, highlight=False)
+        console.print(why, highlight=False, soft_wrap=True)
     settings = parse_settings(options.set)
     for name in methods:
         configure(name, {**chosen.overrides_for(name), **settings})
@@ -38,6 +38,7 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) 
     _licences(targets, console)
     board = Path(options.out) / chosen.name
     done: list[store.Row] = []
+    folders: list[Path] = []
     for number, (spec, seed) in enumerate((spec, seed) for spec in specs for seed in seeds):
         due = [name for name in methods if _due(name, first=number == 0, first_spec=spec == specs[0])]
         if not due:
@@ -58,10 +59,17 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) 
             board=board,
             runs=Path(options.runs),
         )
-        done += run(group, console).rows
+        record = run(group, console)
+        done += record.rows
+        folders.append(Path(options.runs) / record.run_id)
     table.show(done, chosen, console)
     table.regenerate(chosen.name, options.out)
-    console.print(f"tables: {board / 'README.md'}   rows: {board / 'rows'}", highlight=False)
+    for what, place in (
+        ("tables", board / "README.md"),
+        ("rows", board / "rows"),
+        ("run", ", ".join(map(str, folders))),
+    ):
+        console.print(f"{what}: {place}", highlight=False, soft_wrap=True)
 
 
 def _due(method: str, *, first: bool, first_spec: bool) -> bool:

@@ -47,7 +47,7 @@ def doctor() -> None:
     console.print()
     console.print(datasets)
     _, why = suite.choose("auto")
-    console.print(f"\n{why}", highlight=False)
+    console.print(f"\n{why}", highlight=False, soft_wrap=True)
 
 
 def _version(name: str) -> str:

@@ -29,7 +29,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"--set {entry}: expected key=value, for example --set lr=0.0001")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # ValueError: something like a date that is none
             raise UsageError(f"--set {entry}: '{text}' is not a YAML value; quote it") from None
         # YAML 1.1 reads 1e-4 as a text; people mean the number.
         parsed[key.strip()] = _number(value) if isinstance(value, str) else value

@@ -21,11 +21,12 @@ from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint, provenance
 from zsad_bench.sweep.build import build
 from zsad_bench.sweep.collect import Collector
+from zsad_bench.sweep.gallery import Gallery
 from zsad_bench.sweep.progress import progress
 from zsad_bench.sweep.record import Recorder, Run
 from zsad_bench.sweep.shared import SharedPass
-from zsad_bench.sweep.suite import Suite
-from zsad_bench.sweep.train import fit, trainer_options
+from zsad_bench.sweep.suite import Suite, is_found
+from zsad_bench.sweep.train import check_stages, fit, stoppable, trainer_options
 
 TEST_BATCH = 32
 
@@ -67,49 +68,78 @@ def run(group: CellGroup, console: Console) -> Run:
     """
     if group.checkpoint is not None and len(group.methods) != 1:
         raise UsageError(f"--checkpoint goes with one method, found {', '.join(group.methods)}")
+    if group.checkpoint is not None and (group.settings or group.epochs is not None):
+        raise UsageError(f"--checkpoint {group.checkpoint}: it brings its configuration; leave out --set and --epochs")
     seed_everything(group.seed, verbose=False)
-    backbone = load_backbone(group.backbone or group.suite.backbone, group.weights or group.suite.weights)
+    asked = group.backbone or group.suite.backbone
+    weights = group.suite.weights if asked == group.suite.backbone else None  # they are of the suite's own backbone
+    backbone = load_backbone(asked, group.weights or weights)
     built = {name: build(name, backbone, group.overrides_for(name)[0], group.seed) for name in group.methods}
     targets = [_data(name, backbone, {}) for name in group.targets]
     record = Run(group.suite.name, group.seed, provenance.run_id())
+    if group.checkpoint is not None:
+        (name,) = group.methods
+        built[name], header = checkpoint.load(group.checkpoint, backbone, name)
+        learned_from = [_data(other, backbone, {}) for other in header.training["auxiliary"]]
+        # Elsewhere trained, its images may not be here: then the names of the datasets are what can be compared.
+        priors.check_overlap([d for d in learned_from if d.name in group.targets or is_found(d.name)], targets)
+        record.training[name] = header.training
+    for name, method in built.items():
+        check_stages(name, method)
     folder = group.runs / record.run_id
     folder.mkdir(parents=True, exist_ok=True)
     _write_config(folder, group, built, backbone)
 
-    learners = {name: method for name, method in built.items() if method.stages()}
+    learners = {name: method for name, method in built.items() if method.stages() and name not in record.training}
     if learners:
         auxiliary, spec, prior_hash = _auxiliary(group, backbone)
         priors.check_overlap(auxiliary, targets)
         for name, method in learners.items():
-            training = {"prior": spec.name, "prior_hash": prior_hash, "auxiliary": list(spec.auxiliary)}
-            if group.checkpoint is not None:
-                built[name], header = checkpoint.load(group.checkpoint, backbone, name)
-                training = {key: header.training[key] for key in training}
-            else:
-                seed_everything(group.seed, verbose=False)
-                (data,) = auxiliary
-                data.image_size = method.config.image_size
-                fit(method, data, folder / name, console)
-                checkpoint.save(folder / f"{name}.safetensors", method, {**training, "seed": group.seed})
+            training = {
+                "prior": spec.name,
+                "prior_hash": prior_hash,
+                "auxiliary": list(spec.auxiliary),
+                "seed": group.seed,
+                "variant": group.overrides_for(name)[1],
+            }
+            seed_everything(group.seed, verbose=False)
+            (data,) = auxiliary
+            data.image_size = method.config.image_size
+            fit(method, data, folder / name, console)
+            checkpoint.save(folder / f"{name}.safetensors", method, training)
             record.training[name] = training
     recorder = Recorder(record, group, built, backbone)
     for data in targets:
-        _test(data, built, recorder, console)
+        _test(data, built, recorder, folder, console)
     return record
 
 
-def _test(data: ZeroShotDataModule, built: Mapping[str, ZeroShotMethod], recorder: Recorder, console: Console) -> None:
+def _test(
+    data: ZeroShotDataModule,
+    built: Mapping[str, ZeroShotMethod],
+    recorder: Recorder,
+    folder: Path,
+    console: Console,
+) -> None:
     """One pass for the methods that read the same image size; usually that is all of them."""
     for size in sorted({method.config.image_size for method in built.values()}):
         methods = {name: method for name, method in built.items() if method.config.image_size == size}
         data.image_size = size
+        shown = {name: method.title for name, method in methods.items() if not method.draws_at_test}
+        callbacks = [
+            Collector(data, recorder.bind(data)),
+            Gallery(data, shown, folder / f"maps_{data.name}_{size}px.png"),
+            progress(console, f"test on {data.title}"),
+        ]
         trainer = Trainer(
             logger=False,
             inference_mode=not any(method.needs_grad_at_test for method in methods.values()),
-            callbacks=[Collector(data, recorder.bind(data)), progress(console, f"test on {data.title}")],
+            callbacks=callbacks,
             **trainer_options(),
         )
-        trainer.test(SharedPass(methods), dataloaders=data.test_dataloader(), verbose=False)
+        with stoppable(trainer):
+            with interruptible():
+            trainer.test(SharedPass(methods), dataloaders=data.test_dataloader(), verbose=False)
 
 
 def _auxiliary(group: CellGroup, backbone: Backbone) -> tuple[list[ZeroShotDataModule], priors.PriorSpec, str]:

@@ -27,7 +27,7 @@ class PlainProgress(Callback):
             return
         self.said = now
         left = (now - self.started) / done * (total - done)
-        self.console.print(f"{self.what}: {done}/{total:.0f} {unit}, about {left:.0f} s left", highlight=False)
+        self._say(f"{done}/{total:.0f} {unit}, about {left:.0f} s left")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start()
@@ -38,11 +38,8 @@ class PlainProgress(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loss = trainer.callback_metrics.get("loss")
         shown = "" if loss is None else f", loss {float(loss):.4f}"
-        self.console.print(
-            f"{self.what}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{shown}"
-            f" ({time.perf_counter() - self.started:.0f} s)",
-            highlight=False,
-        )
+        seconds = time.perf_counter() - self.started
+        self._say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{shown} ({seconds:.0f} s)")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start()
@@ -51,7 +48,10 @@ class PlainProgress(Callback):
         self._tick(args[2] + 1, sum(trainer.num_test_batches), "batches")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.console.print(f"{self.what}: done ({time.perf_counter() - self.started:.0f} s)", highlight=False)
+        self._say(f"done ({time.perf_counter() - self.started:.0f} s)")
+
+    def _say(self, text: str) -> None:
+        self.console.print(f"{self.what}: {text}", highlight=False, soft_wrap=True)
 
 
 def progress(console: Console, what: str) -> Callback:

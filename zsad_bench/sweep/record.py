@@ -69,9 +69,10 @@ class Recorder:
     def _cell(self, name: str, target: str, data_hash: str) -> dict[str, Any]:
         """The fields of a row that decide its numbers, with their key."""
         method = self.methods[name]
-        # Without training or draws the seed changes nothing: every run of such a method is the same cell.
-        seed = self.run.seed if method.stages() or method.draws_at_test else 0
         training = self.run.training.get(name, UNTRAINED)
+        # Without training or draws the seed changes nothing: every run of such a method is the same cell. A
+        # checkpoint keeps the seed that it was trained under.
+        seed = training.get("seed", self.run.seed if method.draws_at_test else 0)
         config = {key: value for key, value in method.resolved_config().items() if key != "seed"}
         uses_backbone = not method.sanity
         decided = {
@@ -89,7 +90,7 @@ class Recorder:
         return {
             **decided,
             "key": store.cell_key(**decided, config=config),
-            "variant": self.group.overrides_for(name)[1],
+            "variant": training.get("variant", self.group.overrides_for(name)[1]),
             "auxiliary": "+".join(training["auxiliary"]),
             "backbone": self.backbone.name if uses_backbone else "none",
             "config_hash": store.digest(config),

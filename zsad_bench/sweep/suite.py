@@ -101,8 +101,9 @@ def pick_targets(suite: Suite, asked: str | None) -> list[str]:
         for name in names:
             if name not in known:
                 raise UnknownNameError(registry.did_you_mean("dataset", name, known))
-        if names:
-            return names
+        if not names:
+            raise UsageError(f"--targets: expected one or more names separated by commas, found '{asked}'")
+        return names
     names = found_targets(suite)
     if not names:
         raise UsageError(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from rich.console import Console
 
 from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.errors import UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep.progress import progress
 
@@ -28,8 +32,42 @@ def trainer_options() -> dict[str, Any]:
         "use_distributed_sampler": False,
         "enable_model_summary": False,
         "enable_checkpointing": False,
-        "barebones": False,
     }
+
+
+def check_stages(name: str, method: ZeroShotMethod) -> None:
+    """Raises UsageError for numbers that no training can have; Lightning takes -1 epochs for no end."""
+    for stage in method.stages():
+        if stage.epochs < 0 or stage.batch_size < 1:
+            raise UsageError(
+                f"{name}: {stage.epochs} epochs of batches of {stage.batch_size}; expected 0 or more, and 1 or more"
+            )
+
+
+@contextmanager
+def stoppable(trainer: Trainer) -> Iterator[None]:
+    """Lets Ctrl-C in here leave as KeyboardInterrupt; Lightning would exit with code 1 and ignore further ones."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets Ctrl-C through as KeyboardInterrupt: Lightning turns it into an exit and ignores further ones."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+        raise
 
 
 def fit(method: ZeroShotMethod, data: ZeroShotDataModule, folder: Path, console: Console) -> None:
@@ -45,5 +83,7 @@ def fit(method: ZeroShotMethod, data: ZeroShotDataModule, folder: Path, console:
             num_sanity_val_steps=0,
             **trainer_options(),
         )
-        trainer.fit(method, train_dataloaders=data.train_dataloader())
+        with stoppable(trainer):
+            with interruptible():
+            trainer.fit(method, train_dataloaders=data.train_dataloader())
     method.freeze()

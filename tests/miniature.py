@@ -1,0 +1,68 @@
+"""A world small enough for tests: a random miniature CLIP, batches for it, and generated data of a few images.
+
+Torch and our own modules are imported inside, so that the root conftest can set the environment first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+    from zsad_bench.backbones.clip import Backbone
+    from zsad_bench.types import Batch
+
+MINI: dict[str, Any] = {
+    "embed_dim": 48,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 4, "head_width": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
+}
+SCALE = 0.04  # of the usual number of images: 2 to 4 a category and label
+
+
+def random_clip(config: dict[str, Any]) -> Any:
+    """An open_clip model of this configuration: every bias and norm away from its neutral value, always the same."""
+    import torch
+    from open_clip.model import CLIP
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CLIP(**config).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model
+
+
+def random_batch(size: int, count: int = 5, seed: int = 1) -> Batch:
+    """`count` random images of two categories in turn, every other one anomalous with a square mask."""
+    import torch
+
+    from zsad_bench.types import Batch, Category, SampleInfo
+
+    kinds = [
+        Category("made_up", "metal_nut", "metal nut", "object", "industrial"),
+        Category("made_up", "carpet", "carpet", "texture", "industrial"),
+    ]
+    images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(count) // 2 % 2  # 0 0 1 1 0: both labels in both categories
+    masks = torch.zeros(count, size, size, dtype=torch.bool)
+    masks[labels == 1, size // 4 : size // 2, size // 3 : size // 2] = True
+    return Batch(images, labels, masks, [SampleInfo(f"made_up/{i}.png", kinds[i % 2]) for i in range(count)])
+
+
+def shrink(patch: pytest.MonkeyPatch, backbone: Backbone) -> None:
+    """Lets every run read this backbone, whatever it asks for, and a few images of each generated dataset."""
+    from zsad_bench import registry
+    from zsad_bench.sweep import cell
+
+    def few(name: str, backbone: Backbone, options: dict[str, Any]) -> Any:
+        cls = registry.load("datasets", name)
+        return cls(
+            mean=backbone.mean, std=backbone.std, batch_size=cell.TEST_BATCH, scale=SCALE, workers=0, **options
+        )  # fmt: skip
+
+    patch.setattr(cell, "_data", few)
+    patch.setattr(cell, "load_backbone", lambda name, weights=None: backbone)
