@@ -138,7 +138,6 @@ def _test(
             **trainer_options(),
         )
         with stoppable(trainer):
-            with interruptible():
             trainer.test(SharedPass(methods), dataloaders=data.test_dataloader(), verbose=False)
 
 

@@ -57,19 +57,6 @@ def stoppable(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Lets Ctrl-C through as KeyboardInterrupt: Lightning turns it into an exit and ignores further ones."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as leaving:
-        if isinstance(leaving.__context__, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, handler)
-            raise KeyboardInterrupt from None
-        raise
-
-
 def fit(method: ZeroShotMethod, data: ZeroShotDataModule, folder: Path, console: Console) -> None:
     """Trains every stage in place; the losses go to `folder/<stage>/metrics.csv`."""
     for stage in method.stages():
@@ -84,6 +71,5 @@ def fit(method: ZeroShotMethod, data: ZeroShotDataModule, folder: Path, console:
             **trainer_options(),
         )
         with stoppable(trainer):
-            with interruptible():
             trainer.fit(method, train_dataloaders=data.train_dataloader())
     method.freeze()
