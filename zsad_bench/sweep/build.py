@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -51,12 +52,17 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls)
+    hints = get_type_hints(cls)
     for key, value in overrides.items():
+        fits = value is not None or NoneType in get_args(hints[key])  # jsonargparse takes None for anything
         try:
             parser.parse_object({key: value})
-        except Exception:  # jsonargparse's own message is several lines long
-            wanted = next(field.type for field in fields(cls) if field.name == key)
-            raise UsageError(f"{method}: {key}={value!r} does not fit; expected {wanted}") from None
+        except Exception:  # its own message is several lines long
+            fits = False
+        if not fits:
+            declared = next(field.type for field in fields(cls) if field.name == key)
+            wanted = f"one of {', '.join(get_args(hints[key]))}" if get_origin(hints[key]) is Literal else declared
+            raise UsageError(f"{method}: {key}={value!r} does not fit; expected {wanted}")
     checked = parser.parse_object(dict(overrides))
     return cls(**{field.name: _frozen(checked[field.name]) for field in fields(cls)})
 

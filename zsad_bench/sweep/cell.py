@@ -26,7 +26,7 @@ from zsad_bench.sweep.progress import progress
 from zsad_bench.sweep.record import Recorder, Run
 from zsad_bench.sweep.shared import SharedPass
 from zsad_bench.sweep.suite import Suite, is_found
-from zsad_bench.sweep.train import check_stages, fit, stoppable, trainer_options
+from zsad_bench.sweep.train import check_numbers, fit, stoppable, trainer_options
 
 TEST_BATCH = 32
 
@@ -85,7 +85,7 @@ def run(group: CellGroup, console: Console) -> Run:
         priors.check_overlap([d for d in learned_from if d.name in group.targets or is_found(d.name)], targets)
         record.training[name] = header.training
     for name, method in built.items():
-        check_stages(name, method)
+        check_numbers(name, method)
     folder = group.runs / record.run_id
     folder.mkdir(parents=True, exist_ok=True)
     _write_config(folder, group, built, backbone)
@@ -135,6 +135,7 @@ def _test(
             logger=False,
             inference_mode=not any(method.needs_grad_at_test for method in methods.values()),
             callbacks=callbacks,
+            enable_progress_bar=console.is_terminal,
             **trainer_options(),
         )
         with stoppable(trainer):

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from zsad_bench import registry
 from zsad_bench.backbones.clip import Backbone
-from zsad_bench.errors import CheckpointError
+from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep.build import configure
 
@@ -97,7 +97,10 @@ def load(path: Path, backbone: Backbone, method: str | None = None) -> tuple[Zer
         raise CheckpointError(
             f"checkpoint {path}: version {header.version} of {header.method}, this is {cls.version}; train again"
         )
-    built = cls(backbone, configure(header.method, header.config))
+    try:
+        built = cls(backbone, configure(header.method, header.config))
+    except UsageError as error:
+        raise CheckpointError(f"checkpoint {path}: its configuration is not of this version ({error})") from None
     expected = built.learned()
     with safe_open(path, "pt") as file:
         names = set(file.keys())

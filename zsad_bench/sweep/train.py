@@ -23,7 +23,8 @@ from zsad_bench.sweep.progress import progress
 def trainer_options() -> dict[str, Any]:
     """What every Trainer here has in common: one device, our own sampler, nothing on the console but ours."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for text in ("does not have many workers", "smaller than the logging interval"):
+    # Tiny data on few cores, a frozen tower that stays in eval mode, and an internal matter: all as it should be.
+    for text in ("not have many workers", "smaller than the logging interval", "in eval mode at the start", "LeafSpec"):
         warnings.filterwarnings("ignore", message=f".*{text}.*")
     return {
         "accelerator": "auto",
@@ -35,8 +36,9 @@ def trainer_options() -> dict[str, Any]:
     }
 
 
-def check_stages(name: str, method: ZeroShotMethod) -> None:
-    """Raises UsageError for numbers that no training can have; Lightning takes -1 epochs for no end."""
+def check_numbers(name: str, method: ZeroShotMethod) -> None:
+    """Raises UsageError for numbers that no run can have; Lightning takes -1 epochs for no end."""
+    _ = method.encoder  # refuses an image size that does not fit the patches
     for stage in method.stages():
         if stage.epochs < 0 or stage.batch_size < 1:
             raise UsageError(
@@ -68,6 +70,7 @@ def fit(method: ZeroShotMethod, data: ZeroShotDataModule, folder: Path, console:
             log_every_n_steps=1,
             callbacks=[progress(console, f"train {method.title} on {data.title}, {stage.name}")],
             num_sanity_val_steps=0,
+            enable_progress_bar=console.is_terminal,  # else Lightning adds a bar of its own to our plain lines
             **trainer_options(),
         )
         with stoppable(trainer):
