@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -25,6 +26,10 @@ class Parser(ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
         if unknown and ("nrecognized" in line or "not found" in line or "does not accept" in line):
             line = registry.did_you_mean("option", unknown.partition("=")[0], known)
+        wrong = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", line)
+        if wrong:
+            line = registry.did_you_mean("command", wrong[1], re.findall(r"'(.+?)'", wrong[2]))
+        line = re.sub(r"\b(?:bench|ls|data|table)\.(\w+)", r"\1", line)
         prog = self.prog.replace(" [options]", "")
         print(f"{prog}: {line}; see {prog} --help", file=sys.stderr)
         raise SystemExit(2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from zsad_bench import registry
+from zsad_bench.data.demo.suite import PARTS
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard.rows import Row
 from zsad_bench.leaderboard.tables import Board, write_leaderboard
@@ -21,6 +22,10 @@ GENERATED_NOTE = (
 REAL_NOTE = (
     "Real photographs read by the same tiny CLIP, image-level labels only: in no mean with generated images, and not "
     "comparable with a paper's numbers."
+)
+ASIDE_NOTE = (
+    "Generated images of auxiliary or held-back classes: in no mean with the targets, and never comparable with a "
+    "paper's numbers."
 )
 PAPER_NOTE = "Image AP is scikit-learn's average precision with the anomalous class positive; AUPRO is exact."
 
@@ -36,6 +41,7 @@ def board(suite: Suite) -> Board:
         titles=titles,
         note=GENERATED_NOTE if demo else PAPER_NOTE,
         apart_note=REAL_NOTE if demo else PAPER_NOTE,
+        apart_notes={name: ASIDE_NOTE for name in PARTS if name not in suite.generated},
         sanity=tuple(n for n in registry.names("methods") if registry.load("methods", n).sanity),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,7 +34,8 @@ class Board:
 
     command: what regenerates it. groups: target -> title, averaged into an overall table; every other target stands
     in a table of its own and in no mean. titles: method and other target names as printed. note, apart_note: the line
-    under every table of the groups, and of the others. sanity: methods at the bottom of each table, marked.
+    under every table of the groups, and of the others; apart_notes: target -> another line than that. sanity: methods
+    at the bottom of each table, marked.
     """
 
     suite: str
@@ -43,6 +44,7 @@ class Board:
     titles: Mapping[str, str]
     note: str
     apart_note: str
+    apart_notes: Mapping[str, str] = field(default_factory=dict)
     sanity: tuple[str, ...] = ("center_prior", "random")
 
     def title(self, name: str) -> str:
@@ -130,7 +132,10 @@ def build(rows: Iterable[Row], board: Board) -> Report:
     apart = sorted(present - set(groups), key=lambda name: (board.title(name).casefold(), name))
     tables = [_table(kept, "overall", "Overall", groups, board, board.note)] if len(groups) > 1 else []
     tables += [_table(kept, name, board.title(name), [name], board, board.note) for name in groups]
-    tables += [_table(kept, name, board.title(name), [name], board, board.apart_note) for name in apart]
+    tables += [
+        _table(kept, name, board.title(name), [name], board, board.apart_notes.get(name, board.apart_note))
+        for name in apart
+    ]
     return Report(board, tables, kept, len(read), sorted(conflicts, key=str), left_out, _undefined(kept, board))
 
 

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.maps import patch_probabilities, smooth, state_logits, unit, upsample
+from zsad_bench.errors import UsageError
 from zsad_bench.losses import local_terms
+from zsad_bench.methods._bounds import check_bounds
 from zsad_bench.methods.base import Stage, ZeroShotMethod
 from zsad_bench.types import Batch, Category, Features, PosInterp, Prediction, SampleInfo, Tap
 
@@ -85,7 +87,7 @@ class AnomalyClip(ZeroShotMethod):
         def default(value, otherwise):
             return otherwise if value is None else value
 
-        return replace(
+        resolved = replace(
             config,
             deep_depth=default(config.deep_depth, backbone.scale_text_block(9)),
             deep_token_cast=default(config.deep_token_cast, "fp16" if config.fidelity == "official" else "none"),
@@ -93,6 +95,20 @@ class AnomalyClip(ZeroShotMethod):
             taps=tuple(default(config.taps, (backbone.n_blocks,))),
             gaussian_sigma=default(config.gaussian_sigma, REFERENCE_SIGMA * config.image_size / REFERENCE_SIZE),
         )
+        if not resolved.taps:
+            raise UsageError(f"{cls.title}: taps=[]; expected at least one block")
+        check_bounds(
+            cls.title,
+            resolved,
+            above_zero=("temperature", "lr"),
+            n_ctx=max(1, config.deep_len - 2),  # deep tokens overwrite rows 1..deep_len, all before end-of-text
+            deep_len=0,
+            deep_depth=1,
+            local_weight=0,
+            gaussian_sigma=0,
+            init_std=0,
+        )
+        return resolved
 
     def stages(self) -> list[Stage]:
         def adam(parameters):

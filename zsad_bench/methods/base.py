@@ -14,6 +14,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from zsad_bench.backbones.checks import check_taps
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.types import Batch, Category, EncoderSpec, Features, Prediction, SampleInfo, Tap
 
@@ -89,9 +90,15 @@ class ZeroShotMethod(LightningModule):
     # -- what the base does --------------------------------------------------------------------------------------
     @property
     def encoder(self) -> EncoderSpec:
-        """The frozen request to the visual tower."""
+        """The frozen request to the visual tower.
+
+        Raises:
+            BackboneError: a block outside the tower. UsageError: an image size that is no multiple of the patch.
+        """
         forward = self.backbone.forward_spec(self.config.image_size, self.config.pos_interp)
-        return EncoderSpec(forward, *self.requests())
+        taps, global_ln_post = self.requests()
+        check_taps(taps, self.backbone.n_blocks, self.backbone.name)
+        return EncoderSpec(forward, taps, global_ln_post)
 
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
         """Features of a batch under `encoder`. Overridden by methods that change what is encoded."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.maps import patch_probabilities, smooth, state_logits, unit, upsample
+from zsad_bench.methods._bounds import check_bounds
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.types import Category, Features, PosInterp, Prediction, SampleInfo, Tap
 
@@ -50,11 +51,13 @@ class Clip(ZeroShotMethod):
     @classmethod
     def resolve(cls, config: ClipConfig, backbone: Backbone) -> ClipConfig:
         sigma = config.gaussian_sigma
-        return replace(
+        resolved = replace(
             config,
             block=backbone.n_blocks if config.block is None else config.block,
             gaussian_sigma=REFERENCE_SIGMA * config.image_size / REFERENCE_SIZE if sigma is None else sigma,
         )
+        check_bounds(cls.title, resolved, above_zero=("temperature",), gaussian_sigma=0, first_vv_block=0)
+        return resolved
 
     def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
         return frozenset({self._tap()}), frozenset({self.config.global_ln_post})
@@ -64,7 +67,7 @@ class Clip(ZeroShotMethod):
 
     def pair(self, categories: Sequence[Category]) -> Tensor:
         templates = (self.config.normal_prompt, self.config.anomalous_prompt)
-        texts = [template.format(c.prompt_name) for c in categories for template in templates]
+        texts = [template.replace("{}", c.prompt_name) for c in categories for template in templates]
         return unit(self.backbone.encode_prompts(texts)).unflatten(0, (-1, 2))
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:

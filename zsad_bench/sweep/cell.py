@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,40 +78,60 @@ def run(group: CellGroup, console: Console) -> Run:
     targets = [_data(name, backbone, {}) for name in group.targets]
     record = Run(group.suite.name, group.seed, provenance.run_id())
     if group.checkpoint is not None:
-        (name,) = group.methods
-        built[name], header = checkpoint.load(group.checkpoint, backbone, name)
-        learned_from = [_data(other, backbone, {}) for other in header.training["auxiliary"]]
-        # Elsewhere trained, its images may not be here: then the names of the datasets are what can be compared.
-        priors.check_overlap([d for d in learned_from if d.name in group.targets or is_found(d.name)], targets)
-        record.training[name] = header.training
+        _restore(group, built, record, targets)
     for name, method in built.items():
         check_numbers(name, method)
     folder = group.runs / record.run_id
     folder.mkdir(parents=True, exist_ok=True)
     _write_config(folder, group, built, backbone)
-
-    learners = {name: method for name, method in built.items() if method.stages() and name not in record.training}
-    if learners:
-        auxiliary, spec, prior_hash = _auxiliary(group, backbone)
-        priors.check_overlap(auxiliary, targets)
-        for name, method in learners.items():
-            training = {
-                "prior": spec.name,
-                "prior_hash": prior_hash,
-                "auxiliary": list(spec.auxiliary),
-                "seed": group.seed,
-                "variant": group.overrides_for(name)[1],
-            }
-            seed_everything(group.seed, verbose=False)
-            (data,) = auxiliary
-            data.image_size = method.config.image_size
-            fit(method, data, folder / name, console)
-            checkpoint.save(folder / f"{name}.safetensors", method, training)
-            record.training[name] = training
+    _train(group, built, record, targets, folder, console)
     recorder = Recorder(record, group, built, backbone)
     for data in targets:
         _test(data, built, recorder, folder, console)
     return record
+
+
+def _restore(
+    group: CellGroup, built: dict[str, ZeroShotMethod], record: Run, targets: Sequence[ZeroShotDataModule]
+) -> None:
+    """Puts the checkpoint's method in the place of the fresh one; it must not be tested on what it learned from."""
+    ((name, fresh),) = built.items()
+    built[name], header = checkpoint.load(group.checkpoint, fresh.backbone, name)
+    learned_from = [_data(other, fresh.backbone, {}) for other in header.training["auxiliary"]]
+    # Elsewhere trained, its images may not be here: then the names of the datasets are what can be compared.
+    priors.check_overlap([d for d in learned_from if d.name in group.targets or is_found(d.name)], targets)
+    record.training[name] = header.training
+
+
+def _train(
+    group: CellGroup,
+    built: Mapping[str, ZeroShotMethod],
+    record: Run,
+    targets: Sequence[ZeroShotDataModule],
+    folder: Path,
+    console: Console,
+) -> None:
+    """Trains every method that has stages and was not restored, and saves its checkpoint into the run's folder."""
+    learners = {name: method for name, method in built.items() if method.stages() and name not in record.training}
+    if not learners:
+        return
+    backbone = next(iter(learners.values())).backbone
+    auxiliary, spec, prior_hash = _auxiliary(group, backbone)
+    priors.check_overlap(auxiliary, targets)
+    for name, method in learners.items():
+        training = {
+            "prior": spec.name,
+            "prior_hash": prior_hash,
+            "auxiliary": list(spec.auxiliary),
+            "seed": group.seed,
+            "variant": group.overrides_for(name)[1],
+        }
+        seed_everything(group.seed, verbose=False)  # the same start whatever else is trained beside it
+        (data,) = auxiliary
+        data.image_size = method.config.image_size
+        fit(method, data, folder / name, console)
+        checkpoint.save(folder / f"{name}.safetensors", method, training)
+        record.training[name] = training
 
 
 def _test(
