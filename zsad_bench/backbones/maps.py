@@ -39,6 +39,11 @@ def upsample(probs_BN2: Tensor, features: Features, align_corners: bool = False)
     return F.interpolate(grid, size=features.image_size, mode="bilinear", align_corners=align_corners)
 
 
+def scaled_sigma(sigma: float, image_size: int, reference_size: int = 518) -> float:
+    """A Gaussian's sigma in pixels, scaled from the image size that it was published for."""
+    return sigma * image_size / reference_size
+
+
 def smooth(map_BHW: Tensor, sigma: float) -> Tensor:
     """Gaussian-filtered maps, each image by itself: `scipy.ndimage.gaussian_filter` with its defaults.
 

@@ -20,14 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import patch_probabilities, smooth, state_logits, unit, upsample
+from zsad_bench.backbones.maps import patch_probabilities, scaled_sigma, smooth, state_logits, unit, upsample
 from zsad_bench.errors import UsageError
 from zsad_bench.losses import local_terms
-from zsad_bench.methods._bounds import check_bounds
+from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods.base import Stage, ZeroShotMethod
 from zsad_bench.types import Batch, Category, Features, PosInterp, Prediction, SampleInfo, Tap
-
-REFERENCE_SIZE, REFERENCE_SIGMA = 518, 4.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class AnomalyClipConfig:
     gaussian_sigma: None is 4 px at 518 px, scaled with the image.
     """
 
-    image_size: int = REFERENCE_SIZE
+    image_size: int = 518
     pos_interp: PosInterp = "bilinear"
     fidelity: Literal["paper", "official"] = "paper"
     n_ctx: int = 12
@@ -84,16 +82,13 @@ class AnomalyClip(ZeroShotMethod):
 
     @classmethod
     def resolve(cls, config: AnomalyClipConfig, backbone: Backbone) -> AnomalyClipConfig:
-        def default(value, otherwise):
-            return otherwise if value is None else value
-
         resolved = replace(
             config,
             deep_depth=default(config.deep_depth, backbone.scale_text_block(9)),
             deep_token_cast=default(config.deep_token_cast, "fp16" if config.fidelity == "official" else "none"),
             first_vv_block=default(config.first_vv_block, backbone.scale_block(6)),
             taps=tuple(default(config.taps, (backbone.n_blocks,))),
-            gaussian_sigma=default(config.gaussian_sigma, REFERENCE_SIGMA * config.image_size / REFERENCE_SIZE),
+            gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
         )
         if not resolved.taps:
             raise UsageError(f"{cls.title}: taps=[]; expected at least one block")

@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import patch_probabilities, smooth, state_logits, unit, upsample
-from zsad_bench.methods._bounds import check_bounds
+from zsad_bench.backbones.maps import patch_probabilities, scaled_sigma, smooth, state_logits, unit, upsample
+from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.types import Category, Features, PosInterp, Prediction, SampleInfo, Tap
-
-REFERENCE_SIZE, REFERENCE_SIGMA = 518, 4.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class ClipConfig:
     global_ln_post: False imitates runs made with the AnomalyCLIP code base.
     """
 
-    image_size: int = REFERENCE_SIZE
+    image_size: int = 518
     pos_interp: PosInterp = "bilinear"
     normal_prompt: str = "A photo of a normal {}"
     anomalous_prompt: str = "A photo of an anomalous {}"
@@ -50,11 +48,10 @@ class Clip(ZeroShotMethod):
 
     @classmethod
     def resolve(cls, config: ClipConfig, backbone: Backbone) -> ClipConfig:
-        sigma = config.gaussian_sigma
         resolved = replace(
             config,
-            block=backbone.n_blocks if config.block is None else config.block,
-            gaussian_sigma=REFERENCE_SIGMA * config.image_size / REFERENCE_SIZE if sigma is None else sigma,
+            block=default(config.block, backbone.n_blocks),
+            gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
         )
         check_bounds(cls.title, resolved, above_zero=("temperature",), gaussian_sigma=0, first_vv_block=0)
         return resolved

@@ -1,10 +1,15 @@
-"""Bounds of configuration fields: a number that no run can have is refused before anything is built."""
+"""What methods do to configurations: fill in what was left open, refuse numbers that no run can have."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from zsad_bench.errors import UsageError
+
+
+def default(value: Any, otherwise: Any) -> Any:
+    """The value, or what stands in for None."""
+    return otherwise if value is None else value
 
 
 def check_bounds(title: str, config: Any, *, above_zero: tuple[str, ...] = (), **least: float) -> None:
