@@ -6,6 +6,8 @@ Formulas: shared by the released AnomalyCLIP and FAPrompt code (MIT); written fr
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 FOCAL_SMOOTHING = 1e-5
@@ -38,3 +40,31 @@ def local_terms(probs_B2HW: Tensor, masks_BHW: Tensor) -> tuple[Tensor, Tensor, 
     """Focal, Dice of the anomalous channel, Dice of the normal channel against the rest; three scalars."""
     masks = masks_BHW.to(probs_B2HW.dtype)
     return focal(probs_B2HW, masks), dice(probs_B2HW[:, 1], masks), dice(probs_B2HW[:, 0], 1 - masks)
+
+
+def squared_cosine(one_BD: Tensor, other_BD: Tensor) -> Tensor:
+    """Mean squared cosine between two sets of vectors, image by image; 0 orthogonal, 1 parallel; a scalar.
+
+    Each norm is kept above 1e-8. The penalty that DIVE (arXiv 2606.29428) puts on its two offsets.
+    """
+    return F.cosine_similarity(one_BD, other_BD, dim=-1, eps=1e-8).square().mean()
+
+
+def binary_focal(score_B: Tensor, labels_B: Tensor, gamma: float = 2.0, from_logits: bool = False) -> Tensor:
+    """Mean over images of (1 - exp(-b))^gamma * b, b the binary cross-entropy; a scalar, no class weight.
+
+    score: probabilities (held away from 0 and 1 by 1e-7), or with `from_logits` any real number. labels: {0, 1}.
+    """
+    target = labels_B.to(score_B.dtype)
+    if from_logits:
+        b = F.binary_cross_entropy_with_logits(score_B, target, reduction="none")
+    else:
+        b = F.binary_cross_entropy(score_B.clamp(1e-7, 1 - 1e-7), target, reduction="none")
+    return ((1 - (-b).exp()) ** gamma * b).mean()
+
+
+def absolute_cosines(features_KD: Tensor) -> Tensor:
+    """(K*(K-1)/2,): |cos| of every two of K features, in [0, 1]; summed, it pulls them towards orthogonality."""
+    unit_KD = features_KD / features_KD.norm(dim=-1, keepdim=True)
+    first, second = torch.triu_indices(len(unit_KD), len(unit_KD), offset=1, device=unit_KD.device)
+    return (unit_KD @ unit_KD.T)[first, second].abs()

@@ -43,7 +43,7 @@ def nothing_runs(monkeypatch) -> None:
         (["bnech"], "bench"),
         (["bench"], "method"),
         (["bench", "--method", "clip"], "prior"),
-        (bench(method="clpi"), "unknown method 'clpi'; did you mean clip?"),
+        (bench(method="clpi"), "unknown method 'clpi'; did you mean clip"),
         (bench(method="clip,anomaly-clip"), "unknown method 'anomaly-clip'; did you mean anomalyclip"),
         (bench(method=" , "), "--method: expected one or more names"),
         (bench(prior="limitd"), "unknown prior 'limitd'; did you mean limited?"),

@@ -98,3 +98,12 @@ def test_map_by_hand(clip, predict, batch):
         expected = 1 / (1 + np.exp((cosines[:, 0] - cosines[:, 1]) / 0.07))
         assert np.allclose(rough[:, *corner], expected, atol=1e-5), f"the pixel at {corner} is not patch {patch}"
     assert not torch.allclose(predict(clip(gaussian_sigma=0.0, align_corners=False), batch).map, rough)
+
+
+def test_class_names_are_readable_raw_or_none(clip):
+    board = Category("visa", "pcb_1", "printed circuit board", "object", "industrial")
+    said = {"prompt_name": "printed circuit board", "raw": "pcb 1", "object": "object"}
+    for how, words in said.items():
+        method, plain = clip(class_names=how), clip(normal_prompt=f"A photo of a normal {words}")
+        with torch.no_grad():
+            assert torch.equal(method.text([board])[0, 0], plain.text([board])[0, 0]), f"{how} is not '{words}'"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from zsad_bench.types import Features
+from zsad_bench.types import Features, Prediction, Tap
 
 
 def unit(x: Tensor) -> Tensor:
@@ -71,3 +71,21 @@ def _smooth_on_device(map_BHW: Tensor, sigma: float) -> Tensor:
         padded = out[..., index]
         out = F.conv1d(padded.reshape(-1, 1, padded.shape[-1]), kernel).reshape(out.shape).transpose(1, 2)
     return out.to(map_BHW.dtype)
+
+
+def predict_from(
+    features: Features,
+    tap: Tap,
+    global_ln_post: bool,
+    text_B2D: Tensor,
+    temperature: float,
+    sigma: float,
+    align_corners: bool = False,
+) -> Prediction:
+    """The plainest prediction from a pair of texts an image: score from the global feature, map from one tap.
+
+    Score: anomalous probability of the global feature. Map: anomalous probability of the patches, up-sampled, smoothed.
+    """
+    score = state_logits(features.global_[global_ln_post], text_B2D, temperature).softmax(-1)[:, 1]
+    patches = patch_probabilities(features.taps[tap], text_B2D, temperature)
+    return Prediction(score, smooth(upsample(patches, features, align_corners)[:, 1], sigma))

@@ -76,7 +76,8 @@ def load_tiny(path: Path = ASSET) -> Backbone:
         model_config, preprocess = config["model_cfg"], config["preprocess_cfg"]
         text, filler, expected = model_config["text_cfg"], config["token_filler"], config["weights_hash"]
     except OSError:
-        raise BackboneError(f"the tiny CLIP is missing: no config.json in {path}; install the package again") from None
+        mend = "install the package again" if path == ASSET else "name a folder that save_tiny wrote, or no weights"
+        raise BackboneError(f"the tiny CLIP is missing: no config.json in {path}; {mend}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BackboneError(f"config.json of the tiny CLIP in {path} is damaged: {error!r}") from error
     state = read_state(path / "weights.safetensors")

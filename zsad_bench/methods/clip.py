@@ -13,16 +13,18 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import patch_probabilities, scaled_sigma, smooth, state_logits, unit, upsample
+from zsad_bench.backbones.maps import predict_from, scaled_sigma, unit
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.prompts.names import ClassNames, class_name
 from zsad_bench.types import Category, Features, PosInterp, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """Defaults of the comparison tables. `{}` in a prompt is the category's prompt name.
+    """Defaults of the comparison tables. `{}` in a prompt is the category's name.
 
+    class_names: the dataset's own readable ones; `raw` is the reading of the published row (`_` becomes a blank).
     temperature: 0.07 as in that lineage of code (CLIP's own learned one is 0.01).
     block: None is the last. gaussian_sigma: None is 4 px at 518 px, scaled with the image.
     first_vv_block: 0 is the plain path, as in the tables; another number reads the maps from the V-V path.
@@ -33,6 +35,7 @@ class ClipConfig:
     pos_interp: PosInterp = "bilinear"
     normal_prompt: str = "A photo of a normal {}"
     anomalous_prompt: str = "A photo of an anomalous {}"
+    class_names: ClassNames = "prompt_name"
     temperature: float = 0.07
     block: int | None = None
     first_vv_block: int = 0
@@ -64,12 +67,12 @@ class Clip(ZeroShotMethod):
 
     def pair(self, categories: Sequence[Category]) -> Tensor:
         templates = (self.config.normal_prompt, self.config.anomalous_prompt)
-        texts = [template.replace("{}", c.prompt_name) for c in categories for template in templates]
+        names = [class_name(c, self.config.class_names) for c in categories]
+        texts = [template.replace("{}", name) for name in names for template in templates]
         return unit(self.backbone.encode_prompts(texts)).unflatten(0, (-1, 2))
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
         text, c = self.text_of(samples), self.config
-        image = state_logits(features.global_[c.global_ln_post], text, c.temperature).softmax(-1)[:, 1]
-        patches = patch_probabilities(features.taps[self._tap()], text, c.temperature)
-        anomaly_map = upsample(patches, features, align_corners=c.align_corners)[:, 1]
-        return Prediction(image, smooth(anomaly_map, c.gaussian_sigma))
+        return predict_from(
+            features, self._tap(), c.global_ln_post, text, c.temperature, c.gaussian_sigma, c.align_corners
+        )

@@ -1,0 +1,168 @@
+"""What CoOp and CoCoOp share: a context learned by SGD in front of "normal <cls>." and "anomalous <cls>."."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.maps import patch_probabilities, predict_from, scaled_sigma, state_logits, upsample
+from zsad_bench.errors import UsageError
+from zsad_bench.losses import local_terms
+from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods.base import Stage, ZeroShotMethod
+from zsad_bench.prompts.names import ClassNames, class_name
+from zsad_bench.types import Batch, Category, Features, PosInterp, Prediction, SampleInfo, Tap
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    """What stands in both configurations, with the released CoOp's training settings (ViT, 16 shots).
+
+    n_ctx: context tokens; None is as many as `ctx_init` has, or the method's own number. ctx_init: words whose
+    embeddings the context starts from; empty draws it from a normal distribution with `init_std`.
+    states: the words in front of the class name, normal first.
+    local_features: patches of the plain last block (`original`) or of the V-V path (`vv`), which starts at
+    `first_vv_block` (None is 6 of 24 scaled to the backbone, and 0 for `original`).
+    temperature: None is CLIP's own learned one (0.01 with OpenAI's weights).
+    local_weight: of the focal and Dice terms of the maps; 0 learns from image labels alone.
+    gaussian_sigma: None is 4 px at 518 px, scaled with the image.
+    warmup_lr: constant rate of the first epoch; a cosine from `lr` downwards follows.
+    """
+
+    image_size: int = 518
+    pos_interp: PosInterp = "bilinear"
+    n_ctx: int | None = None
+    ctx_init: str = ""
+    states: tuple[str, str] = ("normal", "anomalous")
+    class_names: ClassNames = "prompt_name"
+    local_features: Literal["original", "vv"] | None = None
+    first_vv_block: int | None = None
+    global_ln_post: bool | None = None
+    temperature: float | None = None
+    local_weight: float | None = None
+    gaussian_sigma: float | None = None
+    truncate_context: bool = True
+    epochs: int = 50
+    batch_size: int = 32
+    lr: float = 2e-3
+    warmup_lr: float = 1e-5
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    init_std: float = 0.02
+    seed: int = 1  # of the initial parameters; a run sets it to its own
+
+
+def warm_cosine(epoch: int, epochs: int, lr: float, warmup_lr: float) -> float:
+    """The learning rate of an epoch, counted from 0: one of warming up, then half a cosine stepped once an epoch."""
+    return warmup_lr if epoch == 0 else lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+
+
+class ContextLearner(ZeroShotMethod):
+    """Base of the two; a subclass gives its parameters, `usual_n_ctx` and `texts`."""
+
+    Config = ContextConfig
+    usual_n_ctx: ClassVar[int]
+
+    @classmethod
+    def resolve(cls, config: ContextConfig, backbone: Backbone) -> ContextConfig:
+        words = _count_tokens(backbone, config.ctx_init) if config.ctx_init else None
+        local = default(config.local_features, "original")
+        resolved = replace(
+            config,
+            n_ctx=default(config.n_ctx, default(words, cls.usual_n_ctx)),
+            local_features=local,
+            first_vv_block=default(config.first_vv_block, backbone.scale_block(6) if local == "vv" else 0),
+            global_ln_post=default(config.global_ln_post, True),
+            temperature=default(config.temperature, float(1 / backbone.model.logit_scale.exp())),
+            local_weight=default(config.local_weight, 0.0),
+            gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
+        )
+        check_bounds(
+            cls.title,
+            resolved,
+            above_zero=("temperature", "lr"),
+            n_ctx=1,
+            first_vv_block=0,
+            local_weight=0,
+            gaussian_sigma=0,
+            warmup_lr=0,
+            momentum=0,
+            weight_decay=0,
+            init_std=0,
+        )
+        if words not in (None, resolved.n_ctx):
+            raise UsageError(
+                f"{cls.title}: n_ctx={resolved.n_ctx}, but ctx_init '{config.ctx_init}' has {words} tokens; set one"
+            )
+        if (local == "vv") != (resolved.first_vv_block > 0):
+            raise UsageError(
+                f"{cls.title}: local_features={local} with first_vv_block={resolved.first_vv_block}; "
+                "`vv` starts at block 1 or later, `original` has 0; set one of the two"
+            )
+        return resolved
+
+    def initial_context(self, generator: torch.Generator) -> Tensor:
+        """(n_ctx,width): the embeddings of the words of `ctx_init`, or a draw."""
+        c = self.config
+        if not c.ctx_init:
+            return c.init_std * torch.randn(c.n_ctx, self.backbone.text_width, generator=generator)
+        return self.backbone.embed_tokens(self.backbone.tokenize([c.ctx_init]))[0, 1 : 1 + c.n_ctx].clone()
+
+    def token_ids(self, categories: Sequence[Category]) -> Tensor:
+        """(2n,77) ids of every category's two prompts, normal first, fillers where the context goes (from row 1)."""
+        filler = self.config.ctx_init or " ".join(["X"] * self.config.n_ctx)
+        names = [class_name(c, self.config.class_names) for c in categories]
+        return self.backbone.tokenize([f"{filler} {state} {name}." for name in names for state in self.config.states])
+
+    def texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
+        """(B,2,D) normalised texts of every image."""
+        raise NotImplementedError
+
+    def stages(self) -> list[Stage]:
+        c = self.config
+
+        def sgd(parameters):
+            return torch.optim.SGD(parameters, lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
+
+        own = tuple(name for name, _ in self.named_parameters() if not name.startswith("backbone."))
+        return [Stage("prompts", c.epochs, c.batch_size, own, sgd)]
+
+    def on_train_epoch_start(self) -> None:
+        c = self.config
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = warm_cosine(self.current_epoch, c.epochs, c.lr, c.warmup_lr)
+
+    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
+        return frozenset({self._tap()}), frozenset({self.config.global_ln_post})
+
+    def _tap(self) -> Tap:
+        return Tap(self.backbone.n_blocks, self.config.first_vv_block)
+
+    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+        """Score: the global feature's anomalous probability alone. Map: that of the last block's patches, smoothed."""
+        text, c = self.texts(features, samples), self.config
+        return predict_from(features, self._tap(), c.global_ln_post, text, c.temperature, c.gaussian_sigma)
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of the image; with a `local_weight` also the focal and the two Dice terms of the map."""
+        text, c = self.texts(features, batch.samples), self.config
+        logits = state_logits(features.global_[c.global_ln_post], text, c.temperature)
+        terms = {"image": F.cross_entropy(logits, batch.labels)}
+        if c.local_weight:
+            if batch.masks is None:
+                raise UsageError(f"{self.title}: local_weight={c.local_weight} asks for masks; this data has none")
+            maps = upsample(patch_probabilities(features.taps[self._tap()], text, c.temperature), features)
+            terms["local"] = c.local_weight * sum(local_terms(maps, batch.masks))
+        return terms
+
+
+def _count_tokens(backbone: Backbone, words: str) -> int:
+    return int(backbone.tokenize([words]).argmax(-1)) - 1  # without start-of-text
