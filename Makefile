@@ -41,8 +41,8 @@ bench: .venv/.installed $(ELPV_READY) ## train and test METHOD under PRIOR, prin
 	  $${SUITE:+"--suite=$$SUITE"} $${TARGETS:+"--targets=$$TARGETS"} $${SEED:+"--seed=$$SEED"} \
 	  $${EPOCHS:+"--epochs=$$EPOCHS"} $${BACKBONE:+"--backbone=$$BACKBONE"} $${WEIGHTS:+"--weights=$$WEIGHTS"} $$ARGS
 
-demo: .venv/.installed $(ELPV_READY) ## compute leaderboards/demo again: four methods, both priors, three seeds
-	@exec $(BENCH) --suite=demo --method=clip,anomalyclip,center_prior,random --prior=rich,limited --seed=0,1,2
+demo: .venv/.installed $(ELPV_READY) ## compute leaderboards/demo again: seven methods, both priors, three seeds
+	@exec $(BENCH) --suite=demo --method=clip,clip_ac,winclip,anomalyclip,dive,center_prior,random --prior=rich,limited --seed=0,1,2
 
 ls: .venv/.installed ## list methods, datasets, priors
 	@for what in methods datasets priors; do echo "$$what"; .venv/bin/zsad-bench ls $$what; echo; done

@@ -51,6 +51,7 @@ DEMO = Suite(
         "dive": {"lr": 1e-4, "epochs": 4},
         "faprompt": {"lr": 1e-4, "epochs": 4},
         "coop": {"epochs": 20},
+        "winclip": {"class_names": "prompt_name"},  # as the others: ELPV is a solar cell
     },
     generated=GENERATED,
 )
