@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 HERE = Path(__file__).parent
 
@@ -46,3 +49,11 @@ def golden_params(name: str) -> list:
     params = [pytest.param(path, id=path.name) for path in golden_paths(name)]
     missing = pytest.mark.skip(reason=f"no {name}*.npz among the golden files")
     return params or [pytest.param(None, id="none", marks=missing)]
+
+
+def close(found: Any, expected: np.ndarray, tolerance: float, what: str) -> None:
+    """Fails, saying by how much, unless `found` (tensor, array or number) is within `tolerance` everywhere."""
+    found = np.asarray(found.detach() if isinstance(found, torch.Tensor) else found)
+    assert found.shape == expected.shape, f"{what}: shape {found.shape}, golden {expected.shape}"
+    off = float(np.abs(found - expected).max())
+    assert off <= tolerance, f"{what}: off by {off:.2e}, allowed {tolerance:.0e}"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import random_clip
 import torch
-from goldens import golden_params
+from goldens import close, golden_params
 
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.maps import patch_probabilities, state_logits
@@ -66,13 +66,6 @@ def learned(path: Path, run: str) -> SimpleNamespace:
     gradients = {"ctx_pos": method.ctx_normal.grad[None, None], "ctx_neg": method.ctx_abnormal.grad[None, None]}
     gradients |= {f"compound_prompts_text.{i}": grad for i, grad in enumerate(method.deep_tokens.grad)}
     return SimpleNamespace(method=method, features=features, losses=losses, gradients=gradients)
-
-
-def close(found: torch.Tensor | float, expected: np.ndarray, tolerance: float, what: str) -> None:
-    found = np.asarray(found.detach() if isinstance(found, torch.Tensor) else found)
-    assert found.shape == expected.shape, f"{what}: shape {found.shape}, golden {expected.shape}"
-    off = float(np.abs(found - expected).max())
-    assert off <= tolerance, f"{what}: off by {off:.2e}, allowed {tolerance:.0e}"
 
 
 @paths

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import random_clip
 import torch
-from goldens import golden_params
+from goldens import close, golden_params
 
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.maps import state_logits
@@ -50,13 +50,6 @@ def world(path: Path) -> SimpleNamespace:
     return SimpleNamespace(
         golden=golden, method=method, first_context=first_context, features=features, losses=losses
     )  # fmt: skip
-
-
-def close(found: torch.Tensor, expected: np.ndarray, tolerance: float, what: str) -> None:
-    found = found.detach().numpy()
-    assert found.shape == expected.shape, f"{what}: shape {found.shape}, golden {expected.shape}"
-    off = float(np.abs(found - expected).max())
-    assert off <= tolerance, f"{what}: off by {off:.2e}, allowed {tolerance:.0e}"
 
 
 @paths

@@ -16,7 +16,7 @@ import random_clip
 import random_dive
 import torch
 import yaml
-from goldens import golden_params
+from goldens import close, golden_params
 
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.maps import patch_probabilities, unit
@@ -127,13 +127,6 @@ class Golden:
 
     def check(self, found: torch.Tensor, key: str, tolerance: float) -> None:
         close(found, self.arrays[key], tolerance, key)
-
-
-def close(found: torch.Tensor, expected: np.ndarray, tolerance: float, what: str) -> None:
-    found = found.detach().numpy()
-    assert found.shape == expected.shape, f"{what}: shape {found.shape}, golden {expected.shape}"
-    off = float(np.abs(found - expected).max())
-    assert off <= tolerance, f"{what}: off by {off:.2e}, allowed {tolerance:.0e}"
 
 
 @paths

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import random_clip
 import torch
-from goldens import golden_params
+from goldens import close, golden_params
 
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.maps import unit, upsample
@@ -74,13 +74,6 @@ def learned(path: Path, run: str) -> SimpleNamespace:
         reading = method.read(features)
         adapted = method.adapted_texts(reading.shift)
     return SimpleNamespace(method=method, features=features, losses=losses, reading=reading, adapted=adapted)
-
-
-def close(found: torch.Tensor | float, expected: np.ndarray, tolerance: float, what: str) -> None:
-    found = np.asarray(found.detach() if isinstance(found, torch.Tensor) else found)
-    assert found.shape == expected.shape, f"{what}: shape {found.shape}, golden {expected.shape}"
-    off = float(np.abs(found - expected).max())
-    assert off <= tolerance, f"{what}: off by {off:.2e}, allowed {tolerance:.0e}"
 
 
 @paths

@@ -11,6 +11,7 @@ from zsad_bench import registry
 from zsad_bench.commands import table
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.sweep import suite
 from zsad_bench.sweep.build import configure, parse_settings
@@ -33,7 +34,7 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) 
     for name in methods:
         configure(name, {**chosen.overrides_for(name), **settings})
     for spec in specs:
-        priors.resolve(spec, chosen.name)
+        _check_prior(spec, chosen.name, needed=any(_trains(name) for name in methods))
     targets = tuple(suite.pick_targets(chosen, options.targets))
     _licences(targets, console)
     board = Path(options.out) / chosen.name
@@ -72,12 +73,23 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) 
         console.print(f"{what}: {place}", highlight=False, soft_wrap=True)
 
 
+def _check_prior(spec: str, suite_name: str, needed: bool) -> None:
+    """Without training a prior is only a name: its auxiliary dataset need not be there."""
+    if needed:
+        priors.resolve(spec, suite_name)
+    elif spec not in priors.names():
+        raise UnknownNameError(registry.did_you_mean("prior", spec, priors.names()))
+
+
+def _trains(method: str) -> bool:
+    return "epochs" in registry.load("methods", method).Config.__dataclass_fields__
+
+
 def _due(method: str, *, first: bool, first_spec: bool) -> bool:
     """Trained methods run in every group, those that only draw once a seed, the others once."""
-    cls = registry.load("methods", method)
-    if "epochs" in cls.Config.__dataclass_fields__:
+    if _trains(method):
         return True
-    return first_spec if cls.draws_at_test else first
+    return first_spec if registry.load("methods", method).draws_at_test else first
 
 
 def _licences(targets: tuple[str, ...], console: Console) -> None:
