@@ -38,10 +38,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where to write the numbers as JSON")
     args = parser.parse_args()
     backbone = load_backbone("tiny", str(args.weights) if args.weights else None)
-    draws = {seed: _draw(backbone, seed) for seed in DRAWS}
+    draws = {seed: score(backbone, seed) for seed in DRAWS}
     _print(draws)
     means = {key: float(np.mean([draw["mean"][key] for draw in draws.values()])) for key in draws[DRAWS[0]]["mean"]}
-    missed = _missed(means)
+    missed = missed_floors(means)
     print("\nfloors: " + ("met" if not missed else "MISSED: " + "; ".join(missed)))
     if args.out:
         args.out.write_text(json.dumps({"backbone": backbone.id, "means": means, "draws": draws}, indent=1) + "\n")
@@ -49,8 +49,8 @@ def main() -> int:
 
 
 @torch.no_grad()
-def _draw(backbone: Backbone, seed: int) -> dict:
-    """Per class and mean AUROCs of one draw, and the standard errors of the means."""
+def score(backbone: Backbone, seed: int, scale: float = 1.0, resamples: int = RESAMPLES) -> dict:
+    """Per class and mean AUROCs of one draw, and the standard errors of the means; `scale`: share of the images."""
     plain = build("clip", backbone, DEMO.overrides_for("clip"), seed=0)
     families = {"plain": plain}
     vv = {**DEMO.overrides_for("clip"), "first_vv_block": backbone.scale_block(6)}
@@ -60,7 +60,9 @@ def _draw(backbone: Backbone, seed: int) -> dict:
     extra = EXTRA_STD * torch.randn(EXTRA_TOKENS, backbone.vision_width, generator=generator)
     classes: dict[str, dict] = {}
     for name in DEMO.generated:
-        data = registry.load("datasets", name)(seed=seed, image_size=plain.config.image_size, batch_size=64)
+        data = registry.load("datasets", name)(
+            seed=seed, scale=scale, image_size=plain.config.image_size, batch_size=64
+        )
         for batch in data.test_dataloader():
             found = {key: method.score(method.encode(batch.images, batch.samples), batch.samples)
                      for key, method in families.items()}  # fmt: skip
@@ -77,7 +79,7 @@ def _draw(backbone: Backbone, seed: int) -> dict:
     rng = np.random.default_rng(seed)
     again = [
         [_aurocs(kept, _resampled(rng, np.array(kept["labels"]))) for kept in classes.values()]
-        for _ in range(RESAMPLES)
+        for _ in range(resamples)
     ]
     se = {key: float(np.std([np.mean([m[key] for m in one]) for one in again], ddof=1)) for key in mean}
     return {"mean": mean, "se": se, "classes": measured}
@@ -117,7 +119,8 @@ def _resampled(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     )
 
 
-def _missed(means: dict[str, float]) -> list[str]:
+def missed_floors(means: dict[str, float]) -> list[str]:
+    """One phrase for each floor that these means miss."""
     found = {**means, "pixel above centre": means["pixel"] - means["pixel centre"]}
     missed = [f"{key} {found[key]:.3f} < {floor}" for key, floor in FLOORS.items() if found[key] < floor]
     for key in ("image", "pixel"):
