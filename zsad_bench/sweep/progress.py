@@ -54,8 +54,27 @@ class PlainProgress(Callback):
         self.console.print(f"{self.what}: {text}", highlight=False, soft_wrap=True)
 
 
+class Bars(RichProgressBar):
+    """Lightning's rich bars with a name: what is trained on or tested, epochs, loss and the time that remains."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        super().__init__(leave=True)
+        self.console, self.what = console, what
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.console.print(self.what, highlight=False)
+        super().on_train_start(trainer, pl_module)
+
+    @property
+    def test_description(self) -> str:
+        return self.what
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict]:
+        shown = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)  # the name of the log's folder
+        return shown
+
+
 def progress(console: Console, what: str) -> Callback:
     """The progress callback that suits the console."""
-    if console.is_terminal:
-        return RichProgressBar(leave=True)
-    return PlainProgress(console, what)
+    return Bars(console, what) if console.is_terminal else PlainProgress(console, what)
