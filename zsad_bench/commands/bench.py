@@ -14,7 +14,7 @@ from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.sweep import suite
-from zsad_bench.sweep.build import configure, parse_settings
+from zsad_bench.sweep.build import configure, parse_settings, trains
 from zsad_bench.sweep.cell import CellGroup, run
 
 
@@ -34,7 +34,7 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) 
     for name in methods:
         configure(name, {**chosen.overrides_for(name), **settings})
     for spec in specs:
-        _check_prior(spec, chosen.name, needed=any(_trains(name) for name in methods))
+        _check_prior(spec, chosen.name, needed=any(trains(name) for name in methods))
     targets = tuple(suite.pick_targets(chosen, options.targets))
     _licences(targets, console)
     board = Path(options.out) / chosen.name
@@ -81,13 +81,9 @@ def _check_prior(spec: str, suite_name: str, needed: bool) -> None:
         raise UnknownNameError(registry.did_you_mean("prior", spec, priors.names()))
 
 
-def _trains(method: str) -> bool:
-    return "epochs" in registry.load("methods", method).Config.__dataclass_fields__
-
-
 def _due(method: str, *, first: bool, first_spec: bool) -> bool:
     """Trained methods run in every group, those that only draw once a seed, the others once."""
-    if _trains(method):
+    if trains(method):
         return True
     return first_spec if registry.load("methods", method).draws_at_test else first
 

@@ -8,71 +8,30 @@ CLIP's large towers is known to be inverted on many objects (published pixel AUR
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import predict_from, scaled_sigma, unit
-from zsad_bench.methods._config import check_bounds, default
-from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.prompts.names import ClassNames, class_name
-from zsad_bench.types import Category, Features, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.backbones.maps import unit
+from zsad_bench.methods._fixed_prompts import FixedPromptConfig, FixedPrompts
+from zsad_bench.prompts.names import class_name
+from zsad_bench.types import Category
 
 
 @dataclass(frozen=True)
-class ClipConfig:
-    """Defaults of the comparison tables. `{}` in a prompt is the category's name.
+class ClipConfig(FixedPromptConfig):
+    """The two sentences; `{}` is the category's name."""
 
-    class_names: the dataset's own readable ones; `raw` is the reading of the published row (`_` becomes a blank).
-    temperature: 0.07 as in that lineage of code (CLIP's own learned one is 0.01).
-    block: None is the last. gaussian_sigma: None is 4 px at 518 px, scaled with the image.
-    first_vv_block: 0 is the plain path, as in the tables; another number reads the maps from the V-V path.
-    global_ln_post: False imitates runs made with the AnomalyCLIP code base.
-    """
-
-    image_size: int = 518
-    pos_interp: PosInterp = "bilinear"
     normal_prompt: str = "A photo of a normal {}"
     anomalous_prompt: str = "A photo of an anomalous {}"
-    class_names: ClassNames = "prompt_name"
-    temperature: float = 0.07
-    block: int | None = None
-    first_vv_block: int = 0
-    global_ln_post: bool = True
-    align_corners: bool = True
-    gaussian_sigma: float | None = None
 
 
-class Clip(ZeroShotMethod):
+class Clip(FixedPrompts):
     title = "CLIP"
-    paper = "arXiv 2103.00020; as a ZSAD baseline: arXiv 2310.18961, appendix"
     Config = ClipConfig
-
-    @classmethod
-    def resolve(cls, config: ClipConfig, backbone: Backbone) -> ClipConfig:
-        resolved = replace(
-            config,
-            block=default(config.block, backbone.n_blocks),
-            gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
-        )
-        check_bounds(cls.title, resolved, above_zero=("temperature",), gaussian_sigma=0, first_vv_block=0)
-        return resolved
-
-    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
-        return frozenset({self._tap()}), frozenset({self.config.global_ln_post})
-
-    def _tap(self) -> Tap:
-        return Tap(self.config.block, self.config.first_vv_block)
 
     def pair(self, categories: Sequence[Category]) -> Tensor:
         templates = (self.config.normal_prompt, self.config.anomalous_prompt)
         names = [class_name(c, self.config.class_names) for c in categories]
         texts = [template.replace("{}", name) for name in names for template in templates]
         return unit(self.backbone.encode_prompts(texts)).unflatten(0, (-1, 2))
-
-    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
-        text, c = self.text_of(samples), self.config
-        return predict_from(
-            features, self._tap(), c.global_ln_post, text, c.temperature, c.gaussian_sigma, c.align_corners
-        )

@@ -75,6 +75,11 @@ def build(method: str, backbone: Backbone, overrides: Mapping[str, Any], seed: i
     return cls(backbone, configure(method, overrides))
 
 
+def trains(method: str) -> bool:
+    """Whether a method learns anything, told by its configuration without building it."""
+    return "epochs" in {field.name for field in fields(registry.load("methods", method).Config)}
+
+
 def _number(text: str) -> Any:
     try:
         return float(text)

@@ -19,7 +19,7 @@ from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint, provenance
-from zsad_bench.sweep.build import build
+from zsad_bench.sweep.build import build, trains
 from zsad_bench.sweep.collect import Collector
 from zsad_bench.sweep.gallery import Gallery
 from zsad_bench.sweep.progress import progress
@@ -54,7 +54,7 @@ class CellGroup:
     def overrides_for(self, method: str) -> tuple[dict[str, Any], str]:
         """All overrides of a method, and the variant's name: what differs from the suite, or ""."""
         own = dict(self.settings)
-        if self.epochs is not None and _trains(method):
+        if self.epochs is not None and trains(method):
             own["epochs"] = self.epochs
         variant = ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(own.items()))
         return {**self.suite.overrides_for(method), **own}, variant
@@ -178,10 +178,6 @@ def _auxiliary(group: CellGroup, backbone: Backbone) -> tuple[list[ZeroShotDataM
 def _data(name: str, backbone: Backbone, options: Mapping[str, Any]) -> ZeroShotDataModule:
     cls = registry.load("datasets", name)
     return cls(mean=backbone.mean, std=backbone.std, batch_size=TEST_BATCH, **options)
-
-
-def _trains(method: str) -> bool:
-    return "epochs" in registry.load("methods", method).Config.__dataclass_fields__
 
 
 def _write_config(folder: Path, group: CellGroup, built: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
