@@ -55,14 +55,14 @@ def random_batch(size: int, count: int = 5, seed: int = 1) -> Batch:
 
 def shrink(patch: pytest.MonkeyPatch, backbone: Backbone) -> None:
     """Lets every run read this backbone, whatever it asks for, and a few images of each generated dataset."""
-    from zsad_bench import registry
+    from zsad_bench.data.demo.suite import PARTS
     from zsad_bench.sweep import cell
 
-    def few(name: str, backbone: Backbone, options: dict[str, Any]) -> Any:
-        cls = registry.load("datasets", name)
-        return cls(
-            mean=backbone.mean, std=backbone.std, batch_size=cell.TEST_BATCH, scale=SCALE, workers=0, **options
-        )  # fmt: skip
+    whole = cell.CellGroup.module
 
-    patch.setattr(cell, "_data", few)
+    def few(group: Any, target: str, backbone: Backbone, options: Any = None) -> Any:
+        scale = {"scale": SCALE} if target in PARTS else {}
+        return whole(group, target, backbone, {"workers": 0, **scale, **(options or {})})
+
+    patch.setattr(cell.CellGroup, "module", few)
     patch.setattr(cell, "load_backbone", lambda name, weights=None: backbone)

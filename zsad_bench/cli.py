@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from zsad_bench import registry
 from zsad_bench.errors import UsageError, ZsadError
 
+OFFICIAL = ("anomalyclip", "faprompt")  # methods whose released checkpoints can be read and written
 CAUSES = "; --debug shows where it was raised"
 
 
@@ -29,7 +30,7 @@ class Parser(ArgumentParser):
         wrong = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", line)
         if wrong:
             line = registry.did_you_mean("command", wrong[1], re.findall(r"'(.+?)'", wrong[2]))
-        line = re.sub(r"\b(?:bench|ls|data|table)\.(\w+)", r"\1", line)
+        line = re.sub(r"\b(?:bench|ls|data|table|(?:im|ex)port-checkpoint)\.(\w+)", r"\1", line)
         prog = self.prog.replace(" [options]", "")
         print(f"{prog}: {line}; see {prog} --help", file=sys.stderr)
         raise SystemExit(2)
@@ -71,6 +72,8 @@ def _parser() -> Parser:
     data = Parser(description="Datasets.")
     commands.add_subcommand("data", data, help="make the generated datasets")
     commands.add_subcommand("table", _table_parser(), help="regenerate a leaderboard's tables from its rows")
+    commands.add_subcommand("import-checkpoint", _import_parser(), help="an official .pth as a checkpoint of ours")
+    commands.add_subcommand("export-checkpoint", _export_parser(), help="a checkpoint of ours as an official .pth")
     commands.add_subcommand("doctor", Parser(description="Devices, weights, datasets, versions, what auto takes."),
                             help="devices, weights, datasets, versions")  # fmt: skip
     actions = data.add_subcommands(dest="action", metavar="ACTION")
@@ -91,6 +94,7 @@ def _bench_parser() -> Parser:
     add("--weights", type=str, metavar="PATH", help="a pretrained tag, or a file of weights on this machine")
     add("--checkpoint", type=str, metavar="FILE", help="test this instead of training (one method)")
     add("--seed", type=str, default="0", metavar="N[,N…]", help="of training; several run one after the other")
+    add("--draw", type=str, metavar="N[,N…]", help="of the auxiliary data; default: the prior's own, 0")
     add("--epochs", type=int, metavar="N", help="instead of the method's own")
     add(
         "--set",
@@ -100,6 +104,17 @@ def _bench_parser() -> Parser:
         metavar="KEY=VALUE",
         help="a field of the method's configuration",
     )
+    add(
+        "--data",
+        type=str,
+        action="append",
+        default=[],
+        metavar="[NAME.]KEY=VALUE",
+        help="an option of a dataset, or of all: layout, variant, prompt_names, mask_rule, root, …",
+    )
+    add("--augment", type=str, metavar="NAME[,NAME…]", help="of training images: flip, rotate, colour, blur")
+    add("--cache-images", action="store_true", help="keep decoded and resized images in the cache folder")
+    add("--on-bad-image", type=str, default="stop", metavar="stop|skip", help="skip counts what it leaves out")
     add("--out", type=str, default="leaderboards", metavar="FOLDER", help="where <suite>/rows and tables go")
     add("--runs", type=str, default="runs", metavar="FOLDER", help="where configuration, checkpoint and log go")
     return parser
@@ -124,6 +139,29 @@ def _table_parser() -> Parser:
     return parser
 
 
+def _import_parser() -> Parser:
+    parser = Parser(description="Write an official AnomalyCLIP or FAPrompt checkpoint as one for `bench --checkpoint`.")
+    add = parser.add_argument
+    add("official", type=str, metavar="FILE.pth", help="as the released code saved it; nothing in it is executed")
+    add("--method", type=str, required=True, metavar="|".join(OFFICIAL))
+    add("--out", type=str, required=True, metavar="FILE.safetensors")
+    add("--backbone", type=str, metavar="NAME", help="as in bench; default: the paper suite's, whose weights may wait")
+    add("--weights", type=str, metavar="PATH", help="ties the checkpoint to these weights")
+    add("--auxiliary", type=str, metavar="NAME[,NAME…]", help="what it was trained on; default: mvtec")
+    add("--set", type=str, action="append", default=[], metavar="KEY=VALUE", help="a field the file does not decide")
+    return parser
+
+
+def _export_parser() -> Parser:
+    parser = Parser(description="Write a checkpoint of AnomalyCLIP or FAPrompt under the names of the official code.")
+    add = parser.add_argument
+    add("checkpoint", type=str, metavar="FILE.safetensors")
+    add("--out", type=str, required=True, metavar="FILE.pth")
+    add("--backbone", type=str, metavar="NAME", help="default: the checkpoint's; needed for local-dir:FOLDER")
+    add("--weights", type=str, metavar="PATH", help="of that backbone, when they are not in the cache")
+    return parser
+
+
 def _path(args: Namespace) -> str:
     action = getattr(args[args.command], "action", None)
     return f"{args.command} {action}" if action else args.command
@@ -141,6 +179,8 @@ def _commands() -> dict[str, Callable[[Any], int | None]]:
         "ls": ls,
         "data make-demo": make_demo,
         "table": table,
+        "import-checkpoint": import_checkpoint,
+        "export-checkpoint": export_checkpoint,
         "doctor": doctor,
     }
 
@@ -152,15 +192,13 @@ def bench(options: Namespace) -> None:
     for name in methods:
         if name not in known:
             raise UsageError(registry.did_you_mean("method", name, known))
-    try:
-        seeds = [int(part) for part in _names(options.seed, "--seed")]
-    except ValueError:
-        raise UsageError(f"--seed {options.seed}: expected whole numbers, separated by commas") from None
-    if not all(0 <= seed < 2**32 for seed in seeds):  # what numpy takes
-        raise UsageError(f"--seed {options.seed}: expected numbers from 0 to 4294967295")
+    seeds = _numbers(options.seed, "--seed")
+    draws = [None] if options.draw is None else _numbers(options.draw, "--draw")
+    if options.on_bad_image not in ("stop", "skip"):
+        raise UsageError(registry.did_you_mean("value of --on-bad-image", options.on_bad_image, ("stop", "skip")))
     from zsad_bench.commands.bench import bench as run
 
-    run(methods, priors, seeds, options)
+    run(methods, priors, seeds, draws, options)
 
 
 def ls(options: Namespace) -> None:
@@ -181,10 +219,34 @@ def table(options: Namespace) -> None:
     regenerate(options.suite, options.out)
 
 
+def import_checkpoint(options: Namespace) -> None:
+    if options.method not in OFFICIAL:
+        raise UsageError(registry.did_you_mean("official method", options.method, OFFICIAL))
+    from zsad_bench.commands.checkpoint import import_checkpoint as run
+
+    run(options)
+
+
+def export_checkpoint(options: Namespace) -> None:
+    from zsad_bench.commands.checkpoint import export_checkpoint as run
+
+    run(options)
+
+
 def doctor(options: Namespace) -> None:
     from zsad_bench.commands.doctor import doctor as run
 
     run()
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in _names(text, option)]
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected whole numbers, separated by commas") from None
+    if not all(0 <= number < 2**32 for number in numbers):  # what numpy takes
+        raise UsageError(f"{option} {text}: expected numbers from 0 to 4294967295")
+    return numbers
 
 
 def _names(text: str, option: str) -> list[str]:

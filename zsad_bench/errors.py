@@ -38,6 +38,10 @@ class OverlapError(ZsadError):
     """Auxiliary and target data share a dataset or an image."""
 
 
+class TrainingError(ZsadError):
+    """Training that cannot go on: a loss that is not a number."""
+
+
 class CheckpointError(ZsadError):
     """A checkpoint that is truncated, or of another method, backbone or configuration."""
 

@@ -39,16 +39,28 @@ class SampleInfo:
 class Sample:
     """One line of a dataset's table. Paths are POSIX and relative to the dataset's root.
 
-    mask: None when there is none (normal images, image-level datasets).
-    label: 0 normal, 1 anomalous. anomaly_type: "good" for normal images.
+    masks: united; empty when there is none (normal images, image-level datasets).
+    label: 0 normal, 1 anomalous. anomaly_type: "good" for normal images; several types are separated by commas.
+    crop: left, top, right, bottom in pixels of the file, of image and masks alike; None is the whole file.
     """
 
     image: str
-    mask: str | None
+    masks: tuple[str, ...]
     label: int
     category: str
     anomaly_type: str
     split: Literal["train", "test"]
+    crop: tuple[int, int, int, int] | None = None
+
+    @property
+    def id(self) -> str:
+        """The path, and the crop where there is one: unique within a dataset."""
+        return self.image if self.crop is None else f"{self.image}#{','.join(map(str, self.crop))}"
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The anomaly types one by one, stripped; of VisA's images some carry several."""
+        return tuple(part.strip() for part in self.anomaly_type.split(","))
 
 
 @dataclass

@@ -79,9 +79,9 @@ def test_masks_follow_labels(module):
     for sample in module.samples():
         assert (sample.anomaly_type == "good") == (sample.label == 0), f"type and label disagree: {sample}"
         if sample.label == 0 or not module.has_masks:
-            assert sample.mask is None, f"a mask that nothing should have: {sample}"
+            assert not sample.masks, f"a mask that nothing should have: {sample}"
         else:
-            assert sample.mask is not None, f"anomalous without a mask: {sample}"
+            assert sample.masks, f"anomalous without a mask: {sample}"
 
 
 def test_manifest_hash_is_stable_and_sensitive(module, build):

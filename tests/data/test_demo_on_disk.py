@@ -101,10 +101,10 @@ def test_masks_lie_beside_their_images(cache):
     anomalous = [s for s in suite.index(folder) if s.label == 1]
     assert anomalous
     for sample in anomalous:
-        image, mask = Image.open(folder / sample.image), Image.open(folder / sample.mask)
+        image, mask = Image.open(folder / sample.image), Image.open(folder / sample.masks[0])
         assert image.size == mask.size == (112, 112), sample
         assert (image.mode, mask.mode) == ("RGB", "L"), sample
-        assert set(np.unique(mask)) == {0, 255}, f"{sample.mask} is not a mask of 0 and 255, or is empty"
+        assert set(np.unique(mask)) == {0, 255}, f"{sample.masks} is not a mask of 0 and 255, or is empty"
 
 
 def test_a_generation_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 from zsad_bench.data import loaders
-from zsad_bench.errors import DatasetError
+from zsad_bench.errors import DatasetError, UsageError
 
 
 @pytest.fixture
@@ -89,15 +90,123 @@ def test_unreadable_image_is_one_line_even_from_a_worker(broken, workers):
     assert "\n" not in message, f"not one line: {message}"
 
 
+def damage(module, *positions: int) -> list[str]:
+    """Cuts image files off; the ids of their samples."""
+    for position in positions:
+        path = module.root / module.samples()[position].image
+        path.write_bytes(path.read_bytes()[:200])
+    return [module.info(module.samples()[position]).id for position in positions]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_images_can_be_skipped_and_are_counted(broken, workers):
+    whole = ids(broken().test_dataloader())
+    module = broken(workers=workers, on_bad_image="skip", batch_size=2)
+    bad = damage(module, 1, 4, 5)  # 4 and 5 are a batch of their own
+    loader = module.test_dataloader()
+    for again in range(2):
+        batches = list(loader)
+        assert [info.id for info in loader.skipped] == bad, f"pass {again}: counts the bad images once"
+        assert [i.id for b in batches for i in b.samples] == [name for name in whole if name not in bad]
+        assert [len(b) for b in batches[:3]] == [2 - 1, 2, 2], "the batch of bad images alone is passed over"
+        assert all(b.images.shape[0] == len(b.labels) == len(b.masks) == len(b) for b in batches)
+    assert loader.skipped[0].category == module.categories()[0]
+    assert len(loader.reasons) == 3
+    assert str(module.root / module.samples()[1].image) in loader.reasons[0]
+
+
+def test_an_unreadable_mask_is_skipped_as_its_image_is(broken):
+    module = broken(on_bad_image="skip")
+    victim = next(s for s in module.samples() if s.masks)
+    (module.root / victim.masks[0]).write_text("no mask")
+    loader = module.test_dataloader()
+    assert module.info(victim).id not in ids(loader)
+    assert loader.skipped == [module.info(victim)]
+
+
+def test_nothing_readable_at_all_is_an_error_even_when_skipping(broken):
+    module = broken(on_bad_image="skip")
+    damage(module, *range(len(module.samples())))
+    message = error_of(module.test_dataloader())
+    assert f"none of the {len(module.samples())} images can be read" in message
+
+
+def test_a_trainer_is_content_with_fewer_batches_than_promised(broken):
+    from lightning.pytorch import LightningModule, Trainer
+
+    class Reader(LightningModule):
+        def test_step(self, batch, batch_idx):
+            seen.extend(info.id for info in batch.samples)
+
+    seen: list[str] = []
+    module = broken(on_bad_image="skip", batch_size=1)
+    bad = damage(module, 0, len(module.samples()) - 1)
+    loader = module.test_dataloader()
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
+    Trainer(accelerator="cpu", **quiet).test(Reader(), dataloaders=loader, verbose=False)
+    assert [info.id for info in loader.skipped] == bad
+    assert sorted(seen + bad) == sorted(module.info(s).id for s in module.samples())
+
+
+def test_unknown_choice_for_bad_images(small_demo):
+    with pytest.raises(UsageError, match="unknown on_bad_image 'skp'; did you mean skip"):
+        small_demo("demo_medical", on_bad_image="skp")
+
+
+def odd_masks(module, count: int) -> list[Path]:
+    """Writes masks of another size, white in the left half; their paths."""
+    masks = [module.root / s.masks[0] for s in module.samples() if s.masks][:count]
+    for mask in masks:
+        odd = Image.new("L", (50, 113))
+        odd.paste(255, (0, 0, 25, 113))
+        odd.save(mask)
+    return masks
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_mask_of_another_size_is_named(broken, workers):
+def test_masks_of_another_size_are_an_error_when_they_are_many(broken, workers):
     module = broken(workers=workers)
-    mask = module.root / next(s.mask for s in module.samples() if s.mask)
-    Image.new("L", (50, 112), 255).save(mask)
+    (mask,) = odd_masks(module, 1)  # one of a few is more than 1 %
     message = error_of(module.test_dataloader())
     assert str(mask) in message
-    assert "50 x 112 (width x height)" in message
+    assert "50 x 113 (width x height)" in message
+    assert "more than 1 %" in message
     assert "\n" not in message, f"not one line: {message}"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_few_masks_of_another_size_are_resized_and_counted(broken, monkeypatch, workers):
+    module = broken(workers=workers)
+    (mask,) = odd_masks(module, 1)
+    total = sum(len(s.masks) for s in module.samples())
+    monkeypatch.setattr(loaders, "_MOST_RESIZED", 1 / total)  # as it is in a set a hundred times as large
+    loader = module.test_dataloader()
+    for _ in range(2):
+        halves = [
+            m for b in loader for m, i in zip(b.masks, b.samples, strict=True) if mask.stem[:3] in i.id and m.any()
+        ]
+        assert len(loader.resized) == 1
+        assert str(mask) in loader.resized[0]
+    left_half = torch.zeros(module.image_size, module.image_size, dtype=torch.bool)
+    left_half[:, : module.image_size // 2] = True
+    assert any(torch.equal(half, left_half) for half in halves), "the mask does not cover what it covered in its file"
+    odd_masks(module, 2)
+    assert "(2 so far)" in error_of(module.test_dataloader())
+
+
+def test_a_dataset_can_insist_on_the_size_of_masks(broken, monkeypatch):
+    module = broken()
+    monkeypatch.setattr(loaders, "_MOST_RESIZED", 1.0)
+    module.strict_mask_size = True
+    (mask,) = odd_masks(module, 1)
+    message = error_of(module.test_dataloader())
+    assert str(mask) in message
+    assert "must have the same size" in message
 
 
 def test_empty_folder(small_demo, tmp_path):
@@ -121,7 +230,7 @@ def test_missing_mask_file(broken):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"category": "bran"}, "category 'bran'"), ({"label": 1, "mask": None}, "no mask"), ({}, "listed twice")],
+    [({"category": "bran"}, "category 'bran'"), ({"label": 1, "masks": ()}, "no mask"), ({}, "listed twice")],
 )
 def test_tables_that_contradict_themselves(small_demo, change, message):
     samples = small_demo("demo_medical").samples()

@@ -39,7 +39,7 @@ def test_mean_goes_category_dataset_seed():
     # seed 0: ((.2 + .4)/2 + .9)/2 = .6; seed 1: ((.4 + .6)/2 + .7)/2 = .6
     assert row.mean == pytest.approx(0.6), "a table's value is the mean over datasets, not over categories"
     assert row.se == pytest.approx(0.0)
-    assert (row.n_seeds, row.n_seeds_found, row.n_datasets) == (2, 2, 2)
+    assert (row.n_runs, row.n_runs_found, row.n_datasets) == (2, 2, 2)
     assert (row.n_categories, row.n_categories_expected) == (3, 3)
     (row,) = summarise(make_rows(), ["cloth"]).itertuples(index=False)
     # seeds .3 and .5: sd = .1 * sqrt 2, se = .1
@@ -94,7 +94,7 @@ def test_undefined_is_a_dash_and_counted(board):
 def test_a_seed_whose_run_died_is_not_averaged(board):
     rows = [row for row in make_rows() if (row.seed, row.category) != (1, "grid")]
     cloth = build(rows, board).tables[1]
-    assert shown(cloth) == "30.0 (1/2 seeds)", "seeds over different categories must not be averaged"
+    assert shown(cloth) == "30.0 (1/2 runs)", "seeds over different categories must not be averaged"
 
 
 def test_best_is_bold_and_sanity_last(board):
@@ -135,7 +135,7 @@ def test_conflicts_are_shown_and_not_used(board, tmp_path):
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "## Conflicts" in page
     assert "0.2 and 0.77 in run run1" in page
-    assert "50.0 (1/2 seeds)" in page, "the contradicted seed must not be averaged"
+    assert "50.0 (1/2 runs)" in page, "the contradicted seed must not be averaged"
     assert "0.2 and 0.77" in printed(rows, board)
     lone = build([row for row in rows if row.seed == 0], board).tables[1]
     assert shown(lone) == "40.0 (1/2)", "a contradicted number must be counted as missing"
@@ -167,7 +167,7 @@ def test_page_is_byte_stable_and_complete(board, tmp_path):
         assert text in page, f"the page lacks {text!r}"
     assert (page.count(board.note), page.count(board.apart_note)) == (3, 1), "a table lacks its line"
     lines = list(csv.DictReader(io.StringIO(pages[0]["cloth.csv"].decode())))
-    assert {"mean", "se", "n_seeds", "n_categories", "n_categories_expected"} <= lines[0].keys()
+    assert {"mean", "se", "n_runs", "n_categories", "n_categories_expected"} <= lines[0].keys()
     exact = summarise(rows, ["cloth"])
     assert [float(line["mean"]) for line in lines] == list(exact["mean"]), "the CSV was rounded"
 

@@ -23,7 +23,7 @@ class Table:
 
     def samples(self) -> list[Sample]:
         return [
-            Sample(f"{name}/{i}.png", None, i % 2, name, "good", "test") for name, n in COUNTS.items() for i in range(n)
+            Sample(f"{name}/{i}.png", (), i % 2, name, "good", "test") for name, n in COUNTS.items() for i in range(n)
         ]
 
     def info(self, sample: Sample) -> SampleInfo:
@@ -71,15 +71,29 @@ def test_each_category_once_with_its_own_images(world, size):
     reported, held = collected(world, size)
     expected = [(label, name) for name in COUNTS for label in ("one", "two")]
     assert [(label, category.name) for label, category, *_ in reported] == expected, "once each, as they end"
-    for label, category, result, ids, seconds in reported:
+    for label, category, result, ids, skipped, seconds in reported:
         mine = [i for i, info in enumerate(world.infos) if info.category == category]
         assert ids == [world.infos[i].id for i in mine], f"{category.name}: images of another category, or a gap"
         assert (result.n_images, result.n_anomalous) == (len(mine), int(world.labels[mine].sum()))
         assert result.n_regions == result.n_anomalous, "one square an anomalous image"
         assert np.array_equal(result.scores, world.said[label].score[mine].numpy().astype(np.float64))
-        assert seconds >= 0
+        assert (skipped, seconds >= 0) == (0, True)
     assert max(held) <= 1, "more than one unfinished category was held in memory"
     assert held[-1] == 0, "something was left unreported"
+
+
+def test_images_that_were_skipped_are_counted_and_end_with_the_test(world):
+    reported = []
+    collector = Collector(world.table, lambda *args: reported.append(args))
+    kept = [i for i in range(13) if i != 0]  # the first image of the first category could not be read
+    batch = Batch(torch.zeros(12, 3, SIZE, SIZE), world.labels[kept], world.masks[kept], [world.infos[i] for i in kept])
+    outputs = {label: Prediction(p.score[kept], p.map[kept]) for label, p in world.said.items()}
+    collector.on_test_batch_end(None, None, outputs, batch, 0)
+    assert world.infos[0].category not in [category for _, category, *_ in reported], "its images may still come"
+    collector.on_test_end(None, None)
+    first = {skipped for _, category, _, _, skipped, _ in reported if category == world.infos[0].category}
+    others = {skipped for _, category, _, _, skipped, _ in reported if category != world.infos[0].category}
+    assert (first, others) == ({1}, {0})
 
 
 def test_the_size_of_batches_changes_no_number(world):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from zsad_bench.sweep.build import configure, parse_settings, trains
 from zsad_bench.sweep.cell import CellGroup, run
 
 
-def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) -> None:
-    """Runs methods x priors x seeds on the suite's targets.
+def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[int | None], options: Any) -> None:
+    """Runs methods x priors x seeds x draws on the suite's targets.
 
-    Without training a prior and a seed change nothing: such a method runs once, with the first of them.
+    Without training prior, seed and draw change nothing: such a method runs once, with the first of them. draws: None
+    takes the prior's own.
 
     Raises:
         ZsadError: wrong names or options before anything runs; later failures keep the rows that were complete.
@@ -33,38 +35,45 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) 
     settings = parse_settings(options.set)
     for name in methods:
         configure(name, {**chosen.overrides_for(name), **settings})
-    for spec in specs:
-        _check_prior(spec, chosen.name, needed=any(trains(name) for name in methods))
     targets = tuple(suite.pick_targets(chosen, options.targets))
+    learners = [name for name in methods if trains(name) and not options.checkpoint]
+    shares = {spec: _shares(spec, chosen, targets, bool(learners), asked=bool(options.targets)) for spec in specs}
     _licences(targets, console)
-    board = Path(options.out) / chosen.name
+    common = {
+        "suite": chosen,
+        "backbone": options.backbone,
+        "weights": options.weights,
+        "checkpoint": Path(options.checkpoint) if options.checkpoint else None,
+        "epochs": options.epochs,
+        "settings": settings,
+        "data": _data_options(options),
+        "augment": tuple(part.strip() for part in (options.augment or "").split(",") if part.strip()),
+        "board": Path(options.out) / chosen.name,
+        "runs": Path(options.runs),
+    }
     done: list[store.Row] = []
     folders: list[Path] = []
-    for number, (spec, seed) in enumerate((spec, seed) for spec in specs for seed in seeds):
-        due = [name for name in methods if _due(name, first=number == 0, first_spec=spec == specs[0])]
-        if not due:
-            continue
-        titles = ", ".join(registry.load("methods", name).title for name in due)
-        console.rule(f"{titles} · prior {spec} · seed {seed}")
-        group = CellGroup(
-            suite=chosen,
-            methods=tuple(due),
-            prior=spec,
-            targets=targets,
-            seed=seed,
-            backbone=options.backbone,
-            weights=options.weights,
-            checkpoint=Path(options.checkpoint) if options.checkpoint else None,
-            epochs=options.epochs,
-            settings=settings,
-            board=board,
-            runs=Path(options.runs),
-        )
-        record = run(group, console)
-        done += record.rows
-        folders.append(Path(options.runs) / record.run_id)
+    for number, (spec, seed, draw) in enumerate(itertools.product(specs, seeds, draws)):
+        due = [name for name in methods if _due(name, spec == specs[0], draw == draws[0], first=number == 0)]
+        frozen = [name for name in due if name not in learners]
+        # A paper's auxiliary dataset may change with the target: then one group a choice. What does not learn is
+        # tested on all targets in one pass, with the learners where they have the same targets.
+        groups = [(share, due if share == targets else learners) for share in shares[spec]] if learners else []
+        if frozen and not any(share == targets for share, _ in groups):
+            groups.insert(0, (targets, frozen))
+        for share, names in groups:
+            if not names:
+                continue
+            titles = ", ".join(registry.load("methods", name).title for name in names)
+            drawn = "" if draw is None or not set(names) & set(learners) else f" · draw {draw}"
+            console.rule(f"{titles} · prior {spec} · seed {seed}{drawn}")
+            group = CellGroup(methods=tuple(names), prior=spec, targets=share, seed=seed, draw=draw, **common)
+            record = run(group, console)
+            done += record.rows
+            folders.append(Path(options.runs) / record.run_id)
     table.show(done, chosen, console)
     table.regenerate(chosen.name, options.out)
+    board = common["board"]
     for what, place in (
         ("tables", board / "README.md"),
         ("rows", board / "rows"),
@@ -73,23 +82,57 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], options: Any) 
         console.print(f"{what}: {place}", highlight=False, soft_wrap=True)
 
 
-def _check_prior(spec: str, suite_name: str, needed: bool) -> None:
-    """Without training a prior is only a name: its auxiliary dataset need not be there."""
-    if needed:
-        priors.resolve(spec, suite_name)
-    elif spec not in priors.names():
-        raise UnknownNameError(registry.did_you_mean("prior", spec, priors.names()))
+def _shares(
+    spec: str, chosen: suite.Suite, targets: tuple[str, ...], needed: bool, asked: bool
+) -> list[tuple[str, ...]]:
+    """The targets by the auxiliary data that the prior means for them; [] when nothing learns.
+
+    Targets that are the auxiliary data itself are left out when nobody named them, else refused later by name.
+
+    Raises:
+        ZsadError: no such prior.
+    """
+    if not needed:
+        if spec not in priors.names():  # without training a named prior is only a name
+            priors.resolve(spec, chosen.name)
+        return []
+    shares: dict[tuple[str, ...], list[str]] = {}
+    for target in targets:
+        auxiliary = priors.resolve(spec, chosen.name, target).auxiliary
+        if asked or target not in auxiliary:
+            shares.setdefault(auxiliary, []).append(target)
+    return [tuple(share) for share in shares.values()]
 
 
-def _due(method: str, *, first: bool, first_spec: bool) -> bool:
+def _data_options(options: Any) -> dict[str, dict[str, Any]]:
+    """Options of data modules by dataset name, "*" for all.
+
+    Raises:
+        UnknownNameError: an option of a dataset that is not registered.
+    """
+    known = registry.names("datasets")
+    by_name: dict[str, dict[str, Any]] = {"*": {}}
+    for key, value in parse_settings(options.data, "--data").items():
+        name, dot, option = key.rpartition(".")
+        if dot and name not in known:
+            raise UnknownNameError(registry.did_you_mean("dataset", name, known))
+        by_name.setdefault(name if dot else "*", {})[option] = value
+    if options.cache_images:
+        by_name["*"]["cache_images"] = True
+    if options.on_bad_image != "stop":
+        by_name["*"]["on_bad_image"] = options.on_bad_image
+    return by_name
+
+
+def _due(method: str, first_spec: bool, first_draw: bool, *, first: bool) -> bool:
     """Trained methods run in every group, those that only draw once a seed, the others once."""
     if trains(method):
         return True
-    return first_spec if registry.load("methods", method).draws_at_test else first
+    return first_spec and first_draw if registry.load("methods", method).draws_at_test else first
 
 
 def _licences(targets: tuple[str, ...], console: Console) -> None:
-    for name in targets:
+    for name in dict.fromkeys(target.partition(":")[0] for target in targets):
         cls: type[ZeroShotDataModule] = registry.load("datasets", name)
         if not cls.redistribute:
             console.print(f"{cls.title}: {cls.licence}", highlight=False)

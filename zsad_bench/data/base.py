@@ -7,32 +7,40 @@ A file of `data/datasets/` is its registration; see `elpv.py` for an example. It
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
 
+from zsad_bench.data import augment as augmentation
 from zsad_bench.data import loaders, roots
+from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
-from zsad_bench.errors import DatasetError
+from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.registry import did_you_mean
 from zsad_bench.types import Category, Domain, Kind, Level, Sample, SampleInfo
+
+OnBadImage = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True)
 class CategoryCard:
-    """A category as its dataset's card states it; name: as in the files, prompt_name: as a person would say it.
+    """A category as its dataset's card states it; name: as in the files, prompt_name: what prompts call it.
 
-    domain: None is the dataset's own.
+    domain: None is the dataset's own. friendly: what a person would call it where prompts by convention say less
+    (BTAD's "object"); None is the prompt name.
     """
 
     name: str
     prompt_name: str
     kind: Kind
     domain: Domain | None = None
+    friendly: str | None = None
 
 
 class Expected(NamedTuple):
@@ -49,7 +57,9 @@ class ZeroShotDataModule(LightningDataModule):
     root: the dataset's own folder; None looks under ZSAD_DATA for one of `root_names`, then for a packaged copy.
     image_size, mean, std: what the backbone asks for. workers: None decides by the number of images.
     samples: the part of the table to use (a prior's selection); None is every sample of `split`.
-    shuffle_seed: of the training order.
+    shuffle_seed: of the training order and of augmentation. augment: names of `data/augment.py`, for training alone.
+    cache_images: keep resized images on disk (`data/image_cache.py` says how large). on_bad_image: an image or mask
+    that cannot be read stops the run, or is skipped and counted by the loader.
 
     Raises (from `root`, `samples()` and the loaders):
         DatasetError: not found, empty, incomplete or unreadable; one line naming the folder or file.
@@ -67,7 +77,9 @@ class ZeroShotDataModule(LightningDataModule):
     expected: ClassVar[Expected]
     root_names: ClassVar[tuple[str, ...]] = ()
     how_to_get: ClassVar[str] = ""
-    mask_threshold: ClassVar[int] = 0  # grey values above it are anomalous
+    mask_threshold: int = 0  # grey values above it are anomalous
+    strict_mask_size: bool = False  # a mask of another size than its image is an error, not resized and counted
+    allow_missing_masks: bool = False  # an anomalous image without a mask then counts as normal in every pixel
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -86,12 +98,19 @@ class ZeroShotDataModule(LightningDataModule):
         split: Literal["train", "test"] = "test",
         samples: Sequence[Sample] | None = None,
         shuffle_seed: int = 0,
+        augment: Sequence[str] = (),
+        cache_images: bool = False,
+        on_bad_image: OnBadImage = "stop",
     ) -> None:
         super().__init__()
         self._asked_root = None if root is None else Path(root).expanduser().resolve()
         self.image_size, self.mean, self.std = image_size, tuple(mean), tuple(std)
         self.batch_size, self.workers = batch_size, workers
         self.split, self._given, self.shuffle_seed = split, samples, shuffle_seed
+        if on_bad_image not in get_args(OnBadImage):
+            raise UsageError(did_you_mean("on_bad_image", str(on_bad_image), get_args(OnBadImage)))
+        self.augment, self.cache_images, self.on_bad_image = augmentation.check(augment), cache_images, on_bad_image
+        self.notes: list[str] = []  # what reading the files showed that a user should know, one line each
 
     # What a subclass writes.
 
@@ -117,6 +136,15 @@ class ZeroShotDataModule(LightningDataModule):
         """The folder to read when none was asked for; None when there is none."""
         return self.available()
 
+    def decisions(self) -> dict[str, str]:
+        """Options that change what is seen and are not at their default; part of the hash and of the rows."""
+        return {"augment": ",".join(self.augment)} if self.augment else {}
+
+    @classmethod
+    def redrawn(cls, draw: int) -> dict[str, int]:
+        """The options that make draw `draw` of auxiliary data; real data has only one."""
+        return {}
+
     # The table.
 
     @classmethod
@@ -127,6 +155,11 @@ class ZeroShotDataModule(LightningDataModule):
     @cached_property
     def root(self) -> Path:
         """The folder that sample paths are relative to."""
+        return self.layout_root(self._folder)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """The folder that was given or found."""
         found = self._asked_root or self.locate()
         if found is None:
             places = ", ".join(dict.fromkeys((*self.root_names, self.name)))
@@ -134,7 +167,7 @@ class ZeroShotDataModule(LightningDataModule):
             raise DatasetError(f"{self.name}: no folder {places} under {where}; {self.how_to_get or f'see {self.url}'}")
         if not found.is_dir():
             raise DatasetError(f"{self.name}: {found} is not a folder; give the folder that holds the dataset")
-        return self.layout_root(found)
+        return found
 
     def samples(self) -> list[Sample]:
         """The samples in use, by category in the card's order, then by path in byte order."""
@@ -146,19 +179,19 @@ class ZeroShotDataModule(LightningDataModule):
         return [category for name, category in self._category_of.items() if name in present]
 
     def info(self, sample: Sample) -> SampleInfo:
-        """What a method may know of a sample; the id is `dataset/path`."""
-        return SampleInfo(f"{self.name}/{sample.image}", self._category_of[sample.category])
+        """What a method may know of a sample; the id is `dataset/path`, with the crop where there is one."""
+        return SampleInfo(f"{self.name}/{sample.id}", self._category_of[sample.category])
 
     @property
     def has_masks(self) -> bool:
         return self.level != "image"
 
     def manifest(self) -> list[str]:
-        """One sorted line a sample: image, mask, label, category, type, and the fingerprint of its files."""
+        """One sorted line a sample: image, masks, label, category, type, and the fingerprint of its files."""
         return sorted(
             "|".join(
-                [s.image, s.mask or "", str(s.label), s.category, s.anomaly_type, self.fingerprint(s.image)]
-                + ([self.fingerprint(s.mask)] if s.mask else [])
+                [s.id, "+".join(s.masks), str(s.label), s.category, s.anomaly_type]
+                + [self.fingerprint(path) for path in (s.image, *s.masks)]
             )
             for s in self._table
         )
@@ -169,8 +202,9 @@ class ZeroShotDataModule(LightningDataModule):
 
     @cached_property
     def manifest_hash(self) -> str:
-        """sha256 of the manifest, hex: changes when a sample, a label or the size of a file does."""
-        return hashlib.sha256("\n".join(self.manifest()).encode()).hexdigest()
+        """sha256 of the manifest and the decisions, hex: changes when a sample, a label or the size of a file does."""
+        lines = self.manifest() + [f"{key}={value}" for key, value in sorted(self.decisions().items())]
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
     # Loaders.
 
@@ -180,25 +214,29 @@ class ZeroShotDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         _ = self._table
 
-    def table(self) -> loaders.ImageTable:
-        """The samples in use as arrays, by position."""
+    def table(self, augment: bool = False) -> loaders.ImageTable:
+        """The samples in use as arrays, by position; augmented as asked for when `augment`."""
         return loaders.ImageTable(
             self.name, self.root, self._table, self._category_of, self.image_size, self.mean, self.std,
-            self.has_masks, self.mask_threshold,
+            self.has_masks, self.mask_threshold, self.strict_mask_size,
+            skip_bad=self.on_bad_image == "skip",
+            augment=augmentation.build(self.augment, self.shuffle_seed) if augment and self.augment else None,
+            cache=ImageCache(roots.cache_root() / "images") if self.cache_images else None,
         )  # fmt: skip
 
     def train_dataloader(self) -> loaders.BatchLoader:
-        """Shuffled by `shuffle_seed`, the last batch kept however small."""
-        return self._loader(loaders.Shuffled(len(self._table), self.shuffle_seed, *self._rank_and_world()))
+        """Augmented if asked for, shuffled by `shuffle_seed`, the last batch kept however small."""
+        sampler = loaders.Shuffled(len(self._table), self.shuffle_seed, *self._rank_and_world())
+        return self._loader(self.table(augment=True), sampler)
 
     def test_dataloader(self) -> loaders.BatchLoader:
         """In the order of `samples()`: grouped by category, nothing repeated; rank r of W reads r, r+W, …"""
-        return self._loader(loaders.InOrder(len(self._table), *self._rank_and_world()))
+        return self._loader(self.table(), loaders.InOrder(len(self._table), *self._rank_and_world()))
 
-    def _loader(self, sampler: torch.utils.data.Sampler[int]) -> loaders.BatchLoader:
+    def _loader(self, table: loaders.ImageTable, sampler: torch.utils.data.Sampler[int]) -> loaders.BatchLoader:
         workers = loaders.default_workers(len(self._table)) if self.workers is None else self.workers
         return loaders.BatchLoader(
-            self.table(),
+            table,
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=workers,
@@ -224,7 +262,7 @@ class ZeroShotDataModule(LightningDataModule):
             )
         self._check(rows)
         position = {name: i for i, name in enumerate(self._category_of)}
-        return sorted(rows, key=lambda s: (position[s.category], s.image.encode()))
+        return sorted(rows, key=lambda s: (position[s.category], os.fsencode(s.image), s.crop or ()))
 
     def _check(self, rows: Sequence[Sample]) -> None:
         seen: set[str] = set()
@@ -232,14 +270,14 @@ class ZeroShotDataModule(LightningDataModule):
             if sample.category not in self._category_of:
                 known = ", ".join(self._category_of)
                 raise DatasetError(f"{self.name}: {sample.image} is of category '{sample.category}'; known: {known}")
-            if sample.image in seen:
-                raise DatasetError(f"{self.name}: {sample.image} is listed twice; keep one of its lines")
-            if self.has_masks and sample.label == 1 and sample.mask is None:
+            if sample.id in seen:
+                raise DatasetError(f"{self.name}: {sample.id} is listed twice; keep one of its lines")
+            if self.has_masks and sample.label == 1 and not sample.masks and not self.allow_missing_masks:
                 raise DatasetError(
                     f"{self.name}: {self.root / sample.image} is anomalous and has no mask; restore the mask"
                 )
-            seen.add(sample.image)
-        files = [path for s in rows for path in (s.image, s.mask) if path is not None]
+            seen.add(sample.id)
+        files = dict.fromkeys(path for s in rows for path in (s.image, *s.masks))
         missing = [path for path in files if not (self.root / path).is_file()]
         if missing:
             more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""

@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from zsad_bench.data import transforms
+from zsad_bench.data.augment import Augmentation
+from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.errors import DatasetError, ZsadError
 from zsad_bench.types import Batch, Category, Sample, SampleInfo
 
@@ -20,17 +23,49 @@ from zsad_bench.types import Batch, Category, Sample, SampleInfo
 _FEW = 256
 _MOST_WORKERS = 8
 
-Item = tuple[np.ndarray, int, "np.ndarray | None", SampleInfo]
+# Share of a dataset's masks that may have another size than their images; more is a broken copy.
+_MOST_RESIZED = 0.01
+
+
+class Item(NamedTuple):
+    """A sample as arrays. resized: one line a mask that had another size than its image."""
+
+    image: np.ndarray  # (3,S,S) float32
+    label: int
+    mask: np.ndarray | None  # (S,S) bool
+    info: SampleInfo
+    resized: tuple[str, ...] = ()
+
+
+class Bad(NamedTuple):
+    """A sample that could not be read and is passed over. reason: one line that names the file."""
+
+    info: SampleInfo
+    reason: str
+
+
+class Collated(NamedTuple):
+    """What a worker sends: the fields of a `Batch`, None where every sample was bad, and what there is to count."""
+
+    images: torch.Tensor | None
+    labels: torch.Tensor | None
+    masks: torch.Tensor | None
+    samples: list[SampleInfo]
+    bad: list[Bad]
+    resized: list[str]
 
 
 @dataclass
 class ImageTable(Dataset):
-    """Samples as arrays: item i is (image (3,S,S) float32, label, mask (S,S) bool or None, SampleInfo).
+    """Samples as arrays: `table[i]` is an Item, or Bad where a file is unreadable and `skip_bad`.
 
-    masks: whether the dataset has them; normal samples then get an empty one.
+    masks: whether the dataset has them; normal samples then get an empty one. strict_mask_size: a mask of another size
+    than its image is an error; else it is brought to the image's size by nearest neighbour, and said in the Item.
+    augment: applied to the decoded image and its mask before the resize. cache: keeps resized images; not used when
+    augmenting.
 
     Raises:
-        DatasetError: from `table[i]`, when a file is unreadable or a mask has another size than its image.
+        DatasetError: from `table[i]`, when a file is unreadable or a mask has a size that it must not have.
     """
 
     dataset: str
@@ -42,18 +77,39 @@ class ImageTable(Dataset):
     std: tuple[float, float, float]
     masks: bool
     mask_threshold: int = 0
+    strict_mask_size: bool = False
+    skip_bad: bool = False
+    augment: Augmentation | None = None
+    cache: ImageCache | None = None
+
+    def __post_init__(self) -> None:
+        # Counts the passes begun, for augmentation to differ between them; shared, as workers outlive a pass.
+        self.epoch = torch.zeros((), dtype=torch.int64)
+        if self.augment is not None:
+            self.epoch.share_memory_()
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Item:
-        sample = self.samples[index]
-        image = transforms.open_rgb(self.root / sample.image)
-        mask = self._mask(sample, image.size) if self.masks else None
-        info = SampleInfo(f"{self.dataset}/{sample.image}", self.categories[sample.category])
-        return transforms.image_array(image, self.image_size, self.mean, self.std), sample.label, mask, info
+    @property
+    def mask_count(self) -> int:
+        """How many mask files there are to read."""
+        return sum(len(sample.masks) for sample in self.samples) if self.masks else 0
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Item] | ZsadError:
+    def __getitem__(self, index: int) -> Item | Bad:
+        sample = self.samples[index]
+        info = SampleInfo(f"{self.dataset}/{sample.id}", self.categories[sample.category])
+        try:
+            pixels, mask, resized = self._arrays(sample)
+        except transforms.UnreadableError as error:
+            if not self.skip_bad:
+                raise
+            return Bad(info, str(error))
+        if self.masks and mask is None:
+            mask = np.zeros((self.image_size, self.image_size), bool)
+        return Item(transforms.normalised(pixels, self.mean, self.std), sample.label, mask, info, resized)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Item | Bad] | ZsadError:
         # How a DataLoader asks for a batch. An error travels as a value: raised inside a worker process it would
         # reach the user wrapped in a traceback instead of as its one line.
         try:
@@ -61,45 +117,115 @@ class ImageTable(Dataset):
         except ZsadError as error:
             return error
 
-    def _mask(self, sample: Sample, image_size: tuple[int, int]) -> np.ndarray:
-        if sample.mask is None:
-            return np.zeros((self.image_size, self.image_size), bool)
-        path = self.root / sample.mask
-        mask = transforms.open_mask(path, self.mask_threshold)
-        if mask.size != image_size:
+    def _arrays(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+        """(pixels (S,S,3) uint8, mask (S,S) bool or None, lines on resized masks), from the cache where it has them."""
+        if self.cache is None or self.augment is not None:
+            return self._decoded(sample)
+        files = [self.root / path for path in (sample.image, *(sample.masks if self.masks else ()))]
+        identity = (files, sample.crop, self.image_size, self.mask_threshold)
+        place = self.cache.place(*identity)
+        kept = None if place is None else self.cache.read(place, self.image_size, masked=len(files) > 1)
+        if kept is not None:
+            return (*kept, ())
+        pixels, mask, resized = self._decoded(sample)
+        # A resized mask is counted in every pass, so its image is not kept; nor is one that was replaced meanwhile.
+        if not resized and place is not None and place == self.cache.place(*identity):
+            self.cache.write(place, pixels, mask)
+        return pixels, mask, resized
+
+    def _decoded(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+        image = transforms.open_rgb(self.root / sample.image)
+        mask, resized = self._mask(sample, image.size) if self.masks and sample.masks else (None, ())
+        if sample.crop is not None:
+            image = image.crop(sample.crop)
+            mask = None if mask is None else mask.crop(sample.crop)
+        if self.augment is not None:
+            key = f"{int(self.epoch)}|{sample.id}"
+            pixels, grey = self.augment(np.asarray(image), None if mask is None else np.asarray(mask), key)
+            image, mask = Image.fromarray(pixels), None if grey is None else Image.fromarray(grey)
+        pixels = transforms.image_pixels(image, self.image_size)
+        return pixels, None if mask is None else transforms.mask_array(mask, self.image_size), resized
+
+    def _mask(self, sample: Sample, native: tuple[int, int]) -> tuple[Image.Image, tuple[str, ...]]:
+        paths = [self.root / path for path in sample.masks]
+        mask, other = transforms.open_masks(paths, self.mask_threshold, native)
+        lines = tuple(
+            f"mask {path} is {_size(size)} but its image {sample.image} is {_size(native)}"
+            for path, size in other.items()
+        )
+        if lines and self.strict_mask_size:
             raise DatasetError(
-                f"mask {path} is {_size(mask.size)} but its image {sample.image} is {_size(image_size)}; "
-                "they must have the same size: restore the files or fetch the dataset again"
+                f"{lines[0]}; they must have the same size: restore the files or fetch the dataset again"
             )
-        return transforms.mask_array(mask, self.image_size)
+        return mask, lines
 
 
 class BatchLoader(DataLoader):
     """A DataLoader that yields `types.Batch` and raises a worker's DatasetError as it was.
 
-    The Batch is put together here, in the main process: workers send plain tensors, which can be pinned.
+    The Batch is put together here, in the main process: workers send plain tensors, which can be pinned. Batches of
+    bad samples alone are passed over.
+
+    Of the last pass, or so far in this one: `skipped`, the samples that could not be read, `reasons`, one line for each
+    of them, and `resized`, one line a mask that had another size than its image. Each process counts what it reads.
+
+    Raises:
+        DatasetError: while iterating; more than 1 % of the dataset's masks have another size than their images, or
+            no image at all could be read.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.skipped: list[SampleInfo] = []
+        self.reasons: list[str] = []
+        self.resized: list[str] = []
+
     def __iter__(self) -> Iterator[Batch]:
+        self.skipped, self.reasons, self.resized = [], [], []
+        tables: list[ImageTable] = getattr(self.dataset, "tables", [self.dataset])  # a union is made of several
+        for table in tables:
+            table.epoch += 1
+        masks, read = sum(table.mask_count for table in tables), 0
         for item in super().__iter__():
             if isinstance(item, ZsadError):
                 try:
                     raise item
                 finally:
                     del item  # error, traceback, frame, error: a cycle that would keep the workers for seconds more
-            yield Batch(*item)
+            self._count(item, masks)
+            if item.images is not None:
+                read += len(item.samples)
+                yield Batch(item.images, item.labels, item.masks, item.samples)
+        if self.skipped and not read:
+            raise DatasetError(f"none of the {len(self.skipped)} images can be read; the first: {self.reasons[0]}")
+
+    def _count(self, item: Collated, masks: int) -> None:
+        for info, reason in item.bad:
+            self.skipped.append(info)
+            self.reasons.append(reason)
+        self.resized += item.resized
+        if len(self.resized) > _MOST_RESIZED * masks:
+            raise DatasetError(
+                f"{self.resized[0]}; more than 1 % of the {masks} masks have another size than their images "
+                f"({len(self.resized)} so far): restore the files or fetch the dataset again"
+            )
 
 
-def collate(items: Sequence[Item] | ZsadError) -> Any:
-    """(images (B,3,S,S) float32, labels (B,) int64, masks (B,S,S) bool or None, infos), or the error passed on."""
+def collate(items: Sequence[Item | Bad] | ZsadError) -> Collated | ZsadError:
+    """Images (B,3,S,S) float32, labels (B,) int64, masks (B,S,S) bool or None; or the error passed on."""
     if isinstance(items, ZsadError):
         return items
-    images, labels, masks, infos = zip(*items, strict=True)
-    return (
-        torch.from_numpy(np.stack(images)),
-        torch.tensor(labels, dtype=torch.int64),
-        None if masks[0] is None else torch.from_numpy(np.stack(masks)),
-        list(infos),
+    good = [item for item in items if isinstance(item, Item)]
+    bad = [item for item in items if isinstance(item, Bad)]
+    if not good:
+        return Collated(None, None, None, [], bad, [])
+    return Collated(
+        torch.from_numpy(np.stack([item.image for item in good])),
+        torch.tensor([item.label for item in good], dtype=torch.int64),
+        None if good[0].mask is None else torch.from_numpy(np.stack([item.mask for item in good])),
+        [item.info for item in good],
+        bad,
+        [line for item in good for line in item.resized],
     )
 
 

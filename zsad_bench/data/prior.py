@@ -1,26 +1,35 @@
 """The auxiliary prior: which part of which auxiliary data a method may learn anomalies from.
 
-`resolve` turns what was asked ("rich", "limited") into a PriorSpec; `select` is a pure function of samples, spec and
-draw seed; `prior_hash` of the result goes into every row. A PriorSpec names its auxiliary datasets as a tuple and
-`select` sees one dataset's samples at a time, so that compositions (`mvtec:textures`, `types=2:shots=40:draw=1`,
-unions with `+`) become further fields of PriorSpec and further steps of `select`, and nothing else changes.
+A specification is `base[:item]…[+base[:item]…]…`, safe in a shell:
+
+    rich, limited                     the suite's two named priors
+    mvtec:textures                    only categories that are textures
+    mvtec:types=2:shots=40:draw=1     two kinds of anomaly, forty anomalous images, the second draw
+    mvtec:types=5:unit=name           kinds pooled over categories ("scratch" counts once)
+    mvtec:shots=4:normals=matched     normal images only of categories that keep an anomalous one
+    mvtec+colondb                     a union
+    @kept.jsonl                       what a written manifest lists
+
+`parse` and `resolve` turn it into a PriorSpec, `select` is a pure function of one dataset's samples and one part. Every
+choice is by rank, `sha256("kind|draw|item")`, so it depends on no random generator and no order of files, and fewer
+types or shots are always a subset of more.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, get_args
 
 from zsad_bench import registry
-from zsad_bench.errors import OverlapError, UnknownNameError, UsageError
-from zsad_bench.types import Sample
+from zsad_bench.data import manifest
+from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.types import Kind, Sample
 
-RULE_VERSION = 1  # of `select`; part of the hash
+RULE_VERSION = 2  # of `select` and `prior_hash`; part of the hash
 
 # suite -> prior -> auxiliary dataset. Papers train on MVTecAD (rich); DIVE's limited prior is DTD-Synthetic.
 _AUXILIARY = {
@@ -31,28 +40,57 @@ _INSTEAD = {("mvtec", "mvtec"): "visa"}  # (auxiliary, target): published conven
 _SUMMARIES = {
     "rich": "the whole test split of the suite's broad auxiliary dataset",
     "limited": "the whole test split of the suite's narrow auxiliary dataset (textures, few kinds of defects)",
+    "DATASET": "the whole test split of that dataset",
+    "…:textures": "only its categories that are textures",
+    "…:types=K": "only K kinds of anomaly (category/type; unit=name pools categories; exclude_catch_all)",
+    "…:shots=N": "only N anomalous images, spread over categories and types",
+    "…:normals=matched|M": "normal images of categories that keep an anomalous one, or M of them",
+    "…:draw=S": "another draw of what types, shots and normals leave open; generated data is drawn anew",
+    "…+…": "a union",
+    "@FILE": "what a manifest lists that `zsad-bench data prior SPEC --out FILE` wrote",
 }
+_CATCH_ALL = ("combined", "other", "defective", "anomalous", "bad")
+Unit = Literal["pair", "name"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is kept of one auxiliary dataset's test split; the defaults keep all of it.
+
+    types: how many kinds of anomaly; unit: what a kind is. shots: how many anomalous images. normals: "all",
+    "matched" (to the categories that keep an anomalous image), or how many. listed: sample ids, of a manifest.
+    """
+
+    dataset: str
+    textures: bool = False
+    types: int | None = None
+    unit: Unit = "pair"
+    exclude_catch_all: bool = False
+    shots: int | None = None
+    normals: Literal["all", "matched"] | int = "all"
+    draw: int = 0
+    listed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class PriorSpec:
-    """A resolved prior. name: as asked. auxiliary: registry names of the datasets it draws from, all of each."""
+    """A resolved prior. name: as asked, in one spelling and without the draw. draw: shared by all parts."""
 
     name: str
-    auxiliary: tuple[str, ...]
+    parts: tuple[Part, ...]
 
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Registry names of the datasets it draws from."""
+        return tuple(part.dataset for part in self.parts)
 
-class Table(Protocol):
-    """What the overlap check needs of a data module."""
-
-    name: str
-    root: Path
-
-    def samples(self) -> list[Sample]: ...
+    @property
+    def draw(self) -> int:
+        return self.parts[0].draw
 
 
 def names() -> dict[str, str]:
-    """The named priors with one line about each."""
+    """The named priors and the grammar, with one line about each."""
     return dict(_SUMMARIES)
 
 
@@ -60,77 +98,186 @@ def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
     """The prior that `spec` means in a suite; `target` matters where a paper swaps the auxiliary dataset for it.
 
     Raises:
-        UnknownNameError: no such prior or suite; lists the nearest names.
-        UsageError: the auxiliary dataset it stands for is not registered.
+        UnknownNameError: no such prior, dataset, item or suite; lists the nearest names.
+        UsageError: a value that does not fit, or an auxiliary dataset that is not registered.
     """
     if suite not in _AUXILIARY:
         raise UnknownNameError(registry.did_you_mean("suite", suite, _AUXILIARY))
-    if spec not in _AUXILIARY[suite]:
-        raise UnknownNameError(registry.did_you_mean("prior", spec, _AUXILIARY[suite]))
-    auxiliary = _AUXILIARY[suite][spec]
-    auxiliary = _INSTEAD.get((auxiliary, target or ""), auxiliary)
     known = registry.names("datasets")
-    if auxiliary not in known:
-        raise UsageError(
-            f"prior '{spec}' of suite '{suite}' learns from dataset '{auxiliary}', which is not registered; "
-            f"registered: {', '.join(known)}"
-        )
-    return PriorSpec(spec, (auxiliary,))
+    spelt, parts, draws = [], [], set()
+    for text in spec.split("+"):
+        base, *items = (piece.strip() for piece in text.split(":"))
+        part = _base(base, suite, target, known)
+        for item in items:
+            part = _with_item(part, item, spec)
+        if part.unit == "name" and part.types is None:
+            raise UsageError(f"prior '{spec}': unit=name says what a type is; give types=K with it")
+        draws |= {part.draw} if any(item.startswith("draw=") for item in items) else set()
+        parts.append(part)
+        spelt.append(":".join([base, *_spell(part)]))
+    if len(draws) > 1:
+        raise UsageError(f"prior '{spec}': its parts have different draws; give one")
+    if doubled := [name for name in {p.dataset for p in parts} if sum(p.dataset == name for p in parts) > 1]:
+        raise UsageError(f"prior '{spec}' names dataset '{doubled[0]}' twice; join its items with `:` in one part")
+    return with_draw(PriorSpec("+".join(spelt), tuple(parts)), draws.pop() if draws else 0)
 
 
-def select(samples: Sequence[Sample], spec: PriorSpec, draw: int = 0) -> list[Sample]:
-    """The samples of one auxiliary dataset that the prior keeps, sorted by category and path.
-
-    Both named priors keep the whole test split, as the published protocols do, whatever the draw.
-    """
-    kept = [sample for sample in samples if sample.split == "test"]
-    return sorted(kept, key=lambda s: (s.category, s.image.encode()))
+def with_draw(spec: PriorSpec, draw: int) -> PriorSpec:
+    """The same prior, another draw."""
+    return replace(spec, parts=tuple(replace(part, draw=draw) for part in spec.parts))
 
 
-def prior_hash(spec: PriorSpec, manifest: Iterable[str], draw: int = 0) -> str:
-    """sha256, hex, of what was selected: the auxiliary datasets, the manifest lines of the kept samples, the draw."""
-    content = {
-        "rule": RULE_VERSION,
-        "prior": spec.name,
-        "auxiliary": spec.auxiliary,
-        "draw": draw,
-        "manifest": sorted(manifest),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def select(
+    samples: Sequence[Sample],
+    part: Part,
+    kinds: Mapping[str, Kind] | None = None,
+    anomaly_types: Mapping[str, Sequence[str]] | None = None,
+) -> list[Sample]:
+    """The samples of one auxiliary dataset that a part keeps, sorted by category and path.
 
-
-def check_overlap(auxiliary: Sequence[Table], targets: Sequence[Table]) -> None:
-    """Nothing, when auxiliary and target data share neither a dataset nor an image.
-
-    Images are compared by the sha256 of their files; only files whose size occurs on both sides are read.
+    kinds: category -> kind, for `textures`. anomaly_types: category -> types that the release defines, for `types`;
+    without it the types that occur. Order of the steps: textures, types, shots, normals.
 
     Raises:
-        OverlapError: names the dataset, or the first image they share and how many more there are.
+        UsageError: more types or shots asked for than there are, or nothing is left.
     """
-    for name in sorted({a.name for a in auxiliary} & {t.name for t in targets}):
-        raise OverlapError(f"dataset '{name}' is both auxiliary and target; take another prior or another target")
-    learned, tested = _by_size(auxiliary), _by_size(targets)
-    shared: list[tuple[str, str]] = []
-    for size in sorted(learned.keys() & tested.keys()):
-        digests = {_sha256(path): label for label, path in learned[size]}
-        shared += [(digests[d], label) for label, path in tested[size] if (d := _sha256(path)) in digests]
-    if shared:
-        (aux, target), more = shared[0], len(shared) - 1
-        raise OverlapError(
-            f"auxiliary image {aux} and target image {target} are the same file content"
-            f"{f' ({more} more such pairs)' if more else ''}; take another prior or another target"
+    kept = [sample for sample in samples if sample.split == "test"]
+    if part.listed is not None:
+        kept = _listed(kept, part)
+    if part.textures:
+        kept = [sample for sample in kept if (kinds or {}).get(sample.category) == "texture"]
+        anomaly_types = {c: of for c, of in (anomaly_types or {}).items() if (kinds or {}).get(c) == "texture"}
+    normal, anomalous = ([s for s in kept if s.label == label] for label in (0, 1))
+    if part.types is not None:
+        chosen = set(ranked("type", part.draw, _universe(anomalous, part, anomaly_types))[: part.types])
+        anomalous = [s for s in anomalous if {_unit(s.category, t, part.unit) for t in s.types} <= chosen]
+    if part.shots is not None:
+        anomalous = _round_robin(anomalous, lambda s: f"{s.category}/{s.anomaly_type}", part.shots, part, "anomalous")
+    if part.normals == "matched":
+        left = {sample.category for sample in anomalous}
+        normal = [sample for sample in normal if sample.category in left]
+    elif part.normals != "all":
+        normal = _round_robin(normal, lambda s: s.category, part.normals, part, "normal")
+    if not anomalous:
+        raise UsageError(f"prior: of dataset '{part.dataset}' it keeps no anomalous image, nothing to learn from")
+    return sorted([*normal, *anomalous], key=lambda s: (s.category, s.id.encode(errors="surrogateescape")))
+
+
+def universe(
+    samples: Sequence[Sample], unit: Unit = "pair", anomaly_types: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """The kinds of anomaly that `types=K` chooses from, sorted: "category/type" pairs, or names."""
+    return _universe([s for s in samples if s.label == 1], Part("", unit=unit), anomaly_types)
+
+
+def ranked(kind: Literal["type", "stratum", "image"], draw: int, items: Iterable[str]) -> list[str]:
+    """The items by the sha256 of `kind|draw|item`, ties by item."""
+
+    def rank(item: str) -> tuple[str, str]:
+        return hashlib.sha256(f"{kind}|{draw}|{item}".encode(errors="surrogateescape")).hexdigest(), item
+
+    return sorted(items, key=rank)
+
+
+def prior_hash(contents: Mapping[str, str]) -> str:
+    """sha256, hex, of what was selected: auxiliary dataset -> manifest hash of the samples kept of it."""
+    lines = [f"rule {RULE_VERSION}", *(f"{name} {content}" for name, content in sorted(contents.items()))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+# Reading a specification.
+
+
+def _base(base: str, suite: str, target: str | None, known: Sequence[str]) -> Part:
+    if base.startswith("@"):
+        header, records = manifest.read(Path(base[1:]))
+        return Part(header["dataset"], listed=tuple(record["id"] for record in records))
+    named = _AUXILIARY[suite]
+    if base not in named and base not in known:
+        raise UnknownNameError(registry.did_you_mean("prior", base, [*named, *known]))
+    dataset = named.get(base, base)
+    if base in named:
+        dataset = _INSTEAD.get((dataset, target or ""), dataset)
+    if dataset not in known:
+        raise UsageError(
+            f"prior '{base}' of suite '{suite}' learns from dataset '{dataset}', which is not registered; "
+            f"registered: {', '.join(known)}"
         )
+    return Part(dataset)
 
 
-def _by_size(modules: Sequence[Table]) -> dict[int, list[tuple[str, Path]]]:
-    files: dict[int, list[tuple[str, Path]]] = defaultdict(list)
-    for module in modules:
-        for sample in module.samples():
-            path = module.root / sample.image
-            files[path.stat().st_size].append((f"{module.name}/{sample.image}", path))
-    return files
+def _with_item(part: Part, item: str, spec: str) -> Part:
+    key, sign, value = item.partition("=")
+    if key in ("textures", "exclude_catch_all") and not sign:
+        return replace(part, **{key: True})
+    if key == "unit" and value in get_args(Unit):
+        return replace(part, unit=value)
+    if key == "normals" and value in ("all", "matched"):
+        return replace(part, normals=value)
+    if key in ("types", "shots", "normals", "draw") and sign:
+        least = 0 if key in ("normals", "draw") else 1
+        if value.isascii() and value.isdigit() and int(value) >= least:
+            return replace(part, **{key: int(value)})
+        also = " or all, matched" if key == "normals" else ""
+        raise UsageError(f"prior '{spec}': {item} does not fit; expected a whole number from {least}{also}")
+    if key == "unit" and sign:
+        raise UsageError(f"prior '{spec}': {item} does not fit; expected one of {', '.join(get_args(Unit))}")
+    items = ("textures", "types=K", "unit=pair|name", "exclude_catch_all", "shots=N", "normals=all|matched|M", "draw=S")
+    raise UnknownNameError(f"prior '{spec}': {registry.did_you_mean('item', item, items)}")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _spell(part: Part) -> list[str]:
+    """The items of a part in one order, without defaults and without the draw."""
+    items = ["textures"] * part.textures
+    if part.types is not None:
+        items += [f"types={part.types}"] + [f"unit={part.unit}"] * (part.unit != "pair")
+        items += ["exclude_catch_all"] * part.exclude_catch_all
+    if part.shots is not None:
+        items.append(f"shots={part.shots}")
+    return items + [f"normals={part.normals}"] * (part.normals != "all")
+
+
+# Choosing.
+
+
+def _unit(category: str, kind: str, unit: Unit) -> str:
+    """What counts as one kind of anomaly; labels differ in case between copies of VisA."""
+    return kind.casefold() if unit == "name" else f"{category}/{kind.casefold()}"
+
+
+def _universe(anomalous: Sequence[Sample], part: Part, anomaly_types: Mapping[str, Sequence[str]] | None) -> list[str]:
+    pairs = [(category, kind) for category, of in (anomaly_types or {}).items() for kind in of]
+    pairs = pairs or [(sample.category, kind) for sample in anomalous for kind in sample.types]
+    if part.exclude_catch_all:
+        pairs = [(category, kind) for category, kind in pairs if kind.casefold() not in _CATCH_ALL]
+    found = sorted({_unit(category, kind, part.unit) for category, kind in pairs})
+    if part.unit == "name" and len(found) == 1:
+        raise UsageError(f"prior: dataset '{part.dataset}' has one type name, '{found[0]}'; use unit=pair")
+    if part.types is not None and part.types > len(found):
+        raise UsageError(f"prior: types={part.types}, but dataset '{part.dataset}' has {len(found)} ({part.unit})")
+    return found
+
+
+def _round_robin(samples: Sequence[Sample], stratum_of, count: int, part: Part, what: str) -> list[Sample]:
+    """`count` samples, one a visit over the ranked strata, exhausted ones skipped."""
+    if count > len(samples):
+        raise UsageError(f"prior: {count} {what} images asked of dataset '{part.dataset}', which has {len(samples)}")
+    strata: dict[str, dict[str, Sample]] = defaultdict(dict)
+    for sample in samples:
+        strata[stratum_of(sample)][sample.id] = sample
+    queues = [
+        [strata[name][item] for item in ranked("image", part.draw, strata[name])]
+        for name in ranked("stratum", part.draw, strata)
+    ]
+    visits = (queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue))
+    return [sample for sample, _ in zip(visits, range(count), strict=False)]
+
+
+def _listed(samples: Sequence[Sample], part: Part) -> list[Sample]:
+    by_id = {sample.id: sample for sample in samples}
+    if lost := [name for name in part.listed or () if name not in by_id]:
+        raise UsageError(
+            f"prior: the manifest lists {lost[0]}{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}, not in the "
+            f"test split of '{part.dataset}' here; take the same layout and variant of it as the manifest"
+        )
+    return [by_id[name] for name in part.listed or ()]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from zsad_bench.errors import DatasetError
 
@@ -24,13 +24,17 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
+class UnreadableError(DatasetError):
+    """A file that is there and cannot be decoded."""
+
+
 def open_rgb(path: Path) -> Image.Image:
     """The decoded image in RGB at its native size; the content decides the format, not the suffix.
 
     Conversion comes before any resize: a palette image would otherwise be resized by nearest neighbour.
 
     Raises:
-        DatasetError: missing, unreadable or truncated; the message names the file.
+        DatasetError: missing, or (UnreadableError) unreadable or truncated; the message names the file.
     """
     return _decoded(path, "RGB", "image")
 
@@ -39,16 +43,46 @@ def open_mask(path: Path, threshold: int = 0) -> Image.Image:
     """The mask at its native size, mode L, 255 where the file's grey value is above `threshold`, else 0.
 
     Raises:
-        DatasetError: missing, unreadable or truncated; the message names the file.
+        DatasetError: missing, or (UnreadableError) unreadable or truncated; the message names the file.
     """
     grey = np.asarray(_decoded(path, "L", "mask"))
     return Image.fromarray(np.where(grey > threshold, 255, 0).astype(np.uint8))
 
 
+def open_masks(
+    paths: Sequence[Path], threshold: int, size: tuple[int, int]
+) -> tuple[Image.Image, dict[Path, tuple[int, int]]]:
+    """(union of the masks, as `open_mask` gives each; those that had another size than `size`, with theirs).
+
+    size: width and height of the image. A mask of another size is brought to it by nearest neighbour.
+
+    Raises:
+        DatasetError: one cannot be read.
+    """
+    union, resized = Image.new("L", size), {}
+    for path in paths:
+        mask = open_mask(path, threshold)
+        if mask.size != size:
+            resized[path] = mask.size
+            mask = mask.resize(size, Image.Resampling.NEAREST)
+        union = ImageChops.lighter(union, mask)
+    return union, resized
+
+
 def image_array(image: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """(3,S,S) float32, normalised: bicubic with antialias straight to the square, aspect ratio not kept."""
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC), np.float32) / 255
-    return np.ascontiguousarray(((pixels - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1))
+    return normalised(image_pixels(image, size), mean, std)
+
+
+def image_pixels(image: Image.Image, size: int) -> np.ndarray:
+    """(S,S,3) uint8: the first half of `image_array`, whose result can be kept."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def normalised(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """(3,S,S) float32 of (S,S,3) uint8: the second half of `image_array`."""
+    scaled = (pixels.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
 def mask_array(mask: Image.Image, size: int) -> np.ndarray:
@@ -64,6 +98,6 @@ def _decoded(path: Path, mode: str, what: str) -> Image.Image:
         raise DatasetError(f"{what} {path} does not exist; restore the file or fetch the dataset again") from None
     except _UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DatasetError(
+        raise UnreadableError(
             f"cannot read {what} {path} ({reason}); replace the file or fetch the dataset again"
         ) from None

@@ -8,12 +8,12 @@ from zsad_bench.leaderboard.tables import COLUMNS, Line, Report, Table
 
 _HOW_TO_READ = """\
 All numbers are percent. A dataset's value is the unweighted mean over its categories, and the overall value the
-unweighted mean over datasets. Then follow mean ± standard error over training seeds: the error says nothing about the
-draw of test images. No ± is given where seeds do not change the number or only one was run. Bold is the highest mean
-of a column, not a significance test. "–" is undefined and enters no mean; "(10/11)" is a mean over 10 of 11
-categories. Image AP is average precision, anomalous images being the positive class; AUPRO is exact, up to a
-false-positive rate of 0.3. Methods marked *sanity check* never look at the picture: they show what a number is
-worth."""
+unweighted mean over datasets. Then follow mean ± standard error over runs: training seeds and, where several were
+run, draws of the auxiliary data; the error says nothing about the draw of test images. No ± is given where runs do
+not differ or there is only one. Bold is the highest mean of a column, not a significance test. "–" is undefined and
+enters no mean; "(10/11)" is a mean over 10 of 11 categories. Image AP is average precision, anomalous images being
+the positive class; AUPRO is exact, up to a false-positive rate of 0.3. Methods marked *sanity check* never look at
+the picture: they show what a number is worth."""
 
 
 def render(report: Report, row_files: Sequence[str]) -> str:
@@ -42,9 +42,9 @@ def render(report: Report, row_files: Sequence[str]) -> str:
 
 
 def _table(table: Table) -> str:
-    head = ["method", "prior", *table.extras, "seeds", *(COLUMNS[metric] for metric in table.columns)]
+    head = ["method", "prior", *table.extras, "runs", *(COLUMNS[metric] for metric in table.columns)]
     body = [
-        [_title(line), line.prior, *line.extra, str(line.n_seeds), *(_cell(line, metric) for metric in table.columns)]
+        [_title(line), line.prior, *line.extra, str(line.n_runs), *(_cell(line, metric) for metric in table.columns)]
         for line in table.lines
     ]
     left = 2 + len(table.extras)

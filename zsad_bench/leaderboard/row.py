@@ -25,6 +25,8 @@ class Row:
 
     key: `cell_key` of what decided the number; what follows the value is counts, hashes and provenance.
     variant: "" for the method as it is. prior, auxiliary: "none" and "" where nothing was trained.
+    draw: of the auxiliary data. data_options: what of the target's reading is not at its default ("mask_rule=legacy").
+    n_skipped: images that could not be read and were left out on demand; they are in no other number.
     n_regions: 8-connected anomalous regions; None for image-level metrics.
     config_hash: `digest` of the resolved configuration without the seed, so that seeds can be averaged.
     backbone, weights_hash: "none" for a method that uses no backbone.
@@ -46,11 +48,14 @@ class Row:
     target: str
     category: str
     seed: int
+    draw: int = 0
+    data_options: str = ""
     metric: str
     value: float | None
     reason: str | None = None
     n_images: int
     n_anomalous: int
+    n_skipped: int = 0
     n_regions: int | None = None
     image_size: int
     backbone: str

@@ -1,7 +1,8 @@
-"""From rows to means: category -> dataset -> table -> seeds, each with the number of things it averaged.
+"""From rows to means: category -> dataset -> table -> runs, each with the number of things it averaged.
 
 A dataset's value is the plain mean over its categories, a table's the plain mean over its datasets, and both are taken
-within a seed; only then come mean and standard error over seeds. pandas is imported inside the functions.
+within a run, which is a training seed and a draw of the auxiliary data; only then come mean and standard error over
+runs. pandas is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _EQUAL = (
     (("target",), ("data_hash",)),
     (("backbone",), ("weights_hash",)),
     (("metric",), ("metric_version",)),
-    ((*LINE, "target"), ("method_version", "config_hash", "auxiliary", "prior_hash")),
+    ((*LINE, "target"), ("method_version", "config_hash", "auxiliary")),
+    ((*LINE, "target", "draw"), ("prior_hash",)),
 )
 
 
@@ -66,34 +68,34 @@ def long_table(rows: Iterable[Row]) -> DataFrame:
     names = [field.name for field in fields(Row)]
     frame = pd.DataFrame.from_records(list(map(attrgetter(*names), rows)), columns=names)
     frame["value"] = frame["value"].astype("float64")
-    return frame.sort_values([*LINE, "metric", "seed", "target", "category", "key"], ignore_index=True)
+    return frame.sort_values([*LINE, "metric", "seed", "draw", "target", "category", "key"], ignore_index=True)
 
 
 def summarise(rows: Iterable[Row], targets: Collection[str]) -> DataFrame:
     """One line for each table line and metric, over `targets`: mean, se and how many were averaged.
 
-    rows: current and comparable ones. mean, se: float64 in [0, 1]; se, the standard error over seeds, is nan for one
-    seed. n_seeds: seeds averaged; n_seeds_found: seeds with any row. A seed that covers fewer categories than the best
-    covered one (its run died) is not averaged. n_categories, n_datasets: averaged within a seed; n_categories_expected:
+    rows: current and comparable ones. mean, se: float64 in [0, 1]; se, the standard error over runs, is nan for one
+    run. n_runs: averaged; n_runs_found: with any row. A run that covers fewer categories than the best covered one (it
+    died) is not averaged. n_categories, n_datasets: averaged within a run; n_categories_expected:
     seen in any row of these targets.
     """
     frame = long_table(row for row in rows if row.target in targets)
     expected = len(frame[["target", "category"]].drop_duplicates())
     by = [*LINE, "metric"]
-    datasets = frame.groupby([*by, "seed", "target"], as_index=False).agg(
+    datasets = frame.groupby([*by, "seed", "draw", "target"], as_index=False).agg(
         value=("value", "mean"), n_categories=("value", "count")
     )
-    seeds = datasets.groupby([*by, "seed"], as_index=False).agg(
+    runs = datasets.groupby([*by, "seed", "draw"], as_index=False).agg(
         value=("value", "mean"), n_categories=("n_categories", "sum"), n_datasets=("value", "count")
     )
-    lines = seeds.groupby(by)
-    seeds["n_seeds_found"] = lines["seed"].transform("size")
-    whole = seeds[seeds["n_categories"] == lines["n_categories"].transform("max")]
+    lines = runs.groupby(by)
+    runs["n_runs_found"] = lines["seed"].transform("size")
+    whole = runs[runs["n_categories"] == lines["n_categories"].transform("max")]
     summary = whole.groupby(by, as_index=False).agg(
         mean=("value", "mean"),
         se=("value", "sem"),
-        n_seeds=("value", "count"),
-        n_seeds_found=("n_seeds_found", "first"),
+        n_runs=("value", "count"),
+        n_runs_found=("n_runs_found", "first"),
         n_categories=("n_categories", "first"),
         n_datasets=("n_datasets", "first"),
     )

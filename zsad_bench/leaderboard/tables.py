@@ -56,26 +56,26 @@ class Cell(NamedTuple):
 
     mean: float | None = None
     se: float | None = None
-    n_seeds: int = 0
-    n_seeds_found: int = 0
+    n_runs: int = 0
+    n_runs_found: int = 0
     n_categories: int = 0
     n_expected: int = 0
     best: bool = False
 
     @property
     def spreads(self) -> bool:
-        """Whether seeds change the number, beyond the rounding of a mean of equal numbers."""
+        """Whether runs differ in the number, beyond the rounding of a mean of equal numbers."""
         return self.se is not None and self.se > 1e-12
 
     def text(self, pm: str = " ± ", gap: str = " ") -> str:
-        """Percent with one decimal, the standard error where seeds differ, and what is missing from the mean."""
+        """Percent with one decimal, the standard error where runs differ, and what is missing from the mean."""
         if self.mean is None:
             return UNDEFINED
         shown = f"{100 * self.mean:.1f}" + (f"{pm}{100 * self.se:.1f}" if self.spreads else "")
         if self.n_categories < self.n_expected:
             shown += f"{gap}({self.n_categories}/{self.n_expected})"
-        if self.n_seeds < self.n_seeds_found:
-            shown += f"{gap}({self.n_seeds}/{self.n_seeds_found} seeds)"
+        if self.n_runs < self.n_runs_found:
+            shown += f"{gap}({self.n_runs}/{self.n_runs_found} runs)"
         return shown
 
 
@@ -87,7 +87,7 @@ class Line:
     title: str
     prior: str
     extra: tuple[str, ...]
-    n_seeds: int
+    n_runs: int
     sanity: bool
     cells: dict[str, Cell]
 
@@ -186,7 +186,7 @@ def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], b
                 title=board.title(of["method"]) + (f" ({of['variant']})" if of["variant"] else ""),
                 prior=of["prior"],
                 extra=tuple(str(of[field]) for field in extras),
-                n_seeds=max((cell.n_seeds_found for cell in own.values()), default=0),
+                n_runs=max((cell.n_runs_found for cell in own.values()), default=0),
                 sanity=of["method"] in board.sanity,
                 cells=own,
             )
@@ -219,8 +219,8 @@ def _cells(summary: DataFrame) -> dict[tuple, Cell]:
         cells[(*(getattr(row, name) for name in LINE), row.metric)] = Cell(
             mean=mean,
             se=None if math.isnan(row.se) else row.se,
-            n_seeds=row.n_seeds,
-            n_seeds_found=row.n_seeds_found,
+            n_runs=row.n_runs,
+            n_runs_found=row.n_runs_found,
             n_categories=row.n_categories,
             n_expected=row.n_categories_expected,
             best=bool(top and mean is not None and round(100 * mean, 1) == best.get(row.metric)),

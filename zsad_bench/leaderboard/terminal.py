@@ -50,7 +50,7 @@ def print_tables(rows: Iterable[Row], console: Console, board: Board) -> None:
 
 def _seeds(tables: list[Table]) -> str:
     several = any(cell.spreads for table in tables for line in table.lines for cell in line.cells.values())
-    return " ± standard error over seeds" if several else ""
+    return " ± standard error over runs" if several else ""
 
 
 def _grid(tables: list[Table], console: Console):
@@ -82,12 +82,12 @@ def _grid(tables: list[Table], console: Console):
         style = "dim" if line.sanity else ""
         alone = len(tables) == 1
         if not alone:
-            grid.add_row(cell(_name(line), style or "bold"), cell(_count(line.n_seeds, "seed")))
+            grid.add_row(cell(_name(line), style or "bold"), cell(_count(line.n_runs, "run")))
         for table, line in block:
             overall = table.name == "overall"
             grid.add_row(
                 cell(_name(line) if alone else f"  {table.title}", style),
-                cell(_count(line.n_seeds, "seed") if alone else f"{table.n_categories} cat."),
+                cell(_count(line.n_runs, "run") if alone else f"{table.n_categories} cat."),
                 *(cell(_number(line, metric), _style(line, metric, style)) for metric in columns),
                 end_section=overall and console.is_terminal,
             )

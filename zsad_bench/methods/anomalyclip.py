@@ -7,106 +7,68 @@ parity with that code is tested in tests/golden on random weights.
 Where ours differs: the unused projections of the official prompt learner do not exist here; sequences are cut after
 the end-of-text token, which is exact under the causal mask; a batch of one works.
 Paper and code differ in one thing that moves numbers, `deep_token_cast`: the code rounds the deep tokens to fp16.
+
+The two ensembles are baselines of FAPrompt (arXiv 2410.10289, Table 5) without released code. `orthogonal`: stated
+are ten unshared abnormal prompts, an orthogonality term and their mean as a prototype; that the mean is taken before
+normalising and the term's form and weight are FAPrompt's, by our choice. `seeds`: that maps and scores of
+independently trained models are averaged is inferred from the text; the number of members is our choice, and that
+they learn side by side, from the same batches.
+
+Axes: M members, S prompts, W text width, D joint width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import patch_probabilities, scaled_sigma, smooth, state_logits, unit, upsample
-from zsad_bench.errors import UsageError
-from zsad_bench.losses import local_terms
-from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.backbones.maps import patch_probabilities, smooth, state_logits, unit, upsample
+from zsad_bench.losses import absolute_cosines, local_terms
+from zsad_bench.methods._anomalyclip_config import AnomalyClipConfig, resolve
 from zsad_bench.methods.base import Stage, ZeroShotMethod
-from zsad_bench.types import Batch, Category, Features, PosInterp, Prediction, SampleInfo, Tap
-
-
-@dataclass(frozen=True)
-class AnomalyClipConfig:
-    """Defaults of the released training script and the paper.
-
-    Block numbers left at None scale to the backbone: taps 24 and first_vv_block 6 of 24 visual blocks, deep_depth 9
-    of 12 text blocks (that is 8 matrices, in front of blocks 2..9). Numbers given are taken as they are.
-    fidelity: `paper`, or `official` for the released behaviour (deep tokens rounded to fp16).
-    gaussian_sigma: None is 4 px at 518 px, scaled with the image.
-    """
-
-    image_size: int = 518
-    pos_interp: PosInterp = "bilinear"
-    fidelity: Literal["paper", "official"] = "paper"
-    n_ctx: int = 12
-    deep_len: int = 4
-    deep_depth: int | None = None
-    deep_token_cast: Literal["none", "fp16"] | None = None
-    first_vv_block: int | None = None
-    taps: tuple[int, ...] | None = None
-    global_ln_post: bool = False  # the released prompts were trained without it (issue 14 of the official code)
-    temperature: float = 0.07
-    local_weight: float = 4.0
-    map_reduction: Literal["sum", "mean"] = "sum"
-    gaussian_sigma: float | None = None
-    truncate_context: bool = True
-    epochs: int = 15
-    batch_size: int = 8
-    lr: float = 1e-3
-    init_std: float = 0.02
-    seed: int = 111  # of the initial prompts; a run sets it to its own
+from zsad_bench.types import Batch, Category, Features, Prediction, SampleInfo, Tap
 
 
 class AnomalyClip(ZeroShotMethod):
+    """`ctx_normal` (n_ctx,W), `ctx_abnormal` (n_ctx,W) and `deep_tokens` (deep_depth-1,deep_len,W) are all that learns.
+
+    A seed ensemble puts an axis of M in front of all three, an orthogonal one in front of `ctx_abnormal`.
+    """
+
     title = "AnomalyCLIP"
     paper = "arXiv 2310.18961 (ICLR 2024)"
     Config = AnomalyClipConfig
 
     def __init__(self, backbone: Backbone, config: AnomalyClipConfig | None = None) -> None:
         super().__init__(backbone, config)
-        c, width = self.config, backbone.text_width
-        generator = torch.Generator().manual_seed(c.seed)
-
-        def drawn(*shape: int) -> nn.Parameter:
-            return nn.Parameter(c.init_std * torch.randn(*shape, generator=generator))
-
-        self.ctx_normal = drawn(c.n_ctx, width)
-        self.ctx_abnormal = drawn(c.n_ctx, width)
-        self.deep_tokens = drawn(c.deep_depth - 1, c.deep_len, width)
+        c = self.config
+        drawn = self._drawn(c.seed)
+        if c.ensemble == "seeds":  # member i is the plain method of this seed; two runs never share one
+            members = [self._drawn(c.seed * c.members + i) for i in range(c.members)]
+            drawn = [torch.stack(parts) for parts in zip(*members, strict=True)]
+        self.ctx_normal, self.ctx_abnormal, self.deep_tokens = map(nn.Parameter, drawn)
         filler = " ".join(["X"] * c.n_ctx)
         ids = backbone.tokenize([f"{filler} object.", f"{filler} damaged object."])
         self.register_buffer("token_ids", ids, persistent=False)
 
+    def _drawn(self, seed: int) -> list[Tensor]:
+        """Normal context, abnormal context(s) and deep tokens from one seed."""
+        c, width = self.config, self.backbone.text_width
+        generator = torch.Generator().manual_seed(seed)
+        abnormal = (c.members,) if c.ensemble == "orthogonal" else ()
+        shapes = [(c.n_ctx, width), (*abnormal, c.n_ctx, width), (c.deep_depth - 1, c.deep_len, width)]
+        return [c.init_std * torch.randn(*shape, generator=generator) for shape in shapes]
+
     @classmethod
     def resolve(cls, config: AnomalyClipConfig, backbone: Backbone) -> AnomalyClipConfig:
-        resolved = replace(
-            config,
-            deep_depth=default(config.deep_depth, backbone.scale_text_block(9)),
-            deep_token_cast=default(config.deep_token_cast, "fp16" if config.fidelity == "official" else "none"),
-            first_vv_block=default(config.first_vv_block, backbone.scale_block(6)),
-            taps=tuple(default(config.taps, (backbone.n_blocks,))),
-            gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
-        )
-        if not resolved.taps:
-            raise UsageError(f"{cls.title}: taps=[]; expected at least one block")
-        check_bounds(
-            cls.title,
-            resolved,
-            above_zero=("temperature", "lr"),
-            n_ctx=max(1, config.deep_len - 2),  # deep tokens overwrite rows 1..deep_len, all before end-of-text
-            deep_len=0,
-            deep_depth=1,
-            local_weight=0,
-            gaussian_sigma=0,
-            init_std=0,
-        )
-        return resolved
+        return resolve(cls.title, config, backbone)
 
     def stages(self) -> list[Stage]:
-        def adam(parameters):
+        def adam(parameters):  # treats every number by itself: members of a seed ensemble learn as if alone
             return torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.5, 0.999))
 
         names = ("ctx_normal", "ctx_abnormal", "deep_tokens")
@@ -118,42 +80,89 @@ class AnomalyClip(ZeroShotMethod):
     def _taps(self) -> list[Tap]:
         return [Tap(block, self.config.first_vv_block) for block in self.config.taps]
 
+    # -- texts ---------------------------------------------------------------------------------------------------
+    def _contexts(self) -> list[Tensor]:
+        """All normal and all abnormal contexts, (prompts,n_ctx,W) each; one and one without an ensemble."""
+        return [context.reshape(-1, *context.shape[-2:]) for context in (self.ctx_normal, self.ctx_abnormal)]
+
     def prompts(self) -> Tensor:
-        """(2,77,width) embeddings of the normal and the abnormal prompt, learned context in place of the X rows."""
-        embedded = self.backbone.embed_tokens(self.token_ids)
-        context = torch.stack([self.ctx_normal, self.ctx_abnormal])
-        return torch.cat([embedded[:, :1], context, embedded[:, 1 + self.config.n_ctx :]], 1)
+        """(S,77,W) embeddings of the normal, then the abnormal prompts, learned context in place of the X rows."""
+        blocks = []
+        for embedded, own in zip(self.backbone.embed_tokens(self.token_ids), self._contexts(), strict=True):
+            words = embedded.expand(len(own), -1, -1)
+            blocks.append(torch.cat([words[:, :1], own, words[:, 1 + self.config.n_ctx :]], 1))
+        return torch.cat(blocks)
 
     def text_features(self) -> Tensor:
-        """(2,D) raw text features, normal first."""
+        """(S,D) raw text features of `prompts`, from one text call."""
+        deep = self.deep_tokens
+        if self.config.ensemble == "seeds":  # every sequence reads its own member's
+            deep = deep.transpose(0, 1).repeat(1, 2, 1, 1)
+        normal, abnormal = self.token_ids.argmax(-1)
         return self.backbone.encode_text(
             self.prompts(),
-            self.token_ids.argmax(-1),
-            deep_tokens=list(self.deep_tokens),
+            torch.stack([end for end, own in zip((normal, abnormal), self._contexts(), strict=True) for _ in own]),
+            deep_tokens=list(deep),
             deep_token_cast=self.config.deep_token_cast,
             truncate_context=self.config.truncate_context,
         )
 
     def pair(self, categories: Sequence[Category]) -> Tensor:
-        """The same pair for every category: these prompts never name the object."""
-        return unit(self.text_features()).expand(len(categories), -1, -1)
+        """The same pair for every category: these prompts never name the object. Of a seed ensemble (n,M,2,D)."""
+        pair = self._normalised(self.text_features())
+        return pair.expand(len(categories), *pair.shape)
+
+    def _normalised(self, texts: Tensor) -> Tensor:
+        """(2,D), of a seed ensemble (M,2,D): the pair that scores are taken with, from (S,D) raw text features."""
+        if self.config.ensemble == "orthogonal":  # the mean first, normalised after, as FAPrompt's prototype
+            texts = torch.stack([texts[0], texts[1:].mean(0)])
+        if self.config.ensemble == "seeds":
+            texts = texts.unflatten(0, (2, -1)).transpose(0, 1)
+        return unit(texts)
+
+    def _members(self, samples: Sequence[SampleInfo]) -> Sequence[Tensor]:
+        """(B,2,D) text pairs, one of every member of a seed ensemble, else the only one."""
+        text = self.text_of(samples)
+        return text.unbind(1) if self.config.ensemble == "seeds" else [text]
+
+    # -- image and texts -----------------------------------------------------------------------------------------
+    def logits(self, features: Features, text: Tensor) -> Tensor:
+        """(B,2) of the global feature."""
+        return state_logits(features.global_[self.config.global_ln_post], text, self.config.temperature)
 
     def probabilities(self, features: Features, text: Tensor) -> list[Tensor]:
         """Per tap (B,2,H,W): normal and anomalous probability of every pixel, unsmoothed."""
         taps = [features.taps[tap] for tap in self._taps()]
         return [upsample(patch_probabilities(t, text, self.config.temperature), features) for t in taps]
 
-    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
-        """Score: the global feature's anomalous probability alone. Map: sum over taps, then Gaussian."""
-        c, text = self.config, self.text_of(samples)
-        image = state_logits(features.global_[c.global_ln_post], text, c.temperature).softmax(-1)[:, 1]
+    def _map(self, features: Features, text: Tensor) -> Tensor:
         maps = torch.stack([(p[:, 1] + 1 - p[:, 0]) / 2 for p in self.probabilities(features, text)])
-        reduced = maps.sum(0) if c.map_reduction == "sum" else maps.mean(0)
-        return Prediction(image, smooth(reduced, c.gaussian_sigma))
+        return maps.sum(0) if self.config.map_reduction == "sum" else maps.mean(0)
+
+    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+        """Score: the global feature's anomalous probability alone. Map: sum over taps, then Gaussian.
+
+        Both are means over the members of a seed ensemble.
+        """
+        members = self._members(samples)
+        scores = [self.logits(features, text).softmax(-1)[:, 1] for text in members]
+        maps = [self._map(features, text) for text in members]
+        return Prediction(sum(scores) / len(members), smooth(sum(maps) / len(members), self.config.gaussian_sigma))
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of the image, and `local_weight` times focal + two Dice terms summed over taps."""
-        c, text = self.config, self.text_of(batch.samples)
-        logits = state_logits(features.global_[c.global_ln_post], text, c.temperature)
-        local = [sum(local_terms(p, batch.masks)) for p in self.probabilities(features, text)]
-        return {"image": F.cross_entropy(logits, batch.labels), "local": c.local_weight * sum(local)}
+        """Cross-entropy of the image, `local_weight` times focal + two Dice terms summed over taps, orthogonality.
+
+        The first two are sums over the members of a seed ensemble, so that each gets the gradient it would get alone.
+        """
+        c = self.config
+        if c.ensemble == "orthogonal":  # the prompts are needed as well as their mean: one text call for both
+            texts = self.text_features()
+            members = [self._normalised(texts).expand(len(batch), -1, -1)]
+        else:
+            members = self._members(batch.samples)
+        image = [F.cross_entropy(self.logits(features, text), batch.labels) for text in members]
+        local = [sum(local_terms(p, batch.masks)) for text in members for p in self.probabilities(features, text)]
+        terms = {"image": sum(image), "local": c.local_weight * sum(local)}
+        if c.ortho_weight and c.members > 1:
+            terms["ortho"] = c.ortho_weight * absolute_cosines(texts[1:]).sum()
+        return terms

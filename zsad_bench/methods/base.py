@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from zsad_bench.backbones.checks import check_taps
 from zsad_bench.backbones.clip import Backbone
+from zsad_bench.errors import TrainingError
 from zsad_bench.types import Batch, Category, EncoderSpec, Features, Prediction, SampleInfo, Tap
 
 
@@ -159,6 +160,12 @@ class ZeroShotMethod(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.losses(self.encode(batch.images, batch.samples), batch)
         total = torch.stack(list(terms.values())).sum()
+        if not total.isfinite():
+            found = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
+            raise TrainingError(
+                f"{self.title}: the loss is not finite in step {self.global_step} of stage '{self._stage.name}' "
+                f"({found}); lower the learning rate with --set lr=…, or look at this auxiliary data"
+            )
         self.log("loss", total, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch))
         for name, value in terms.items():
             self.log(f"loss_{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from zsad_bench.methods.base import ZeroShotMethod
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """`["lr=1e-4", "taps=[6,12]"]` as a dict; values are read as YAML.
+def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, Any]:
+    """`["lr=1e-4", "taps=[6,12]"]` as a dict; values are read as YAML. option: what the user typed them behind.
 
     Raises:
         UsageError: an entry without `=`, or a value that is no YAML.
@@ -27,11 +27,11 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     for entry in settings:
         key, sign, text = entry.partition("=")
         if not sign or not key.strip():
-            raise UsageError(f"--set {entry}: expected key=value, for example --set lr=0.0001")
+            raise UsageError(f"{option} {entry}: expected key=value, for example --set lr=0.0001")
         try:
             value = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError):  # ValueError: something like a date that is none
-            raise UsageError(f"--set {entry}: '{text}' is not a YAML value; quote it") from None
+            raise UsageError(f"{option} {entry}: '{text}' is not a YAML value; quote it") from None
         # YAML 1.1 reads 1e-4 as a text; people mean the number.
         parsed[key.strip()] = _number(value) if isinstance(value, str) else value
     return parsed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.load import load_backbone
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.errors import UsageError
+from zsad_bench.data.overlap import check_overlap
+from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint, provenance
+from zsad_bench.sweep.auxiliary import Auxiliary, auxiliary
 from zsad_bench.sweep.build import build, trains
 from zsad_bench.sweep.collect import Collector
 from zsad_bench.sweep.gallery import Gallery
@@ -35,6 +38,8 @@ TEST_BATCH = 32
 class CellGroup:
     """What to run. settings: overrides of every method's configuration, checked against its types.
 
+    targets: registry names, `folder:PATH` or `csv:FILE`. draw: of the auxiliary data; None takes the prior's own.
+    data: options of data modules, by registry name, "*" for all. augment: of training images, names of data/augment.py.
     checkpoint: of one method, tested instead of training it. board: folder whose `rows/` is appended to.
     """
 
@@ -43,11 +48,14 @@ class CellGroup:
     prior: str
     targets: tuple[str, ...]
     seed: int = 0
+    draw: int | None = None
     backbone: str | None = None
     weights: str | None = None
     checkpoint: Path | None = None
     epochs: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    augment: tuple[str, ...] = ()
     board: Path = Path("leaderboards/demo")
     runs: Path = Path("runs")
 
@@ -56,8 +64,26 @@ class CellGroup:
         own = dict(self.settings)
         if self.epochs is not None and trains(method):
             own["epochs"] = self.epochs
-        variant = ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(own.items()))
-        return {**self.suite.overrides_for(method), **own}, variant
+        shown = [f"{key}={json.dumps(value)}" for key, value in sorted(own.items())]
+        if self.augment and trains(method):
+            shown.append(f"augment={'+'.join(self.augment)}")
+        return {**self.suite.overrides_for(method), **own}, ",".join(shown)
+
+    def module(self, target: str, backbone: Backbone, options: Mapping[str, Any] | None = None) -> ZeroShotDataModule:
+        """The data module of a target or auxiliary dataset, with the group's options for it and these."""
+        name, _, root = target.partition(":")
+        asked = {**self.data.get("*", {}), **self.data.get(name, {}), **(options or {})}
+        cls = registry.load("datasets", name)
+        try:
+            return cls(root or None, mean=backbone.mean, std=backbone.std, **{"batch_size": TEST_BATCH, **asked})
+        except TypeError:
+            known = sorted(
+                set(inspect.signature(cls).parameters) | set(inspect.signature(ZeroShotDataModule).parameters)
+            )
+            for key in asked:
+                if key not in known:
+                    raise UnknownNameError(registry.did_you_mean(f"option of dataset {name}", key, known)) from None
+            raise
 
 
 def run(group: CellGroup, console: Console) -> Run:
@@ -75,7 +101,7 @@ def run(group: CellGroup, console: Console) -> Run:
     weights = group.suite.weights if asked == group.suite.backbone else None  # they are of the suite's own backbone
     backbone = load_backbone(asked, group.weights or weights)
     built = {name: build(name, backbone, group.overrides_for(name)[0], group.seed) for name in group.methods}
-    targets = [_data(name, backbone, {}) for name in group.targets]
+    targets = [group.module(name, backbone) for name in group.targets]
     record = Run(group.suite.name, group.seed, provenance.run_id())
     if group.checkpoint is not None:
         _restore(group, built, record, targets)
@@ -87,6 +113,8 @@ def run(group: CellGroup, console: Console) -> Run:
     _train(group, built, record, targets, folder, console)
     recorder = Recorder(record, group, built, backbone)
     for data in targets:
+        for note in data.notes:
+            console.print(note, style="yellow", highlight=False, soft_wrap=True)
         _test(data, built, recorder, folder, console)
     return record
 
@@ -97,9 +125,10 @@ def _restore(
     """Puts the checkpoint's method in the place of the fresh one; it must not be tested on what it learned from."""
     ((name, fresh),) = built.items()
     built[name], header = checkpoint.load(group.checkpoint, fresh.backbone, name)
-    learned_from = [_data(other, fresh.backbone, {}) for other in header.training["auxiliary"]]
+    known = registry.names("datasets")
+    learned_from = [group.module(other, fresh.backbone) for other in header.training["auxiliary"] if other in known]
     # Elsewhere trained, its images may not be here: then the names of the datasets are what can be compared.
-    priors.check_overlap([d for d in learned_from if d.name in group.targets or is_found(d.name)], targets)
+    check_overlap([d for d in learned_from if d.name in group.targets or is_found(d.name)], targets)
     record.training[name] = header.training
 
 
@@ -116,20 +145,20 @@ def _train(
     if not learners:
         return
     backbone = next(iter(learners.values())).backbone
-    auxiliary, spec, prior_hash = _auxiliary(group, backbone)
-    priors.check_overlap(auxiliary, targets)
+    learned_from = _auxiliary(group, backbone)
+    check_overlap(learned_from.modules, targets)
     for name, method in learners.items():
         training = {
-            "prior": spec.name,
-            "prior_hash": prior_hash,
-            "auxiliary": list(spec.auxiliary),
+            "prior": learned_from.spec.name,
+            "prior_hash": learned_from.hash,
+            "auxiliary": list(learned_from.spec.auxiliary),
+            "draw": learned_from.spec.draw,
             "seed": group.seed,
             "variant": group.overrides_for(name)[1],
         }
         seed_everything(group.seed, verbose=False)  # the same start whatever else is trained beside it
-        (data,) = auxiliary
-        data.image_size = method.config.image_size
-        fit(method, data, folder / name, console)
+        learned_from.data.image_size = method.config.image_size
+        fit(method, learned_from.data, folder / name, console)
         checkpoint.save(folder / f"{name}.safetensors", method, training)
         record.training[name] = training
 
@@ -162,28 +191,24 @@ def _test(
             trainer.test(SharedPass(methods), dataloaders=data.test_dataloader(), verbose=False)
 
 
-def _auxiliary(group: CellGroup, backbone: Backbone) -> tuple[list[ZeroShotDataModule], priors.PriorSpec, str]:
-    """The auxiliary data of a prior, restricted to what it keeps, and its hash."""
-    targets = set(group.targets)
-    spec = priors.resolve(group.prior, group.suite.name, next(iter(targets)) if len(targets) == 1 else None)
-    modules, manifest = [], []
-    for name in spec.auxiliary:
-        whole = _data(name, backbone, {})
-        kept = _data(name, backbone, {"samples": priors.select(whole.samples(), spec), "shuffle_seed": group.seed})
-        modules.append(kept)
-        manifest += kept.manifest()
-    return modules, spec, priors.prior_hash(spec, manifest)
+def _auxiliary(group: CellGroup, backbone: Backbone) -> Auxiliary:
+    """The auxiliary data of the group's prior and draw."""
+    spec = priors.resolve(group.prior, group.suite.name, group.targets[0] if len(group.targets) == 1 else None)
+    if group.draw is not None:
+        spec = priors.with_draw(spec, group.draw)
+    augment = {"augment": group.augment} if group.augment else {}
 
+    def data_of(name: str, options: Mapping[str, Any]) -> ZeroShotDataModule:
+        return group.module(name, backbone, {**augment, **options})
 
-def _data(name: str, backbone: Backbone, options: Mapping[str, Any]) -> ZeroShotDataModule:
-    cls = registry.load("datasets", name)
-    return cls(mean=backbone.mean, std=backbone.std, batch_size=TEST_BATCH, **options)
+    return auxiliary(spec, data_of, group.seed)
 
 
 def _write_config(folder: Path, group: CellGroup, built: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
     content = {
         "suite": group.suite.name,
         "prior": group.prior,
+        "draw": group.draw,
         "seed": group.seed,
         "targets": list(group.targets),
         "backbone": backbone.id,

@@ -1,6 +1,7 @@
 """Checkpoints: what a method learned, its resolved configuration and the prior it learned from, as safetensors.
 
-The backbone is never inside; its id is, and loading refuses another one.
+The backbone is never inside; its id is, and loading refuses another one. An imported official checkpoint does not know
+its weights: it carries the backbone's name alone, and loading refuses another architecture.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ FORMAT = "zsad-bench checkpoint 1"
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of itself. config: resolved. training: seed, auxiliary datasets, prior and its hash."""
+    """What a checkpoint says of itself.
+
+    backbone: the id, or the name alone where the weights are not known. config: resolved. training: seed, auxiliary
+    datasets, prior and its hash; of an imported one also its origin, file and sha256.
+    """
 
     method: str
     version: str
@@ -88,10 +93,19 @@ def load(path: Path, backbone: Backbone, method: str | None = None) -> tuple[Zer
         raise CheckpointError(
             f"checkpoint {path}: is of {header.method}, asked for {method}; use --method {header.method}"
         )
-    if header.backbone != backbone.id:
+    if header.backbone not in (backbone.id, backbone.name):
         raise CheckpointError(
             f"checkpoint {path}: of backbone {header.backbone}, this run has {backbone.id}; use the same weights"
         )
+    return restore(path, header, backbone), header
+
+
+def restore(path: Path, header: Header, backbone: Backbone) -> ZeroShotMethod:
+    """The method of a checkpoint whose header was read, on a backbone of the right architecture.
+
+    Raises:
+        CheckpointError: of another version, or its tensors do not fit.
+    """
     cls = registry.load("methods", header.method)
     if cls.version != header.version:
         raise CheckpointError(
@@ -113,4 +127,4 @@ def load(path: Path, backbone: Backbone, method: str | None = None) -> tuple[Zer
             found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
             raise CheckpointError(f"checkpoint {path}: {name} is {found}, its configuration asks for {wanted}")
     built.load_state_dict(tensors, strict=False)
-    return built, header
+    return built

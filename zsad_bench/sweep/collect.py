@@ -14,14 +14,15 @@ from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.metrics.category import CategoryMetrics, CategoryResult
 from zsad_bench.types import Batch, Category, Prediction
 
-OnCategory = Callable[[str, Category, CategoryResult, list[str], float], None]
+OnCategory = Callable[[str, Category, CategoryResult, list[str], int, float], None]
 
 
 class Collector(Callback):
-    """Calls `finished(label, category, result, image ids, seconds)` once every image of a category was seen.
+    """Calls `finished(label, category, result, image ids, skipped, seconds)` once every image of a category was seen.
 
     The loader hands out categories one after the other, so only one category's pixels are in memory.
-    seconds: wall time since the previous category ended, all methods together.
+    skipped: images of the category that could not be read and were left out; it then ends with the test. seconds: wall
+    time since the previous category ended, all methods together.
     """
 
     def __init__(self, data: ZeroShotDataModule, finished: OnCategory) -> None:
@@ -56,11 +57,15 @@ class Collector(Callback):
             if self.waiting[category] == 0:
                 self._finish(category)
 
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for category in list(self.states):
+            self._finish(category)
+
     def _finish(self, category: Category) -> None:
         now = time.perf_counter()
         states, ids = self.states.pop(category), self.ids.pop(category)
         for label, metrics in states.items():
-            self.finished(label, category, metrics.result(), ids, now - self.last)
+            self.finished(label, category, metrics.result(), ids, self.waiting[category], now - self.last)
         self.last = time.perf_counter()
 
 

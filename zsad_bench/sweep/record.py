@@ -59,14 +59,15 @@ class Recorder:
 
     def bind(self, data: ZeroShotDataModule) -> OnCategory:
         """The callback for one target."""
-        data_hash = data.manifest_hash
 
-        def finished(name: str, category: Category, result: CategoryResult, ids: list[str], seconds: float) -> None:
-            self._write(name, category, result, ids, seconds, data_hash)
+        def finished(
+            name: str, category: Category, result: CategoryResult, ids: list[str], skipped: int, seconds: float
+        ) -> None:
+            self._write(name, category, result, ids, skipped, seconds, data)
 
         return finished
 
-    def _cell(self, name: str, target: str, data_hash: str) -> dict[str, Any]:
+    def _cell(self, name: str, data: ZeroShotDataModule) -> dict[str, Any]:
         """The fields of a row that decide its numbers, with their key."""
         method = self.methods[name]
         training = self.run.training.get(name, UNTRAINED)
@@ -80,8 +81,8 @@ class Recorder:
             "method_version": method.version,
             "prior": training["prior"],
             "prior_hash": training["prior_hash"],
-            "target": target,
-            "data_hash": data_hash,
+            "target": data.name,
+            "data_hash": data.manifest_hash,
             "weights_hash": self.backbone.weights_hash if uses_backbone else "none",
             "seed": seed,
             "precision": PRECISION,
@@ -92,15 +93,24 @@ class Recorder:
             "key": store.cell_key(**decided, config=config),
             "variant": training.get("variant", self.group.overrides_for(name)[1]),
             "auxiliary": "+".join(training["auxiliary"]),
+            "draw": training.get("draw", 0),
+            "data_options": ",".join(f"{key}={value}" for key, value in sorted(data.decisions().items())),
             "backbone": self.backbone.name if uses_backbone else "none",
             "config_hash": store.digest(config),
             "image_size": method.config.image_size,
         }
 
     def _write(
-        self, name: str, category: Category, result: CategoryResult, ids: list[str], seconds: float, data_hash: str
+        self,
+        name: str,
+        category: Category,
+        result: CategoryResult,
+        ids: list[str],
+        skipped: int,
+        seconds: float,
+        data: ZeroShotDataModule,
     ) -> None:
-        cell = self._cell(name, category.dataset, data_hash)
+        cell = self._cell(name, data)
         rows = []
         for metric, (value, reason) in result.values.items():
             undefined = math.isnan(value)
@@ -113,6 +123,7 @@ class Recorder:
                     reason=reason if undefined else None,
                     n_images=result.n_images,
                     n_anomalous=result.n_anomalous,
+                    n_skipped=skipped,
                     n_regions=result.n_regions if metric.startswith("pixel_") else None,
                     seconds=seconds,
                     peak_memory_mb=provenance.peak_memory_mb(),

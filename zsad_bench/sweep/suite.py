@@ -106,7 +106,7 @@ def pick_targets(suite: Suite, asked: str | None) -> list[str]:
     if asked:
         names = list(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip()))
         known = registry.names("datasets")
-        for name in names:
+        for name in (asked.partition(":")[0] for asked in names):
             if name not in known:
                 raise UnknownNameError(registry.did_you_mean("dataset", name, known))
         if not names:

@@ -14,7 +14,7 @@ from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from rich.console import Console
 
-from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.data.union import Union
 from zsad_bench.errors import UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep.progress import progress
@@ -59,7 +59,7 @@ def stoppable(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-def fit(method: ZeroShotMethod, data: ZeroShotDataModule, folder: Path, console: Console) -> None:
+def fit(method: ZeroShotMethod, data: Union, folder: Path, console: Console) -> None:
     """Trains every stage in place; the losses go to `folder/<stage>/metrics.csv`."""
     for stage in method.stages():
         method.enter(stage)

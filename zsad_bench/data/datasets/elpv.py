@@ -8,20 +8,18 @@ module, stand as the anomaly type, as in that literature. The files are read whe
 from __future__ import annotations
 
 import importlib.util
-from math import ceil
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-import numpy as np
-
-from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
-from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
-from zsad_bench.registry import did_you_mean
+from zsad_bench.data.base import CategoryCard, Expected
+from zsad_bench.data.layouts import Found
+from zsad_bench.data.public import PublicDataModule, holdout25
+from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 
-Variant = Literal["holdout25", "all", "prob_gt_0.5"]
 _NESTED = ("", "data", "elpv_dataset/data", "src/elpv_dataset/data")  # wheel, old and recent repository versions
-_SEED = 42  # of the published split, train_test_split(test_size=0.25, random_state=42)
 
 
 class Grade(NamedTuple):
@@ -32,9 +30,9 @@ class Grade(NamedTuple):
     module: str
 
 
-class Elpv(ZeroShotDataModule):
+class Elpv(PublicDataModule):
     """variant: `holdout25` (377 normal, 715 anomalous), `all` (1508, 715: no hold-out), or `prob_gt_0.5`
-    (1803, 821: every image, anomalous from probability 2/3)."""
+    (1803, 821: every image, anomalous from probability 2/3); the last two need labels.csv."""
 
     title = "ELPV"
     domain = "industrial"
@@ -47,15 +45,15 @@ class Elpv(ZeroShotDataModule):
         "Machine Vision and Applications 32 (2021)"
     )
     category_cards = (CategoryCard("elpv", "solar cell", "object"),)
-    expected = Expected(377, 715, "V")
-    root_names = ("elpv-dataset", "elpv_dataset", "elpv")
+    variants = {
+        "holdout25": Expected(377, 715, "V"),
+        "all": Expected(1508, 715, "V"),
+        "prob_gt_0.5": Expected(1803, 821, "V"),
+    }
+    root_names = ("elpv-dataset", "elpv_dataset", "elpv", "elpv_anomaly_detection")
     how_to_get = "`pip install elpv-dataset` brings it (CC BY-NC-SA 4.0: not for commercial use)"
-
-    def __init__(self, root: str | Path | None = None, *, variant: Variant = "holdout25", **options: Any) -> None:
-        super().__init__(root, **options)
-        if variant not in get_args(Variant):
-            raise UsageError(did_you_mean("variant of elpv", variant, get_args(Variant)))
-        self.variant = variant
+    raw_looks_like = f"labels.csv (there or in {', '.join(_NESTED[1:])})"
+    anomaly_types = {"elpv": ("mono", "poly")}
 
     @classmethod
     def packaged(cls) -> Path | None:
@@ -64,26 +62,25 @@ class Elpv(ZeroShotDataModule):
         return next((f / "data" for f in folders if (f / "data" / "labels.csv").is_file()), None)
 
     @classmethod
-    def layout_root(cls, found: Path) -> Path:
-        for nested in _NESTED:
-            if (found / nested / "labels.csv").is_file():
-                return found / nested
-        held = ", ".join(sorted(p.name for p in found.iterdir())[:5]) or "nothing"
-        raise DatasetLayoutError(
-            f"elpv: no labels.csv in {found} or its {', '.join(_NESTED[1:])}; found {held}. "
-            "Give the folder of the repository or package elpv-dataset"
-        )
+    def is_raw(cls, root: Path) -> bool:
+        return _with_labels(root) is not None
 
-    def index(self, root: Path) -> list[Sample]:
+    @cached_property
+    def found(self) -> Found:
+        """As detected; sample paths are those of labels.csv, relative to its own folder."""
+        found = super().found
+        return found._replace(root=_with_labels(found.root)) if found.layout == "raw" else found
+
+    def read_raw(self, root: Path) -> list[Sample]:
         grades = read_grades(root / "labels.csv")
         if self.variant == "prob_gt_0.5":
             normal, anomalous = _split(grades, lambda p: p < 0.5, lambda p: p > 0.5)
         else:
             normal, anomalous = _split(grades, lambda p: p == 0, lambda p: p == 1)
         if self.variant == "holdout25":
-            normal = holdout(normal)
-        samples = [Sample(g.image, None, 0, "elpv", "good", "test") for g in normal]
-        return samples + [Sample(g.image, None, 1, "elpv", g.module, "test") for g in anomalous]
+            normal = holdout25(normal)  # in the order of labels.csv: rule `sklearn_holdout25`
+        samples = [Sample(g.image, (), 0, "elpv", "good", "test") for g in normal]
+        return samples + [Sample(g.image, (), 1, "elpv", g.module, "test") for g in anomalous]
 
 
 def read_grades(path: Path) -> list[Grade]:
@@ -108,14 +105,12 @@ def read_grades(path: Path) -> list[Grade]:
     return grades
 
 
-def holdout(normal: list[Grade]) -> list[Grade]:
-    """A quarter of the normal images, rounded up, in the order drawn: rule `sklearn_holdout25`.
-
-    Takes them in file order; the permutation is the one scikit-learn's train_test_split draws.
-    """
-    drawn = np.random.RandomState(_SEED).permutation(len(normal))[: ceil(len(normal) / 4)]
-    return [normal[i] for i in drawn]
+def _with_labels(root: Path) -> Path | None:
+    """The folder of labels.csv in any version of the download; None when there is none."""
+    return next((root / nested for nested in _NESTED if (root / nested / "labels.csv").is_file()), None)
 
 
-def _split(grades: list[Grade], is_normal: Any, is_anomalous: Any) -> tuple[list[Grade], list[Grade]]:
+def _split(
+    grades: list[Grade], is_normal: Callable[[float], bool], is_anomalous: Callable[[float], bool]
+) -> tuple[list[Grade], list[Grade]]:
     return [g for g in grades if is_normal(g.probability)], [g for g in grades if is_anomalous(g.probability)]

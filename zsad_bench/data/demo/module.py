@@ -44,6 +44,10 @@ class DemoDataModule(ZeroShotDataModule):
         """Where it is, or will be drawn when first used: a generated dataset is always to be had."""
         return suite.location(cls.name)
 
+    @classmethod
+    def redrawn(cls, draw: int) -> dict[str, int]:
+        return {"seed": draw} if draw else {}
+
     def locate(self) -> Path:
         return suite.ensure(self.name, self.seed, scale=self.scale)
 

@@ -134,8 +134,8 @@ def index(folder: Path) -> list[Sample]:
     for path in sorted(folder.glob("*/test/*/*.png")):
         category, _, kind, file = path.relative_to(folder).parts
         normal = kind == "good"
-        mask = None if normal else f"{category}/ground_truth/{kind}/{Path(file).stem}_mask.png"
-        samples.append(Sample(f"{category}/test/{kind}/{file}", mask, int(not normal), category, kind, "test"))
+        masks = () if normal else (f"{category}/ground_truth/{kind}/{Path(file).stem}_mask.png",)
+        samples.append(Sample(f"{category}/test/{kind}/{file}", masks, int(not normal), category, kind, "test"))
     return samples
 
 

@@ -1,0 +1,66 @@
+"""Official prompt learners as the released code saves them: its key names and shapes, random values.
+
+Token ids come from open_clip's own tokenizer, so that they do not depend on the methods under test.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORED = ("token_prefix", "token_suffix", "compound_prompt_projections")
+
+
+def anomalyclip_file(width: int, n_ctx: int = 12, deep: int = 8, deep_len: int = 4) -> dict[str, Tensor]:
+    """The state dict of AnomalyCLIP's prompt learner."""
+    import torch
+
+    draw = torch.Generator().manual_seed(7)
+    own = {name: torch.randn(1, 1, n_ctx, width, generator=draw) for name in ("ctx_pos", "ctx_neg")}
+    filler = " ".join(["X"] * n_ctx)
+    words = {"pos": (f"{filler} object.", 1, n_ctx), "neg": (f"{filler} damaged object.", 1, n_ctx)}
+    return own | _common(width, deep, deep_len, words, draw)
+
+
+def faprompt_file(
+    width: int, joint: int, n_normal: int = 5, n_abnormal: int = 2, prompts: int = 10, patches: int = 10, deep: int = 8
+) -> dict[str, Tensor]:
+    """The state dict of FAPrompt's prompt learner; joint: width of the features that its network reads."""
+    import torch
+
+    draw = torch.Generator().manual_seed(8)
+    inputs = patches * joint
+    shapes = {
+        "ctx_pos": (1, 1, n_normal, width),
+        "ctx_neg": (1, prompts, n_abnormal, width),
+        "patch_meta_net.linear1.weight": (inputs // 16, inputs),
+        "patch_meta_net.linear1.bias": (inputs // 16,),
+        "patch_meta_net.linear2.weight": (width, inputs // 16),
+        "patch_meta_net.linear2.bias": (width,),
+    }
+    own = {name: 0.1 * torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
+    normal, abnormal = ["N"] * n_normal, ["A"] * n_abnormal
+    words = {
+        "pos": (" ".join([*normal, "object."]), 1, n_normal),
+        "neg": (" ".join([*normal, *abnormal, "damaged object."]), prompts, n_normal + n_abnormal),
+    }
+    return own | _common(width, deep, 4, words, draw)
+
+
+def _common(width, deep, deep_len, words, draw) -> dict[str, Tensor]:
+    import torch
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer(context_length=77)
+    state = {}
+    for i in range(deep):
+        state[f"compound_prompts_text.{i}"] = torch.randn(deep_len, width, generator=draw)
+        state[f"compound_prompt_projections.{i}.weight"] = torch.randn(896, width, generator=draw)
+        state[f"compound_prompt_projections.{i}.bias"] = torch.randn(896, generator=draw)
+    for end, (text, count, context) in words.items():
+        state[f"token_prefix_{end}"] = torch.randn(1, count, 1, width, generator=draw)
+        state[f"token_suffix_{end}"] = torch.randn(1, count, 76 - context, width, generator=draw)
+        state[f"tokenized_prompts_{end}"] = tokenizer([text]).int().repeat(1, count, 1)
+    return state

@@ -1,0 +1,170 @@
+# pytest tests/test_speed_scripts.py
+"""The script that measures every method still runs, on a miniature; what it measures there is not looked at."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zsad_bench import registry
+from zsad_bench.errors import TrainingError, UsageError
+from zsad_bench.sweep.build import trains
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "benchmarks" / "speed" / "methods.py"
+SMALL = {"image_size": 48}
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("speed_methods", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def record(name: str, seconds: float, steps: dict[str, float] | None = None) -> dict:
+    """What one method left, made up: the backbone took 1000 MiB, an image 250 more, a step 1500 more."""
+    test = {"title": name.upper(), "stages": list(steps or {}), "image_size": 518, "build_s": 0.001, "text_s": 0.5}
+    test |= {"seconds": seconds, "repeats": 3, "loaded_mib": 1000.0, "peak_mib": 1250.0}
+    test |= {"backbone": "ViT", "where": "a machine, 2 threads", "torch": "2.0"}
+    found = {stage: {"seconds": s, "loaded_mib": 1000.0, "peak_mib": 2500.0} for stage, s in (steps or {}).items()}
+    return {"name": name, "test": test, "steps": found, "failed": {}, "others": 0.25}
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(SCRIPT), *options]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_every_method_is_measured(name, script, mini):
+    found = script.measure_test(name, mini, "cpu", SMALL, repeats=1)
+    assert bool(found["stages"]) == trains(name), f"{name}: stages {found['stages']} would be trained"
+    assert found["seconds"] > 0, f"{name}: an image in no time"
+    assert found["peak_mib"] >= found["loaded_mib"] > 0, f"{name}: the peak lies below what was loaded: {found}"
+    for stage in found["stages"]:
+        step = script.measure_step(name, stage, mini, "cpu", SMALL)
+        assert step["seconds"] > 0, f"{name}, {stage}: a step in no time"
+        assert "loss" in step["losses"], f"{name}, {stage}: only {list(step['losses'])} was logged"
+        assert all(math.isfinite(v) for v in step["losses"].values()), f"{name}, {stage}: {step['losses']}"
+
+
+def test_text_learners_see_all_auxiliary_classes(script, mini, monkeypatch):
+    """DIVE reads the class names off the training data: two images alone would make its step too cheap."""
+    told = []
+    monkeypatch.setattr(registry.load("methods", "dive"), "know_classes", lambda self, names: told.extend(names))
+    script.measure_step("dive", "prompts_and_injections", mini, "cpu", SMALL)
+    assert len(set(told)) == len(script.CLASSES), f"the step was told of {told}"
+
+
+def test_a_loss_that_is_not_finite_gives_no_time(script, mini, monkeypatch):
+    cls = registry.load("methods", "anomalyclip")
+    losses = cls.losses
+
+    def broken(self, features, batch):
+        terms = losses(self, features, batch)
+        return terms | {"local": terms["local"] * math.nan}
+
+    monkeypatch.setattr(cls, "losses", broken)
+    with pytest.raises(TrainingError, match="local nan"):
+        script.measure_step("anomalyclip", "prompts", mini, "cpu", SMALL)
+
+
+def test_random_weights_are_the_same_every_time(script):
+    assert script.random_backbone(small=True).id == script.random_backbone(small=True).id
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_a_line_compares_with_clip_and_with_the_loaded_backbone(script):
+    clip, two = script.cells([record("clip", 4.0), record("slow", 10.0, {"one": 30.0})])
+    assert clip == ["CLIP", "518", "4.00", "1.00", "0.50", "<0.01", "1,250", "250", "–", "–", "–"]
+    assert two == ["SLOW", "518", "10.0", "2.50", "0.50", "<0.01", "1,250", "250", "30.0", "2,500", "1,500"]
+    assert all(len(line) == len(script.HEAD) for line in (clip, two)), "a cell without a head, or the other way round"
+    (alone,) = script.cells([record("slow", 10.0)])
+    assert alone[3] == "–", f"without plain CLIP there is no ratio, shown was {alone[3]}"
+
+
+def test_stages_and_failures_have_lines_of_their_own(script):
+    staged = record("staged", 1.0, {"one": 2.0, "two": 3.0})
+    one, two = script.cells([staged])
+    assert (one[0], one[8]) == ("STAGED, one", "2.00"), f"first stage: {one}"
+    assert (two[0], two[2], two[8]) == ("STAGED, two", "", "3.00"), f"second stage: {two}"
+    staged["failed"] = {"two": "out of memory"}
+    del staged["steps"]["two"]
+    assert script.cells([staged])[1][8] == "failed", "a step that failed is shown as something else"
+    lost = {"name": "lost", "steps": {}, "failed": {"test": "out of memory"}, "others": None}
+    assert script.cells([lost])[0][:2] == ["lost", "failed"]
+    assert len(script.cells([lost])[0]) == len(script.HEAD)
+
+
+def test_the_page_keeps_what_it_did_not_write(script, tmp_path):
+    page = tmp_path / "page.md"
+    script.write_page(page, [record("clip", 4.0)], "cpu")
+    page.write_text(page.read_text() + "\nA remark by hand.\n")
+    script.write_page(page, [record("clip", 0.03)], "cuda")
+    script.write_page(page, [record("clip", 5.0)], "cpu")
+    text = page.read_text()
+    assert "A remark by hand." in text, f"the remark is gone:\n{text}"
+    assert text.count("| CLIP ") == 2, f"one table a device was expected:\n{text}"
+    assert "5.00" in text, f"the new number is missing:\n{text}"
+    assert "4.00" not in text, f"the old number is still there:\n{text}"
+    assert "--device cuda`" in text, f"the command of the GPU's table is not given:\n{text}"
+    again = page.read_text()
+    script.write_page(page, [record("clip", 5.0)], "cpu")
+    assert page.read_text() == again, "writing the same numbers again changes the page"
+
+
+def test_what_the_numbers_are_worth_is_told(script, monkeypatch):
+    monkeypatch.setattr(registry, "names", lambda room: ["clip", "slow"])
+    quiet, loaded = record("clip", 4.0) | {"others": 0.02}, record("slow", 9.0) | {"others": 0.25}
+    alone, both = script.conditions([quiet]), script.conditions([quiet, loaded])
+    assert "up to 2%" in alone, f"the share of the others is not told: {alone}"
+    assert "measure again" not in alone, f"a quiet machine is called loaded: {alone}"
+    assert "Not measured: slow." in alone, f"a method is missing in silence: {alone}"
+    assert "up to 25%" in both, f"the largest share counts: {both}"
+    assert "measure again" in both, f"a loaded machine passes for a quiet one: {both}"
+    assert "Not measured" not in both, f"nothing is missing: {both}"
+
+
+def test_a_page_without_the_end_of_its_section_is_left_alone(script, tmp_path):
+    page = tmp_path / "page.md"
+    script.write_page(page, [record("clip", 4.0)], "cpu")
+    damaged = page.read_text().replace("<!-- end of cpu -->", "") + "\nA remark by hand.\n"
+    page.write_text(damaged)
+    with pytest.raises(UsageError, match="end of cpu"):
+        script.write_page(page, [record("clip", 5.0)], "cpu")
+    assert page.read_text() == damaged, "the page was changed although nobody knows where its section ends"
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_wrong_usage_is_one_line():
+    for options, said in ((("anomalyclipp",), "did you mean anomalyclip"), (("--repeats", "0"), "expected 1 or more")):
+        done = run(*options)
+        assert done.returncode == 2, f"{options}: exit code {done.returncode}\n{done.stderr}"
+        assert said in done.stderr, f"{options}: {done.stderr}"
+        assert len(done.stderr.strip().splitlines()) == 1, f"{options}: {done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_script_runs_processes_and_writes_a_page(tmp_path):
+    page = tmp_path / "speed.md"
+    done = run("coop", "clip", "--small", "--repeats", "1", "--out", str(page))
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    for title in ("CoOp", "CLIP"):
+        assert title in done.stdout, f"{title} is not in the table:\n{done.stdout}"
+        assert f"| {title} " in page.read_text(), f"{title} is not on the page:\n{page.read_text()}"

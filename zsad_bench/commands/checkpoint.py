@@ -1,0 +1,219 @@
+"""`zsad-bench import-checkpoint` and `export-checkpoint`: between official prompt learners and our checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from zsad_bench import registry
+from zsad_bench.backbones.architecture import build_model, named_config
+from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.load import LOCAL_DIR, load_backbone, weights_at_hand
+from zsad_bench.errors import BackboneError, CheckpointError, UnknownNameError, UsageError
+from zsad_bench.methods import _official as official
+from zsad_bench.methods._official_file import open_file, save_file
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.sweep import checkpoint
+from zsad_bench.sweep.build import configure, parse_settings
+from zsad_bench.sweep.suite import PAPER
+
+# The prior that training on one dataset is; any other dataset is a prior of its own name.
+PRIORS = {"mvtec": "rich", "visa": "rich", "dtd": "limited", "demo_rich": "rich", "demo_limited": "limited"}
+SILENT = ("fidelity", "seed", "truncate_context")  # fields that by themselves change no score of a trained method
+
+
+class Architecture(Backbone):
+    """A backbone whose weights are not at hand: its widths, blocks and token ids are known, its values are not."""
+
+    def __init__(self, name: str) -> None:
+        nn.Module.__init__(self)  # Backbone's own hashes the weights
+        self.name, self.model = name, build_model(named_config(name), name).eval().requires_grad_(False)
+
+    @property
+    def id(self) -> str:
+        """The name alone: no weights, no hash."""
+        return self.name
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")  # of token ids; the model itself is on the meta device
+
+
+def import_checkpoint(options: Any) -> None:
+    """Writes `options.out` from the official file `options.official`, and prints what was read and what is not known.
+
+    Raises:
+        CheckpointError: the file is not what it should be. UsageError: options that cannot be meant.
+    """
+    source, out, name = Path(options.official), Path(options.out), options.method
+    _check_out(source, out, ".safetensors")
+    auxiliary = _auxiliary(options.auxiliary)
+    settings = parse_settings(options.set)
+    configure(name, settings)
+    state, sha256 = open_file(source)
+    backbone = _named(options.backbone or PAPER.backbone, options.weights)
+    method = _fill(source, name, state, backbone, settings)
+    _ = method.encoder  # refuses an image size that does not fit the patches
+    prior = PRIORS.get(auxiliary[0], auxiliary[0]) if len(auxiliary) == 1 else "+".join(auxiliary)
+    said = [f"{key}={json.dumps(value)}" for key, value in sorted(settings.items())]
+    training = {
+        "prior": prior,
+        "prior_hash": f"unknown, file {sha256[:16]}",  # tells two imported files apart; their images are not known
+        "auxiliary": auxiliary,
+        "seed": method.config.seed,
+        "variant": ",".join(["official checkpoint", *said]),
+        "origin": "official",
+        "file": source.name,
+        "sha256": sha256,
+    }
+    checkpoint.save(out, method, training)
+    _say(f"{out}: {method.title} from {source.name}, sha256 {sha256[:16]}, on {backbone.id}")
+    if not options.auxiliary:
+        _say(f"trained on {auxiliary[0]}, taken for granted; if not, name its dataset with --auxiliary")
+    _say(f"prior {prior}; testing on {' or '.join(auxiliary)} will be refused")
+    if isinstance(backbone, Architecture):
+        _say("the file does not say on which weights it was trained: any of this architecture will be accepted")
+    if getattr(method.config, "token_selection", None) == "first_k":
+        _say("token_selection=first_k: as it was trained, the first patches of an image feed the prior")
+
+
+def export_checkpoint(options: Any) -> None:
+    """Writes `options.out` for the official code from the checkpoint `options.checkpoint`, and prints what it lacks.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or has no official form. UsageError: as `import_checkpoint`.
+    """
+    source, out = Path(options.checkpoint), Path(options.out)
+    _check_out(source, out, ".pth")
+    header = checkpoint.read_header(source)
+    if header.method not in official.LAYOUTS:
+        known = " and ".join(official.LAYOUTS)
+        raise CheckpointError(f"checkpoint {source}: is of {header.method}; there is an official form of {known}")
+    backbone = _recorded(source, header, options)
+    method = checkpoint.restore(source, header, backbone)
+    config = _plain(method.resolved_config())
+    embedded = None if isinstance(backbone, Architecture) else backbone.embed_tokens(method.token_ids)
+    try:
+        state = official.write(header.method, config, method.learned(), method.token_ids, embedded)
+        overrides, _ = official.read(header.method, state, backbone)  # what is written must be readable
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {source}: {error}") from None
+    save_file(out, state)
+    _say(f"{out}: {method.title}, {len(state)} tensors")
+    if embedded is None:
+        _say(
+            f"token_prefix_* and token_suffix_* are left out, for want of the weights of {backbone.name}: the official "
+            "code loads this file with strict=False; --weights PATH puts them in"
+        )
+    theirs = _plain(vars(method.resolve(configure(header.method, overrides), backbone)))
+    differs = [f"{k}={json.dumps(v)}" for k, v in config.items() if k not in SILENT and theirs[k] != v]
+    if differs:
+        _say(f"the official code has settings of its own; this checkpoint's are others: {', '.join(differs)}")
+
+
+# --- import -----------------------------------------------------------------------------------------------------------
+
+
+def _fill(
+    path: Path, name: str, state: Mapping[str, Tensor], backbone: Backbone, settings: Mapping[str, Any]
+) -> ZeroShotMethod:
+    """The method with the file's parameters and the configuration that its shapes and the settings ask for."""
+    try:
+        overrides, tensors = official.read(name, state, backbone)
+        fixed = sorted(settings.keys() & (overrides.keys() - official.LAYOUTS[name].settings.keys()))
+        if fixed:
+            raise UsageError(f"--set {fixed[0]}: the file's own shapes say {fixed[0]}={overrides[fixed[0]]}")
+        method = _build(name, backbone, overrides, settings)
+        expected = method.learned()
+        for key in tensors.keys() | expected.keys():
+            if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape:
+                raise UsageError(f"--set {' '.join(settings)}: with it {name} has other parameters than the file")
+        official.check_ids(name, state, method.token_ids)
+    except CheckpointError as error:
+        raise CheckpointError(f"official checkpoint {path}: {error}") from None
+    method.load_state_dict(tensors, strict=False)
+    return method
+
+
+def _build(name: str, backbone: Backbone, overrides: Mapping[str, Any], settings: Mapping[str, Any]) -> ZeroShotMethod:
+    try:
+        return registry.load("methods", name)(backbone, configure(name, {**overrides, **settings}))
+    except UsageError as error:
+        if settings:
+            raise
+        raise CheckpointError(f"its shapes make no {name} ({error})") from None
+
+
+def _auxiliary(asked: str | None) -> list[str]:
+    """The datasets it was trained on; they need not be here, but a misspelt one would never be refused as a target."""
+    names = list(dict.fromkeys(part.strip() for part in (asked or "mvtec").split(",") if part.strip()))
+    known = {*registry.names("datasets"), *PAPER.targets}
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(registry.did_you_mean("dataset", name, known))
+    if not names:
+        raise UsageError(f"--auxiliary: expected one or more names separated by commas, found '{asked}'")
+    return names
+
+
+def _named(name: str, weights: str | None) -> Backbone:
+    """The backbone with its weights where they were given or come with the name; else its architecture."""
+    brings = name == "tiny" or name.startswith(LOCAL_DIR)
+    return load_backbone(name, weights) if weights or brings else Architecture(name)
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+def _recorded(path: Path, header: checkpoint.Header, options: Any) -> Backbone:
+    """The backbone of a checkpoint: with weights when they are named or on this machine, else its architecture."""
+    name = header.backbone.partition("@")[0]
+    asked = options.backbone or name
+    try:
+        at_hand = options.weights or _at_hand(asked)
+        backbone = load_backbone(asked, options.weights) if at_hand else Architecture(asked)
+    except UnknownNameError:
+        if options.backbone or options.weights:
+            raise
+        raise CheckpointError(
+            f"checkpoint {path}: of backbone {header.backbone}, which open_clip does not know; give its folder with "
+            f"--backbone {LOCAL_DIR}FOLDER"
+        ) from None
+    without_weights = isinstance(backbone, Architecture)
+    if (name if without_weights else header.backbone) not in (backbone.name, backbone.id):
+        raise CheckpointError(
+            f"checkpoint {path}: of backbone {header.backbone}, found {backbone.id}; give its weights with --weights"
+        )
+    return backbone
+
+
+def _at_hand(name: str) -> bool:
+    try:
+        return weights_at_hand(name)
+    except BackboneError:  # an architecture without OpenAI's weights: there is no tag to look for
+        return False
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration in JSON's types: tuples are lists."""
+    return json.loads(json.dumps(config))
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _check_out(source: Path, out: Path, suffix: str) -> None:
+    if out.suffix != suffix:
+        raise UsageError(f"--out {out}: expected a name that ends in {suffix}")
+    if out.is_dir() or out.resolve() == source.resolve():
+        raise UsageError(f"--out {out}: is {'a folder' if out.is_dir() else 'the file to read'}; take another name")
+
+
+def _say(line: str) -> None:
+    Console().print(line, highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,68 @@
+"""Large images cut into samples: where the parts lie, and which of them a mask marks.
+
+Only masks are decoded, once each and remembered for the life of the process; of images the header is read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zsad_bench.data.transforms import UnreadableError, open_masks
+from zsad_bench.errors import DatasetError
+
+Crop = tuple[int, int, int, int]  # left, top, right, bottom, as `Sample.crop`
+Size = tuple[int, int]  # width, height
+
+
+def size_of(path: Path) -> Size:
+    """Width and height of an image, from its header.
+
+    Raises:
+        UnreadableError: it is no image, or may not be read; names the file.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableError(
+            f"cannot read image {path} ({reason}); replace the file or fetch the dataset again"
+        ) from None
+
+
+def marked(
+    image: Path, size: Size, masks: Sequence[Path], crops: Sequence[Crop], threshold: int = 0, strict: bool = False
+) -> list[bool]:
+    """Whether the union of the masks has a pixel above the threshold in each crop.
+
+    size: of the image. A mask of another size is brought to it, as when its image is loaded; strict: that is an error.
+
+    Raises:
+        DatasetError: a mask cannot be read, or has another size and must not.
+    """
+    stats = [path.stat() for path in masks]
+    state = tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(masks, stats, strict=True))
+    answer, resized = _marked(state, size, tuple(crops), threshold)
+    if strict and resized:
+        (path, (width, height)), *_ = resized
+        raise DatasetError(
+            f"mask {path} is {width} x {height} (width x height) but its image {image} is {size[0]} x {size[1]}; "
+            "they must have the same size: restore the files or fetch the dataset again"
+        )
+    return list(answer)
+
+
+@functools.lru_cache(maxsize=8192)
+def _marked(
+    state: tuple[tuple[Path, int, int], ...], size: Size, crops: tuple[Crop, ...], threshold: int
+) -> tuple[tuple[bool, ...], tuple[tuple[Path, Size], ...]]:
+    """(an answer a crop, masks of another size); files that changed since have another state."""
+    mask, resized = open_masks([path for path, *_ in state], threshold, size)
+    pixels = np.asarray(mask)
+    answer = (bool(pixels[top:bottom, left:right].any()) for left, top, right, bottom in crops)
+    return tuple(answer), tuple(resized.items())

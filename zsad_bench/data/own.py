@@ -1,0 +1,127 @@
+"""A user's own data: what the card of a public dataset states is worked out from the files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
+from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.registry import did_you_mean
+from zsad_bench.types import Domain, Kind, Sample
+
+
+class OwnDataModule(ZeroShotDataModule):
+    """A dataset that the root alone defines; its names are read when it is built, its files when they are needed.
+
+    prompt_name: what prompts call the categories; None makes their folders' names readable. kind, domain: of all
+    categories. mask_threshold: grey values above it are anomalous. allow_missing_masks: where some anomalous images
+    have a mask, those without one count as normal in every pixel.
+
+    The level is `both` when every anomalous image has a mask, `image` when none has.
+
+    Raises:
+        UsageError: no root. DatasetError: not such a dataset; one line that names the file.
+    """
+
+    domain = "industrial"
+    level = "both"  # of the class; an instance knows its own, and its title, categories and counts
+    licence = "the user's own"
+    redistribute = False
+    url = ""
+    citation = "images of the user's own"
+    category_cards = ()
+    expected = Expected(0, 0, "V")
+    example: str  # of a root, for the error message
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        prompt_name: str | None = None,
+        kind: Kind = "object",
+        domain: Domain = "industrial",
+        mask_threshold: int = 0,
+        allow_missing_masks: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(root, **options)
+        if root is None or not str(root).strip():
+            raise UsageError(f"{self.name}: no path given; say where it lies, as in {self.name}:{self.example}")
+        for what, value, known in (("kind", kind, get_args(Kind)), ("domain", domain, get_args(Domain))):
+            if value not in known:
+                raise UsageError(did_you_mean(f"{what} of {self.name}", str(value), known))
+        if prompt_name is not None and not prompt_name.strip():
+            raise UsageError(f"{self.name}: prompt_name is empty; say what the images show, or leave it out")
+        self.prompt_name, self.kind, self.domain = prompt_name, kind, domain
+        self.mask_threshold, self.allow_missing_masks = mask_threshold, allow_missing_masks
+        # Without following links: a linked folder is called as its link, and a linked table keeps its place.
+        self._asked_root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100
+        self.title = self.title_of(self._asked_root)
+        self._read = self.read(self.root)
+        self._state_card(self._read)
+
+    # What a subclass writes.
+
+    def read(self, root: Path) -> list[Sample]:
+        """Every sample, paths relative to the root."""
+        raise NotImplementedError(f"{type(self).__name__} has no read(root)")
+
+    @classmethod
+    def title_of(cls, asked: Path) -> str:
+        """What tables call the dataset that lies there."""
+        return asked.name
+
+    # The rest.
+
+    @classmethod
+    def available(cls) -> None:
+        """Nothing: it has no place of its own."""
+
+    def index(self, root: Path) -> list[Sample]:
+        return self._read
+
+    def decisions(self) -> dict[str, str]:
+        usual = {
+            "prompt_name": None,
+            "kind": "object",
+            "domain": "industrial",
+            "mask_threshold": 0,
+        }
+        changed = {key: str(getattr(self, key)) for key, value in usual.items() if getattr(self, key) != value}
+        if self.allow_missing_masks:
+            changed["allow_missing_masks"] = "true"
+        return {**super().decisions(), **changed}
+
+    def _state_card(self, samples: Sequence[Sample]) -> None:
+        names = sorted({sample.category for sample in samples})
+        self.category_cards = tuple(CategoryCard(name, self._prompt(name), self.kind) for name in names)
+        anomalous = [sample for sample in samples if sample.label == 1]
+        bare = [sample for sample in anomalous if not sample.masks]
+        self.level = "image" if len(bare) == len(anomalous) else "both"
+        if bare and self.level == "both" and not self.allow_missing_masks:
+            raise DatasetError(
+                f"{self.name}: {self.root / bare[0].image} has no mask, nor have {len(bare) - 1} others of the "
+                f"{len(anomalous)} anomalous images; add the masks, remove all of them, or set "
+                "allow_missing_masks=true to count those images as normal in every pixel"
+            )
+        tested = [sample.label for sample in samples if sample.split == "test"]
+        self.expected = Expected(tested.count(0), tested.count(1), "V")
+
+    def _prompt(self, category: str) -> str:
+        if self.prompt_name is not None:
+            return self.prompt_name.strip()
+        if name := readable(category):
+            return name
+        self.notes.append(f"'{category}' is no name to prompt with, so prompts say 'object'; set prompt_name")
+        return "object"
+
+
+def readable(name: str) -> str:
+    """`metal nut 2` of `metal_nut2`: words and numbers apart; empty when there is no letter in it."""
+    words = re.sub(r"[\W_]+", " ", name)
+    words = re.sub(r"(?<=[^\W\d])(?=\d)|(?<=\d)(?=[^\W\d])", " ", words).strip()
+    return words if any(letter.isalpha() for letter in words) else ""

@@ -1,0 +1,209 @@
+"""A public dataset: found in any of the layouts it comes in, in any of the compositions that papers report.
+
+A file of `data/datasets/` states the card and, where the download has a shape of its own, `is_raw` and `read_raw`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+import numpy as np
+
+from zsad_bench.data import layouts
+from zsad_bench.data.base import Expected, ZeroShotDataModule
+from zsad_bench.data.layouts import Found, Layout
+from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
+from zsad_bench.registry import did_you_mean
+from zsad_bench.types import Category, Sample
+
+PromptNames = Literal["spec", "raw", "friendly"]
+MaskRule = Literal["canonical", "legacy"]
+T = TypeVar("T")
+
+
+class PublicDataModule(ZeroShotDataModule):
+    """layout: None detects it. variant: which published composition, the first of `variants` by default.
+
+    prompt_names: `spec` as the benchmark defines them, `raw` as the folders are called, `friendly` as a person would
+    say. mask_rule: `canonical` is the dataset's own threshold, `legacy` (> 0) that of the published evaluations.
+    allow_missing_masks: an anomalous image without a mask is no error and counts as normal in every pixel.
+    """
+
+    variants: ClassVar[Mapping[str, Expected]]  # name -> test images; the first is the default and `expected`
+    category_aliases: ClassVar[Mapping[str, str]] = {}  # as others write a category -> as we do
+    anomaly_types: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # of each category, where the release defines them
+    shares_images_with: ClassVar[tuple[str, ...]] = ()  # datasets that hold some of the same files, as footnotes say
+    raw_is_mvtec_style: ClassVar[bool] = False
+    raw_looks_like: ClassVar[str] = "the download itself"
+    normal_folders: ClassVar[tuple[str, ...]] = ("good",)
+    mask_folders: ClassVar[tuple[str, ...]] = ("ground_truth/{type}",)
+    mask_names: ClassVar[tuple[str, ...]] = (
+        "{stem}_mask.png", "{stem}.png", "{stem}{suffix}", "{stem}_mask{suffix}", "{stem}.bmp",
+    )  # fmt: skip
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "variants" in vars(cls):
+            cls.expected = next(iter(cls.variants.values()))
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        layout: Layout | None = None,
+        variant: str | None = None,
+        prompt_names: PromptNames = "spec",
+        mask_rule: MaskRule = "canonical",
+        allow_missing_masks: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(root, **options)
+        self.variant = next(iter(self.variants)) if variant is None else variant
+        for what, value, known in (
+            ("variant", self.variant, self.variants),
+            ("layout", layout, (None, *get_args(Layout))),
+            ("prompt_names", prompt_names, get_args(PromptNames)),
+            ("mask_rule", mask_rule, get_args(MaskRule)),
+        ):
+            if value not in known:
+                raise UsageError(did_you_mean(f"{what} of {self.name}", str(value), [k for k in known if k]))
+        self.asked_layout, self.prompt_names, self.mask_rule = layout, prompt_names, mask_rule
+        self.expected = self.variants[self.variant]
+        self.allow_missing_masks = allow_missing_masks
+        if mask_rule == "legacy":
+            self.mask_threshold = 0
+
+    # What a subclass writes, unless its download is mvtec_style.
+
+    @classmethod
+    def is_raw(cls, root: Path) -> bool:
+        """Whether the folder is the dataset as downloaded, told by a look at a few names."""
+        return False
+
+    @classmethod
+    def refuse(cls, root: Path) -> str | None:
+        """What the folder is instead, when it looks like this dataset and is another one."""
+        return None
+
+    def read_raw(self, root: Path) -> list[Sample]:
+        """Every sample of the dataset as downloaded.
+
+        Raises:
+            DatasetError: something that belongs there is missing; names it.
+        """
+        raise NotImplementedError(f"{self.name} has no raw layout of its own")
+
+    # The rest.
+
+    def decisions(self) -> dict[str, str]:
+        asked = {"variant": self.variant, "prompt_names": self.prompt_names, "mask_rule": self.mask_rule}
+        usual = {"variant": next(iter(self.variants)), "prompt_names": "spec", "mask_rule": "canonical"}
+        changed = {key: value for key, value in asked.items() if value != usual[key]}
+        if self.allow_missing_masks:
+            changed["allow_missing_masks"] = "true"
+        return {**super().decisions(), **changed}
+
+    @cached_property
+    def found(self) -> Found:
+        """The folder and layout that are read.
+
+        Raises:
+            DatasetError: not found. DatasetLayoutError: it matches no layout.
+        """
+        if other := self.refuse(self._folder):
+            raise DatasetLayoutError(f"{self.name}: {self._folder} is {other}; give the folder of {self.title}")
+        asked = "mvtec_style" if self.asked_layout == "raw" and self.raw_is_mvtec_style else self.asked_layout
+        names = (*self.root_names, self.name)
+        found = layouts.detect(self._folder, self.rules, names, self.is_raw, self.raw_looks_like, asked)
+        if found.also:
+            self.notes.append(
+                f"{found.root} is read as {found.layout}; there is also {' and '.join(found.also)} "
+                f"(take it with --data {self.name}.layout={found.also[0]})"
+            )
+        return found
+
+    @cached_property
+    def root(self) -> Path:
+        return self.found.root
+
+    @property
+    def layout(self) -> Layout:
+        """The layout that was found."""
+        return self.found.layout
+
+    @cached_property
+    def rules(self) -> layouts.Rules:
+        names = [card.name for card in self.category_cards]
+        return layouts.Rules(
+            name=self.name,
+            categories={name: name for name in names} | dict(self.category_aliases),
+            single=len(names) == 1,
+            normal_folders=self.normal_folders,
+            masks=self.has_masks,
+            mask_folders=self.mask_folders,
+            mask_names=self.mask_names,
+        )
+
+    def index(self, root: Path) -> list[Sample]:
+        if self.layout == "raw":
+            samples = self.read_raw(root)
+        else:
+            reader = layouts.read_meta_json if self.layout == "meta_json" else layouts.read_mvtec_style
+            samples = self.compose(reader(root, self.rules, self.notes))
+        present = {sample.category for sample in samples if sample.split == self.split}
+        absent = [card.name for card in self.category_cards if card.name not in present]
+        if absent:
+            raise DatasetError(
+                f"{self.name}: {root} has no {self.split} images of {', '.join(absent)}; the copy is partial, "
+                f"restore what is missing"
+            )
+        self._compare(samples)
+        return samples
+
+    def compose(self, samples: list[Sample]) -> list[Sample]:
+        """The samples of the asked variant, given those of a prepared copy, which has been composed already.
+
+        Raises:
+            UsageError: another variant than the default was asked for and cannot be had from a prepared copy.
+        """
+        if self.variant != next(iter(self.variants)):
+            raise UsageError(
+                f"{self.name}: variant {self.variant} is made from the raw layout, found {self.layout} in {self.root}"
+            )
+        return samples
+
+    def _compare(self, samples: Iterable[Sample]) -> None:
+        """Notes when the test images are not as many as the card says: published counts differ."""
+        labels = [sample.label for sample in samples if sample.split == "test"]
+        counted = (labels.count(0), labels.count(1))
+        if counted != self.expected[:2]:
+            self.notes.append(
+                f"{self.name} holds {counted[0]} normal and {counted[1]} anomalous test images, expected "
+                f"{self.expected.normal} and {self.expected.anomalous} (evidence {self.expected.evidence})"
+            )
+
+    @cached_property
+    def _category_of(self) -> dict[str, Category]:
+        names = {
+            "spec": lambda card: card.prompt_name,
+            "raw": lambda card: card.name,
+            "friendly": lambda card: card.friendly or card.prompt_name,
+        }[self.prompt_names]
+        return {
+            card.name: Category(self.name, card.name, names(card), card.kind, card.domain or self.domain)
+            for card in self.category_cards
+        }
+
+
+def holdout25(items: list[T]) -> list[T]:
+    """A quarter of the items, rounded up, in the order drawn by numpy's RandomState(42).
+
+    The published recipe of open-set anomaly detection, scikit-learn's train_test_split(test_size=0.25,
+    random_state=42); items come in the order that the dataset defines, else sorted by path.
+    """
+    drawn = np.random.RandomState(42).permutation(len(items))[: ceil(len(items) / 4)]
+    return [items[i] for i in drawn]
