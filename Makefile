@@ -1,4 +1,4 @@
-# Two commands from a fresh clone: `make bench METHOD=anomalyclip PRIOR=limited` and `make test`.
+# Two commands from a fresh clone: `make bench METHOD=dive PRIOR=limited` and `make test`.
 # Each target finds a Python, creates .venv with plain pip and installs what it needs, once.
 
 .DEFAULT_GOAL := help
@@ -7,7 +7,7 @@
 .PHONY: help bench demo ls test test-slow lint format clean FORCE
 
 # Values reach the shell as environment variables in double quotes, raw ($(value …)): nothing in them is ever executed.
-VALUES := METHOD PRIOR TARGETS SUITE SEED EPOCHS BACKBONE WEIGHTS ARGS ELPV PYTHON
+VALUES := METHOD PRIOR TARGETS SUITE SEED DRAW EPOCHS BACKBONE WEIGHTS ARGS ELPV PYTHON
 define raw
 override $(1) := $$(value $(1))
 export $(1)
@@ -16,7 +16,7 @@ $(foreach name,$(VALUES),$(eval $(call raw,$(name))))
 override ELPV := $(or $(ELPV),1)
 
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
-$(if $(and $(METHOD),$(PRIOR)),,$(error make bench needs METHOD and PRIOR, as in: make bench METHOD=anomalyclip PRIOR=limited))
+$(if $(and $(METHOD),$(PRIOR)),,$(error make bench needs METHOD and PRIOR, as in: make bench METHOD=dive PRIOR=limited))
 endif
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -32,17 +32,19 @@ ELPV_READY := $(if $(filter-out 0,$(ELPV)),.venv/.installed-elpv)
 help: ## list the targets (the default)
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { split($$1, target, ":"); printf "  make %-11s %s\n", target[1], $$2 }' Makefile
 	@echo
-	@echo '  make bench METHOD=clip,anomalyclip PRIOR=limited [TARGETS=…] [SUITE=auto|demo|paper] [SEED=0,1] [EPOCHS=N]'
-	@echo '             [BACKBONE=…] [WEIGHTS=file] [ARGS="--set key=value"] [ELPV=0]'
+	@echo '  make bench METHOD=clip,dive PRIOR=limited [TARGETS=…] [SUITE=auto|demo|paper] [SEED=0,1] [DRAW=0,1]'
+	@echo '             [EPOCHS=N] [BACKBONE=…] [WEIGHTS=file] [ARGS="--set key=value"] [ELPV=0]'
 	@echo '  ELPV=0 leaves the photographs of solar cells out (CC BY-NC-SA 4.0); PYTHON=… names the Python to use.'
 
 bench: .venv/.installed $(ELPV_READY) ## train and test METHOD under PRIOR, print the tables, update leaderboards/
 	@set -f; exec $(BENCH) --method="$$METHOD" --prior="$$PRIOR" \
-	  $${SUITE:+"--suite=$$SUITE"} $${TARGETS:+"--targets=$$TARGETS"} $${SEED:+"--seed=$$SEED"} \
+	  $${SUITE:+"--suite=$$SUITE"} $${TARGETS:+"--targets=$$TARGETS"} $${SEED:+"--seed=$$SEED"} $${DRAW:+"--draw=$$DRAW"} \
 	  $${EPOCHS:+"--epochs=$$EPOCHS"} $${BACKBONE:+"--backbone=$$BACKBONE"} $${WEIGHTS:+"--weights=$$WEIGHTS"} $$ARGS
 
-demo: .venv/.installed $(ELPV_READY) ## compute leaderboards/demo again: seven methods, both priors, three seeds
-	@exec $(BENCH) --suite=demo --method=clip,clip_ac,winclip,anomalyclip,dive,center_prior,random --prior=rich,limited --seed=0,1,2
+LEARN := coop,cocoop,anomalyclip,faprompt,dive
+demo: .venv/.installed $(ELPV_READY) ## compute leaderboards/demo again: ten methods, both priors, seeds and draws (an hour)
+	@$(BENCH) --suite=demo --method=clip,clip_ac,winclip,$(LEARN),center_prior,random --prior=rich,limited --seed=0,1,2
+	@exec $(BENCH) --suite=demo --method=$(LEARN) --prior=rich,limited --seed=0 --draw=1,2
 
 ls: .venv/.installed ## list methods, datasets, priors
 	@for what in methods datasets priors; do echo "$$what"; .venv/bin/zsad-bench ls $$what; echo; done

@@ -1,12 +1,16 @@
-"""What AnomalyCLIP learns on the demo suite: `python benchmarks/demo_learning.py` prints one Markdown table.
+"""What the trained methods learn on the demo suite: `python benchmarks/demo_learning.py [--runs FOLDER] [METHOD …]`.
 
-For both priors and three seeds, before and after training: loss and pixel AUROC on its own training images, and image
-and pixel AUROC on fresh images of the same auxiliary classes (another draw), on held-back auxiliary classes and on
-the targets. Values are means over categories; ± is the standard error over seeds. Reported as they are.
+Prints a Markdown table a method: for both priors and three seeds, before and after training, the loss and the image and
+pixel AUROC on its own training images and on held-back auxiliary classes (targets stand in leaderboards/demo). Values
+are means over categories; ± is the standard error over seeds. Reported as they are.
+
+--runs takes the checkpoints of runs that `zsad-bench bench` has made instead of training again.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import tempfile
 from pathlib import Path
 
@@ -16,47 +20,62 @@ from lightning import Trainer, seed_everything
 from rich.console import Console
 
 from zsad_bench import registry
+from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.load import load_backbone
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.sweep.build import build
+from zsad_bench.sweep import checkpoint
+from zsad_bench.sweep.build import build, trains
 from zsad_bench.sweep.collect import Collector
 from zsad_bench.sweep.shared import SharedPass
 from zsad_bench.sweep.suite import DEMO
 from zsad_bench.sweep.train import fit, trainer_options
 
-METHOD = "anomalyclip"
 SEEDS = (0, 1, 2)
-FRESH = 2001  # a draw of the auxiliary classes that is trained on by nothing
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help="default: every method that trains")
+    parser.add_argument("--runs", type=Path, help="folder of runs whose checkpoints to take")
+    options = parser.parse_args()
     backbone = load_backbone(DEMO.backbone)
-    quiet = Console(quiet=True)
-    for prior in ("rich", "limited"):
-        (auxiliary,) = priors.resolve(prior, DEMO.name).auxiliary
-        places = {
-            "training images": _data(auxiliary),
-            "fresh images, same classes": _data(auxiliary, seed=FRESH),
-            "held-back classes": _data("demo_heldback"),
-            **{f"target: {name.removeprefix('demo_')}": _data(name) for name in DEMO.generated},
-        }
-        before, after = [], []
-        for seed in SEEDS:
-            seed_everything(seed, verbose=False)
-            method = build(METHOD, backbone, DEMO.overrides_for(METHOD), seed)
-            before.append({place: _measure(method, data) for place, data in places.items()})
+    for name in options.methods or filter(trains, registry.names("methods")):
+        print(f"\n## {registry.load('methods', name).title}\n", flush=True)
+        print("| prior | where | | untrained | trained | change |\n|---|---|---|---|---|---|", flush=True)
+        for prior in ("rich", "limited"):
+            _report(name, prior, backbone, options.runs)
+
+
+def _report(name: str, prior: str, backbone: Backbone, runs: Path | None) -> None:
+    (auxiliary,) = priors.resolve(prior, DEMO.name).auxiliary
+    places = {"training images": _data(auxiliary), "held-back classes": _data("demo_heldback")}
+    before, after = [], []
+    for seed in SEEDS:
+        seed_everything(seed, verbose=False)
+        method = build(name, backbone, DEMO.overrides_for(name), seed)
+        before.append({place: _measure(method, data) for place, data in places.items()})
+        if runs is None:
             with tempfile.TemporaryDirectory() as folder:
-                fit(method, _data(auxiliary, shuffle_seed=seed), Path(folder), quiet)
-            after.append({place: _measure(method, data) for place, data in places.items()})
-        print(f"\nPrior {prior}: {', '.join(f'seed {s}' for s in SEEDS)}\n")
-        print("| where | | untrained | trained | change |\n|---|---|---|---|---|")
-        for place in places:
-            for metric in before[0][place]:
-                old, new = ([one[place][metric] for one in runs] for runs in (before, after))
-                change = np.subtract(new, old)
-                print(f"| {place} | {metric} | {_shown(old)} | {_shown(new)} | {_shown(change, '+')} |")
+                fit(method, _data(auxiliary, shuffle_seed=seed), Path(folder), Console(quiet=True))
+        else:
+            method, _ = checkpoint.load(_checkpoint(runs, name, prior, seed), backbone, name)
+        after.append({place: _measure(method, data) for place, data in places.items()})
+    for place in places:
+        for metric in before[0][place]:
+            old, new = ([one[place][metric] for one in states] for states in (before, after))
+            change = np.subtract(new, old)
+            print(f"| {prior} | {place} | {metric} | {_shown(old)} | {_shown(new)} | {_shown(change, '+')} |", flush=True)
+
+
+def _checkpoint(runs: Path, name: str, prior: str, seed: int) -> Path:
+    """The newest checkpoint of the method under this prior and seed, on the first draw, in the suite's configuration."""
+    for config in sorted(runs.glob("*/config.json"), reverse=True):
+        said, file = json.loads(config.read_text()), config.with_name(f"{name}.safetensors")
+        if (said["prior"], said["seed"], said["draw"] or 0) == (prior, seed, 0) and file.is_file():
+            return file
+    raise SystemExit(f"no checkpoint of {name} under prior {prior}, seed {seed} in {runs}; leave out --runs to train it")
 
 
 def _shown(values, sign: str = "") -> str:
@@ -64,7 +83,7 @@ def _shown(values, sign: str = "") -> str:
 
 
 def _data(name: str, **options) -> ZeroShotDataModule:
-    size = DEMO.overrides_for(METHOD)["image_size"]
+    size = DEMO.overrides_for("*")["image_size"]
     return registry.load("datasets", name)(image_size=size, batch_size=32, **options)
 
 
@@ -72,20 +91,22 @@ def _data(name: str, **options) -> ZeroShotDataModule:
 def _measure(method: ZeroShotMethod, data: ZeroShotDataModule) -> dict[str, float]:
     """Mean loss over images, and mean AUROCs over categories."""
     method.eval()
+    if hasattr(method, "know_classes"):  # DIVE's semantic loss tells the classes of the data apart
+        method.know_classes([category.prompt_name for category in data.categories()])
     total = count = 0
     for batch in data.test_dataloader():
         terms = method.losses(method.encode(batch.images, batch.samples), batch)
         total, count = total + float(sum(terms.values())) * len(batch), count + len(batch)
     values: dict[str, list[float]] = {}
 
-    def finished(label, category, result, ids, seconds) -> None:
+    def finished(label, category, result, ids, skipped, seconds) -> None:
         for key in ("image_auroc", "pixel_auroc"):
             values.setdefault(key, []).append(result.values[key].value)
 
     trainer = Trainer(
         logger=False, callbacks=[Collector(data, finished)], enable_progress_bar=False, **trainer_options()
     )
-    trainer.test(SharedPass({METHOD: method}), dataloaders=data.test_dataloader(), verbose=False)
+    trainer.test(SharedPass({"one": method}), dataloaders=data.test_dataloader(), verbose=False)
     return {
         "loss": total / count,
         "image AUROC": float(np.mean(values["image_auroc"])),

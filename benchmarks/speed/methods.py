@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from zsad_bench import registry
@@ -167,12 +166,13 @@ def measure_step(
 
 
 class RandomTable:
-    """Training batches, with the `samples` and `categories` that methods read off an auxiliary dataset."""
+    """Training batches, and the categories that methods read off an auxiliary dataset."""
 
     def __init__(self, size: int, steps: int) -> None:
         self.batches = random_batches(size, TRAIN_BATCH, steps)
-        self.categories = {name: _category(name) for name in CLASSES}
-        self.samples = [SimpleNamespace(category=name) for name in CLASSES]
+
+    def present(self) -> list[Category]:
+        return [_category(name) for name in CLASSES]
 
     def __len__(self) -> int:
         return len(self.batches)

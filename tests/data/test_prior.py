@@ -200,7 +200,7 @@ def test_catch_all_types_can_be_left_out():
     ("spec", "says"),
     [
         ("mvtec:types=74", "types=74, but dataset 'mvtec' has 73"),
-        ("mvtec:shots=1259", "1259 anomalous images asked of dataset 'mvtec', which has 1258"),
+        ("mvtec:shots=1259", "1259 anomalous images asked of dataset 'mvtec', which has 1258 left"),
         ("mvtec:normals=468", "468 normal images asked"),
     ],
 )

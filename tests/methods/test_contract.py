@@ -12,6 +12,7 @@ import torch
 
 from zsad_bench import registry
 from zsad_bench.backbones.weights import hash_weights
+from zsad_bench.errors import TrainingError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint
 from zsad_bench.sweep.build import configure
@@ -198,6 +199,15 @@ def test_each_stage_trains_its_trainables_and_nothing_else(name, make, batch, mi
         moved = {key for key, p in parameters.items() if not torch.equal(p, before[key])}
         assert moved == set(stage.trainables), f"{name}, {stage.name}: one step moved {sorted(moved)[:5]}"
         assert hash_weights(mini.model.state_dict()) == mini.weights_hash, f"{name}, {stage.name}: frozen weights moved"
+
+
+@trained
+def test_a_loss_that_is_not_finite_stops_with_its_name_and_step(name, make, batch, monkeypatch):
+    method = make(name)
+    method.enter(method.stages()[0])
+    monkeypatch.setattr(method, "losses", lambda *_: {"fine": torch.ones(()), "broken": torch.tensor(float("nan"))})
+    with pytest.raises(TrainingError, match=r"not finite in step 0 of stage .* broken nan"):
+        method.training_step(batch, 0)
 
 
 @trained

@@ -134,5 +134,5 @@ def _due(method: str, first_spec: bool, first_draw: bool, *, first: bool) -> boo
 def _licences(targets: tuple[str, ...], console: Console) -> None:
     for name in dict.fromkeys(target.partition(":")[0] for target in targets):
         cls: type[ZeroShotDataModule] = registry.load("datasets", name)
-        if not cls.redistribute:
+        if not cls.redistribute and cls.url:
             console.print(f"{cls.title}: {cls.licence}", highlight=False)

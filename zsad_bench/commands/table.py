@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -20,13 +20,14 @@ GENERATED_NOTE = (
     "these numbers are comparable with each other, never with a paper's."
 )
 REAL_NOTE = (
-    "Real photographs read by the same tiny CLIP, image-level labels only: in no mean with generated images, and not "
-    "comparable with a paper's numbers."
+    "Real photographs read by the same tiny CLIP: in no mean with generated images, and not comparable with a paper's "
+    "numbers."
 )
 ASIDE_NOTE = (
     "Generated images of auxiliary or held-back classes: in no mean with the targets, and never comparable with a "
     "paper's numbers."
 )
+OWN_NOTE = "Images of the user's own, in no mean with others."
 PAPER_NOTE = "Image AP is scikit-learn's average precision with the anomalous class positive; AUPRO is exact."
 
 
@@ -41,9 +42,24 @@ def board(suite: Suite) -> Board:
         titles=titles,
         note=GENERATED_NOTE if demo else PAPER_NOTE,
         apart_note=REAL_NOTE if demo else PAPER_NOTE,
-        apart_notes={name: ASIDE_NOTE for name in PARTS if name not in suite.generated},
+        apart_notes={name: ASIDE_NOTE for name in PARTS if name not in suite.generated}
+        | dict.fromkeys(("folder", "csv"), OWN_NOTE),
+        footnotes=_footnotes(titles),
         sanity=tuple(n for n in registry.names("methods") if registry.load("methods", n).sanity),
     )
+
+
+def _footnotes(titles: Mapping[str, str]) -> dict[str, str]:
+    """A sentence on every dataset that shares image files with another one."""
+    footnotes = {}
+    for name in registry.names("datasets"):
+        others = [titles[other] for other in getattr(registry.load("datasets", name), "shares_images_with", ())]
+        if others:
+            footnotes[name] = (
+                f"{titles[name]} and {' and '.join(others)} share image files, byte for byte: their numbers are not "
+                "independent."
+            )
+    return footnotes
 
 
 def show(rows: Iterable[Row], suite: Suite, console: Console) -> None:

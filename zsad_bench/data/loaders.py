@@ -96,6 +96,11 @@ class ImageTable(Dataset):
         """How many mask files there are to read."""
         return sum(len(sample.masks) for sample in self.samples) if self.masks else 0
 
+    def present(self) -> list[Category]:
+        """The categories of its samples, in the card's order."""
+        found = {sample.category for sample in self.samples}
+        return [category for name, category in self.categories.items() if name in found]
+
     def __getitem__(self, index: int) -> Item | Bad:
         sample = self.samples[index]
         info = SampleInfo(f"{self.dataset}/{sample.id}", self.categories[sample.category])

@@ -61,6 +61,7 @@ class OwnDataModule(ZeroShotDataModule):
         # Without following links: a linked folder is called as its link, and a linked table keeps its place.
         self._asked_root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100
         self.title = self.title_of(self._asked_root)
+        self.name = f"{self.name}:{self.title}"  # rows and tables tell two folders apart by it
         self._read = self.read(self.root)
         self._state_card(self._read)
 

@@ -11,6 +11,7 @@ import torch
 from zsad_bench.data import loaders
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UsageError, ZsadError
+from zsad_bench.types import Category
 
 
 class Union:
@@ -63,6 +64,10 @@ class EndToEnd(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return self.ends[-1]
+
+    def present(self) -> list[Category]:
+        """The categories of all tables."""
+        return [category for table in self.tables for category in table.present()]
 
     def __getitem__(self, index: int) -> loaders.Item:
         which = bisect_right(self.ends, index)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from zsad_bench.errors import RowError
+
+
+def file_name(text: str) -> str:
+    """The text as the name of a file: what is not a plain letter, digit, dot, dash or underscore becomes one."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from zsad_bench.leaderboard.files import file_name
 from zsad_bench.leaderboard.tables import COLUMNS, Line, Report, Table
 
 _HOW_TO_READ = """\
@@ -28,7 +29,12 @@ def render(report: Report, row_files: Sequence[str]) -> str:
     else:
         parts.append(_HOW_TO_READ)
     for table in report.tables:
-        parts += [f"## {table.title}", f"{table.caption}.", _table(table), f"{table.note} [CSV]({table.name}.csv)"]
+        parts += [
+            f"## {table.title}",
+            f"{table.caption}.",
+            _table(table),
+            f"{table.note} [CSV]({file_name(table.name)}.csv)",
+        ]
     for title, sentences in (
         ("Conflicts: two values for one number in one run; neither is used", report.conflicts),
         ("Undefined", report.undefined),

@@ -23,6 +23,8 @@ _DUST = 1e-9  # a trapezoid sum of a perfect curve may end a few ulps above 1
 class Row:
     """One measured number; unrounded in [0, 1], or None with the reason why it is undefined.
 
+    error_bound: how far the value may be from the exact one; None when it is exact.
+    ci_low, ci_high, ci_level: confidence interval of the value over the category's images, and its level; or None.
     key: `cell_key` of what decided the number; what follows the value is counts, hashes and provenance.
     variant: "" for the method as it is. prior, auxiliary: "none" and "" where nothing was trained.
     draw: of the auxiliary data. data_options: what of the target's reading is not at its default ("mask_rule=legacy").
@@ -53,6 +55,10 @@ class Row:
     metric: str
     value: float | None
     reason: str | None = None
+    error_bound: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_level: float | None = None
     n_images: int
     n_anomalous: int
     n_skipped: int = 0
@@ -80,12 +86,17 @@ class Row:
             object.__setattr__(self, "value", None)
             if not self.reason:
                 self._refuse("an undefined value needs a reason, found none")
+            if (self.error_bound, self.ci_low, self.ci_high, self.ci_level) != (None,) * 4:
+                self._refuse("an undefined value has no error bound and no interval; found one")
         else:
             if self.reason:
                 self._refuse(f"a value ({self.value}) and a reason to have none ({self.reason!r}); give one")
             if not -_DUST <= self.value <= 1 + _DUST:
                 self._refuse(f"{self.value} is outside [0, 1]; rows hold fractions, percent is for tables")
             object.__setattr__(self, "value", min(max(float(self.value), 0.0), 1.0))
+        interval = (self.ci_low, self.ci_high, self.ci_level)
+        if None in interval and interval != (None,) * 3:
+            self._refuse(f"ci_low, ci_high and ci_level are given together, found {interval}")
         if not _TIME.fullmatch(self.started):
             self._refuse(f"started={self.started!r} is not UTC like 2026-01-31T12:00:00Z; use rows.now()")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.files import write_whole
+from zsad_bench.leaderboard.files import file_name, write_whole
 
 _HEADER = ["id", "label", "score"]
 
@@ -27,7 +26,7 @@ class Scores(NamedTuple):
 
 def scores_path(folder: str | Path, key: str, category: str) -> Path:
     """Where the scores of one category of one cell lie."""
-    return Path(folder) / key / f"{re.sub(r'[^A-Za-z0-9._-]', '_', category)}.csv.gz"
+    return Path(folder) / key / f"{file_name(category)}.csv.gz"
 
 
 def write_scores(

@@ -34,8 +34,9 @@ class Board:
 
     command: what regenerates it. groups: target -> title, averaged into an overall table; every other target stands
     in a table of its own and in no mean. titles: method and other target names as printed. note, apart_note: the line
-    under every table of the groups, and of the others; apart_notes: target -> another line than that. sanity: methods
-    at the bottom of each table, marked.
+    under every table of the groups, and of the others; apart_notes: target, or what stands before its colon -> another
+    line than that. footnotes: target -> a sentence under each table it is in. sanity: methods at the bottom of each
+    table, marked.
     """
 
     suite: str
@@ -45,10 +46,18 @@ class Board:
     note: str
     apart_note: str
     apart_notes: Mapping[str, str] = field(default_factory=dict)
+    footnotes: Mapping[str, str] = field(default_factory=dict)
     sanity: tuple[str, ...] = ("center_prior", "random")
 
     def title(self, name: str) -> str:
         return self.groups.get(name) or self.titles.get(name, name)
+
+    def note_of(self, targets: Sequence[str]) -> str:
+        """The lines under a table of these targets."""
+        kind = targets[0].partition(":")[0]
+        own = self.apart_notes.get(targets[0], self.apart_notes.get(kind, self.apart_note))
+        first = self.note if set(targets) <= self.groups.keys() else own
+        return " ".join([first, *(self.footnotes[target] for target in targets if target in self.footnotes)])
 
 
 class Cell(NamedTuple):
@@ -130,12 +139,8 @@ def build(rows: Iterable[Row], board: Board) -> Report:
     present = {row.target for row in kept}
     groups = [target for target in board.groups if target in present]
     apart = sorted(present - set(groups), key=lambda name: (board.title(name).casefold(), name))
-    tables = [_table(kept, "overall", "Overall", groups, board, board.note)] if len(groups) > 1 else []
-    tables += [_table(kept, name, board.title(name), [name], board, board.note) for name in groups]
-    tables += [
-        _table(kept, name, board.title(name), [name], board, board.apart_notes.get(name, board.apart_note))
-        for name in apart
-    ]
+    tables = [_table(kept, "overall", "Overall", groups, board)] if len(groups) > 1 else []
+    tables += [_table(kept, name, board.title(name), [name], board) for name in (*groups, *apart)]
     return Report(board, tables, kept, len(read), sorted(conflicts, key=str), left_out, _undefined(kept, board))
 
 
@@ -149,7 +154,7 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Bo
     """
     from filelock import FileLock
 
-    from zsad_bench.leaderboard.files import write_whole
+    from zsad_bench.leaderboard.files import file_name, write_whole
     from zsad_bench.leaderboard.markdown import render
 
     out = Path(out_folder)
@@ -159,7 +164,8 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Bo
         with FileLock(out / "README.md.lock"):
             report = build(store.load(rows_folder), board)
             pages = {
-                f"{table.name}.csv": table.summary.to_csv(index=False, lineterminator="\n") for table in report.tables
+                f"{file_name(table.name)}.csv": table.summary.to_csv(index=False, lineterminator="\n")
+                for table in report.tables
             }
             pages["README.md"] = render(report, names)
             return [write_whole(out / name, text.encode()) for name, text in pages.items()]
@@ -167,7 +173,7 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Bo
         raise RowError(f"{out}: cannot write the leaderboard ({error}); free or unlock that folder") from error
 
 
-def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], board: Board, note: str) -> Table:
+def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], board: Board) -> Table:
     rows = [row for row in rows if row.target in targets]
     summary = summarise(rows, targets)
     columns = [metric for metric in COLUMNS if (summary["metric"] == metric).any()]
@@ -196,7 +202,7 @@ def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], b
         name=name,
         title=title,
         caption=_caption(rows, targets, board),
-        note=note,
+        note=board.note_of(targets),
         n_categories=len({(row.target, row.category) for row in rows}),
         columns=columns,
         extras=extras,

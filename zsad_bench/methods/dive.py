@@ -140,9 +140,8 @@ class Dive(ZeroShotMethod):
 
     def on_train_start(self) -> None:
         """Every class of the training data is told apart at every step, whatever is in the batch."""
-        table = self.trainer.train_dataloader.dataset  # zsad_bench.data's ImageTable: samples, and categories by name
-        present = {sample.category for sample in table.samples}
-        self.know_classes([c.prompt_name for name, c in table.categories.items() if name in present])
+        table = self.trainer.train_dataloader.dataset  # zsad_bench.data's ImageTable, or several end to end
+        self.know_classes([category.prompt_name for category in table.present()])
 
     # -- images ---------------------------------------------------------------------------------------------------
     def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:

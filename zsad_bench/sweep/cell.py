@@ -19,6 +19,7 @@ from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.overlap import check_overlap
 from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.leaderboard.files import file_name
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint, provenance
 from zsad_bench.sweep.auxiliary import Auxiliary, auxiliary
@@ -102,6 +103,10 @@ def run(group: CellGroup, console: Console) -> Run:
     backbone = load_backbone(asked, group.weights or weights)
     built = {name: build(name, backbone, group.overrides_for(name)[0], group.seed) for name in group.methods}
     targets = [group.module(name, backbone) for name in group.targets]
+    for data in targets:
+        data.samples()  # what is wrong with a target shows before anything is trained
+        for note in data.notes:
+            console.print(note, style="yellow", highlight=False, soft_wrap=True)
     record = Run(group.suite.name, group.seed, provenance.run_id())
     if group.checkpoint is not None:
         _restore(group, built, record, targets)
@@ -113,8 +118,6 @@ def run(group: CellGroup, console: Console) -> Run:
     _train(group, built, record, targets, folder, console)
     recorder = Recorder(record, group, built, backbone)
     for data in targets:
-        for note in data.notes:
-            console.print(note, style="yellow", highlight=False, soft_wrap=True)
         _test(data, built, recorder, folder, console)
     return record
 
@@ -177,7 +180,7 @@ def _test(
         shown = {name: method.title for name, method in methods.items() if not method.draws_at_test}
         callbacks = [
             Collector(data, recorder.bind(data)),
-            Gallery(data, shown, folder / f"maps_{data.name}_{size}px.png"),
+            Gallery(data, shown, folder / f"maps_{file_name(data.name)}_{size}px.png"),
             progress(console, f"test on {data.title}"),
         ]
         trainer = Trainer(
@@ -188,7 +191,10 @@ def _test(
             **trainer_options(),
         )
         with stoppable(trainer):
-            trainer.test(SharedPass(methods), dataloaders=data.test_dataloader(), verbose=False)
+            loader = data.test_dataloader()
+            trainer.test(SharedPass(methods), dataloaders=loader, verbose=False)
+        for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized]:
+            console.print(line, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _auxiliary(group: CellGroup, backbone: Backbone) -> Auxiliary:

@@ -44,13 +44,14 @@ DEMO = Suite(
     targets=(*GENERATED, "elpv"),
     # The tiny CLIP reads 96 px. Prompts learn at a tenth of the papers' rate and in fewer passes: for AnomalyCLIP
     # chosen on held-back auxiliary classes before any target was scored (docs/tiny_clip.md), for DIVE and FAPrompt
-    # taken over from it. CoOp keeps its rate and gets fewer of its fifty passes.
+    # taken over from it. CoOp and CoCoOp keep their rates and get fewer of their fifty and ten passes: a minute or two.
     overrides={
         "*": {"image_size": 96},
         "anomalyclip": {"lr": 1e-4, "epochs": 6},
         "dive": {"lr": 1e-4, "epochs": 4},
         "faprompt": {"lr": 1e-4, "epochs": 4},
         "coop": {"epochs": 20},
+        "cocoop": {"epochs": 4},
         "winclip": {"class_names": "prompt_name"},  # as the others: ELPV is a solar cell
     },
     generated=GENERATED,

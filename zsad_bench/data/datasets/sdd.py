@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zsad_bench.data import crops, files
 from zsad_bench.data.base import CategoryCard, Expected
+from zsad_bench.data.fetch import Download
 from zsad_bench.data.public import PublicDataModule, holdout25
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.types import Sample
@@ -39,6 +40,14 @@ class Sdd(PublicDataModule):
     variants = {"holdout25": Expected(286, 54, "S"), "anomalyclip": Expected(181, 74, "S")}
     root_names = ("KolektorSDD", "SDD", "SDD_anomaly_detection")
     how_to_get = "download the version with fine annotations from its home page, then unpack it"
+    downloads = (
+        Download(
+            "https://go.vicos.si/kolektorsdd",
+            "65dc621693418585de9c4467d1340ea7958a6181816f0dc2883a1e8b61f9d4dc",  # as pinned by anomalib
+            "zip",
+        ),
+    )
+    ask_consent = True
     raw_looks_like = "kos01/Part0.jpg beside kos01/Part0_label.bmp"
     anomaly_types = {"SDD": ("defect",)}
     strict_mask_size = True  # image and mask are cut alike

@@ -1,0 +1,120 @@
+# pytest tests/commands/test_bench_data.py
+"""Priors, draws, options of datasets and a user's own images, through the front door."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.data import miniatures
+from tests.data.miniatures.files import write_image, write_mask
+from zsad_bench.leaderboard import rows as store
+
+pytestmark = pytest.mark.usefixtures("small")
+FAST = ("--epochs", "1", "--set", "image_size=32")
+
+
+def rows(tmp_path, suite="demo"):
+    return store.load(tmp_path / "leaderboards" / suite / "rows")
+
+
+@pytest.fixture
+def widgets(tmp_path):
+    """A folder of the user's own: normal and defective images with masks, names with a space and an umlaut."""
+    folder = tmp_path / "my widgets"
+    for i in range(3):
+        write_image(folder / f"widget/test/good/ok {i}.PNG")
+        write_image(folder / f"widget/test/Riß/{i}.png")
+        write_mask(folder / f"widget/ground_truth/Riß/{i}_mask.png")
+    return folder
+
+
+def test_a_draw_is_another_cell_and_a_prior_is_averaged_over_draws(zsad, tmp_path):
+    said = zsad("bench", "--suite", "demo", "--targets", "demo_medical", "--method", "anomalyclip,clip",
+                "--prior", "limited:shots=4", "--draw", "0,1", *FAST)  # fmt: skip
+    assert said.code == 0, said.err
+    learned = [row for row in rows(tmp_path) if row.method == "anomalyclip"]
+    assert {(row.prior, row.draw) for row in learned} == {("limited:shots=4", 0), ("limited:shots=4", 1)}
+    assert len({row.prior_hash for row in learned}) == 2, "two draws share a hash"
+    assert {row.draw for row in rows(tmp_path) if row.method == "clip"} == {0}, "a draw means nothing to plain CLIP"
+    assert "2 runs" in said.out, "the table does not average the draws"
+
+
+def test_a_union_of_parts(zsad, tmp_path):
+    said = zsad("bench", "--suite", "demo", "--targets", "demo_medical", "--method", "anomalyclip",
+                "--prior", "demo_rich:types=2:shots=2:normals=matched+demo_heldback", *FAST)  # fmt: skip
+    assert said.code == 0, said.err
+    (auxiliary,) = {row.auxiliary for row in rows(tmp_path)}
+    assert auxiliary == "demo_rich+demo_heldback"
+
+
+def test_own_images(zsad, tmp_path, widgets):
+    said = zsad("bench", "--suite", "demo", "--targets", f"folder:{widgets}", "--method", "clip", "--prior", "rich",
+                "--set", "image_size=32")  # fmt: skip
+    assert said.code == 0, said.err
+    found = rows(tmp_path)
+    assert {(row.target, row.category, row.n_images, row.n_anomalous) for row in found} == {
+        ("folder:my widgets", "widget", 6, 3)
+    }
+    assert "pixel_aupro" in {row.metric for row in found}, "the masks were not used"
+    assert "my widgets" in said.out
+    assert (tmp_path / "leaderboards/demo/folder_my_widgets.csv").is_file()
+
+
+def test_a_bad_image_stops_the_run_or_is_counted(zsad, refused, tmp_path, widgets):
+    broken = widgets / "widget/test/good/ok 1.PNG"
+    broken.write_bytes(broken.read_bytes()[:60])
+    bench = ("bench", "--suite", "demo", "--targets", f"folder:{widgets}", "--method", "clip", "--prior", "rich",
+             "--set", "image_size=32")  # fmt: skip
+    assert str(broken) in refused(1, *bench)
+    said = zsad(*bench, "--on-bad-image", "skip")
+    assert said.code == 0, said.err
+    assert str(broken) in said.out, "what was left out is not named"
+    assert {(row.n_images, row.n_skipped) for row in rows(tmp_path)} == {(5, 1)}
+
+
+def test_the_papers_swap_the_auxiliary_dataset_where_it_is_the_target(zsad, tmp_path, monkeypatch):
+    for name in ("mvtec", "visa", "dtd"):
+        module = miniatures.load(name)
+        module.write(tmp_path / "data" / name, module.LAYOUTS[0])
+    monkeypatch.setenv("ZSAD_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("ELPV", "0")
+    said = zsad("bench", "--suite", "paper", "--method", "anomalyclip,clip", "--prior", "rich,limited", *FAST,
+                "--data", "mvtec.prompt_names=raw")  # fmt: skip
+    assert said.code == 0, said.err
+    learned = {(r.prior, r.target, r.auxiliary) for r in rows(tmp_path, "paper") if r.method == "anomalyclip"}
+    assert learned == {
+        ("rich", "mvtec", "visa"),
+        ("rich", "visa", "mvtec"),
+        ("rich", "dtd", "mvtec"),
+        ("limited", "mvtec", "dtd"),
+        ("limited", "visa", "dtd"),
+    }, "each target under each prior, none on its own auxiliary data"
+    plain = [r for r in rows(tmp_path, "paper") if r.method == "clip"]
+    assert {r.target for r in plain} == {"mvtec", "visa", "dtd"}
+    assert len(plain) == len({(r.target, r.category, r.metric) for r in plain}), "plain CLIP ran twice"
+    assert {r.data_options for r in plain if r.target == "mvtec"} == {"prompt_names=raw"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--data", "mvtek.layout=raw"), "unknown dataset 'mvtek'; did you mean mvtec"),
+        (("--data", "elpv.layot=raw"), "unknown option of dataset elpv 'layot'; did you mean layout"),
+        (("--data", "elpv.layout=rw"), "unknown layout of elpv 'rw'; did you mean raw"),
+        (("--data", "layout"), "--data layout: expected key=value"),
+        (("--on-bad-image", "skp"), "did you mean skip"),
+        (("--draw", "x"), "--draw x: expected whole numbers"),
+        (("--augment", "flop"), "did you mean flip"),
+        (("--targets", "folder:"), "folder: no path given"),
+    ],
+)
+def test_wrong_options_are_one_line(refused, tmp_path, options, says):
+    targets = () if "--targets" in options else ("--targets", "elpv")
+    said = refused(2, "bench", "--suite", "demo", "--method", "anomalyclip", "--prior", "rich", *targets, *options)
+    assert says in said
+
+
+def test_a_prior_that_is_its_own_target_is_refused(refused):
+    said = refused(1, "bench", "--suite", "demo", "--targets", "demo_rich", "--method", "anomalyclip", "--prior",
+                   "demo_rich:shots=4", *FAST)  # fmt: skip
+    assert "'demo_rich' is both auxiliary and target" in said
