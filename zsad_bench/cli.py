@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from zsad_bench import registry
-from zsad_bench.errors import UsageError, ZsadError
+from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 
 OFFICIAL = ("anomalyclip", "faprompt")  # methods whose released checkpoints can be read and written
+COMMANDS = "bench|ls|data|check|fetch|samples|prior|table|(?:im|ex)port-checkpoint"  # that take a value
 CAUSES = "; --debug shows where it was raised"
 
 
@@ -30,7 +31,7 @@ class Parser(ArgumentParser):
         wrong = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", line)
         if wrong:
             line = registry.did_you_mean("command", wrong[1], re.findall(r"'(.+?)'", wrong[2]))
-        line = re.sub(r"\b(?:bench|ls|data|table|(?:im|ex)port-checkpoint)\.(\w+)", r"\1", line)
+        line = re.sub(rf"\b(?:{COMMANDS})\.(\w+)", r"\1", line)
         prog = self.prog.replace(" [options]", "")
         print(f"{prog}: {line}; see {prog} --help", file=sys.stderr)
         raise SystemExit(2)
@@ -70,13 +71,19 @@ def _parser() -> Parser:
     commands.add_subcommand("bench", _bench_parser(), help="train, test, and write rows and tables")
     commands.add_subcommand("ls", _ls_parser(), help="what there is: methods, datasets, priors, backbones")
     data = Parser(description="Datasets.")
-    commands.add_subcommand("data", data, help="make the generated datasets")
+    commands.add_subcommand("data", data, help="find, check and fetch datasets, make the generated ones")
     commands.add_subcommand("table", _table_parser(), help="regenerate a leaderboard's tables from its rows")
     commands.add_subcommand("import-checkpoint", _import_parser(), help="an official .pth as a checkpoint of ours")
     commands.add_subcommand("export-checkpoint", _export_parser(), help="a checkpoint of ours as an official .pth")
     commands.add_subcommand("doctor", Parser(description="Devices, weights, datasets, versions, what auto takes."),
                             help="devices, weights, datasets, versions")  # fmt: skip
     actions = data.add_subcommands(dest="action", metavar="ACTION")
+    actions.add_subcommand("list", _data_list_parser(), help="the real datasets: found or not, where, how many")
+    actions.add_subcommand("check", _data_check_parser(), help="open every file of a dataset and say what is wrong")
+    actions.add_subcommand("fetch", _data_fetch_parser(), help="download a dataset, or say how to get it")
+    actions.add_subcommand("samples", _data_samples_parser(), help="a contact sheet with the outlines of masks")
+    actions.add_subcommand("stats", _data_stats_parser(), help="the table of datasets in Markdown")
+    actions.add_subcommand("prior", _data_prior_parser(), help="what a prior keeps of its auxiliary data")
     actions.add_subcommand("make-demo", _make_demo_parser(), help="generate the demo datasets into the cache")
     return parser
 
@@ -123,6 +130,54 @@ def _bench_parser() -> Parser:
 def _ls_parser() -> Parser:
     parser = Parser(description="List what is registered.")
     parser.add_argument("what", type=str, metavar="methods|datasets|priors|backbones")
+    return parser
+
+
+def _data_list_parser() -> Parser:
+    parser = Parser(description="The real datasets, found or not; images are not opened.")
+    parser.add_argument("name", type=str, nargs="?", metavar="NAME", help="everything about this one")
+    return parser
+
+
+def _data_check_parser() -> Parser:
+    parser = Parser(description="Open every file; exit code 0 is clean, 1 findings, 2 not a dataset.")
+    add = parser.add_argument
+    add("name", type=str, metavar="NAME|all", help="also folder:PATH and csv:FILE; all: those that are found")
+    add("--root", type=str, metavar="FOLDER", help="of the dataset; with all, the folder that holds them (ZSAD_DATA)")
+    add("--layout", type=str, metavar="meta_json|mvtec_style|raw", help="instead of the one that is detected")
+    add("--json", action="store_true", help="one JSON object a line and dataset, see docs/datasets.md")
+    return parser
+
+
+def _data_fetch_parser() -> Parser:
+    parser = Parser(description="Download and unpack a dataset where its licence allows, else say how to get it.")
+    parser.add_argument("name", type=str, metavar="NAME")
+    parser.add_argument("--into", type=str, metavar="FOLDER", help="what it shall be; default: one under ZSAD_DATA")
+    parser.add_argument("--accept-licence", action="store_true", help="where the licence restricts use")
+    return parser
+
+
+def _data_samples_parser() -> Parser:
+    parser = Parser(description="Draw some images of each category, the outlines of their masks on them.")
+    parser.add_argument("name", type=str, metavar="NAME")
+    parser.add_argument("--out", type=str, metavar="FILE.png", help="default: NAME.png in the cache folder")
+    parser.add_argument("--per-category", type=int, default=3, metavar="N", help="normal, and as many anomalous images")
+    parser.add_argument("--root", type=str, metavar="FOLDER", help="of the dataset")
+    return parser
+
+
+def _data_stats_parser() -> Parser:
+    parser = Parser(description="The table of datasets, as appendices of papers have it, in Markdown.")
+    parser.add_argument("--out", type=str, metavar="FILE", help="write it there, or between the marker lines there")
+    parser.add_argument("--cards", action="store_true", help="without what is found on this machine")
+    return parser
+
+
+def _data_prior_parser() -> Parser:
+    parser = Parser(description="What a prior keeps of its auxiliary data, by category and type.")
+    parser.add_argument("spec", type=str, metavar="SPEC", help="see `zsad-bench ls priors`")
+    parser.add_argument("--suite", type=str, default="paper", metavar="demo|paper", help="what rich and limited mean")
+    parser.add_argument("--out", type=str, metavar="MANIFEST.jsonl", help="write what is kept, to be read as @FILE")
     return parser
 
 
@@ -177,6 +232,12 @@ def _commands() -> dict[str, Callable[[Any], int | None]]:
     return {
         "bench": bench,
         "ls": ls,
+        "data list": data_list,
+        "data check": data_check,
+        "data fetch": data_fetch,
+        "data samples": data_samples,
+        "data stats": data_stats,
+        "data prior": data_prior,
         "data make-demo": make_demo,
         "table": table,
         "import-checkpoint": import_checkpoint,
@@ -205,6 +266,46 @@ def ls(options: Namespace) -> None:
     from zsad_bench.commands.ls import ls as run
 
     run(options.what)
+
+
+def data_list(options: Namespace) -> None:
+    from zsad_bench.commands.data_list import show
+
+    show(options)
+
+
+def data_check(options: Namespace) -> int:
+    if options.name != "all":
+        _known_dataset(options.name)
+    from zsad_bench.commands.data_check import check
+
+    return check(options)
+
+
+def data_fetch(options: Namespace) -> int | None:
+    _known_dataset(options.name)
+    from zsad_bench.commands.data_fetch import fetch
+
+    return fetch(options)
+
+
+def data_samples(options: Namespace) -> int | None:
+    _known_dataset(options.name)
+    from zsad_bench.commands.data_samples import samples
+
+    return samples(options)
+
+
+def data_stats(options: Namespace) -> None:
+    from zsad_bench.commands.data_stats import stats
+
+    stats(options)
+
+
+def data_prior(options: Namespace) -> None:
+    from zsad_bench.commands.data_prior import prior
+
+    prior(options)
 
 
 def make_demo(options: Namespace) -> None:
@@ -237,6 +338,12 @@ def doctor(options: Namespace) -> None:
     from zsad_bench.commands.doctor import doctor as run
 
     run()
+
+
+def _known_dataset(asked: str) -> None:
+    name, known = asked.partition(":")[0], registry.names("datasets")
+    if name not in known:
+        raise UnknownNameError(registry.did_you_mean("dataset", name, known))
 
 
 def _numbers(text: str, option: str) -> list[int]:

@@ -19,6 +19,7 @@ from lightning.pytorch import LightningDataModule
 
 from zsad_bench.data import augment as augmentation
 from zsad_bench.data import loaders, roots
+from zsad_bench.data.fetch import Download
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UsageError
@@ -77,6 +78,8 @@ class ZeroShotDataModule(LightningDataModule):
     expected: ClassVar[Expected]
     root_names: ClassVar[tuple[str, ...]] = ()
     how_to_get: ClassVar[str] = ""
+    downloads: ClassVar[tuple[Download, ...]] = ()  # direct links, where the licence and the publisher allow them
+    ask_consent: ClassVar[bool] = False  # the licence restricts use: `data fetch` wants it accepted
     mask_threshold: int = 0  # grey values above it are anomalous
     strict_mask_size: bool = False  # a mask of another size than its image is an error, not resized and counted
     allow_missing_masks: bool = False  # an anomalous image without a mask then counts as normal in every pixel

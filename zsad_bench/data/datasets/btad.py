@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zsad_bench.data.base import CategoryCard, Expected
+from zsad_bench.data.fetch import Download
 from zsad_bench.data.public import PublicDataModule
 
 
@@ -31,6 +32,14 @@ class Btad(PublicDataModule):
     variants = {"official": Expected(451, 290, "V")}
     root_names = ("BTech_Dataset_transformed", "btad", "BTAD")
     how_to_get = "download btad.zip from its home page and unpack it"
+    downloads = (
+        Download(
+            "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+            "461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a",  # as pinned by anomalib
+            "zip",
+        ),
+    )
+    ask_consent = True
     raw_is_mvtec_style = True
     normal_folders = ("ok", "good")  # `good` in copies renamed for MVTec AD loaders
     anomaly_types = {"01": ("ko",), "02": ("ko",), "03": ("ko",)}

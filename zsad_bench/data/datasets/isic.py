@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
+from zsad_bench.data.fetch import Download
 from zsad_bench.data.paired import Pair, PairedDataModule
 from zsad_bench.data.public import PublicDataModule
 
@@ -34,6 +35,10 @@ class Isic(PairedDataModule):
     variants = {"official": Expected(0, 379, "S")}
     root_names = ("ISIC", "ISBI", "ISIC2016")
     how_to_get = f"unpack {_IMAGES}.zip and {_MASKS}.zip from its home page side by side in a folder ISIC"
+    downloads = tuple(
+        Download(f"https://isic-challenge-data.s3.amazonaws.com/2016/{folder}.zip", None, "zip", folder)
+        for folder in (_IMAGES, _MASKS)
+    )
     raw_looks_like = f"{_IMAGES}/ beside {_MASKS}/"
     mask_threshold = 0
     folders = (Pair(_IMAGES, _MASKS),)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
+from zsad_bench.data.fetch import Download
 from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError, DatasetLayoutError
 from zsad_bench.types import Sample
@@ -43,6 +44,13 @@ class Visa(PublicDataModule):
     variants = {"official": Expected(962, 1200, "V")}
     root_names = ("VisA", "VisA_20220922", "visa", "Visa", "VisA_pytorch", "1cls")  # the last two: reorganised
     how_to_get = f"unpack VisA_20220922.tar of its home page; {_SPLIT} of that repository belongs beside the categories"
+    downloads = (
+        Download(
+            "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
+            "2eb8690c803ab37de0324772964100169ec8ba1fa3f7e94291c9ca673f40f362",  # as pinned by anomalib
+            "tar",
+        ),
+    )
     raw_looks_like = f"{{category}}/Data/Images/ with {_SPLIT}"
     anomaly_types = {  # in the order of the masks' class ids, from 1; spelt as the release spells them
         "candle": (

@@ -1,0 +1,177 @@
+"""`zsad-bench data check`: opens every file and says what is wrong; exit code 0 clean, 1 findings, 2 not a dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from zsad_bench import registry
+from zsad_bench.data import check as checks
+from zsad_bench.data import known, roots
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.data.public import PublicDataModule
+from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
+from zsad_bench.sweep.suite import is_found
+
+SCHEMA = 1  # of the JSON form, docs/datasets.md
+_SHOWN = 5  # findings of a kind, and sizes; the rest is counted, and whole in the JSON form
+
+
+def check(options: Any) -> int:
+    """Checks one dataset (a registered name, `folder:PATH`, `csv:FILE`) or all that are found; returns the exit code.
+
+    root: the dataset's folder, or for `all` the folder that holds them, in the place of ZSAD_DATA.
+
+    Raises:
+        UsageError: wrong names or options. DatasetError: ZSAD_DATA or `all --root` is no folder.
+    """
+    if options.name == "all":
+        if options.layout:
+            raise UsageError("data check all --layout: datasets lie in layouts of their own; name one dataset")
+        with _data_root(options.root):
+            return _check_all(options)
+    report = _report(options.name, options.root, options.layout)
+    _say(report, options.json, Console())
+    return report.exit_code
+
+
+def _check_all(options: Any) -> int:
+    """Datasets that are not there do not count, unless there is none at all."""
+    console, under = Console(), roots.data_root()
+    codes, absent, verdicts = [], [], Counter()
+    for cls in known.real():
+        module = cls()
+        place = module.locate() if is_found(cls.name) else None
+        # With --root, a copy elsewhere (an installed package) is not what was asked about.
+        if place is None or (options.root and not place.is_relative_to(under)):
+            absent.append(cls.name)
+            continue
+        report = _report(cls.name, str(place), None)
+        _say(report, options.json, console)
+        codes.append(report.exit_code)
+        verdicts[report.verdict] += 1
+    if not options.json:
+        said = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.items()) or "none found"
+        console.print(f"{said}; not there: {', '.join(absent) or 'none'}", highlight=False, soft_wrap=True)
+    return max(codes, default=2)
+
+
+@contextmanager
+def _data_root(root: str | None) -> Iterator[None]:
+    """ZSAD_DATA set to `root` for the while."""
+    before = os.environ.get("ZSAD_DATA")
+    if root is not None:
+        if not Path(root).expanduser().is_dir():
+            raise DatasetError(f"--root {root} is not a folder; give the folder that holds the datasets")
+        os.environ["ZSAD_DATA"] = root
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["ZSAD_DATA"] = before
+        elif root is not None:
+            del os.environ["ZSAD_DATA"]
+
+
+def _report(asked: str, root: str | None, layout: str | None) -> checks.Report:
+    name, _, path = asked.partition(":")
+    cls: type[ZeroShotDataModule] = registry.load("datasets", name)
+    if path and root:
+        raise UsageError(f"data check {asked} --root {root}: give the path once")
+    given: dict[str, Any] = {}
+    if layout:
+        if not issubclass(cls, PublicDataModule):
+            raise UsageError(f"data check {asked} --layout {layout}: {name} has one layout; leave it out")
+        given["layout"] = layout
+    try:
+        module = cls(path or root or None, **given)
+    except DatasetError as error:  # what a root alone defines is read when it is built
+        there = Path(path or root or "").expanduser().exists()
+        kind = ("not_recognised" if isinstance(error, DatasetLayoutError) else "broken") if there else "not_found"
+        return checks.failed(checks.Report(cls.name, cls.title, "clean"), kind, error)
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"{asked}: opening files", total=None)
+        return checks.check(module, progress=lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _say(report: checks.Report, as_json: bool, console: Console) -> None:
+    if as_json:
+        print(json.dumps(as_object(report)), flush=True)
+        return
+    for line in lines(report):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print()
+
+
+def as_object(report: checks.Report) -> dict[str, Any]:
+    """The JSON form of a report; its fields are a promise (docs/datasets.md), so they are written out here."""
+    expected = report.expected
+    return {
+        "schema": SCHEMA,
+        "dataset": report.dataset,
+        "title": report.title,
+        "verdict": report.verdict,
+        "exit_code": report.exit_code,
+        "root": None if report.root is None else str(report.root),
+        "layout": report.layout,
+        "variant": report.variant,
+        "manifest_hash": report.manifest_hash,
+        "normal": report.normal,
+        "anomalous": report.anomalous,
+        "expected": None if expected is None else expected._asdict(),
+        "categories": {name: {"normal": n, "anomalous": a} for name, (n, a) in report.categories.items()},
+        "images": report.images,
+        "masks": report.masks,
+        "image_bytes": report.bytes,
+        "sizes": report.sizes,
+        "modes": report.modes,
+        "formats": report.formats,
+        "duplicates": report.duplicates,
+        "large": report.large,
+        "findings": [finding._asdict() for finding in report.findings],
+        "notes": list(report.notes),
+    }
+
+
+def lines(report: checks.Report) -> Iterator[str]:
+    """The report for a person, with rich's markup."""
+    colour = "green" if report.exit_code == 0 else "red"
+    yield f"[bold]{report.dataset}[/bold]: [{colour}]{report.verdict.replace('_', ' ')}[/{colour}]"
+    if report.root is not None:
+        shape = f"layout {report.layout}, variant {report.variant}" if report.layout else "a layout of its own"
+        yield f"  {escape(str(report.root))}, {shape}"
+        expected = report.expected
+        yield (
+            f"  {report.normal} normal, {report.anomalous} anomalous; expected {expected.normal}, "
+            f"{expected.anomalous} (evidence {expected.evidence})"
+        )
+        size = f"{report.bytes / 1e6:.1f} MB"
+        yield f"  {report.images} images ({size}), {report.masks} masks, {report.duplicates} duplicates"
+        yield f"  sizes {_most(report.sizes)}; modes {_most(report.modes)}; formats {_most(report.formats)}"
+        yield f"  manifest hash {report.manifest_hash or '– (the table cannot be used as it is)'}"
+    kinds = Counter(finding.kind for finding in report.findings)
+    for kind, count in kinds.items():
+        yield f"  [red]{kind.replace('_', ' ')}: {count}[/red]"
+        messages = [finding.message for finding in report.findings if finding.kind == kind]
+        yield from (f"    {escape(message)}" for message in messages[:_SHOWN])
+        if count > _SHOWN:
+            yield f"    … and {count - _SHOWN} more; --json lists all"
+    for note in report.notes:
+        yield f"  [yellow]note[/yellow] {escape(note)}"
+
+
+def _most(counts: dict[str, int]) -> str:
+    shown = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:_SHOWN])
+    rest = len(counts) - _SHOWN
+    return (shown or "–") + (f" and {rest} others" if rest > 0 else "")

@@ -1,0 +1,135 @@
+"""`zsad-bench data list`: the real datasets, found or not; tables are read, images are not opened."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from zsad_bench import registry
+from zsad_bench.data import known, roots
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.data.demo.module import DemoDataModule
+from zsad_bench.errors import ZsadError
+from zsad_bench.sweep.suite import is_found
+
+
+class Seen(NamedTuple):
+    """What a look at a dataset's folder showed. error: one line where no table can be made of it."""
+
+    module: ZeroShotDataModule | None
+    counts: tuple[int, int] | None = None
+    error: str = ""
+
+
+def show(options: Any) -> None:
+    """Prints one line a dataset, or everything about the one that `options.name` gives.
+
+    Raises:
+        UnknownNameError: no such dataset. DatasetError: ZSAD_DATA is no folder.
+    """
+    console = Console()
+    if options.name:
+        _card(registry.load("datasets", options.name), console)
+        return
+    root = roots.data_root()
+    table = Table("name", "level", "found", "normal", "anomalous", "expected", "licence", box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    for column in table.columns[3:5]:
+        column.justify = "right"
+    found = broken = 0
+    classes = known.real()
+    for cls in classes:
+        seen = look(cls)
+        found += seen.module is not None
+        broken += bool(seen.error)
+        counts = ("–", "–") if seen.counts is None else map(str, seen.counts)
+        table.add_row(cls.name, cls.level, _where(cls, seen), *counts, _expected(cls), escape(cls.licence))
+    console.print(table)
+    under = f"ZSAD_DATA is {root}" if root else "ZSAD_DATA is not set: point it at the folder that holds them"
+    for line in (
+        "",
+        f"{found} of {len(classes)} found, {broken} of them broken. {under}.",
+        "`zsad-bench data list NAME` says how to get one, `data check NAME` opens every file.",
+        "Evidence of what is expected: V verified on files, S stated in a public source, I inferred, R recalled.",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def look(cls: type[ZeroShotDataModule]) -> Seen:
+    """What is found of a dataset where it is looked for by default; never raised for."""
+    try:
+        generated = issubclass(cls, DemoDataModule) and not cls.available().is_dir()  # reading would draw it
+        if generated or not is_found(cls.name):
+            return Seen(None)
+        module = cls()
+        labels = [sample.label for sample in module.samples()]
+    except (ZsadError, OSError) as error:
+        return Seen(cls(), error=" ".join(str(error).split()))
+    return Seen(module, (labels.count(0), labels.count(1)))
+
+
+def _where(cls: type[ZeroShotDataModule], seen: Seen) -> str:
+    if seen.error:
+        return f"[red]{escape(seen.error)}[/red]"
+    if seen.module is None:
+        packed = known.packed(cls)
+        return f"[yellow]packed: {escape(packed[0])}; unpack it[/yellow]" if packed else "[dim]not found[/dim]"
+    layout = getattr(seen.module, "layout", None)
+    return escape(str(seen.module.root)) + (f" ({layout})" if layout else "")
+
+
+def _expected(cls: type[ZeroShotDataModule]) -> str:
+    return f"{cls.expected.normal} / {cls.expected.anomalous} ({cls.expected.evidence})"
+
+
+def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
+    """Everything about one dataset: the card, the layouts it comes in, and what is found here."""
+    lines = Table(box=None, show_header=False, pad_edge=False)
+    lines.add_column(style="bold", no_wrap=True)
+    lines.add_column(overflow="fold")
+
+    def row(what: str, text: object) -> None:
+        lines.add_row(what, escape(str(text)))
+
+    row(cls.name, f"{cls.title}: {cls.domain}, level {cls.level}")
+    row("home page", cls.url)
+    row("licence", f"{cls.licence}; {'may' if cls.redistribute else 'may not, or is not known to,'} be redistributed")
+    row("citation", cls.citation)
+    variants = getattr(cls, "variants", {"": cls.expected})
+    for number, (name, expected) in enumerate(variants.items()):
+        counts = f"{expected.normal} normal, {expected.anomalous} anomalous (evidence {expected.evidence})"
+        row("expected" if number == 0 else "", f"{name}: {counts}" if name else counts)
+    row("folder names", ", ".join(dict.fromkeys((*cls.root_names, cls.name))))
+    if hasattr(cls, "raw_looks_like"):
+        own = "as mvtec_style" if cls.raw_is_mvtec_style else cls.raw_looks_like
+        row("layouts", "meta_json: meta.json beside the images")
+        row("", "mvtec_style: {category}/test/{type}/, masks in {category}/ground_truth/{type}/")
+        row("", f"raw: {own}")
+        if cls.level != "image":
+            row("mask rule", f"grey values above {cls.mask_threshold} are anomalous; mask_rule=legacy: above 0")
+    if shared := getattr(cls, "shares_images_with", ()):
+        row("shares images", f"with {', '.join(shared)}: do not count both as evidence")
+    row("how to get it", cls.how_to_get)
+    seen = look(cls)
+    if seen.module is None:
+        packed = known.packed(cls)
+        row("found", f"only packed: {', '.join(packed)}; unpack it" if packed else "no")
+    elif seen.error:
+        lines.add_row("found", f"[red]{escape(seen.error)}[/red]")
+    else:
+        row("found", f"{seen.module.root}, layout {getattr(seen.module, 'layout', 'its own')}")
+        row("counts", f"{seen.counts[0]} normal, {seen.counts[1]} anomalous")
+        row("manifest hash", seen.module.manifest_hash)
+    for number, note in enumerate(dict.fromkeys(seen.module.notes) if seen.module else ()):
+        row("notes" if number == 0 else "", note)
+    console.print(lines)
+    categories = Table("category", "prompt name", "friendly", "kind", box=None, pad_edge=False)
+    for card in cls.category_cards:
+        categories.add_row(*map(escape, (card.name, card.prompt_name, card.friendly or card.prompt_name, card.kind)))
+    if cls.category_cards:
+        console.print()
+        console.print(categories)

@@ -1,0 +1,88 @@
+"""`zsad-bench data prior`: what a prior keeps of its auxiliary data, by category and type."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from zsad_bench import registry
+from zsad_bench.data import manifest
+from zsad_bench.data import prior as priors
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.errors import UsageError
+from zsad_bench.sweep.auxiliary import kept
+from zsad_bench.types import Sample
+
+_MOST_COLUMNS = 8  # types; where there are more, a category lists its own
+
+
+def prior(options: Any) -> None:
+    """Prints the composition of a prior, its draw and hash; with `options.out`, writes the manifest as well.
+
+    Raises:
+        UsageError: a wrong specification, or a manifest of a union. DatasetError: its data is not there.
+    """
+    console = Console()
+    spec = priors.resolve(options.spec, options.suite)
+    if options.out and len(spec.parts) > 1:
+        raise UsageError(
+            f"--out: a manifest is of one dataset, and '{spec.name}' is a union of {' and '.join(spec.auxiliary)}; "
+            "write one of each"
+        )
+    modules = [kept(part, _module, {}) for part in spec.parts]
+    for module in modules:
+        samples = module.samples()
+        normal = sum(sample.label == 0 for sample in samples)
+        console.print(
+            f"[bold]{module.name}[/bold] ({escape(module.title)}): {normal} normal, {len(samples) - normal} anomalous",
+            highlight=False,
+        )
+        console.print(composition(samples))
+        console.print()
+    hashed = priors.prior_hash({module.name: module.manifest_hash for module in modules})
+    console.print(f"prior {escape(spec.name)} · draw {spec.draw} · hash {hashed}", highlight=False, soft_wrap=True)
+    if options.out:
+        (module,) = modules
+        manifest.write(Path(options.out), module.name, spec.name, spec.draw, priors.RULE_VERSION, module.samples())
+        console.print(f"manifest: {escape(options.out)}", highlight=False, soft_wrap=True)
+
+
+def composition(samples: Sequence[Sample]) -> Table:
+    """Category x type; an image of several types counts once, under all of them together."""
+    by_category: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_category.setdefault(sample.category, []).append(sample)
+    types = sorted({sample.anomaly_type for sample in samples if sample.label == 1})
+    wide = len(types) > _MOST_COLUMNS
+    table = Table(
+        "category", "normal", "anomalous", *(["types"] if wide else map(escape, types)), box=None, pad_edge=False
+    )
+    for column in table.columns[1 : 3 if wide else None]:
+        column.justify = "right"
+    for category, of in by_category.items():
+        counts = Counter(sample.anomaly_type for sample in of if sample.label == 1)
+        table.add_row(
+            escape(category), str(sum(s.label == 0 for s in of)), str(counts.total()), *_cells(counts, types, wide)
+        )
+    if len(by_category) > 1:
+        counts = Counter(sample.anomaly_type for sample in samples if sample.label == 1)
+        cells = [f"{len(counts)} different"] if wide else _cells(counts, types, wide)
+        table.add_section()
+        table.add_row("all", str(sum(s.label == 0 for s in samples)), str(counts.total()), *cells)
+    return table
+
+
+def _cells(counts: Mapping[str, int], types: Sequence[str], wide: bool) -> list[str]:
+    if wide:
+        return [", ".join(f"{escape(name)} {counts[name]}" for name in types if counts[name])]
+    return [str(counts[name]) if counts[name] else "·" for name in types]
+
+
+def _module(name: str, options: Mapping[str, Any]) -> ZeroShotDataModule:
+    return registry.load("datasets", name)(**options)
