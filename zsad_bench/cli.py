@@ -31,10 +31,23 @@ class Parser(ArgumentParser):
         wrong = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", line)
         if wrong:
             line = registry.did_you_mean("command", wrong[1], re.findall(r"'(.+?)'", wrong[2]))
-        line = re.sub(rf"\b(?:{COMMANDS})\.(\w+)", r"\1", line)
+        missing = re.search(r'expected "(?:\w+\.)?(\w+)" to be one of {.*?}, but it was not provided', line)
+        if missing:
+            line = f"expected one of the commands {', '.join(_subcommands(self, missing[1]))}"
+        line = re.sub(rf"\b(?:(?:{COMMANDS})\.)+(\w+)", r"\1", line)
         prog = self.prog.replace(" [options]", "")
         print(f"{prog}: {line}; see {prog} --help", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _subcommands(parser: ArgumentParser, dest: str) -> list[str]:
+    """The names that `dest` (`command`, or a command's `action`) may have, wherever below the parser it stands."""
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            below = [name for inner in action.choices.values() for name in _subcommands(inner, dest)]
+            if found := list(action.choices) if action.dest == dest else below:
+                return found
+    return []
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Time and memory of `zsad-bench data check` on generated images: `python benchmarks/speed/check.py --help`.
 
-Data sets of one kind and three sizes, each checked by the command in a process of its own: where memory does not grow with
-the number of images, the peaks agree; the smallest is what starting costs. Writes its table into docs/datasets.md.
+Data sets of one kind and three sizes, each checked by the command in a process of its own: where memory does not
+grow with the number of images, the peaks agree; the smallest is what starting costs. Writes into docs/datasets.md.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -373,3 +374,18 @@ def test_the_dataset_of_the_page_can_be_added_by_another_package(zsad, tmp_path,
     finally:
         for name in ("my_package", "my_package.screws"):
             sys.modules.pop(name, None)
+
+
+@pytest.mark.slow
+def test_the_script_that_measures_check_still_runs(tmp_path):
+    script = PAGE.parents[1] / "benchmarks/speed/check.py"
+    page = tmp_path / "page.md"
+    begin, end = re.findall(r"<!-- .*benchmarks/speed/check.py.* -->", PAGE.read_text(encoding="utf-8"))
+    page.write_text(f"before\n{begin}\n{end}\nafter\n")
+    options = ("--images", "20", "--size", "16", "--page", str(page), "--folder", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, str(script), *options], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"before\n.*\| 20 \| .*\nafter\n", page.read_text(), re.DOTALL), page.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["page.md"], "images were left behind"

@@ -46,7 +46,7 @@ def open_mask(path: Path, threshold: int = 0) -> Image.Image:
         DatasetError: missing, or (UnreadableError) unreadable or truncated; the message names the file.
     """
     grey = np.asarray(_decoded(path, "L", "mask"))
-    return Image.fromarray(np.where(grey > threshold, 255, 0).astype(np.uint8))
+    return Image.fromarray((grey > threshold).astype(np.uint8) * np.uint8(255))
 
 
 def open_masks(
