@@ -90,7 +90,7 @@ endef
 
 .venv/.installed: pyproject.toml constraints.txt $(shell $(WHOLE) || echo FORCE)
 	@{ $(WHOLE); } || { $(FIND_PYTHON); rm -rf .venv && "$$python" -m venv .venv; } || exit; \
-	echo "installing zsad-bench and its dependencies into .venv (about 6 GB, some minutes)"; $(call INSTALL)
+	echo "installing zsad-bench and its dependencies into .venv (about 6 GB, some minutes)"; $(call INSTALL,[fast])
 
 .venv/.installed-dev: .venv/.installed
 	@echo "installing the test tools into .venv"; $(call INSTALL,[dev])

@@ -346,7 +346,7 @@ def test_the_dataset_of_the_page_can_be_added_by_another_package(zsad, tmp_path,
     text = PAGE.read_text(encoding="utf-8").split("## Adding a dataset")[1]
     source = re.search(r"```python\n(.+?)```", text, re.S)[1]
     entry = re.search(r"```toml\n\[project\.entry-points\.\"(.+?)\"\]\n(.+?)\n```", text, re.S)
-    assert len(source.splitlines()) <= 35
+    assert len(source.splitlines()) <= 30, "the docs promise thirty lines"
     package = tmp_path / "site/my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")

@@ -13,11 +13,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from zsad_bench.metrics import PIXEL_KEYS
+from zsad_bench.metrics import RANKED_KEYS
 from zsad_bench.metrics.functional.pixel import Pixels, pixel_values, sort_pixels, split_pixels
 
 DRAWS = settings(max_examples=40, deadline=None, derandomize=True)
-EXACT_KEYS = PIXEL_KEYS[:-1]  # legacy200 cuts the range of the scores in equal steps, so it is not invariant
+EXACT_KEYS = RANKED_KEYS[:-1]  # legacy200 cuts the range of the scores in equal steps, so it is not invariant
 shapes = st.tuples(st.integers(2, 4), st.integers(2, 6), st.integers(2, 6))
 categories = shapes.flatmap(
     lambda shape: st.tuples(
@@ -30,7 +30,9 @@ def values_of(maps: NDArray, masks: NDArray) -> dict[str, float]:
     return {key: value.value for key, value in pixel_values(sort_pixels(split_pixels(maps, masks))).items()}
 
 
-def assert_same(left: dict[str, float], right: dict[str, float], what: str, keys: tuple[str, ...] = PIXEL_KEYS) -> None:
+def assert_same(
+    left: dict[str, float], right: dict[str, float], what: str, keys: tuple[str, ...] = RANKED_KEYS
+) -> None:
     for key in keys:
         same = abs(left[key] - right[key]) < 1e-12 or (math.isnan(left[key]) and math.isnan(right[key]))
         assert same, f"{key} is {left[key]} and {right[key]}: it depends on {what}"

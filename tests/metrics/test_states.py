@@ -65,7 +65,7 @@ def test_states_merge_as_if_fed_by_one(category: Masked) -> None:
     left.merge_state(right)
     whole = fed(maps, masks, 7)
     for key, (value, _) in whole.compute().items():
-        assert left.compute()[key].value == pytest.approx(value, abs=1e-12), f"{key} depends on the split over ranks"
+        assert left.compute()[key].value == pytest.approx(value, abs=1e-12, nan_ok=True), f"{key} and the split"
     assert int(left.n_regions) == int(whole.n_regions) == 4
 
 
@@ -127,17 +127,17 @@ def test_compute_before_update_warns_and_is_undefined() -> None:
 def test_compute_reset_pickle_and_collection(category: Masked) -> None:
     maps, masks = category
     metric = fed(maps, masks, 2)
-    before = metric.compute()
+    before = str(metric.compute())  # as text: a nan is not equal to itself
     metric.update(maps[:0], masks[:0])  # an empty batch is no news
-    assert metric.compute() == before, "computing, or an empty batch, changed the state"
-    assert pickle.loads(pickle.dumps(metric)).compute() == before, "pickling lost state"
-    assert metric.to("cpu").compute() == before
+    assert str(metric.compute()) == before, "computing, or an empty batch, changed the state"
+    assert str(pickle.loads(pickle.dumps(metric)).compute()) == before, "pickling lost state"
+    assert str(metric.to("cpu").compute()) == before
     collection = MetricCollection({"pixel": PixelMetrics()})
     collection.update(maps, masks)
-    assert collection.compute() == before, "the collection changed the values"
+    assert str(collection.compute()) == before, "the collection changed the values"
     metric.reset()
     metric.update(maps[:1], masks[:1])
-    assert metric.compute() == fed(maps[:1], masks[:1], 1).compute(), "reset kept something"
+    assert str(metric.compute()) == str(fed(maps[:1], masks[:1], 1).compute()), "reset kept something"
 
 
 def test_bad_scores_are_named_and_nothing_is_kept(category: Masked) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from zsad_bench.errors import DatasetError
+from zsad_bench.metrics.functional.bootstrap import image_intervals
 from zsad_bench.metrics.functional.checks import as_array, as_bool, score_vector
 from zsad_bench.metrics.image import ImageMetrics, image_values
 from zsad_bench.metrics.pixel_state import PixelMetrics
-from zsad_bench.metrics.values import MetricValue
+from zsad_bench.metrics.values import Interval, MetricValue
 from zsad_bench.types import Level
 
 
@@ -23,6 +24,8 @@ class CategoryResult:
     """values: by metric key. n_regions: None for an image-level category.
 
     scores: (n_images,) float64 and labels: (n_images,) bool, in the order they came (rank after rank).
+    error_bounds: by key, how far a value may be from the exact one; only of values that are not exact.
+    intervals: by key, bootstrap confidence intervals; only of values that have one.
     """
 
     values: dict[str, MetricValue]
@@ -31,6 +34,8 @@ class CategoryResult:
     n_regions: int | None
     scores: NDArray
     labels: NDArray
+    error_bounds: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
 
 class CategoryMetrics:
@@ -38,14 +43,16 @@ class CategoryMetrics:
 
     level: "image", "pixel" or "both": which keys are computed. Scores and labels are kept at every level.
     check_finite: raise ValueError at `update` when a score is nan or infinite.
+    intervals: give the image metrics their bootstrap intervals; `result` then costs tens of milliseconds more.
+    pixel_options: of `PixelMetrics` (mode, budget, bins, score_range, intervals…).
     """
 
-    def __init__(self, level: Level, check_finite: bool = True) -> None:
+    def __init__(self, level: Level, check_finite: bool = True, intervals: bool = True, **pixel_options: Any) -> None:
         if level not in get_args(Level):
             raise ValueError(f"level must be one of {', '.join(get_args(Level))}, found {level!r}")
-        self.level = level
+        self.level, self.intervals = level, intervals
         self.image = ImageMetrics(check_finite=check_finite)
-        self.pixel = None if level == "image" else PixelMetrics(check_finite=check_finite)
+        self.pixel = None if level == "image" else PixelMetrics(check_finite=check_finite, **pixel_options)
         self._warned_empty_mask = False
 
     def update(self, scores: Tensor, labels: Tensor, maps: Tensor | None = None, masks: Tensor | None = None) -> None:
@@ -76,13 +83,16 @@ class CategoryMetrics:
         """Values, counts and per-image scores over all ranks. Called on every rank; the state stays as it is."""
         with self.image.sync_context():
             scores, labels = self.image.kept()
-        values = {} if self.level == "pixel" else image_values(scores, labels)
-        n_regions = None
+        values, bounds, intervals, n_regions = {}, {}, {}, None
+        if self.level != "pixel":
+            values = image_values(scores, labels)
+            intervals = image_intervals(scores, labels) if self.intervals else {}
         if self.pixel is not None:
             with self.pixel.sync_context():
                 n_regions = int(self.pixel.n_regions)
-                values |= self.pixel.kept_values()
-        return CategoryResult(values, scores.size, int(labels.sum()), n_regions, scores, labels)
+                found = self.pixel.kept_result()
+            values, bounds, intervals = values | found.values, found.error_bounds, intervals | found.intervals
+        return CategoryResult(values, scores.size, int(labels.sum()), n_regions, scores, labels, bounds, intervals)
 
     def reset(self) -> None:
         """Forget all images."""

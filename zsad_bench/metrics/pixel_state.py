@@ -1,29 +1,68 @@
-"""Pixel-level metrics of one category as a torchmetrics class: exact, one state and one sort for all of them."""
+"""Pixel-level metrics of one category as a torchmetrics class: one state for all of them, exact or of constant size."""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from zsad_bench.metrics import PIXEL_KEYS
+from zsad_bench.metrics.functional.aupimo import FPR_BOUNDS, aupimo_of
+from zsad_bench.metrics.functional.binned import (
+    BINS,
+    BinnedValues,
+    Histogram,
+    binned_values,
+    check_bins,
+    check_score_range,
+    merged,
+    sort_keys,
+)
+from zsad_bench.metrics.functional.bootstrap import image_pairs, pixel_auroc_interval
 from zsad_bench.metrics.functional.checks import maps_and_masks
 from zsad_bench.metrics.functional.overlap import check_fpr_limit
-from zsad_bench.metrics.functional.pixel import Pixels, pixel_values, sort_pixels, split_pixels
+from zsad_bench.metrics.functional.pixel import Pixels, SortedPixels, pixel_values, sort_pixels, split_pixels
+from zsad_bench.metrics.functional.ranking import rank
 from zsad_bench.metrics.functional.regions import check_connectivity
 from zsad_bench.metrics.state import ListStateMetric
-from zsad_bench.metrics.values import MetricValue, undefined
+from zsad_bench.metrics.values import Interval, MetricValue, undefined
+
+Mode = Literal["auto", "exact", "binned"]
+PIXEL_BUDGET = 2**28  # a thousand images of 518x518: 1 GiB of kept scores a method, twice that while computing
+FOLD = 2**22  # pixels kept before they are counted: 16 MiB, so that copying the bins costs little beside it
+LOOSE = 1e-3  # an AUPRO that may be off by more than the last printed digit is worth a warning
+
+
+class PixelResult(NamedTuple):
+    """values: by key. error_bounds: of the binned mode's defined values, else empty. intervals: if asked for."""
+
+    values: dict[str, MetricValue]
+    error_bounds: dict[str, float]
+    intervals: dict[str, Interval]
 
 
 class PixelMetrics(ListStateMetric):
-    """`pixel_auroc`, `pixel_ap`, `pixel_f1max`, `pixel_aupro` and `pixel_aupro_legacy200` of raw maps.
+    """The metrics of `PIXEL_KEYS`, of raw maps.
+
+    RCPRO (as `functional.rcpro` defines it) is counted image by image as maps come, where numba is installed: plain
+    Python would take a second an image. RCPRO and AUPIMO need every pixel: in binned mode they are undefined.
 
     fpr_limit: of AUPRO, in (0, 1]. connectivity: of the ground-truth regions, 8 or 4.
     check_finite: raise ValueError at `update` when a score is nan or infinite.
-    dtype: torch.float32, or torch.float64 to keep float64 maps as they are.
-    Memory: 4 bytes a pixel (8 for float64), and as much again while computing.
+    dtype: torch.float32, or torch.float64 to keep float64 maps as they are (in exact mode).
+    mode: "exact", "binned", or "auto": exact up to `budget` pixels over all ranks, and binned beyond.
+    bins, score_range: of the binned mode, as in `functional.binned`.
+    intervals: give pixel AUROC a bootstrap interval; exact mode only, seconds a category.
+    Memory: exact, 4 bytes a pixel (8 for float64) and for RCPRO 20 an event, some 2.7 MB an anomalous image of 518 px,
+    and as much again while computing; binned, 24 bytes a bin and the scores of `FOLD` pixels and of one batch.
     """
 
     def __init__(
@@ -32,19 +71,39 @@ class PixelMetrics(ListStateMetric):
         connectivity: int = 8,
         check_finite: bool = True,
         dtype: torch.dtype = torch.float32,
+        mode: Mode = "auto",
+        budget: int = PIXEL_BUDGET,
+        bins: int = BINS,
+        score_range: tuple[float, float] | None = None,
+        intervals: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_fpr_limit(fpr_limit)
         check_connectivity(connectivity)
+        check_bins(bins)
+        check_score_range(score_range)
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, found {dtype}")
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, found {mode!r}")
+        if intervals and mode == "binned":
+            raise ValueError("intervals of pixel metrics need every score, found mode='binned'; use mode='exact'")
         self.fpr_limit, self.connectivity, self.check_finite = fpr_limit, connectivity, check_finite
+        self.mode, self.budget, self.bins, self.score_range, self.intervals = mode, budget, bins, score_range, intervals
         self._map_dtype = np.float32 if dtype == torch.float32 else np.float64
+        self._warned_budget = False
         self.add_vector("negatives", dtype)
         self.add_vector("positives", dtype)
         self.add_vector("areas", torch.int32)
+        self.add_vector("counted", torch.int64)  # packed histograms, end to end
+        self.add_vector("n_neg", torch.int64)  # of each image, in the order of `negatives`
+        self.add_vector("n_pos", torch.int64)
+        self.add_vector("event_scores", dtype)  # of RCPRO
+        self.add_vector("event_quality", torch.float64)
+        self.add_vector("event_judged", torch.int64)
         self.add_state("n_regions", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("n_pixels", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, maps: Tensor, masks: Tensor) -> None:
         """Add images. maps: (B,H,W) or (B,1,H,W) float, any range. masks: the same size, > 0 (floats: > 0.5)."""
@@ -53,15 +112,142 @@ class PixelMetrics(ListStateMetric):
         self.append("negatives", pixels.negatives)
         self.append("positives", pixels.positives)
         self.append("areas", pixels.areas)
+        marked = masks.sum(axis=(1, 2), dtype=np.int64)
+        self.append("n_pos", marked)
+        self.append("n_neg", masks.shape[1] * masks.shape[2] - marked)
         self.n_regions = self.n_regions + pixels.n_regions
+        self.n_pixels = self.n_pixels + maps.size
+        if has_numba() and not self.is_binned():
+            self._add_events(maps, masks)
+        if self.is_binned() and self._n_kept() >= FOLD:
+            self._fold()
+        elif self.mode == "exact" and int(self.n_pixels) > self.budget and not self._warned_budget:
+            self._warned_budget = True
+            warnings.warn(
+                f"pixel metrics: {int(self.n_pixels)} pixels are kept for mode='exact', more than {self.budget}; "
+                "mode='binned' takes constant memory and says how exact it is",
+                stacklevel=2,
+            )
 
     def compute(self) -> dict[str, MetricValue]:
-        """The five values by key, over all pixels of all images of all ranks."""
-        return self.kept_values()
+        """The values by key, over all pixels of all images of all ranks."""
+        return self.kept_result().values
 
     def kept_values(self) -> dict[str, MetricValue]:
-        """The five values by key, over what the state holds now; for use inside a `sync_context`."""
-        pixels = Pixels(self.vector("negatives"), self.vector("positives"), self.vector("areas"), int(self.n_regions))
-        if not pixels.negatives.size and not pixels.positives.size:
-            return dict.fromkeys(PIXEL_KEYS, undefined("no image"))
-        return pixel_values(sort_pixels(pixels, overwrite=True), self.fpr_limit)
+        """The values by key, over what the state holds now; for use inside a `sync_context`."""
+        return self.kept_result().values
+
+    def kept_result(self) -> PixelResult:
+        """Values, error bounds and intervals, over what the state holds now; for use inside a `sync_context`."""
+        if not int(self.n_pixels):
+            return PixelResult(dict.fromkeys(PIXEL_KEYS, undefined("no image")), {}, {})
+        if self.is_binned():
+            found = binned_values(self._histogram(), self.fpr_limit)
+            _warn_if_loose(found)
+            why = "binned: needs every pixel (mode exact)" if int(self.n_regions) else "no anomalous pixel"
+            lost = dict.fromkeys(("pixel_rcpro", "pixel_aupimo"), undefined(why))
+            return PixelResult(found.values | lost, found.error_bounds, {})
+        intervals = self._intervals() if self.intervals else {}
+        local = {"pixel_rcpro": self._rcpro(), "pixel_aupimo": self._aupimo()}
+        return PixelResult(pixel_values(self._sorted(), self.fpr_limit) | local, {}, intervals)
+
+    def is_binned(self, n_pixels: int | None = None) -> bool:
+        """Whether `n_pixels` (so many as the state holds) are more than are kept one by one."""
+        n_pixels = int(self.n_pixels) if n_pixels is None else n_pixels
+        return self.mode == "binned" or (self.mode == "auto" and n_pixels > self.budget)
+
+    def sync(
+        self,
+        dist_sync_fn: Callable | None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        distributed_available: Callable | None = None,
+    ) -> None:
+        """As torchmetrics; ranks whose pixels together exceed the budget count them first, and gather the counts."""
+        available = distributed_available or self.distributed_available_fn
+        if should_sync and not self._is_synced and callable(available) and available():
+            gather = dist_sync_fn or gather_all_tensors
+            ranks = gather(self.n_pixels, group=process_group or self.process_group)
+            if self.is_binned(sum(int(n) for n in ranks)):
+                self._fold()
+        super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
+
+    def _n_kept(self) -> int:
+        return sum(part.numel() for name in ("negatives", "positives") for part in getattr(self, name))
+
+    def _histogram(self) -> Histogram:
+        """Everything the state holds, counted; the state stays as it is."""
+        histogram = merged(self.vector("counted"), self.bins)
+        for part in self.parts("negatives"):
+            histogram.add_normal(sort_keys(part, self.score_range))
+        for part, areas in zip(self.parts("positives"), self.parts("areas"), strict=True):
+            histogram.add_anomalous(sort_keys(part, self.score_range), areas)
+        return histogram
+
+    def _fold(self) -> None:
+        """Count the kept pixels and forget them."""
+        packed = self._histogram().packed()
+        for name in self._dtypes:
+            setattr(self, name, [])
+        self.append("counted", packed)
+
+    def _add_events(self, maps: NDArray, masks: NDArray) -> None:
+        from zsad_bench.metrics.functional.component_tree import Matching
+        from zsad_bench.metrics.functional.rcpro_events import image_events
+
+        for map_HW, mask_HW in zip(maps, masks, strict=True):
+            events = image_events(map_HW, mask_HW, Matching(connectivity=self.connectivity))
+            self.append("event_scores", events.scores)
+            self.append("event_quality", events.quality)
+            self.append("event_judged", events.judged)
+
+    def _rcpro(self) -> MetricValue:
+        if not int(self.n_regions):
+            return undefined("no anomalous pixel")
+        if not has_numba():
+            return undefined("numba is not installed: pip install 'zsad-bench[fast]'")
+        from zsad_bench.metrics.functional.rcpro_events import RcproEvents, rcpro_of_events
+
+        events = RcproEvents(*(self.vector(f"event_{name}") for name in ("scores", "quality", "judged")))
+        return rcpro_of_events(events, self.vector("positives"), self.vector("areas"), int(self.n_regions))
+
+    def _aupimo(self) -> MetricValue:
+        n_neg, n_pos = self.vector("n_neg"), self.vector("n_pos")
+        if not n_pos.any():
+            return undefined("no anomalous pixel")
+        normal = self.vector("negatives")[np.repeat(n_pos == 0, n_neg)]
+        if normal.size * FPR_BOUNDS[0] < 1:
+            return undefined(f"{normal.size} pixels of normal images are too few for an FPR of {FPR_BOUNDS[0]:g}")
+        inside = np.split(self.vector("positives"), np.cumsum(n_pos)[:-1])
+        return aupimo_of(normal, [scores for scores in inside if scores.size])[0]
+
+    def _sorted(self) -> SortedPixels:
+        positives, areas = self.vector("positives"), self.vector("areas")
+        if self.device.type != "cuda":
+            pixels = Pixels(self.vector("negatives"), positives, areas, int(self.n_regions))
+            return sort_pixels(pixels, overwrite=True)
+        # the normal pixels are nearly all there is to sort, and they lie on the GPU already
+        parts = self.negatives if isinstance(self.negatives, list) else [self.negatives]
+        negatives = torch.sort(torch.cat(parts)).values.cpu().numpy()
+        found = sort_pixels(Pixels(negatives[:0], positives, areas, int(self.n_regions)))
+        return found._replace(negatives=negatives, ranking=rank(found.thresholds, found.ranking.tp, negatives))
+
+    def _intervals(self) -> dict[str, Interval]:
+        vectors = (self.vector(name) for name in ("negatives", "positives", "n_neg", "n_pos"))
+        interval = pixel_auroc_interval(image_pairs(*vectors))
+        return {"pixel_auroc": interval} if interval else {}
+
+
+@cache
+def has_numba() -> bool:
+    """Whether RCPRO can be had in good time."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def _warn_if_loose(found: BinnedValues) -> None:
+    bound = found.error_bounds.get("pixel_aupro", 0.0)
+    if bound > LOOSE:
+        warnings.warn(
+            f"binned pixel_aupro may be off by {bound:.1e}: more bins, the true score_range, or mode='exact' tell more",
+            stacklevel=4,
+        )

@@ -35,10 +35,14 @@ class ListStateMetric(Metric):
 
     def vector(self, name: str) -> NDArray:
         """The whole vector, in a numpy array of its own that may be overwritten."""
+        empty = torch.zeros(0, dtype=self._dtypes[name]).numpy()
+        return np.concatenate([empty, *self.parts(name)])
+
+    def parts(self, name: str) -> list[NDArray]:
+        """The vector as it was appended, part by part; views of the state, to be read only."""
         parts = getattr(self, name)
         parts = [parts] if isinstance(parts, Tensor) else parts  # after a sync it is one tensor
-        empty = torch.zeros(0, dtype=self._dtypes[name])
-        return np.concatenate([part.cpu().numpy() for part in (empty, *parts)])
+        return [part.cpu().numpy() for part in parts]
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics, but a rank without a batch takes part with empty vectors of the right dtype.

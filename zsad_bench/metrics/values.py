@@ -1,4 +1,4 @@
-"""What a metric returns: a number, and when there is none, why."""
+"""What a metric returns: a number, and when there is none, why; how sure it is, where that can be said."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ class MetricValue(NamedTuple):
 
     value: float
     reason: str | None = None
+
+
+class Interval(NamedTuple):
+    """A confidence interval: `level` of the resampled values lie in [low, high]."""
+
+    low: float
+    high: float
+    level: float
 
 
 def undefined(reason: str) -> MetricValue:

@@ -114,6 +114,7 @@ class Recorder:
         rows = []
         for metric, (value, reason) in result.values.items():
             undefined = math.isnan(value)
+            interval = result.intervals.get(metric)
             rows.append(
                 store.Row(
                     **{**self.common, **cell},
@@ -121,6 +122,10 @@ class Recorder:
                     metric=metric,
                     value=None if undefined else value,
                     reason=reason if undefined else None,
+                    error_bound=result.error_bounds.get(metric),
+                    ci_low=interval and interval.low,
+                    ci_high=interval and interval.high,
+                    ci_level=interval and interval.level,
                     n_images=result.n_images,
                     n_anomalous=result.n_anomalous,
                     n_skipped=skipped,

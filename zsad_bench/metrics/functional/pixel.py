@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from zsad_bench.metrics import PIXEL_KEYS
+from zsad_bench.metrics import RANKED_KEYS
 from zsad_bench.metrics.functional.checks import maps_and_masks
 from zsad_bench.metrics.functional.overlap import aupro_legacy200_of, aupro_of
 from zsad_bench.metrics.functional.ranking import (
@@ -80,7 +80,7 @@ def aupro_legacy200(maps_BHW: ArrayLike, masks_BHW: ArrayLike, connectivity: int
 def pixel_values(pixels: SortedPixels, fpr_limit: float = 0.3) -> dict[str, MetricValue]:
     """Every pixel metric by its key, undefined ones with their reason."""
     if not pixels.ranking.n_pos:
-        return dict.fromkeys(PIXEL_KEYS, undefined("no anomalous pixel"))
+        return dict.fromkeys(RANKED_KEYS, undefined("no anomalous pixel"))
     n_neg = pixels.ranking.n_neg
     values = (
         MetricValue(auroc_of(pixels.ranking)) if n_neg else undefined("no normal pixel"),
@@ -89,7 +89,7 @@ def pixel_values(pixels: SortedPixels, fpr_limit: float = 0.3) -> dict[str, Metr
         aupro_of(pixels, fpr_limit),
         aupro_legacy200_of(pixels),
     )
-    return dict(zip(PIXEL_KEYS, values, strict=True))
+    return dict(zip(RANKED_KEYS, values, strict=True))
 
 
 def split_pixels(maps_BHW: NDArray, masks_BHW: NDArray, connectivity: int = 8) -> Pixels:

@@ -1,0 +1,138 @@
+"""Confidence intervals by a stratified bootstrap over the images of one category.
+
+A resample draws as many anomalous and as many normal images as there are, each with replacement. It is kept as how
+often each image was drawn, so that one sort of the scores serves all resamples. Images are put in an order of their
+own before they are drawn, so that the order they came in changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsad_bench.metrics import IMAGE_KEYS
+from zsad_bench.metrics.functional.ranking import group_ends
+from zsad_bench.metrics.values import Interval
+
+RESAMPLES = 1000
+LEVEL = 0.95
+SEED = 0
+_AT_A_TIME = 2**20  # image counts that are worked on together: tens of MiB whatever the number of images
+
+
+class ImagePairs(NamedTuple):
+    """What pixel AUROC needs of each image, whatever the resample.
+
+    twice: (A, N) int64, for each anomalous image (a row) and image (a column), twice the number of pairs of an
+    anomalous pixel of the one and a normal pixel of the other that are in the right order, ties counting half.
+    anomalous: (A,) which images have anomalous pixels. n_pos, n_neg: (N,) pixels of each image.
+    """
+
+    twice: NDArray
+    anomalous: NDArray
+    n_pos: NDArray
+    n_neg: NDArray
+
+
+def image_intervals(
+    scores: NDArray, labels: NDArray, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = SEED
+) -> dict[str, Interval]:
+    """Percentile intervals of image AUROC, AP and F1-max by key, of the defined ones.
+
+    scores: (N,) finite. labels: (N,) bool. AP and F1-max need an anomalous image, AUROC a normal one as well.
+    """
+    check_resampling(resamples, level)
+    if not labels.any():
+        return {}
+    order = np.lexsort((labels, scores))[::-1]
+    scores, labels = scores[order], labels[order]
+    starts = np.append(0, group_ends(scores)[:-1] + 1)  # a tie moves as one
+    found = [
+        _image_values(drawn, labels, starts)
+        for drawn in draws(labels, resamples, np.random.default_rng(seed))
+    ]  # fmt: skip
+    keys = IMAGE_KEYS[1:] if labels.all() else IMAGE_KEYS
+    return dict(zip(keys, _intervals(np.concatenate(found, axis=1)[-len(keys) :], level), strict=True))
+
+
+def pixel_auroc_interval(
+    pairs: ImagePairs, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = SEED
+) -> Interval | None:
+    """Percentile interval of pixel AUROC, exact for every resample; None where one of them has no normal pixel.
+
+    The other pixel metrics of a resample are no function of fixed numbers an image, so they have no interval.
+    """
+    check_resampling(resamples, level)
+    if not pairs.anomalous.size or not pairs.n_neg.any():
+        return None
+    marked = pairs.n_pos > 0
+    own = np.zeros(marked.size, np.int64)
+    own[pairs.anomalous] = pairs.twice.sum(1)
+    order = np.lexsort((pairs.twice.sum(0), own, pairs.n_neg, pairs.n_pos))
+    place = np.argsort(order)
+    found = []
+    for drawn in draws(marked[order], resamples, np.random.default_rng(seed)):
+        times = drawn[:, place].astype(np.float64)
+        right = np.einsum("ra,ra->r", times[:, pairs.anomalous] @ pairs.twice, times)
+        total = 2 * (times @ pairs.n_pos) * (times @ pairs.n_neg)
+        if not total.all():
+            return None
+        found.append(right / total)
+    return _intervals(np.concatenate(found)[None], level)[0]
+
+
+def image_pairs(negatives: NDArray, positives: NDArray, n_neg: NDArray, n_pos: NDArray) -> ImagePairs:
+    """The pairs of pixels taken apart as `split_pixels` does, image after image. n_neg, n_pos: (N,) pixels of each.
+
+    One sort an image and one search of every anomalous pixel an image: O(N P log).
+    """
+    marked = np.flatnonzero(n_pos)
+    starts = np.cumsum(n_pos)[marked] - n_pos[marked]
+    twice = np.zeros((marked.size, n_neg.size), np.int64)
+    ends = np.cumsum(n_neg)
+    for image in range(n_neg.size if marked.size else 0):
+        own = np.sort(negatives[ends[image] - n_neg[image] : ends[image]])
+        below = np.searchsorted(own, positives, "left") + np.searchsorted(own, positives, "right")
+        twice[:, image] = np.add.reduceat(below, starts)
+    return ImagePairs(twice, marked, n_pos.astype(np.int64), n_neg.astype(np.int64))
+
+
+def draws(labels: NDArray, resamples: int, generator: np.random.Generator) -> Iterator[NDArray]:
+    """Blocks (R, N) int64, `resamples` rows in all: how often each image was drawn, strata by label (N,) bool."""
+    strata = [np.flatnonzero(labels), np.flatnonzero(~labels)]
+    at_a_time = max(1, _AT_A_TIME // max(1, labels.size))
+    for start in range(0, resamples, at_a_time):
+        rows = min(at_a_time, resamples - start)
+        drawn = np.zeros((rows, labels.size), np.int64)
+        for images in strata:
+            if images.size:
+                picked = generator.integers(images.size, size=(rows, images.size))
+                picked += np.arange(rows)[:, None] * images.size
+                drawn[:, images] = np.bincount(picked.ravel(), minlength=rows * images.size).reshape(rows, -1)
+        yield drawn
+
+
+def check_resampling(resamples: int, level: float) -> None:
+    """Raises ValueError unless there are resamples and `level` is between 0 and 1."""
+    if resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"a bootstrap needs resamples >= 1 and 0 < level < 1, found {resamples!r} and {level!r}")
+
+
+def _image_values(drawn: NDArray, labels: NDArray, starts: NDArray) -> NDArray:
+    """(3, R) AUROC, AP, F1-max of resamples (R, N) of images in descending order; AUROC is nan without a normal one."""
+    positive, negative = (np.add.reduceat(drawn * of, starts, axis=1) for of in (labels, ~labels))
+    tp, fp = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
+    n_pos, n_neg = int(labels.sum()), int((~labels).sum())
+    twice = np.sum(positive * (2 * (n_neg - fp) + negative), axis=1)
+    auroc = twice / (2 * n_pos * n_neg) if n_neg else np.full(len(drawn), np.nan)
+    ap = np.sum(positive * (tp / np.maximum(tp + fp, 1)), axis=1) / n_pos
+    return np.stack([auroc, ap, np.max(2 * tp / (tp + fp + n_pos), axis=1)])
+
+
+def _intervals(values: NDArray, level: float) -> list[Interval]:
+    """One interval a row of values (K, R)."""
+    ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=1).T
+    return [Interval(float(low), float(high), level) for low, high in ends]
