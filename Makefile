@@ -4,10 +4,10 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one pip at a time
-.PHONY: help bench demo ls test test-slow lint format clean FORCE
+.PHONY: help bench sweep status tables ls test test-slow lint format clean FORCE
 
 # Values reach the shell as environment variables in double quotes, raw ($(value …)): nothing in them is ever executed.
-VALUES := METHOD PRIOR TARGETS SUITE SEED DRAW EPOCHS BACKBONE WEIGHTS ARGS ELPV PYTHON
+VALUES := METHOD PRIOR TARGETS SUITE SEED DRAW RECIPE EPOCHS BACKBONE WEIGHTS ARGS ELPV PYTHON
 define raw
 override $(1) := $$(value $(1))
 export $(1)
@@ -15,6 +15,9 @@ endef
 $(foreach name,$(VALUES),$(eval $(call raw,$(name))))
 override ELPV := $(or $(ELPV),1)
 
+ifneq ($(filter sweep status,$(MAKECMDGOALS)),)
+$(if $(RECIPE),,$(error make $(MAKECMDGOALS) needs RECIPE, as in: make $(MAKECMDGOALS) RECIPE=demo))
+endif
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
 $(if $(and $(METHOD),$(PRIOR)),,$(error make bench needs METHOD and PRIOR, as in: make bench METHOD=dive PRIOR=limited))
 endif
@@ -41,10 +44,15 @@ bench: .venv/.installed $(ELPV_READY) ## train and test METHOD under PRIOR, prin
 	  $${SUITE:+"--suite=$$SUITE"} $${TARGETS:+"--targets=$$TARGETS"} $${SEED:+"--seed=$$SEED"} $${DRAW:+"--draw=$$DRAW"} \
 	  $${EPOCHS:+"--epochs=$$EPOCHS"} $${BACKBONE:+"--backbone=$$BACKBONE"} $${WEIGHTS:+"--weights=$$WEIGHTS"} $$ARGS
 
-LEARN := coop,cocoop,anomalyclip,faprompt,dive
-demo: .venv/.installed $(ELPV_READY) ## compute leaderboards/demo again: ten methods, both priors, seeds and draws (an hour)
-	@$(BENCH) --suite=demo --method=clip,clip_ac,winclip,$(LEARN),center_prior,random --prior=rich,limited --seed=0,1,2
-	@exec $(BENCH) --suite=demo --method=$(LEARN) --prior=rich,limited --seed=0 --draw=1,2
+sweep: .venv/.installed $(ELPV_READY) ## compute what RECIPE (benchmarks/recipes) still lacks, and its tables
+	@set -f; exec .venv/bin/zsad-bench sweep "$$RECIPE" $$ARGS
+
+status: .venv/.installed ## how the sweep of RECIPE stands
+	@set -f; exec .venv/bin/zsad-bench status "$$RECIPE" $$ARGS
+
+tables: .venv/.installed ## write the papers' tables, claims and status from the rows into tables/
+	@set -f; .venv/bin/zsad-bench table paper all $$ARGS >/dev/null \
+	  && .venv/bin/zsad-bench table claims $$ARGS && exec .venv/bin/zsad-bench table status $$ARGS
 
 ls: .venv/.installed ## list methods, datasets, priors
 	@for what in methods datasets priors; do echo "$$what"; .venv/bin/zsad-bench ls $$what; echo; done

@@ -66,16 +66,20 @@ def _report(name: str, prior: str, backbone: Backbone, runs: Path | None) -> Non
         for metric in before[0][place]:
             old, new = ([one[place][metric] for one in states] for states in (before, after))
             change = np.subtract(new, old)
-            print(f"| {prior} | {place} | {metric} | {_shown(old)} | {_shown(new)} | {_shown(change, '+')} |", flush=True)
+            print(
+                f"| {prior} | {place} | {metric} | {_shown(old)} | {_shown(new)} | {_shown(change, '+')} |", flush=True
+            )
 
 
 def _checkpoint(runs: Path, name: str, prior: str, seed: int) -> Path:
-    """The newest checkpoint of the method under this prior and seed, on the first draw, in the suite's configuration."""
+    """The newest checkpoint of the method under this prior and seed, on the first draw of the auxiliary data."""
     for config in sorted(runs.glob("*/config.json"), reverse=True):
         said, file = json.loads(config.read_text()), config.with_name(f"{name}.safetensors")
         if (said["prior"], said["seed"], said["draw"] or 0) == (prior, seed, 0) and file.is_file():
             return file
-    raise SystemExit(f"no checkpoint of {name} under prior {prior}, seed {seed} in {runs}; leave out --runs to train it")
+    raise SystemExit(
+        f"no checkpoint of {name} under prior {prior}, seed {seed} in {runs}; leave out --runs to train it"
+    )
 
 
 def _shown(values, sign: str = "") -> str:

@@ -14,7 +14,18 @@ from zsad_bench import registry
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 
 OFFICIAL = ("anomalyclip", "faprompt")  # methods whose released checkpoints can be read and written
-COMMANDS = "bench|ls|data|check|fetch|samples|prior|table|(?:im|ex)port-checkpoint"  # that take a value
+# that take a value
+COMMANDS = "bench|sweep|status|ls|data|check|fetch|samples|prior|table|rows|merge|verify|(?:im|ex)port-checkpoint"
+EXECUTORS = ("serial",)  # files of sweep/executors
+_WHOSE = ("board", "from", "backbone", "mixed")
+TABLE_OPTIONS = {  # what each kind of table takes beside --out
+    "SUITE": (),
+    "paper": _WHOSE,
+    "status": _WHOSE,
+    "claims": _WHOSE,
+    "paired": (*_WHOSE, "suite", "metric", "prior", "method", "dataset"),
+    "pivot": (*_WHOSE, "suite", "metric", "prior", "method", "dataset", "rows", "cols"),
+}
 CAUSES = "; --debug shows where it was raised"
 
 
@@ -82,14 +93,21 @@ def _parser() -> Parser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subcommands(dest="command", metavar="COMMAND")
     commands.add_subcommand("bench", _bench_parser(), help="train, test, and write rows and tables")
+    commands.add_subcommand("sweep", _sweep_parser(), help="compute what a recipe still lacks, and its tables")
+    commands.add_subcommand("status", _status_parser(), help="how a sweep stands, from any shell")
     commands.add_subcommand("ls", _ls_parser(), help="what there is: methods, datasets, priors, backbones")
     data = Parser(description="Datasets.")
     commands.add_subcommand("data", data, help="find, check and fetch datasets, make the generated ones")
-    commands.add_subcommand("table", _table_parser(), help="regenerate a leaderboard's tables from its rows")
+    commands.add_subcommand("table", _table_parser(), help="tables from rows: leaderboards, the papers', any other")
+    rows = Parser(description="Rows of leaderboards.")
+    commands.add_subcommand("rows", rows, help="merge and verify rows")
     commands.add_subcommand("import-checkpoint", _import_parser(), help="an official .pth as a checkpoint of ours")
     commands.add_subcommand("export-checkpoint", _export_parser(), help="a checkpoint of ours as an official .pth")
     commands.add_subcommand("doctor", Parser(description="Devices, weights, datasets, versions, what auto takes."),
                             help="devices, weights, datasets, versions")  # fmt: skip
+    actions = rows.add_subcommands(dest="action", metavar="ACTION")
+    actions.add_subcommand("merge", _merge_parser(), help="leaderboards of several machines as one")
+    actions.add_subcommand("verify", _verify_parser(), help="whether rows can be trusted")
     actions = data.add_subcommands(dest="action", metavar="ACTION")
     actions.add_subcommand("list", _data_list_parser(), help="the real datasets: found or not, where, how many")
     actions.add_subcommand("check", _data_check_parser(), help="open every file of a dataset and say what is wrong")
@@ -137,6 +155,28 @@ def _bench_parser() -> Parser:
     add("--on-bad-image", type=str, default="stop", metavar="stop|skip", help="skip counts what it leaves out")
     add("--out", type=str, default="leaderboards", metavar="FOLDER", help="where <suite>/rows and tables go")
     add("--runs", type=str, default="runs", metavar="FOLDER", help="where configuration, checkpoint and log go")
+    return parser
+
+
+def _sweep_parser() -> Parser:
+    parser = Parser(description="Compute what a recipe has no complete rows of yet; a stopped one goes on.")
+    add = parser.add_argument
+    add("recipe", type=str, metavar="RECIPE|FILE.yaml", help="shipped, or a file; see docs/sweeps.md")
+    add("--dry-run", action="store_true", help="print the plan, what it costs and what is done already")
+    add("--retry-failed", action="store_true", help="run groups again that failed before")
+    add("--executor", type=str, default="serial", metavar="|".join(EXECUTORS), help="where groups run")
+    add("--together", type=int, default=8, metavar="N", help="trained methods in a group, sharing its passes")
+    add("--threads", type=int, metavar="N", help="of a process; default: OMP_NUM_THREADS, else the cores")
+    add("--out", type=str, default="leaderboards", metavar="FOLDER", help="where <suite>/rows and tables go")
+    add("--runs", type=str, default="runs", metavar="FOLDER", help="where checkpoints, logs and the sweep's state go")
+    return parser
+
+
+def _status_parser() -> Parser:
+    parser = Parser(description="How a sweep stands; reads what the sweep writes, here or on another machine.")
+    parser.add_argument("recipe", type=str, metavar="RECIPE|FILE.yaml")
+    parser.add_argument("--cells", action="store_true", help="group by group instead of counts")
+    parser.add_argument("--runs", type=str, default="runs", metavar="FOLDER", help="as given to `sweep`")
     return parser
 
 
@@ -201,9 +241,32 @@ def _make_demo_parser() -> Parser:
 
 
 def _table_parser() -> Parser:
-    parser = Parser(description="Regenerate the tables of a leaderboard from its rows.")
-    parser.add_argument("suite", type=str, metavar="SUITE")
-    parser.add_argument("--out", type=str, default="leaderboards", metavar="FOLDER")
+    parser = Parser(description="Tables from rows: a suite's leaderboard, the papers' tables, or any other.")
+    add = parser.add_argument
+    add("what", type=str, metavar="SUITE|paper|pivot|status|claims|paired", help="a suite: its leaderboard again")
+    add("name", type=str, nargs="?", metavar="TABLE|all", help="of paper: faprompt_1 … faprompt_5, dive_rich, …")
+    add("--out", type=str, metavar="FOLDER", help="default: leaderboards for a suite, else tables (pivot: nowhere)")
+    add("--suite", type=str, metavar="demo|paper", help="whose rows a pivot takes; default: paper where it has any")
+    add("--board", type=str, metavar="FOLDER", help="that holds <suite>/rows; default: leaderboards")
+    add("--from", type=str, metavar="FOLDER", help="of rows, instead of a suite's")
+    add("--mixed", action="store_true", help="of several backbones' or data hashes' rows take the newest run's")
+    for option in ("rows", "cols"):
+        add(f"--{option}", type=str, metavar="AXIS[,AXIS…]", help="of a pivot: dataset, method, prior, metric, seed, …")
+    for option in ("metric", "prior", "method", "dataset", "backbone"):
+        add(f"--{option}", type=str, metavar="NAME[,NAME…]", help="keep only these")
+    return parser
+
+
+def _merge_parser() -> Parser:
+    parser = Parser(description="Write the union of leaderboards, the same for any order of the folders.")
+    parser.add_argument("folders", type=str, nargs="+", metavar="FOLDER", help="leaderboards, or folders of row files")
+    parser.add_argument("--out", type=str, required=True, metavar="FOLDER", help="an empty one, or one of them")
+    return parser
+
+
+def _verify_parser() -> Parser:
+    parser = Parser(description="Check every row; exit code 1 if a line is bad, doubled, contradicted or mixed.")
+    parser.add_argument("folder", type=str, metavar="FOLDER", help="a leaderboard, or a folder of row files")
     return parser
 
 
@@ -244,6 +307,8 @@ def _options(args: Namespace) -> Namespace:
 def _commands() -> dict[str, Callable[[Any], int | None]]:
     return {
         "bench": bench,
+        "sweep": sweep,
+        "status": status,
         "ls": ls,
         "data list": data_list,
         "data check": data_check,
@@ -253,6 +318,8 @@ def _commands() -> dict[str, Callable[[Any], int | None]]:
         "data prior": data_prior,
         "data make-demo": make_demo,
         "table": table,
+        "rows merge": rows_merge,
+        "rows verify": rows_verify,
         "import-checkpoint": import_checkpoint,
         "export-checkpoint": export_checkpoint,
         "doctor": doctor,
@@ -273,6 +340,23 @@ def bench(options: Namespace) -> None:
     from zsad_bench.commands.bench import bench as run
 
     run(methods, priors, seeds, draws, options)
+
+
+def sweep(options: Namespace) -> int:
+    if options.executor not in EXECUTORS:
+        raise UnknownNameError(registry.did_you_mean("executor", options.executor, EXECUTORS))
+    for option in ("together", "threads"):
+        if options[option] is not None and options[option] < 1:
+            raise UsageError(f"--{option} {options[option]}: expected a whole number from 1")
+    from zsad_bench.commands.sweep import sweep as run
+
+    return run(options.recipe, options)
+
+
+def status(options: Namespace) -> int:
+    from zsad_bench.commands.status import status as run
+
+    return run(options.recipe, options)
 
 
 def ls(options: Namespace) -> None:
@@ -328,9 +412,40 @@ def make_demo(options: Namespace) -> None:
 
 
 def table(options: Namespace) -> None:
-    from zsad_bench.commands.table import regenerate
+    """Refuses options that the table has no use for, then makes it."""
+    what = options.what if options.what in TABLE_OPTIONS and (options.what != "paper" or options.name) else "SUITE"
+    if options.name and what != "paper":
+        raise UsageError(f"table {options.what}: found {options.name} as well; only `table paper` takes a name")
+    given = [name for name in ("out", *TABLE_OPTIONS["pivot"]) if options[name]]
+    if unused := [f"--{name}" for name in given if name != "out" and name not in TABLE_OPTIONS[what]]:
+        known = " ".join(f"--{name}" for name in ("out", *TABLE_OPTIONS[what]))
+        raise UsageError(f"table {options.what}: no use for {', '.join(unused)}; it takes {known}")
+    if what == "SUITE":
+        from zsad_bench.commands.table import regenerate
 
-    regenerate(options.suite, options.out)
+        regenerate(options.what, options.out or "leaderboards")
+        return
+    from zsad_bench.commands import table_papers as make
+
+    options.board = options.board or "leaderboards"
+    if what != "pivot":
+        options.out = options.out or "tables"
+    if what == "paper":
+        make.paper(options.name, options)
+    else:
+        {"pivot": make.pivot, "status": make.status, "claims": make.claim, "paired": make.compare}[what](options)
+
+
+def rows_merge(options: Namespace) -> None:
+    from zsad_bench.commands.rows import merge
+
+    merge(options.folders, options.out)
+
+
+def rows_verify(options: Namespace) -> int:
+    from zsad_bench.commands.rows import verify
+
+    return verify(options.folder)
 
 
 def import_checkpoint(options: Namespace) -> None:

@@ -66,14 +66,14 @@ def test_every_schema_has_a_historic_file():
     assert (HISTORIC / f"v{SCHEMA}.jsonl").is_file(), f"add tests/data/rows/v{SCHEMA}.jsonl for the new schema"
 
 
-@pytest.mark.parametrize("cut", [1, 40, -2])
+@pytest.mark.parametrize("cut", [1, 40, -2, -1])
 def test_torn_last_line_is_ignored_then_cut_off(tmp_path, cut):
     path = tmp_path / "a.jsonl"
     whole, torn, after = (make_row(category=name) for name in ("whole", "torn", "after"))
     append(path, [whole])
     with path.open("a") as file:
         file.write(torn.to_json()[:cut])
-    with pytest.warns(RowWarning, match="a.jsonl: the last line is half-written"):
+    with pytest.warns(RowWarning, match="a.jsonl:2: the last line is half-written"):
         assert load(path) == [whole], "the half-written line must be ignored"
     with pytest.warns(RowWarning, match="cut off"):
         append(path, [after])

@@ -52,7 +52,10 @@ def test_every_category_and_metric_has_its_row_on_disk(ran):
     assert len(rows) == len(expected), "a row was written twice"
     assert sorted(rows, key=str) == sorted(ran.record.rows, key=str), "disk and record differ"
     for row in rows:
-        assert row.value is not None, f"undefined on {row.category}: {row.reason}"
+        if row.metric == "pixel_aupimo":
+            assert "too few" in row.reason, "a few images of 32 px hold too few normal pixels"
+        else:
+            assert row.value is not None, f"undefined on {row.category}: {row.reason}"
         assert (row.n_images, row.n_anomalous) == (4, 2), f"{row.category}: counts"
         assert (row.n_regions is None) == row.metric.startswith("image_")
         assert row.image_size == 32

@@ -261,7 +261,9 @@ def _universe(anomalous: Sequence[Sample], part: Part, anomaly_types: Mapping[st
 def _round_robin(samples: Sequence[Sample], stratum_of, count: int, part: Part, what: str) -> list[Sample]:
     """`count` samples, one a visit over the ranked strata, exhausted ones skipped."""
     if count > len(samples):
-        raise UsageError(f"prior: {count} {what} images asked of dataset '{part.dataset}', which has {len(samples)} left")
+        raise UsageError(
+            f"prior: {count} {what} images asked of dataset '{part.dataset}', which has {len(samples)} left"
+        )
     strata: dict[str, dict[str, Sample]] = defaultdict(dict)
     for sample in samples:
         strata[stratum_of(sample)][sample.id] = sample

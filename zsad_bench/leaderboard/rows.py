@@ -6,15 +6,15 @@ next append. Anything else that is not a row is an error with file and line.
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.row import SCHEMA, Row, cell_key, digest, from_record, now
+from zsad_bench.leaderboard.reading import no_collecting, parse, read_lines, split_lines
+from zsad_bench.leaderboard.row import SCHEMA, Row, cell_key, digest, now
 
 __all__ = [
     "SCHEMA", "Conflict", "Current", "Row", "RowWarning", "age", "append", "cell_key", "current", "digest",
@@ -96,29 +96,35 @@ def load(paths: str | Path | Iterable[str | Path]) -> list[Row]:
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     found: list[Row] = []
-    for path in map(Path, paths):
-        for file in row_files(path) if path.is_dir() else [path]:
-            found += _load_file(file)
+    with no_collecting():
+        for path in map(Path, paths):
+            for file in row_files(path) if path.is_dir() else [path]:
+                found += _load_file(file)
     return found
 
 
 def current(rows: Iterable[Row]) -> Current:
     """What stands: for each key, category and metric the newest run's row, ties going to the later in `rows`."""
-    order: dict[tuple[str, str, str], list[Row]] = {}
+    first: dict[tuple[str, str, str], Row] = {}
+    several: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        order.setdefault((row.key, row.category, row.metric), []).append(row)
-    kept, conflicts = [], []
-    for same in order.values():
+        place = (row.key, row.category, row.metric)
+        before = first.setdefault(place, row)
+        if before is not row:
+            several.setdefault(place, [before]).append(row)
+    conflicts = []
+    for place, same in several.items():
         newest = same[0]
         for row in same:
             if age(row) >= age(newest):
                 newest = row
-        run = [row for row in same if row.run_id == newest.run_id] if len(same) > 1 else same
+        run = tuple(row for row in same if row.run_id == newest.run_id)
         if len({row.value for row in run}) > 1:
-            conflicts.append(Conflict(tuple(run)))
+            conflicts.append(Conflict(run))
+            del first[place]
         else:
-            kept.append(newest)
-    return Current(kept, conflicts)
+            first[place] = newest
+    return Current(list(first.values()), conflicts)
 
 
 def age(row: Row) -> str:
@@ -133,37 +139,18 @@ def is_complete(rows: Iterable[Row], key: str, categories: Collection[str], metr
 
 
 def _load_file(path: Path) -> list[Row]:
-    try:
-        *lines, tail = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise RowError(f"{path}: cannot read rows ({error.strerror})") from error
-    if tail:
-        if _parse(tail) is None:
-            warnings.warn(_torn(path, "ignored"), RowWarning, stacklevel=3)
-        else:
-            lines.append(tail)
+    lines, torn = split_lines(path)
     rows = []
-    for number, record in enumerate(_parse_all(lines), start=1):
-        if record is None:
+    for number, row in read_lines(lines):
+        if isinstance(row, Row):
+            rows.append(row)
+        elif isinstance(row, RowError):
+            raise RowError(f"{path}:{number}: {row}")
+        elif torn and number == len(lines):
+            warnings.warn(_torn(path, "ignored", number), RowWarning, stacklevel=3)
+        else:
             raise RowError(f"{path}:{number}: not a line of JSON; restore or remove that line")
-        try:
-            rows.append(from_record(record))
-        except RowError as error:
-            raise RowError(f"{path}:{number}: {error}") from None
     return rows
-
-
-def _parse_all(lines: Sequence[bytes]) -> list[Any]:
-    """The content of each line, None for bad ones. One parse of a joined list is a third faster when all is well."""
-    together = _parse(b"[" + b",".join(lines) + b"]")
-    return together if together is not None and len(together) == len(lines) else [_parse(line) for line in lines]
-
-
-def _parse(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:  # also what is not UTF-8
-        return None
 
 
 def _mend(path: Path, file: BinaryIO) -> int:
@@ -177,7 +164,7 @@ def _mend(path: Path, file: BinaryIO) -> int:
     tail = tail.rpartition(b"\n")[2]
     if not tail:
         return end
-    if _parse(tail) is None:
+    if parse(tail) is None:
         warnings.warn(_torn(path, "cut off"), RowWarning, stacklevel=3)
         file.truncate(end - len(tail))
         return end - len(tail)
@@ -186,5 +173,6 @@ def _mend(path: Path, file: BinaryIO) -> int:
     return end + 1
 
 
-def _torn(path: Path, what: str) -> str:
-    return f"{path}: the last line is half-written (a killed run) and was {what}; that number will be missing"
+def _torn(path: Path, what: str, number: int | None = None) -> str:
+    place = path if number is None else f"{path}:{number}"
+    return f"{place}: the last line is half-written (a killed run) and was {what}; that number will be missing"

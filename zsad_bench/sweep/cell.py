@@ -1,15 +1,17 @@
-"""One cell group: some methods, one prior, one seed, some targets; trained, tested, and written down as it goes."""
+"""Cell groups: some methods, one prior, one seed, some targets; trained, tested, and written down as it goes."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer, seed_everything
+from lightning import seed_everything
 from rich.console import Console
 
 from zsad_bench import registry
@@ -19,20 +21,17 @@ from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.overlap import check_overlap
 from zsad_bench.errors import UnknownNameError, UsageError
-from zsad_bench.leaderboard.files import file_name
+from zsad_bench.leaderboard import rows as store
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.sweep import checkpoint, provenance
+from zsad_bench.sweep import checkpoint, passes, provenance, resume
 from zsad_bench.sweep.auxiliary import Auxiliary, auxiliary
 from zsad_bench.sweep.build import build, trains
-from zsad_bench.sweep.collect import Collector
-from zsad_bench.sweep.gallery import Gallery
-from zsad_bench.sweep.progress import progress
 from zsad_bench.sweep.record import Recorder, Run
-from zsad_bench.sweep.shared import SharedPass
 from zsad_bench.sweep.suite import Suite, is_found
-from zsad_bench.sweep.train import check_numbers, fit, stoppable, trainer_options
+from zsad_bench.sweep.train import check_numbers, fit
 
 TEST_BATCH = 32
+OnTrained = Callable[["CellGroup", str, float], None]
 
 
 @dataclass(frozen=True)
@@ -87,39 +86,156 @@ class CellGroup:
             raise
 
 
-def run(group: CellGroup, console: Console) -> Run:
+@dataclass
+class Member:
+    """A group on its backbone: its methods by name, what it learns from (None: nothing), and where its rows go.
+
+    due: target as asked -> method -> names of the categories whose rows are wanted. begun: methods with rows before.
+    """
+
+    group: CellGroup
+    built: dict[str, ZeroShotMethod]
+    record: Run
+    recorder: Recorder
+    learned_from: Auxiliary | None
+    due: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+
+    @property
+    def folder(self) -> Path:
+        return self.group.runs / self.record.run_id
+
+    def needs(self, name: str) -> bool:
+        """Whether any rows of this method are wanted."""
+        return any(methods.get(name) for methods in self.due.values())
+
+    def row_fields(self, name: str, data: ZeroShotDataModule) -> dict[str, Any]:
+        """What decides the numbers of a method on a target, as its rows will say it; with their key."""
+        return self.recorder.cell(name, data)
+
+
+def run(group: CellGroup, console: Console, skip_complete: bool = False) -> Run:
     """Trains what needs training and tests everything; rows are on disk as soon as a category is done.
+
+    skip_complete: only what has no complete rows yet on the board, see `run_together`.
 
     Raises:
         ZsadError: anything a user can mend, before training where it can be known by then.
+    """
+    return run_together([group], console, skip_complete)[0]
+
+
+def run_together(
+    groups: Sequence[CellGroup], console: Console, skip_complete: bool = False, trained: OnTrained | None = None
+) -> list[Run]:
+    """One record a group. All of them are tested in the same passes, so that images are encoded once for all.
+
+    groups: of one backbone, the same targets and data; what differs is methods, settings, prior, draw and seed.
+    skip_complete: categories whose rows are on the board are not tested again, and a training whose checkpoint is
+    still in `runs` is not repeated. trained: told the group, method and seconds of each training.
+
+    Raises:
+        ZsadError: anything a user can mend, before training where it can be known by then.
+    """
+    backbone = open_backbone(groups[0])
+    targets = open_targets(groups[0], backbone)
+    for data in targets:
+        for note in data.notes:
+            console.print(note, style="yellow", highlight=False, soft_wrap=True)
+    members = [prepare(group, backbone, targets) for group in groups]
+    rows_of = cache(lambda name: resume.rows_of(groups[0].board, name) if skip_complete else [])
+    claimed: set[str] = set()
+    for member in members:
+        _look_up(member, targets, rows_of, claimed if skip_complete else None)
+    busy = [member for member in members if any(map(member.needs, member.built))]
+    for member in busy:
+        member.folder.mkdir(parents=True, exist_ok=True)
+        _write_config(member, backbone)
+    for member in busy:
+        _train(member, console, skip_complete, trained)
+    for asked, data in zip(groups[0].targets, targets, strict=True):
+        passes.test(asked, data, busy, console)
+    return [member.record for member in members]
+
+
+def open_backbone(group: CellGroup) -> Backbone:
+    """The backbone that a group asks for, or its suite's."""
+    asked = group.backbone or group.suite.backbone
+    weights = group.suite.weights if asked == group.suite.backbone else None  # they are of the suite's own backbone
+    return load_backbone(asked, group.weights or weights)
+
+
+def open_targets(group: CellGroup, backbone: Backbone) -> list[ZeroShotDataModule]:
+    """The data modules of a group's targets; what is wrong with one shows here, before anything is trained."""
+    targets = [group.module(name, backbone) for name in group.targets]
+    for data in targets:
+        data.samples()
+    return targets
+
+
+def prepare(
+    group: CellGroup,
+    backbone: Backbone,
+    targets: Sequence[ZeroShotDataModule],
+    learn_from: Callable[[CellGroup, Backbone], Auxiliary] | None = None,
+) -> Member:
+    """The group with its methods built and its auxiliary data selected and hashed; nothing is trained or written.
+
+    learn_from: finds the auxiliary data; None is `auxiliary_of`.
+
+    Raises:
+        ZsadError: a configuration that no run can have, or auxiliary data that is missing or is the target's.
     """
     if group.checkpoint is not None and len(group.methods) != 1:
         raise UsageError(f"--checkpoint goes with one method, found {', '.join(group.methods)}")
     if group.checkpoint is not None and (group.settings or group.epochs is not None):
         raise UsageError(f"--checkpoint {group.checkpoint}: it brings its configuration; leave out --set and --epochs")
     seed_everything(group.seed, verbose=False)
-    asked = group.backbone or group.suite.backbone
-    weights = group.suite.weights if asked == group.suite.backbone else None  # they are of the suite's own backbone
-    backbone = load_backbone(asked, group.weights or weights)
     built = {name: build(name, backbone, group.overrides_for(name)[0], group.seed) for name in group.methods}
-    targets = [group.module(name, backbone) for name in group.targets]
-    for data in targets:
-        data.samples()  # what is wrong with a target shows before anything is trained
-        for note in data.notes:
-            console.print(note, style="yellow", highlight=False, soft_wrap=True)
     record = Run(group.suite.name, group.seed, provenance.run_id())
     if group.checkpoint is not None:
         _restore(group, built, record, targets)
     for name, method in built.items():
         check_numbers(name, method)
-    folder = group.runs / record.run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_config(folder, group, built, backbone)
-    _train(group, built, record, targets, folder, console)
-    recorder = Recorder(record, group, built, backbone)
-    for data in targets:
-        _test(data, built, recorder, folder, console)
-    return record
+    learners = [name for name, method in built.items() if method.stages() and name not in record.training]
+    learned_from = None
+    if learners:
+        learned_from = (learn_from or auxiliary_of)(group, backbone)
+        check_overlap(learned_from.modules, targets)
+    for name in learners:
+        record.training[name] = {
+            "prior": learned_from.spec.name,
+            "prior_hash": learned_from.hash,
+            "auxiliary": list(learned_from.spec.auxiliary),
+            "draw": learned_from.spec.draw,
+            "seed": group.seed,
+            "variant": group.overrides_for(name)[1],
+        }
+    return Member(group, built, record, Recorder(record, group, built, backbone), learned_from)
+
+
+def _look_up(
+    member: Member,
+    targets: Sequence[ZeroShotDataModule],
+    rows_of: Callable[[str], list[store.Row]],
+    claimed: set[str] | None,
+) -> None:
+    """Fills in what is due: every category and method whose rows are not all among those found.
+
+    claimed: keys that another member computes already (two points of a grid may be one configuration); None lets each
+    compute its own.
+    """
+    for asked, data in zip(member.group.targets, targets, strict=True):
+        categories = {category.name for category in data.categories()}
+        member.due[asked] = {}
+        for name in member.built:
+            rows, key = rows_of(name), member.row_fields(name, data)["key"]
+            found = [row for row in rows if row.key == key]
+            due = resume.missing(found, categories, resume.metrics_of(data.level))
+            member.due[asked][name] = set() if claimed is not None and key in claimed else due
+            member.begun |= {name} if found else set()
+            if claimed is not None:
+                claimed.add(key)
 
 
 def _restore(
@@ -135,69 +251,37 @@ def _restore(
     record.training[name] = header.training
 
 
-def _train(
-    group: CellGroup,
-    built: Mapping[str, ZeroShotMethod],
-    record: Run,
-    targets: Sequence[ZeroShotDataModule],
-    folder: Path,
-    console: Console,
-) -> None:
-    """Trains every method that has stages and was not restored, and saves its checkpoint into the run's folder."""
-    learners = {name: method for name, method in built.items() if method.stages() and name not in record.training}
-    if not learners:
+def _train(member: Member, console: Console, reuse: bool, trained: OnTrained | None) -> None:
+    """Trains every method that learns and has rows due, and saves its checkpoint into the run's folder.
+
+    reuse: a checkpoint in `runs` that was trained exactly so takes the place of the training.
+    """
+    group, record = member.group, member.record
+    if member.learned_from is None:
         return
-    backbone = next(iter(learners.values())).backbone
-    learned_from = _auxiliary(group, backbone)
-    check_overlap(learned_from.modules, targets)
-    for name, method in learners.items():
-        training = {
-            "prior": learned_from.spec.name,
-            "prior_hash": learned_from.hash,
-            "auxiliary": list(learned_from.spec.auxiliary),
-            "draw": learned_from.spec.draw,
-            "seed": group.seed,
-            "variant": group.overrides_for(name)[1],
-        }
+    for name, method in member.built.items():
+        if not method.stages() or not member.needs(name):
+            continue
+        training = record.training[name]
+        if reuse:
+            kept = resume.find_checkpoint(group.runs, name, method, training)
+            if kept is not None:
+                member.built[name], _ = checkpoint.load(kept, method.backbone, name)
+                console.print(f"{method.title}: trained before, {kept}", highlight=False, soft_wrap=True)
+                continue
+            if name in member.begun:
+                gone = f"{method.title}: has rows already, but its checkpoint is not in {group.runs} any more"
+                console.print(f"{gone}; training again", style="yellow", highlight=False, soft_wrap=True)
+        started = time.perf_counter()
         seed_everything(group.seed, verbose=False)  # the same start whatever else is trained beside it
-        learned_from.data.image_size = method.config.image_size
-        fit(method, learned_from.data, folder / name, console)
-        checkpoint.save(folder / f"{name}.safetensors", method, training)
-        record.training[name] = training
+        member.learned_from.data.image_size = method.config.image_size
+        fit(method, member.learned_from.data, member.folder / name, console)
+        checkpoint.save(member.folder / f"{name}.safetensors", method, training)
+        if trained is not None:
+            trained(group, name, time.perf_counter() - started)
 
 
-def _test(
-    data: ZeroShotDataModule,
-    built: Mapping[str, ZeroShotMethod],
-    recorder: Recorder,
-    folder: Path,
-    console: Console,
-) -> None:
-    """One pass for the methods that read the same image size; usually that is all of them."""
-    for size in sorted({method.config.image_size for method in built.values()}):
-        methods = {name: method for name, method in built.items() if method.config.image_size == size}
-        data.image_size = size
-        shown = {name: method.title for name, method in methods.items() if not method.draws_at_test}
-        callbacks = [
-            Collector(data, recorder.bind(data)),
-            Gallery(data, shown, folder / f"maps_{file_name(data.name)}_{size}px.png"),
-            progress(console, f"test on {data.title}"),
-        ]
-        trainer = Trainer(
-            logger=False,
-            inference_mode=not any(method.needs_grad_at_test for method in methods.values()),
-            callbacks=callbacks,
-            enable_progress_bar=console.is_terminal,
-            **trainer_options(),
-        )
-        with stoppable(trainer):
-            loader = data.test_dataloader()
-            trainer.test(SharedPass(methods), dataloaders=loader, verbose=False)
-        for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized]:
-            console.print(line, style="yellow", highlight=False, soft_wrap=True)
-
-
-def _auxiliary(group: CellGroup, backbone: Backbone) -> Auxiliary:
+def auxiliary_of(group: CellGroup, backbone: Backbone) -> Auxiliary:
     """The auxiliary data of the group's prior and draw."""
     spec = priors.resolve(group.prior, group.suite.name, group.targets[0] if len(group.targets) == 1 else None)
     if group.draw is not None:
@@ -210,7 +294,8 @@ def _auxiliary(group: CellGroup, backbone: Backbone) -> Auxiliary:
     return auxiliary(spec, data_of, group.seed)
 
 
-def _write_config(folder: Path, group: CellGroup, built: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
+def _write_config(member: Member, backbone: Backbone) -> None:
+    group = member.group
     content = {
         "suite": group.suite.name,
         "prior": group.prior,
@@ -219,6 +304,6 @@ def _write_config(folder: Path, group: CellGroup, built: Mapping[str, ZeroShotMe
         "targets": list(group.targets),
         "backbone": backbone.id,
         "checkpoint": str(group.checkpoint) if group.checkpoint else None,
-        "methods": {name: method.resolved_config() for name, method in built.items()},
+        "methods": {name: method.resolved_config() for name, method in member.built.items()},
     }
-    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+    (member.folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")

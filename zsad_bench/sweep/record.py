@@ -67,7 +67,7 @@ class Recorder:
 
         return finished
 
-    def _cell(self, name: str, data: ZeroShotDataModule) -> dict[str, Any]:
+    def cell(self, name: str, data: ZeroShotDataModule) -> dict[str, Any]:
         """The fields of a row that decide its numbers, with their key."""
         method = self.methods[name]
         training = self.run.training.get(name, UNTRAINED)
@@ -110,7 +110,7 @@ class Recorder:
         seconds: float,
         data: ZeroShotDataModule,
     ) -> None:
-        cell = self._cell(name, data)
+        cell = self.cell(name, data)
         rows = []
         for metric, (value, reason) in result.values.items():
             undefined = math.isnan(value)

@@ -1,0 +1,229 @@
+# pytest tests/leaderboard/test_paper_tables.py
+"""The papers' tables from rows: FAPrompt's own averages come out, and differences only where they may be shown."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.leaderboard.conftest import make_row
+from zsad_bench.assets import data_folder
+from zsad_bench.leaderboard import claims, paper_tables, show
+from zsad_bench.leaderboard.measure import refuse_mixed
+from zsad_bench.leaderboard.published import Facts, fidelity, read_published, settings_of
+from zsad_bench.leaderboard.status import states
+
+PUBLISHED = read_published()
+COUNTS = {p.scope: (6, 4) for p in PUBLISHED if p.table in ("faprompt_1", "faprompt_2")}
+FACTS = Facts(
+    titles={"faprompt": "FAPrompt", "clip": "CLIP", "visa": "VisA", "btad": "BTAD"},
+    built=frozenset({"faprompt", "clip", "anomalyclip", "dive", "cocoop"}),
+    official=frozenset({"faprompt", "anomalyclip"}),
+    counts=COUNTS,
+    footnotes={"br35h": "Br35H and BrainMRI share image files."},
+)
+OWN_AVERAGES = {  # FAPrompt's Table 3
+    "image_auroc": (88.5, 91.0), "image_ap": (87.5, 93.0), "pixel_auroc": (95.0, 85.7),
+    "pixel_aupro_legacy200": (85.6, 66.2),
+}  # fmt: skip
+
+
+def printed_as_rows(method="faprompt", variant='fidelity="official"', **changes):
+    """The printed numbers of one method of Tables 1 and 2 as if they had been measured."""
+    return [
+        make_row(
+            **{
+                "method": method, "variant": variant, "prior": "rich", "target": p.scope, "category": "all",
+                "auxiliary": "visa" if p.scope == "mvtec" else "mvtec", "metric": p.metric, "value": p.value,
+                "backbone": "ViT-L-14-336-quickgelu", "image_size": 518, "suite": "paper", **changes,
+            }
+        )
+        for p in PUBLISHED
+        if p.table in ("faprompt_1", "faprompt_2") and p.entry.method == method
+    ]  # fmt: skip
+
+
+def text(grids, line, title):
+    (grid,) = [g for g in grids if any(label == line for label, _ in g.lines)][:1]
+    place = [column.title for column in grid.columns].index(title)
+    return dict(grid.lines)[line][place].text
+
+
+def test_every_published_number_is_read():
+    assert len(PUBLISHED) == 594 + 128 + 60 + 20
+    assert all(0 <= p.value <= 1 for p in PUBLISHED), "published numbers must be fractions once they are read"
+
+
+@pytest.mark.parametrize("metric", OWN_AVERAGES)
+def test_faprompts_own_averages_from_the_published_rows(metric):
+    name = "faprompt_1" if metric.startswith("image") else "faprompt_2"
+    grids, _ = paper_tables.numbers(name, PUBLISHED, printed_as_rows(), FACTS)
+    (grid,) = [g for g in grids if g.title.endswith(paper_tables.METRICS[metric])]
+    for domain, own in zip(("industrial", "medical"), OWN_AVERAGES[metric], strict=True):
+        count = len(paper_tables.targets_of(PUBLISHED, metric, domain))
+        line = f"{domain.capitalize()} mean ({count})"
+        assert text([grid], line, "FAPrompt (official)") == f"{own:.1f}", f"{line} from rows is not the paper's own"
+        assert text([grid], line, "FAPrompt: printed") == f"{own:.1f}", f"{line} of the printed numbers is not its own"
+        assert text([grid], line, "Δ") == "0.0"
+
+
+def test_the_means_leave_mvtec_out():
+    rows = [r for r in printed_as_rows() if r.target != "mvtec"] + [
+        make_row(method="faprompt", variant='fidelity="official"', prior="rich", target="mvtec", value=0.0)
+    ]
+    grids, _ = paper_tables.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    assert text(grids, "Industrial mean (8)", "FAPrompt (official)") == "88.5", "MVTecAD entered FAPrompt's mean"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"variant": ""}, "fidelity paper"),
+        ({"backbone": "tiny"}, "backbone tiny"),
+        ({"variant": 'fidelity="official",image_size=336', "image_size": 336}, None),
+        ({"image_size": 336}, "image size 336"),
+        ({"auxiliary": "dtd"}, "auxiliary set dtd"),
+        ({"n_images": 11}, "counts of visa: 7 \\+ 4"),
+        ({"n_skipped": 1}, "images skipped 1"),
+        ({"data_options": "variant=all"}, "data options"),
+    ],
+)
+def test_a_difference_only_where_comparable(changes, why):
+    rows = [row for row in printed_as_rows(**changes) if row.target == "visa"]
+    _, numbers = paper_tables.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    found = [n for n in numbers if n.scope == "visa" and n.rows]
+    if why is None:
+        assert not found, "other settings than the paper's are another line"
+        return
+    assert found, "the measured number is not shown"
+    assert all(n.difference is None for n in found), f"a difference although {changes}"
+    assert re.search(why, found[0].why_not), found[0].why_not
+
+
+def test_exact_aupro_and_dives_metrics_are_never_compared():
+    rows = printed_as_rows(metric="pixel_aupro")
+    _, numbers = paper_tables.numbers("faprompt_2", PUBLISHED, rows, FACTS)
+    assert not [n for n in numbers if n.measured.mean is not None], "exact AUPRO stands in the column of the other form"
+    rows = [
+        make_row(method="dive", prior="limited", auxiliary="dtd", target=t, metric=m, value=0.5, image_size=518,
+                 backbone="ViT-L-14-336-quickgelu")
+        for t in ("mvtec", "visa") for m in ("image_auroc", "pixel_aupro")
+    ]  # fmt: skip
+    grids, numbers = paper_tables.numbers("dive_ablation", PUBLISHED, rows, FACTS)
+    compared = {(n.metric, n.scope) for n in numbers if n.difference is not None}
+    assert compared == {("image_auroc", "mvtec"), ("image_auroc", "visa")}
+    assert any("which form DIVE's is, is not known" in note for note in grids[-1].notes)
+
+
+def test_partial_means_say_what_they_cover_and_are_never_bold():
+    rows = [row for row in printed_as_rows() if row.target != "visa"] + printed_as_rows("clip", "")
+    grids, numbers = paper_tables.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    assert text(grids, "Industrial mean (8)", "FAPrompt (official)") == "89.1 (7/8)"
+    cells = dict(grids[0].lines)["Industrial mean (8)"]
+    titles = [column.title for column in grids[0].columns]
+    assert cells[titles.index("FAPrompt (official)")].rank == 0, "a mean over fewer datasets was the best"
+    assert next(n.difference for n in numbers if n.scope == "industrial" and n.entry.method == "faprompt") is None
+    assert "Br35H and BrainMRI share image files." in grids[-1].notes
+
+
+def test_mean_and_sd_over_seeds_and_draws():
+    rows = printed_as_rows(seed=0, value=0.80) + printed_as_rows(seed=1, value=0.90)
+    rows += printed_as_rows(seed=0, draw=1, value=1.0)
+    grids, _ = paper_tables.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    assert text(grids, "VisA", "FAPrompt (official)") == "90.0 ± 10.0", "sd of 80, 90, 100 is 10"
+
+
+@pytest.mark.parametrize("name", paper_tables.TABLES)
+def test_every_table_has_three_formats(name):
+    rows = printed_as_rows() + printed_as_rows("clip", "")
+    grids, numbers = paper_tables.numbers(name, PUBLISHED, rows, FACTS)
+    printed = {round(100 * p.value, 1) for p in PUBLISHED if p.table == name}
+    page, tex = show.markdown(grids, "T", "c"), show.latex(grids, "c")
+    for value in printed:
+        assert f"{value:.1f}" in page, f"{value} of {name} is not in its Markdown"
+        assert f"{value:.1f}" in tex, f"{value} of {name} is not in its LaTeX"
+    for mark, text_with_it in (("<ins>", page), ("**", page), ("\\underline{", tex), ("\\textbf{", tex)):
+        assert mark in text_with_it, f"{name} marks nothing with {mark}"
+    assert tex.count("\\begin{table}") == tex.count("\\end{table}") == len(grids)
+    assert numbers
+
+
+def test_variants_are_read_back():
+    assert settings_of('fidelity="official",max_mix=[0.5, 0.5]') == {"fidelity": "official", "max_mix": [0.5, 0.5]}
+    assert settings_of("") == {}
+    assert settings_of("official checkpoint") is None
+    assert settings_of("augment=flip") is None
+    assert [fidelity(v, "faprompt", FACTS) for v in ("", 'fidelity="official"')] == ["paper", "official"]
+
+
+@pytest.mark.parametrize("number", [3, 4, 5])
+def test_the_recipes_compute_every_line_of_the_ablations(number):
+    import yaml
+
+    recipe = yaml.safe_load((data_folder("recipes") / f"faprompt_table_{number}.yaml").read_text())
+    planned = []
+    for given in recipe["methods"]:
+        ((name, settings),) = given.items() if isinstance(given, dict) else ((given, {}),)
+        for one in settings if isinstance(settings, list) else [settings]:
+            planned.append((name, ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(one.items()))))
+    entries = dict.fromkeys(p.entry for p in PUBLISHED if p.table == f"faprompt_{number}" and p.entry.settings)
+    for entry in entries:
+        found = [variant for name, variant in planned if name == entry.method and entry.meant(variant)]
+        assert len(found) == 1, f"{FACTS.name(entry)} is {found} in the recipe, expected one variant"
+
+
+def test_the_headline_claims():
+    _, records = claims.table(PUBLISHED, [], FACTS)
+    dive = {r["metric"]: r for r in records if r["claim"].startswith("DIVE")}
+    weakest = {metric: round(100 * r["printed_over_weakest"], 1) for metric, r in dive.items()}
+    assert weakest == {metric: r["claimed"] for metric, r in dive.items()}, "DIVE's figures are against the weakest"
+    best = [round(100 * r["printed_over_best"], 1) for r in dive.values()]
+    assert best == [5.7, 8.8, 2.9, 6.1, 5.6]
+    up_to = [round(100 * r["printed_over_best"], 1) for r in records if r["claim"] == "FAPrompt, up to"]
+    assert up_to == [3.9, 3.0]
+    assert all(r["measured_over_best"] is None for r in records)
+    rows = printed_as_rows() + printed_as_rows("clip", "")
+    measured = [r for r in claims.table(PUBLISHED, rows, FACTS)[1] if r["metric"] == "image_auroc"][1]
+    assert measured["measured_best"] == measured["measured_weakest"] == "CLIP"
+    assert measured["measured_over_best"] == pytest.approx(0.885 - 0.665, abs=1e-3)
+
+
+def test_the_state_of_every_published_number():
+    found = states(PUBLISHED, printed_as_rows() + printed_as_rows("clip", ""), FACTS)
+    assert len(found) == 802
+    of = {(s.published.table, s.published.entry.method, s.published.scope, s.published.metric): s for s in found}
+    done = of["faprompt_1", "faprompt", "visa", "image_auroc"]
+    assert (done.state, done.compared) == ("done", True)
+    assert done.command == (
+        "zsad-bench bench --suite paper --method faprompt --prior rich --targets visa --set fidelity=official"
+    )
+    assert done.seconds == pytest.approx(0.1 * 10), "10 images at the 0.1 s an image of the rows"
+    assert of["faprompt_1", "filo", "visa", "image_auroc"].state == "not built"
+    assert of["dive_limited", "dive", "all", "image_auroc"].state == "not run"
+    assert of["dive_limited", "dive", "all", "image_auroc"].seconds is None, "a cost without rows must be unknown"
+    whole = [s for s in found if s.published.table == "faprompt_3" and s.published.entry.label == ""]
+    assert {s.state for s in whole if s.published.entry.method == "faprompt"} == {"done"}
+    part = states(PUBLISHED, [r for r in printed_as_rows() if r.target == "visa"], FACTS)
+    assert "part" in {s.state for s in part if s.published.table == "faprompt_3"}
+    only_paper_preset = states(PUBLISHED, printed_as_rows(variant=""), FACTS)
+    assert not [s for s in only_paper_preset if s.state == "done"], "another fidelity is not the printed number"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"backbone": "big", "weights_hash": "w2"}, "backbone"),
+        ({"data_hash": "d2"}, "data hash of cloth"),
+        ({"weights_hash": "w2"}, "weights hash of tiny"),
+        ({"metric_version": "2"}, "metric version of image_auroc"),
+        ({"schema": 0}, "schema"),
+    ],
+)
+def test_mixed_rows_are_refused(changes, what):
+    from zsad_bench.errors import RowError
+
+    refuse_mixed([make_row(), make_row(backbone="none", weights_hash="none")], "x")
+    with pytest.raises(RowError, match=f"more than one {what}: .*; choose one"):
+        refuse_mixed([make_row(), make_row(**changes)], "choose one")

@@ -1,0 +1,44 @@
+"""`zsad-bench rows`: leaderboards of several machines as one, and whether rows can be trusted."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+from zsad_bench.errors import UsageError
+from zsad_bench.leaderboard.merge import merge as merged
+from zsad_bench.leaderboard.verify import verify as verified
+
+
+def merge(folders: Sequence[str], out: str) -> None:
+    """Writes the union of leaderboards to `out`, and says what is in it.
+
+    Raises:
+        UsageError: fewer than two folders. RowError: one that cannot be read or written.
+    """
+    if len(folders) < 2:
+        raise UsageError(f"rows merge: expected two or more folders, found {len(folders)}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = merged(folders, out)
+    for warning in caught:
+        print(f"zsad-bench: {warning.message}", file=sys.stderr)
+    doubled = f"; {found.n_doubled} were in both and are kept once" if found.n_doubled else ""
+    print(f"{found.n_rows} rows{doubled}: {out} ({len(found.files)} files)")
+
+
+def verify(folder: str) -> int:
+    """Prints what is wrong with rows; the exit code is 1 if anything is.
+
+    Raises:
+        RowError: no such folder.
+    """
+    found = verified(folder)
+    for finding in found.findings:
+        print(finding)
+    schemas = ", ".join(f"{n} of schema {schema}" for schema, n in sorted(found.schemas.items()))
+    verdict = f"{len(found.findings)} findings" if found.findings else "nothing wrong"
+    replaced = f"; newer runs replace {found.n_superseded}" if found.n_superseded else ""
+    print(f"{folder}: {found.n_rows} whole rows in {found.n_files} files ({schemas or 'none'}){replaced}; {verdict}")
+    return 1 if found.findings else 0

@@ -1,0 +1,174 @@
+"""`zsad-bench sweep RECIPE`: plans a recipe, runs what has no complete rows yet, and regenerates the tables."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from zsad_bench.commands.status import Snapshot, View, clock, name_of, print_cells, print_summary
+from zsad_bench.errors import ZsadError
+from zsad_bench.sweep import plan as planning
+from zsad_bench.sweep import recipe as recipes
+from zsad_bench.sweep import worker
+from zsad_bench.sweep.executors import Event, Executor, Task
+from zsad_bench.sweep.executors.serial import Serial
+from zsad_bench.sweep.plan import Group
+from zsad_bench.sweep.state import Folder, write_plan
+from zsad_bench.sweep.suite import is_found
+
+EXECUTORS: dict[str, type[Executor]] = {"serial": Serial}
+
+
+def sweep(asked: str, options: Any) -> int:
+    """Exit code 0 when every planned cell has all its rows, else 1.
+
+    Raises:
+        ZsadError: a recipe that cannot be planned, before anything runs.
+    """
+    console = Console(soft_wrap=False)
+    recipe = recipes.load(recipes.find(asked))
+    made = planning.plan(recipe, cache(is_found), options.together)
+    board, runs = Path(options.out) / made.suite.name, Path(options.runs)
+    folder = Folder(runs / "sweeps" / recipe.name)
+    _say_plan(made, console)
+    if not made.groups:
+        raise ZsadError(
+            f"recipe {recipe.name}: none of its cells can run here; `zsad-bench data list` says what is found"
+        )
+    write_plan(folder, made, board.resolve(), runs.resolve())
+    threads = options.threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    executor: Executor = EXECUTORS[options.executor]()
+    with _sigterm_exits():
+        _hash_cells(folder, threads, console)
+        shown = Snapshot(folder)
+        if options.dry_run:
+            print_cells(shown, console)
+            print_summary(shown, console)
+            return 0
+        todo, held = _todo(shown, options.retry_failed)
+        for group in held:
+            console.print(f"failed before, --retry-failed runs it again: {name_of(group)}", style="yellow",
+                          highlight=False, soft_wrap=True)  # fmt: skip
+        if todo:
+            _run(todo, executor, threads, folder, shown, console)
+    shown.refresh()
+    print_summary(shown, console)
+    if any(board.glob("rows/*.jsonl")):
+        from zsad_bench.commands.table import regenerate
+
+        regenerate(made.suite.name, options.out)
+        console.print(f"tables: {board / 'README.md'}", highlight=False, soft_wrap=True)
+    return 0 if all(shown.is_done(group) for group in shown.groups) else 1
+
+
+def _say_plan(made: planning.Plan, console: Console) -> None:
+    """What the plan leaves out, and why."""
+    say = [f"{made.recipe.title}: {len(made.cells)} cells in {len(made.groups)} groups"]
+    if made.recipe.published:
+        say.append(f"published numbers only, nothing to run: {', '.join(made.recipe.published)}")
+    gone: dict[str, int] = {}
+    for _, dataset, _ in made.absent:
+        gone[dataset] = gone.get(dataset, 0) + 1
+    say += [f"not here: {dataset} ({count} cells)" for dataset, count in gone.items()]
+    say += [f"left out: {target} under prior {prior}, which learns from it" for prior, target in made.left_out]
+    for line in say:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _hash_cells(folder: Folder, threads: int, console: Console) -> None:
+    """Has the keys of all cells written, by a process of its own that then gives its memory back."""
+    before = _changed(folder.cells)
+    task = Task("cells", worker.command(folder, "cells"), folder.log("cells"), worker.environment(threads))
+    task.log.unlink(missing_ok=True)
+    console.print("hashing weights and data", highlight=False)
+    for _ in Serial().run([task]):
+        pass
+    if _changed(folder.cells) == before:
+        raise ZsadError(f"the cells could not be hashed: {last_line(task.log)}; see {task.log}")
+
+
+def _changed(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+def _todo(shown: Snapshot, retry_failed: bool) -> tuple[list[Group], list[Group]]:
+    """(what to run, longest first; what failed before and is left alone)."""
+    open_ = [group for group in shown.groups if not shown.is_done(group) and not shown.blocked(group)]
+    held = [group for group in open_ if shown.failed(group) and not retry_failed]
+    todo = [group for group in open_ if group not in held]
+
+    def length(group: Group) -> tuple[bool, float]:
+        seconds = shown.cost(group)
+        if seconds is not None:
+            return False, seconds
+        return True, sum(len(group.targets) * (10 if job.trains else 1) for job in group.jobs)
+
+    return sorted(todo, key=length, reverse=True), held  # what is not known comes first: it may be long
+
+
+def _run(
+    todo: Sequence[Group], executor: Executor, threads: int, folder: Folder, shown: Snapshot, console: Console
+) -> None:
+    """Runs the groups; what another sweep runs right now is waited for at the end."""
+    by_id = {group.id: group for group in todo}
+    busy: list[str] = []
+    with View(shown, console) as view:
+        for wait in (False, True):
+            ids = busy if wait else list(by_id)
+            tasks = [Task(i, worker.command(folder, i, wait), folder.log(i), worker.environment(threads)) for i in ids]
+            busy = []
+            started: dict[str, float] = {}
+            with contextlib.closing(executor.run(tasks)) as events:
+                for event in events:
+                    if event.kind == "tick":
+                        view.tick()
+                    elif event.kind == "started":
+                        started[event.task] = time.monotonic()
+                        folder.tell("started", event.task, where=event.where)
+                        view.say(by_id[event.task], f"started on {event.where}")
+                    elif event.code == worker.BUSY and not wait:
+                        busy.append(event.task)
+                    else:
+                        _ended(by_id[event.task], event, time.monotonic() - started[event.task], folder, shown, view)
+
+
+def _ended(group: Group, event: Event, seconds: float, folder: Folder, shown: Snapshot, view: View) -> None:
+    """Rows decide: whatever the process said, a group with all its rows is done."""
+    folder.alive(group.id).unlink(missing_ok=True)
+    shown.refresh()
+    if shown.is_done(group):
+        folder.tell("done", group.id, where=event.where, seconds=round(seconds, 3))
+        view.say(group, f"done in {clock(seconds)}")
+        return
+    why = last_line(folder.log(group.id))
+    folder.tell("failed", group.id, where=event.where, seconds=round(seconds, 3), code=event.code, why=why)
+    shown.refresh()
+    view.say(group, f"failed: {why}; see {folder.log(group.id)}", "red")
+
+
+def last_line(log: Path) -> str:
+    """The last line that says something, of a log."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+@contextlib.contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """SIGTERM in here unwinds, so that what was started is stopped, and leaves with exit code 143."""
+
+    def leave(*_: object) -> NoReturn:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,186 @@
+"""The papers' own numbers, and what each line of their tables is called here."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zsad_bench.assets import data_folder
+from zsad_bench.errors import RowError
+
+_FILES = ("faprompt_tables_1_2.csv", "faprompt_ablations.csv", "dive_averages.csv", "dive_ablations.csv")
+_TABLES = {
+    "FAPrompt (ICCV 2025) Table 1": "faprompt_1",
+    "FAPrompt (ICCV 2025) Table 2": "faprompt_2",
+    "FAPrompt (ICCV 2025) Table 3": "faprompt_3",
+    "FAPrompt (ICCV 2025) Table 4": "faprompt_4",
+    "FAPrompt (ICCV 2025) Table 5": "faprompt_5",
+    "DIVE (ECCV 2026) average over 8 datasets": "dive_",  # followed by the prior
+    "DIVE (ECCV 2026) ablation, prior=limited": "dive_ablation",
+}
+# Without compound prompts: one pair of twelve tokens each, as in the recipes.
+_NO_CAP = {"compound": False, "n_prompts": 1, "n_normal": 12, "n_abnormal": 12}
+_UNCERTAIN = "faprompt prior=image, one of CAP/prior-loss"
+# What a line of an ablation is as a method and its settings; None: not built, or not known well enough to be built.
+_LINES: dict[str, tuple[str, dict[str, Any] | None]] = {
+    "+cap": ("faprompt", {"prior_from": "none"}),
+    "+cap w/o orthogonal loss": ("faprompt", {"prior_from": "none", "ortho_weight": 0.0}),
+    "+dap": ("faprompt", _NO_CAP),
+    "+dap w/o prior loss": ("faprompt", {**_NO_CAP, "prior_weight": 0.0}),
+    "cocoop (prior=image)": ("cocoop", {}),
+    _UNCERTAIN: ("faprompt", {**_NO_CAP, "prior_from": "image"}),
+    "faprompt prior=image, full": ("faprompt", {"prior_from": "image"}),
+    "faprompt prior=patch, full": ("faprompt", {}),
+    "anomalyclip ensemble (seeds)": ("anomalyclip", {"ensemble": "seeds"}),
+    "anomalyclip ensemble* (orthogonal prompts)": ("anomalyclip", {"ensemble": "orthogonal"}),
+    "faprompt best-matched prompts": ("faprompt", {"match": "best"}),
+    "faprompt weighted prompts": ("faprompt", None),
+    "w/o disentanglement": ("dive", {"disentangle": False}),
+    "w/o shallow injection": ("dive", {"shallow": False}),
+    "w/o deep injection": ("dive", {"deep": False}),
+    "w/o all text injection": ("dive", {"shallow": False, "deep": False}),
+}
+
+
+_DEFAULT = ("prior_from", "patches")
+
+
+class Entry(NamedTuple):
+    """A line of a paper's table. label: as the paper calls it, "" for a method as it is. settings: as one JSON text.
+
+    settings: what differs from the method's defaults, fidelity apart; None where it is not built or not known.
+    """
+
+    method: str
+    label: str
+    settings: str | None
+
+    def meant(self, variant: str) -> bool:
+        """Whether rows of this variant are this line, under whatever fidelity."""
+        given = settings_of(variant)
+        if given is None or self.settings is None:
+            return False
+        # `patches` is FAPrompt's default: named or not, it is the same method.
+        told = {key: value for key, value in given.items() if key != "fidelity" and (key, value) != _DEFAULT}
+        return told == json.loads(self.settings)
+
+
+class Published(NamedTuple):
+    """One printed number, as a fraction. scope: a dataset, "industrial", "medical", or "all" of DIVE's eight."""
+
+    table: str
+    source: str
+    entry: Entry
+    scope: str
+    domain: str
+    prior: str
+    metric: str
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the leaderboard has to be told: it reads rows only.
+
+    titles: of methods and datasets. built: methods that can be run. official: those with a preset of released code.
+    counts: dataset -> (normal, anomalous) test images in the paper's composition. footnotes: dataset -> a sentence.
+    """
+
+    titles: Mapping[str, str] = field(default_factory=dict)
+    built: frozenset[str] = frozenset()
+    official: frozenset[str] = frozenset()
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    footnotes: Mapping[str, str] = field(default_factory=dict)
+
+    def title(self, name: str) -> str:
+        return self.titles.get(name) or _NOT_BUILT.get(name, name)
+
+    def name(self, entry: Entry) -> str:
+        """An entry as printed: the label where there is one."""
+        return entry.label or self.title(entry.method)
+
+
+_NOT_BUILT = {
+    "april_gan": "APRIL-GAN", "anovl": "AnoVL", "blip": "BLIP", "filo": "FiLo", "adaclip": "AdaCLIP",
+    "af_clip": "AF-CLIP", "aa_clip": "AA-CLIP", "tps": "TPS",
+}  # fmt: skip
+
+
+def read_published(folder: str | Path | None = None) -> list[Published]:
+    """Every published number, in the order of the files.
+
+    Raises:
+        RowError: a file that is missing, or a line that is no number; names file and line.
+    """
+    folder = data_folder("published") if folder is None else Path(folder)
+    found: list[Published] = []
+    for name in _FILES:
+        path = folder / name
+        try:
+            lines = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        except OSError as error:
+            raise RowError(f"{path}: cannot read published numbers ({error.strerror})") from error
+        for number, line in enumerate(lines, start=2):
+            try:
+                found.append(_published(line))
+            except (KeyError, TypeError, ValueError) as error:
+                raise RowError(f"{path}:{number}: no published number ({error}); restore the file") from None
+    return found
+
+
+def settings_of(variant: str) -> dict[str, Any] | None:
+    """The settings that a row's variant spells, `key=json,key=json`; None where it says something else."""
+    decoder, settings, rest = json.JSONDecoder(), {}, variant
+    while rest:
+        key, found, rest = rest.partition("=")
+        try:
+            settings[key], end = decoder.raw_decode(rest)
+        except ValueError:
+            return None
+        if not found or rest[end : end + 1] not in ("", ","):
+            return None
+        rest = rest[end + 1 :]
+    return settings
+
+
+def fidelity(variant: str, method: str, facts: Facts) -> str:
+    """The preset of a variant: "paper" unless it names one; "" for a method that has only one."""
+    return str((settings_of(variant) or {}).get("fidelity", "paper")) if method in facts.official else ""
+
+
+def targets_of(published: Iterable[Published], metric: str, domain: str) -> tuple[str, ...]:
+    """The datasets that FAPrompt's own means are over: those of its Tables 1 and 2 other than MVTecAD."""
+    names = dict.fromkeys(
+        p.scope for p in published
+        if p.table in ("faprompt_1", "faprompt_2") and p.metric == metric and p.domain == domain and p.scope != "mvtec"
+    )  # fmt: skip
+    return tuple(names)
+
+
+def _published(line: Mapping[str, str]) -> Published:
+    table = _TABLES[line["source"]]
+    if table == "dive_":
+        table += line["prior"]
+    label = line.get("variant") or ""
+    if label:
+        method, settings = _LINES.get(label, (label, {}))
+        label = label if label in _LINES else ""
+    else:
+        method, settings = line["method"], {}
+    note = "which part this line switches off is not certain" if label == _UNCERTAIN else ""
+    return Published(
+        table=table,
+        source=line["source"],
+        entry=Entry(method, label, None if settings is None else json.dumps(settings, sort_keys=True)),
+        scope=line.get("dataset") or line.get("domain") or "all",
+        domain=line.get("domain") or "",
+        prior=line.get("prior") or ("limited" if table == "dive_ablation" else "rich"),
+        metric=line["metric"],
+        value=float(line["value"]) / 100,
+        note=line.get("note") or note,
+    )

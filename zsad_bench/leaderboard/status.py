@@ -1,0 +1,88 @@
+"""Every published number: what reproduces it, what that costs by the rows so far, and whether it is done."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from zsad_bench.leaderboard.paper_tables import TABLES, Numbers
+from zsad_bench.leaderboard.published import Entry, Facts, Published
+from zsad_bench.leaderboard.row import Row
+
+DONE, PART, NOT_RUN, NOT_BUILT = "done", "part", "not run", "not built"
+
+
+class State(NamedTuple):
+    """command: "" where there is none. seconds: of testing, None where unknown; training is in no row.
+
+    state: done (every dataset of the number has rows of a meant variant, the released code's preset where there is
+    one), part, not run, not built. compared: whether a difference may be shown; why_not: the reason.
+    """
+
+    published: Published
+    state: str
+    command: str
+    recipe: str
+    seconds: float | None
+    compared: bool
+    why_not: str
+
+
+def states(published: Sequence[Published], rows: Iterable[Row], facts: Facts) -> list[State]:
+    """One a published number, in their order. rows: current ones."""
+    rows = list(rows)
+    of = {name: Numbers(table, published, rows, facts) for name, table in TABLES.items()}
+    pace = _pace(rows)
+    return [_state(p, of[p.table], facts, pace) for p in published]
+
+
+def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float]) -> State:
+    recipe = TABLES[p.table].recipe
+    if p.entry.method not in facts.built or p.entry.settings is None:
+        why = "its method is not built" if p.entry.method not in facts.built else "its settings are not known or built"
+        return State(p, NOT_BUILT, "", recipe, None, False, why)
+    targets = numbers.targets(p.metric, p.scope)
+    best = None
+    for variant in numbers.variants(p.entry):
+        # `paper` beside `official` is another number than the printed one
+        if p.entry.method in facts.official and '"official"' not in variant:
+            continue
+        best = numbers.at(p.entry, variant, p.metric, p.scope)
+    tested = set() if best is None else {row.target for row in best.rows}
+    state = DONE if tested == set(targets) else PART if tested else NOT_RUN
+    images = [sum(facts.counts[target]) if target in facts.counts else None for target in targets]
+    seconds = None
+    if p.entry.method in pace and None not in images:
+        seconds = pace[p.entry.method] * sum(images)
+    reason = "not run" if best is None or not best.rows else best.why_not
+    return State(p, state, command(p, targets, facts), recipe, seconds, state == DONE and not reason, reason)
+
+
+def command(p: Published, targets: Sequence[str], facts: Facts) -> str:
+    """The command that computes a published number with one training seed."""
+    settings = {"fidelity": "official"} if p.entry.method in facts.official else {}
+    settings |= json.loads(p.entry.settings or "{}")
+    parts = ["zsad-bench", "bench", "--suite", "paper", "--method", p.entry.method, "--prior", p.prior]
+    parts += ["--targets", ",".join(targets)]
+    for key, value in sorted(settings.items()):
+        parts += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join(parts)
+
+
+def _pace(rows: Iterable[Row]) -> dict[str, float]:
+    """Method -> seconds an image in the slowest category that rows saw."""
+    pace: dict[str, float] = {}
+    for row in rows:
+        if row.n_images:
+            pace[row.method] = max(pace.get(row.method, 0.0), row.seconds / row.n_images)
+    return pace
+
+
+def by_line(found: Sequence[State]) -> dict[tuple[str, Entry], list[State]]:
+    """The states of each line of each table."""
+    lines: dict[tuple[str, Entry], list[State]] = {}
+    for one in found:
+        lines.setdefault((one.published.table, one.published.entry), []).append(one)
+    return lines

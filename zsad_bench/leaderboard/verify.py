@@ -1,0 +1,85 @@
+"""Whether rows can be trusted: every line, what stands twice, what contradicts itself, and what must not be mixed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.reading import read_lines, split_lines
+from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.rows import current, row_files
+
+# What is one thing, and the hash that it should have once among the rows that stand.
+_ONE_HASH = (
+    ("data hash", lambda row: row.target, lambda row: row.data_hash),
+    ("weights hash", lambda row: row.backbone, lambda row: row.weights_hash),
+    ("prior hash", lambda row: (row.prior, row.auxiliary, row.draw), lambda row: row.prior_hash),
+    ("metric version", lambda row: row.metric, lambda row: row.metric_version),
+)
+
+
+@dataclass
+class Verdict:
+    """findings: one line each, what is wrong. n_rows: whole ones. n_superseded: replaced by a newer run."""
+
+    n_files: int = 0
+    n_rows: int = 0
+    n_superseded: int = 0
+    schemas: Counter = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+
+
+def verify(folder: str | Path) -> Verdict:
+    """What is wrong with the rows of a leaderboard or of a folder of row files; whole rows beside bad lines count.
+
+    Raises:
+        RowError: no such folder, or a file that cannot be read.
+    """
+    folder = Path(folder)
+    verdict = Verdict()
+    rows: list[Row] = []
+    lines_of: dict[tuple, str] = {}
+    paths = row_files(folder / "rows" if (folder / "rows").is_dir() else folder)
+    if not paths:
+        verdict.findings.append(f"{folder}: no row files (*.jsonl)")
+    for path in paths:
+        lines, torn = split_lines(path)
+        for number, row in read_lines(lines):
+            place = f"{path}:{number}"
+            if isinstance(row, RowError):
+                verdict.findings.append(f"{place}: {row}")
+            elif row is None:
+                last = torn and number == len(lines)
+                what = "half-written last line of a killed run" if last else "not a line of JSON, perhaps truncated"
+                verdict.findings.append(f"{place}: {what}; that number is missing, the other rows are whole")
+            else:
+                rows.append(row)
+                _doubled(row, place, lines_of, verdict)
+    standing, conflicts = current(rows)
+    verdict.n_files, verdict.n_rows = len(paths), len(rows)
+    verdict.schemas.update(row.schema for row in rows)
+    verdict.n_superseded = len({(r.key, r.category, r.metric, r.run_id) for r in rows}) - len(
+        {(r.key, r.category, r.metric) for r in rows}
+    )
+    verdict.findings += [f"two values for one number: {conflict}" for conflict in sorted(conflicts, key=str)]
+    for name, scope, value in _ONE_HASH:
+        found: dict[object, Counter] = {}
+        for row in standing:
+            found.setdefault(scope(row), Counter())[value(row)] += 1
+        for where, counts in sorted(found.items(), key=str):
+            if len(counts) > 1:
+                shown = ", ".join(f"{str(v)[:16] or 'none'} ({n} rows)" for v, n in sorted(counts.items()))
+                of = where if isinstance(where, str) else " · ".join(str(part) for part in where if part != "")
+                verdict.findings.append(f"more than one {name} of {of}: {shown}")
+    return verdict
+
+
+def _doubled(row: Row, place: str, lines_of: dict[tuple, str], verdict: Verdict) -> None:
+    one = (row.key, row.category, row.metric, row.run_id, row.value)
+    first = lines_of.setdefault(one, place)
+    if first != place:
+        verdict.findings.append(
+            f"{place}: the same row as {first} ({row.method} on {row.target}/{row.category}, {row.metric})"
+        )

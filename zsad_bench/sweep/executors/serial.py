@@ -1,0 +1,61 @@
+"""One task after the other on this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from zsad_bench.sweep.executors import Event, Task
+
+TICK_SECONDS = 1.0
+PATIENCE_SECONDS = 10.0  # between asking a process to end and ending it
+
+
+class Serial:
+    """Runs tasks in order. A task's standard input ends with this process, and it must take that for its own end."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """The events of the tasks; closing the iterator stops the one that runs."""
+        where = socket.gethostname()
+        for task in tasks:
+            process = start(task)
+            try:
+                yield Event("started", task.id, where)
+                while (code := _wait(process, TICK_SECONDS)) is None:
+                    yield Event("tick")
+            finally:
+                stop(process)
+            yield Event("ended", task.id, where, code)
+
+
+def start(task: Task) -> subprocess.Popen[bytes]:
+    """The task as a process in a session of its own, so that Ctrl-C reaches it through us alone."""
+    task.log.parent.mkdir(parents=True, exist_ok=True)
+    with task.log.open("ab") as log:
+        return subprocess.Popen(
+            [*task.command, "--leash"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **task.environment},
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that still runs: asked first, then forced."""
+    if process.poll() is None:
+        process.terminate()
+        if _wait(process, PATIENCE_SECONDS) is None:
+            process.kill()
+            process.wait()
+    process.stdin.close()
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None

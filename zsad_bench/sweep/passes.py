@@ -1,0 +1,71 @@
+"""One pass over a target for every method that is tested on it, and the rows that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightning import Trainer
+from rich.console import Console
+
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.leaderboard.files import file_name
+from zsad_bench.sweep import resume
+from zsad_bench.sweep.collect import Collector, OnCategory
+from zsad_bench.sweep.gallery import Gallery
+from zsad_bench.sweep.progress import progress
+from zsad_bench.sweep.shared import SharedPass
+from zsad_bench.sweep.train import stoppable, trainer_options
+from zsad_bench.types import Category
+
+if TYPE_CHECKING:
+    from zsad_bench.sweep.cell import Member
+
+
+def test(asked: str, data: ZeroShotDataModule, members: Sequence[Member], console: Console) -> None:
+    """One pass for the methods that read the same image size; usually that is all of them."""
+    labels = {}
+    for at, member in enumerate(members):
+        for name, categories in member.due[asked].items():
+            if categories:
+                labels[name if len(members) == 1 else f"{name} {at}"] = (member, name, categories)
+    for size in sorted({member.built[name].config.image_size for member, name, _ in labels.values()}):
+        chosen = {label: of for label, of in labels.items() if of[0].built[of[1]].config.image_size == size}
+        methods = {label: member.built[name] for label, (member, name, _) in chosen.items()}
+        data.image_size = size
+        wanted = set().union(*(categories for _, _, categories in chosen.values()))
+        kept = resume.whole_batches(data.samples(), wanted, data.batch_size)
+        part = data
+        if len(kept) < len(data.samples()):
+            part = members[0].group.module(asked, next(iter(methods.values())).backbone, {"samples": kept})
+            part.image_size = size
+        shown = {label: method.title for label, method in methods.items() if not method.draws_at_test}
+        callbacks = [
+            Collector(part, _writer(data, chosen)),
+            Gallery(part, shown, members[0].folder / f"maps_{file_name(data.name)}_{size}px.png"),
+            progress(console, f"test on {data.title}"),
+        ]
+        trainer = Trainer(
+            logger=False,
+            inference_mode=not any(method.needs_grad_at_test for method in methods.values()),
+            callbacks=callbacks,
+            enable_progress_bar=console.is_terminal,
+            **trainer_options(),
+        )
+        with stoppable(trainer):
+            loader = part.test_dataloader()
+            trainer.test(SharedPass(methods), dataloaders=loader, verbose=False)
+        for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized]:
+            console.print(line, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _writer(data: ZeroShotDataModule, chosen: Mapping[str, tuple[Member, str, set[str]]]) -> OnCategory:
+    """What a collector calls: the rows go where their member keeps them, of wanted categories alone."""
+    bound = {label: member.recorder.bind(data) for label, (member, _, _) in chosen.items()}
+
+    def finished(label: str, category: Category, *found: Any) -> None:
+        _, name, categories = chosen[label]
+        if category.name in categories:
+            bound[label](name, category, *found)
+
+    return finished

@@ -1,0 +1,169 @@
+"""The process that runs one group of a plan, or hashes what all of them need: `python -m zsad_bench.sweep.worker`.
+
+It may be started any number of times: it computes what has no rows yet and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsad_bench.errors import ZsadError
+from zsad_bench.leaderboard.files import write_whole
+from zsad_bench.sweep.plan import Group, Job
+from zsad_bench.sweep.state import BEAT_SECONDS, Folder, read_plan
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from zsad_bench.sweep.cell import CellGroup
+
+BUSY = 75  # exit code: another process runs this group
+STOPPED = 143
+
+
+def command(folder: Folder, group: str, wait: bool = False) -> tuple[str, ...]:
+    """What to start for a group, or for "cells": the keys of all of them. wait: until another process is done."""
+    wait_too = ("--wait",) if wait else ()
+    return (sys.executable, "-m", "zsad_bench.sweep.worker", str(folder.path), group, *wait_too)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What such a process needs: a fixed number of threads, and our package where it lies."""
+    count = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    here = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(dict.fromkeys([here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
+    return {**count, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+
+
+def main() -> int:
+    """Runs it; the exit code is for people, what counts are the rows."""
+    parser = argparse.ArgumentParser(prog="python -m zsad_bench.sweep.worker")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("group", help="its id, or `cells`")
+    parser.add_argument("--wait", action="store_true", help="for another process that runs it")
+    parser.add_argument(
+        "--leash", action="store_true", help="stop when standard input ends: whoever started us is gone"
+    )
+    args = parser.parse_args()
+    # Lightning would take SIGTERM for a reason to end well, and the process would exit with 0.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
+    if args.leash:
+        threading.Thread(target=_end_with_input, daemon=True).start()
+    try:
+        return _write_cells(Folder(args.folder)) if args.group == "cells" else _run(args)
+    except ZsadError as error:
+        print(f"zsad-bench: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(args: argparse.Namespace) -> int:
+    from filelock import FileLock, Timeout
+
+    folder = Folder(args.folder)
+    content, groups = read_plan(folder)
+    group = next((group for group in groups if group.id == args.group), None)
+    if group is None:
+        raise ZsadError(f"group {args.group} is not in {folder.plan}: it was planned anew; start the sweep again")
+    folder.lock(group.id).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.lock(group.id), timeout=-1 if args.wait else 0):
+            _beat(folder, group.id)
+            try:
+                _compute(folder, content, group)
+            finally:
+                folder.alive(group.id).unlink(missing_ok=True)
+    except Timeout:
+        return BUSY
+    return 0
+
+
+def _compute(folder: Folder, content: dict[str, Any], group: Group) -> None:
+    from zsad_bench.sweep.cell import run_together
+
+    jobs: dict[int, Job] = {}
+    members = []
+    for job in group.jobs:
+        members.append(member(content, job, group.targets))
+        jobs[id(members[-1])] = job
+
+    def trained(of: CellGroup, name: str, seconds: float) -> None:
+        job = jobs[id(of)]
+        told = {"method": name, "variant": job.variant, "prior": job.prior, "seconds": round(seconds, 3)}
+        folder.tell("trained", group.id, **told)
+
+    run_together(members, _console(), skip_complete=True, trained=trained)
+
+
+def member(content: dict[str, Any], job: Job, targets: tuple[str, ...]) -> CellGroup:
+    """The cell group of one job."""
+    from zsad_bench.sweep.cell import CellGroup
+    from zsad_bench.sweep.suite import SUITES
+
+    return CellGroup(
+        suite=SUITES[content["suite"]],
+        methods=(job.method,),
+        prior=job.prior,
+        targets=targets,
+        seed=job.seed,
+        draw=job.draw,
+        backbone=content["backbone"],
+        weights=content["weights"],
+        epochs=job.epochs,
+        settings=job.settings,
+        data=content["data"],
+        augment=job.augment,
+        board=Path(content["board"]),
+        runs=Path(content["runs"]),
+    )
+
+
+def _write_cells(folder: Folder) -> int:
+    """Hashes weights, data and priors, and writes the key of every cell and what rows it must have."""
+    from zsad_bench.sweep.expect import expected
+
+    content, groups = read_plan(folder)
+    cells = expected([(group, [member(content, job, group.targets) for job in group.jobs]) for group in groups])
+    write_whole(folder.cells, (json.dumps(cells, indent=1) + "\n").encode())
+    return 0
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=120)
+
+
+def _beat(folder: Folder, group: str) -> None:
+    """Shows from now on that the group runs, and where."""
+    file = folder.alive(group)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{socket.gethostname()}, pid {os.getpid()}")
+
+    def beat() -> None:
+        while True:
+            time.sleep(BEAT_SECONDS)
+            try:
+                os.utime(file)
+            except FileNotFoundError:  # done
+                return
+
+    threading.Thread(target=beat, daemon=True).start()
+
+
+def _end_with_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(STOPPED)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
