@@ -100,7 +100,7 @@ def ours(mode: str) -> Callable[[Category], dict[str, float]]:
 
         from zsad_bench.metrics.pixel_state import PixelMetrics
 
-        metric = PixelMetrics(mode=mode)
+        metric = PixelMetrics(mode=mode, local=False)  # RCPRO and AUPIMO have lines of their own
         for start in range(0, len(category.maps), BATCH):
             at = slice(start, start + BATCH)
             metric.update(torch.from_numpy(category.maps[at]), torch.from_numpy(category.masks[at]))

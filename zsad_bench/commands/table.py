@@ -13,6 +13,7 @@ from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard.rows import Row
 from zsad_bench.leaderboard.tables import Board, write_leaderboard
 from zsad_bench.leaderboard.terminal import print_tables
+from zsad_bench.metrics.functional.rcpro import described
 from zsad_bench.sweep.suite import DEMO, SUITES, Suite
 
 GENERATED_NOTE = (
@@ -45,6 +46,7 @@ def board(suite: Suite) -> Board:
         apart_notes={name: ASIDE_NOTE for name in PARTS if name not in suite.generated}
         | dict.fromkeys(("folder", "csv"), OWN_NOTE),
         footnotes=_footnotes(titles),
+        metric_notes={"pixel_rcpro": described()},
         sanity=tuple(n for n in registry.names("methods") if registry.load("methods", n).sanity),
     )
 

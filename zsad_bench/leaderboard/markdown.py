@@ -27,7 +27,8 @@ def render(report: Report, row_files: Sequence[str]) -> str:
     if not report.tables:
         parts.append("No rows yet.")
     else:
-        parts.append(_HOW_TO_READ)
+        shown = {metric for table in report.tables for metric in table.columns}
+        parts += [_HOW_TO_READ, *(f"{note}." for metric, note in board.metric_notes.items() if metric in shown)]
     for table in report.tables:
         parts += [
             f"## {table.title}",

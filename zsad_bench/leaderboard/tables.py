@@ -23,6 +23,7 @@ COLUMNS = {
     "pixel_auroc": "pixel AUROC",
     "pixel_ap": "pixel AP",
     "pixel_aupro": "AUPRO",
+    "pixel_rcpro": "RCPRO",
 }
 UNDEFINED = "–"
 _CONFLICT = "two values in one run"
@@ -35,8 +36,8 @@ class Board:
     command: what regenerates it. groups: target -> title, averaged into an overall table; every other target stands
     in a table of its own and in no mean. titles: method and other target names as printed. note, apart_note: the line
     under every table of the groups, and of the others; apart_notes: target, or what stands before its colon -> another
-    line than that. footnotes: target -> a sentence under each table it is in. sanity: methods at the bottom of each
-    table, marked.
+    line than that. footnotes: target -> a sentence under each table it is in. metric_notes: metric -> what must stand
+    beside its column. sanity: methods at the bottom of each table, marked.
     """
 
     suite: str
@@ -47,6 +48,7 @@ class Board:
     apart_note: str
     apart_notes: Mapping[str, str] = field(default_factory=dict)
     footnotes: Mapping[str, str] = field(default_factory=dict)
+    metric_notes: Mapping[str, str] = field(default_factory=dict)
     sanity: tuple[str, ...] = ("center_prior", "random")
 
     def title(self, name: str) -> str:
