@@ -102,6 +102,7 @@ def test_the_papers_swap_the_auxiliary_dataset_where_it_is_the_target(zsad, tmp_
         (("--data", "elpv.layot=raw"), "unknown option of dataset elpv 'layot'; did you mean layout"),
         (("--data", "elpv.layout=rw"), "unknown layout of elpv 'rw'; did you mean raw"),
         (("--data", "layout"), "--data layout: expected key=value"),
+        (("--prior", "DATASET"), "unknown prior 'DATASET'"),
         (("--on-bad-image", "skp"), "did you mean skip"),
         (("--draw", "x"), "--draw x: expected whole numbers"),
         (("--augment", "flop"), "did you mean flip"),
@@ -110,8 +111,23 @@ def test_the_papers_swap_the_auxiliary_dataset_where_it_is_the_target(zsad, tmp_
 )
 def test_wrong_options_are_one_line(refused, tmp_path, options, says):
     targets = () if "--targets" in options else ("--targets", "elpv")
-    said = refused(2, "bench", "--suite", "demo", "--method", "anomalyclip", "--prior", "rich", *targets, *options)
+    prior = () if "--prior" in options else ("--prior", "rich")
+    said = refused(2, "bench", "--suite", "demo", "--method", "clip,anomalyclip", *prior, *targets, *options)
     assert says in said
+
+
+def test_a_root_can_be_given_and_what_is_learned_from_is_said(zsad, refused, tmp_path, monkeypatch):
+    for name in ("mvtec", "dtd"):
+        miniatures.load(name).write(tmp_path / "elsewhere" / name, "mvtec_style")
+    monkeypatch.delenv("ZSAD_DATA", raising=False)
+    bench = ("bench", "--suite", "paper", "--method", "anomalyclip", "--prior", "limited", *FAST)
+    roots = [part for name in ("mvtec", "dtd") for part in ("--data", f"{name}.root={tmp_path / 'elsewhere' / name}")]
+    assert zsad(*bench, "--targets", "mvtec", *roots).code == 0, "the root was not taken"
+    monkeypatch.setenv("ZSAD_DATA", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("ELPV", "0")
+    assert "dtd is what prior limited learns from, and not tested under it" in zsad(*bench).out
+    (tmp_path / "elsewhere" / "mvtec").rename(tmp_path / "gone")
+    assert "prior limited learns from every target there is (dtd)" in refused(2, *bench)
 
 
 def test_a_prior_that_is_its_own_target_is_refused(refused):

@@ -12,7 +12,7 @@ from zsad_bench import registry
 from zsad_bench.commands import table
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.errors import UnknownNameError
+from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.sweep import suite
 from zsad_bench.sweep.build import configure, parse_settings, trains
@@ -38,6 +38,10 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
     targets = tuple(suite.pick_targets(chosen, options.targets))
     learners = [name for name in methods if trains(name) and not options.checkpoint]
     shares = {spec: _shares(spec, chosen, targets, bool(learners), asked=bool(options.targets)) for spec in specs}
+    for spec in specs if learners else ():
+        for target in [target for target in targets if not any(target in share for share in shares[spec])]:
+            left_out = f"{target} is what prior {spec} learns from, and not tested under it"
+            console.print(left_out, highlight=False, soft_wrap=True)
     _licences(targets, console)
     common = {
         "suite": chosen,
@@ -90,17 +94,20 @@ def _shares(
     Targets that are the auxiliary data itself are left out when nobody named them, else refused later by name.
 
     Raises:
-        ZsadError: no such prior.
+        ZsadError: no such prior, or it leaves no target.
     """
+    priors.resolve(spec, chosen.name)  # a wrong prior is told even where nothing learns
     if not needed:
-        if spec not in priors.names():  # without training a named prior is only a name
-            priors.resolve(spec, chosen.name)
         return []
     shares: dict[tuple[str, ...], list[str]] = {}
     for target in targets:
         auxiliary = priors.resolve(spec, chosen.name, target).auxiliary
         if asked or target not in auxiliary:
             shares.setdefault(auxiliary, []).append(target)
+    if not shares:
+        raise UsageError(
+            f"prior {spec} learns from every target there is ({', '.join(targets)}); name others in --targets"
+        )
     return [tuple(share) for share in shares.values()]
 
 

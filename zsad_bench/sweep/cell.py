@@ -71,11 +71,12 @@ class CellGroup:
 
     def module(self, target: str, backbone: Backbone, options: Mapping[str, Any] | None = None) -> ZeroShotDataModule:
         """The data module of a target or auxiliary dataset, with the group's options for it and these."""
-        name, _, root = target.partition(":")
+        name, _, place = target.partition(":")
         asked = {**self.data.get("*", {}), **self.data.get(name, {}), **(options or {})}
+        root = place or asked.pop("root", None)
         cls = registry.load("datasets", name)
         try:
-            return cls(root or None, mean=backbone.mean, std=backbone.std, **{"batch_size": TEST_BATCH, **asked})
+            return cls(root, mean=backbone.mean, std=backbone.std, **{"batch_size": TEST_BATCH, **asked})
         except TypeError:
             known = sorted(
                 set(inspect.signature(cls).parameters) | set(inspect.signature(ZeroShotDataModule).parameters)
