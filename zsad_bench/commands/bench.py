@@ -58,8 +58,9 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
     done: list[store.Row] = []
     folders: list[Path] = []
     for number, (spec, seed, draw) in enumerate(itertools.product(specs, seeds, draws)):
-        due = [name for name in methods if _due(name, spec == specs[0], draw == draws[0], first=number == 0)]
-        frozen = [name for name in due if name not in learners]
+        again = spec != specs[0] or draw != draws[0]
+        frozen = [n for n in methods if n not in learners and (number == 0 or (_draws_at_test(n) and not again))]
+        due = [name for name in methods if name in learners or name in frozen]
         # A paper's auxiliary dataset may change with the target: then one group a choice. What does not learn is
         # tested on all targets in one pass, with the learners where they have the same targets.
         groups = [(share, due if share == targets else learners) for share in shares[spec]] if learners else []
@@ -131,11 +132,9 @@ def _data_options(options: Any) -> dict[str, dict[str, Any]]:
     return by_name
 
 
-def _due(method: str, first_spec: bool, first_draw: bool, *, first: bool) -> bool:
-    """Trained methods run in every group, those that only draw once a seed, the others once."""
-    if trains(method):
-        return True
-    return first_spec and first_draw if registry.load("methods", method).draws_at_test else first
+def _draws_at_test(method: str) -> bool:
+    """Whether the seed matters though nothing is trained."""
+    return registry.load("methods", method).draws_at_test
 
 
 def _licences(targets: tuple[str, ...], console: Console) -> None:
