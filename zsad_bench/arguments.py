@@ -13,7 +13,6 @@ from zsad_bench import registry
 OFFICIAL = ("anomalyclip", "faprompt")  # methods whose released checkpoints can be read and written
 # Commands whose options stand with their name in front in what jsonargparse says.
 _COMMANDS = "bench|sweep|status|ls|data|check|fetch|samples|prior|table|rows|merge|verify|(?:im|ex)port-checkpoint"
-EXECUTORS = ("serial",)  # files of sweep/executors
 
 
 class Parser(ArgumentParser):
@@ -129,7 +128,7 @@ def _sweep_parser() -> Parser:
     add("recipe", type=str, metavar="RECIPE|FILE.yaml", help="shipped, or a file; see docs/sweeps.md")
     add("--dry-run", action="store_true", help="print the plan, what it costs and what is done already")
     add("--retry-failed", action="store_true", help="run groups again that failed before")
-    add("--executor", type=str, default="serial", metavar="|".join(EXECUTORS), help="where groups run")
+    add("--executor", type=str, default="serial", metavar="NAME", help="where groups run, a file of sweep/executors")
     add("--together", type=int, default=8, metavar="N", help="trained methods in a group, sharing its passes")
     add("--threads", type=int, metavar="N", help="of a process; default: OMP_NUM_THREADS, else the cores")
     add("--out", type=str, default="leaderboards", metavar="FOLDER", help="where <suite>/rows and tables go")

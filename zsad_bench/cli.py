@@ -10,7 +10,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from zsad_bench import registry
-from zsad_bench.arguments import EXECUTORS, OFFICIAL, command_line
+from zsad_bench.arguments import OFFICIAL, command_line
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 
 _WHOSE = ("board", "from", "backbone", "mixed")
@@ -98,8 +98,6 @@ def bench(options: Namespace) -> None:
 
 
 def sweep(options: Namespace) -> int:
-    if options.executor not in EXECUTORS:
-        raise UnknownNameError(registry.did_you_mean("executor", options.executor, EXECUTORS))
     for option in ("together", "threads"):
         if options[option] is not None and options[option] < 1:
             raise UsageError(f"--{option} {options[option]}: expected a whole number from 1")

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from zsad_bench.commands.status import Snapshot, View, clock, name_of, print_cells, print_summary
-from zsad_bench.errors import ZsadError
+from zsad_bench.errors import UnknownNameError, ZsadError
+from zsad_bench.registry import did_you_mean
 from zsad_bench.sweep import plan as planning
 from zsad_bench.sweep import recipe as recipes
 from zsad_bench.sweep import worker
@@ -33,6 +34,8 @@ def sweep(asked: str, options: Any) -> int:
     Raises:
         ZsadError: a recipe that cannot be planned, before anything runs.
     """
+    if options.executor not in EXECUTORS:
+        raise UnknownNameError(did_you_mean("executor", options.executor, EXECUTORS))
     console = Console(soft_wrap=False)
     recipe = recipes.load(recipes.find(asked))
     made = planning.plan(recipe, cache(is_found), options.together)
