@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from zsad_bench.errors import UsageError
-
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "speed"
 
 
@@ -35,13 +33,3 @@ def test_a_turn_of_all_of_them(script):
         assert f"| {name} |" in shown, f"{name} has no line:\n{shown}"
         assert one.skipped or one.seconds[0] >= 0
         assert not one.skipped or f"skipped: {one.skipped}" in shown, f"{name} is left out in silence"
-
-
-def test_the_page_keeps_what_it_did_not_write(script, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n")
-    script.write_page(page, "new")
-    assert page.read_text() == f"before\n{script.BEGIN}\nnew\n{script.END}\nafter\n"
-    page.write_text("no markers")
-    with pytest.raises(UsageError, match="put them back"):
-        script.write_page(page, "new")

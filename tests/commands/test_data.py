@@ -273,7 +273,7 @@ def test_stats_go_between_the_marker_lines(zsad, refused, tmp_path):
     assert zsad("data", "stats", "--cards", "--out", str(page)).code == 0
     assert page.read_text() == once, "writing it again changed it"
     page.write_text("a page of somebody's own")
-    assert "lacks the two marker lines" in refused(1, "data", "stats", "--cards", "--out", str(page))
+    assert "put them back" in refused(2, "data", "stats", "--cards", "--out", str(page))
     assert page.read_text() == "a page of somebody's own"
 
 

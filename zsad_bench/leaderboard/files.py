@@ -7,7 +7,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from zsad_bench.errors import RowError
+from zsad_bench.errors import RowError, UsageError
 
 
 def file_name(text: str) -> str:
@@ -41,3 +41,16 @@ def write_whole(path: str | Path, content: bytes) -> Path:
             raise RowError(f"{path}: cannot be written ({error.strerror}); free or unlock its folder") from error
         raise
     return path
+
+
+def write_between(path: str | Path, begin: str, end: str, text: str) -> Path:
+    """The path of a page whose lines between two marker lines are now this text; the rest of it stays.
+
+    Raises:
+        UsageError: the page does not have each marker once. RowError: it cannot be written.
+    """
+    path = Path(path)
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if old.count(begin) != 1 or old.count(end) != 1 or old.index(end) < old.index(begin):
+        raise UsageError(f"{path}: expected the lines '{begin}' and '{end}' to write between; put them back")
+    return write_whole(path, f"{old.partition(begin)[0]}{begin}\n\n{text}\n\n{end}{old.partition(end)[2]}".encode())
