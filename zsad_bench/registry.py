@@ -11,8 +11,10 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -73,9 +75,15 @@ def _modules(room: Room) -> dict[str, str]:
         for info in pkgutil.iter_modules(spec.submodule_search_locations or [])
         if info.name not in _NOT_ENTRIES and not info.name.startswith("_")
     }
-    for entry in entry_points(group=f"zsad_bench.{room}"):
-        found.setdefault(entry.name, entry.module)
+    for name, module in _plugged_in(room, tuple(sys.path)):
+        found.setdefault(name, module)
     return found
+
+
+@cache
+def _plugged_in(room: Room, path: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Names and modules of other packages' entries; looking through all that is installed takes 20 ms."""
+    return [(entry.name, entry.module) for entry in entry_points(group=f"zsad_bench.{room}")]
 
 
 def _class_of(module: ModuleType) -> type[Any]:
