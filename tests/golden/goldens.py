@@ -7,13 +7,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 HERE = Path(__file__).parent
+
+
+class Compared(NamedTuple):
+    """One comparison. test: its id. off: largest deviation; scale: largest golden value, both absolute."""
+
+    test: str
+    what: str
+    off: float
+    scale: float
+    tolerance: float
+
+
+compared: list[Compared] = []  # everything that `close` saw in this process, for benchmarks/parity.py
 
 
 def golden_dir() -> Path:
@@ -56,4 +69,6 @@ def close(found: Any, expected: np.ndarray, tolerance: float, what: str) -> None
     found = np.asarray(found.detach() if isinstance(found, torch.Tensor) else found)
     assert found.shape == expected.shape, f"{what}: shape {found.shape}, golden {expected.shape}"
     off = float(np.abs(found - expected).max())
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    compared.append(Compared(test, what, off, float(np.abs(expected).max()), tolerance))
     assert off <= tolerance, f"{what}: off by {off:.2e}, allowed {tolerance:.0e}"
