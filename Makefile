@@ -4,10 +4,10 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one pip at a time
-.PHONY: help bench sweep status tables ls test test-slow lint format clean FORCE
+.PHONY: help bench sweep status tables page figures track ls test test-slow lint format clean FORCE
 
 # Values reach the shell as environment variables in double quotes, raw ($(value …)): nothing in them is ever executed.
-VALUES := METHOD PRIOR TARGETS SUITE SEED DRAW RECIPE EPOCHS BACKBONE WEIGHTS ARGS ELPV PYTHON
+VALUES := METHOD PRIOR TARGETS SUITE SEED DRAW RECIPE EPOCHS BACKBONE WEIGHTS GPUS ARGS ELPV PYTHON
 define raw
 override $(1) := $$(value $(1))
 export $(1)
@@ -31,21 +31,26 @@ PIP := .venv/bin/python -m pip install -q --no-input -c constraints.txt
 BENCH := .venv/bin/zsad-bench bench
 PYTEST := .venv/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 ELPV_READY := $(if $(filter-out 0,$(ELPV)),.venv/.installed-elpv)
+# Several GPUs need Ray: nvidia-smi is asked, unless GPUS=1 or CUDA_VISIBLE_DEVICES leaves one.
+SEVERAL := $(if $(filter bench sweep,$(MAKECMDGOALS)),$(if $(filter 1,$(GPUS)),,$(shell \
+  case "$${CUDA_VISIBLE_DEVICES-,}" in (*,*) [ "$$(nvidia-smi -L 2>/dev/null | grep -c ^GPU)" -gt 1 ] && echo yes;; esac)))
+CLUSTER_READY := $(if $(SEVERAL),.venv/.installed-cluster)
 
 help: ## list the targets (the default)
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { split($$1, target, ":"); printf "  make %-11s %s\n", target[1], $$2 }' Makefile
 	@echo
 	@echo '  make bench METHOD=clip,dive PRIOR=limited [TARGETS=…] [SUITE=auto|demo|paper] [SEED=0,1] [DRAW=0,1]'
-	@echo '             [EPOCHS=N] [BACKBONE=…] [WEIGHTS=file] [ARGS="--set key=value"] [ELPV=0]'
+	@echo '             [EPOCHS=N] [BACKBONE=…] [WEIGHTS=file] [GPUS=N] [ARGS="--set key=value"] [ELPV=0]'
 	@echo '  ELPV=0 leaves the photographs of solar cells out (CC BY-NC-SA 4.0); PYTHON=… names the Python to use.'
 
-bench: .venv/.installed $(ELPV_READY) ## train and test METHOD under PRIOR, print the tables, update leaderboards/
+bench: .venv/.installed $(ELPV_READY) $(CLUSTER_READY) ## train and test METHOD under PRIOR, print the tables, update leaderboards/
 	@set -f; exec $(BENCH) --method="$$METHOD" --prior="$$PRIOR" \
 	  $${SUITE:+"--suite=$$SUITE"} $${TARGETS:+"--targets=$$TARGETS"} $${SEED:+"--seed=$$SEED"} $${DRAW:+"--draw=$$DRAW"} \
-	  $${EPOCHS:+"--epochs=$$EPOCHS"} $${BACKBONE:+"--backbone=$$BACKBONE"} $${WEIGHTS:+"--weights=$$WEIGHTS"} $$ARGS
+	  $${EPOCHS:+"--epochs=$$EPOCHS"} $${BACKBONE:+"--backbone=$$BACKBONE"} $${WEIGHTS:+"--weights=$$WEIGHTS"} \
+	  $${GPUS:+"--gpus=$$GPUS"} $$ARGS
 
-sweep: .venv/.installed $(ELPV_READY) ## compute what RECIPE (benchmarks/recipes) still lacks, and its tables
-	@set -f; exec .venv/bin/zsad-bench sweep "$$RECIPE" $$ARGS
+sweep: .venv/.installed $(ELPV_READY) $(CLUSTER_READY) ## compute what RECIPE (benchmarks/recipes) still lacks, and its tables
+	@set -f; exec .venv/bin/zsad-bench sweep "$$RECIPE" $${GPUS:+"--gpus=$$GPUS"} $$ARGS
 
 status: .venv/.installed ## how the sweep of RECIPE stands
 	@set -f; exec .venv/bin/zsad-bench status "$$RECIPE" $$ARGS
@@ -53,6 +58,15 @@ status: .venv/.installed ## how the sweep of RECIPE stands
 tables: .venv/.installed ## write the papers' tables, claims and status from the rows into tables/
 	@set -f; .venv/bin/zsad-bench table paper all $$ARGS >/dev/null \
 	  && .venv/bin/zsad-bench table claims $$ARGS && exec .venv/bin/zsad-bench table status $$ARGS
+
+page: .venv/.installed ## write the leaderboard of SUITE (demo) as one HTML file: leaderboards/SUITE/index.html
+	@set -f; exec .venv/bin/zsad-bench page "$${SUITE:-demo}" $$ARGS
+
+track: .venv/.installed ## push the rows of SUITE (demo) to wandb; ARGS=--offline writes files
+	@set -f; exec .venv/bin/zsad-bench track sync "$${SUITE:-demo}" $$ARGS
+
+figures: .venv/.installed ## draw every figure that rows, pictures and checkpoints allow into figures/
+	@set -f; exec .venv/bin/zsad-bench figure all $$ARGS
 
 ls: .venv/.installed ## list methods, datasets, priors
 	@for what in methods datasets priors; do echo "$$what"; .venv/bin/zsad-bench ls $$what; echo; done
@@ -90,6 +104,7 @@ done; \
 endef
 
 # $(call INSTALL,extra): pip, then the stamp. A failure that left the environment in order (no network, say) keeps it.
+comma := ,
 define INSTALL
 trap 'exit 130' INT TERM; touch .venv/.busy; \
 $(PIP) -e '.$(1)' && pwd -P > $@; status=$$?; \
@@ -98,10 +113,13 @@ endef
 
 .venv/.installed: pyproject.toml constraints.txt $(shell $(WHOLE) || echo FORCE)
 	@{ $(WHOLE); } || { $(FIND_PYTHON); rm -rf .venv && "$$python" -m venv .venv; } || exit; \
-	echo "installing zsad-bench and its dependencies into .venv (about 6 GB, some minutes)"; $(call INSTALL,[fast])
+	echo "installing zsad-bench and its dependencies into .venv (about 6 GB, some minutes)"; $(call INSTALL,[fast$(comma)figures])
 
 .venv/.installed-dev: .venv/.installed
-	@echo "installing the test tools into .venv"; $(call INSTALL,[dev])
+	@echo "installing the test tools into .venv"; $(call INSTALL,[dev$(comma)cluster$(comma)slurm])
+
+.venv/.installed-cluster: .venv/.installed
+	@echo "several GPUs: installing Ray into .venv; GPUS=1 does without"; $(call INSTALL,[cluster])
 
 .venv/.installed-elpv: .venv/.installed
 	@echo "ELPV images: CC BY-NC-SA 4.0 (non-commercial, share-alike); ELPV=0 leaves them out"; $(call INSTALL,[elpv])

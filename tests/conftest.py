@@ -20,7 +20,9 @@ os.environ.update(
     NO_ALBUMENTATIONS_UPDATE="1",  # no version check at import
     OMP_NUM_THREADS="1",  # workers share the cores; sums have one order
 )
-for name in ("ZSAD_DATA", "ELPV"):  # what `auto` and the targets would take must not depend on who runs the tests
+# Of several GPUs one: `bench` and `sweep` would take their groups to Ray, and out of this process.
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+for name in ("ZSAD_DATA", "ELPV", "RAY_ADDRESS"):  # what `auto` and the targets would take must not depend on who runs the tests
     os.environ.pop(name, None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
@@ -12,7 +13,10 @@ from zsad_bench import registry
 
 OFFICIAL = ("anomalyclip", "faprompt")  # methods whose released checkpoints can be read and written
 # Commands whose options stand with their name in front in what jsonargparse says.
-_COMMANDS = "bench|sweep|status|ls|data|check|fetch|samples|prior|table|rows|merge|verify|(?:im|ex)port-checkpoint"
+_COMMANDS = (
+    "bench|sweep|status|track|sync|dashboard|ls|data|check|fetch|samples|prior|table|figure|page|rows|merge|verify|"
+    "(?:im|ex)port-checkpoint"
+)
 
 
 class Parser(ArgumentParser):
@@ -63,8 +67,12 @@ def command_line() -> Parser:
     data = Parser(description="Datasets.")
     commands.add_subcommand("data", data, help="find, check and fetch datasets, make the generated ones")
     commands.add_subcommand("table", _table_parser(), help="tables from rows: leaderboards, the papers', any other")
+    commands.add_subcommand("figure", _figure_parser(), help="the papers' figures and others, as SVG and PNG")
+    commands.add_subcommand("page", _page_parser(), help="a suite's leaderboard as one HTML file, with pictures")
     rows = Parser(description="Rows of leaderboards.")
     commands.add_subcommand("rows", rows, help="merge and verify rows")
+    track = Parser(description="The wandb mirror of rows, see docs/wandb.md.")
+    commands.add_subcommand("track", track, help="push rows to wandb, and make a dashboard there")
     commands.add_subcommand("import-checkpoint", _import_parser(), help="an official .pth as a checkpoint of ours")
     commands.add_subcommand("export-checkpoint", _export_parser(), help="a checkpoint of ours as an official .pth")
     commands.add_subcommand("doctor", Parser(description="Devices, weights, datasets, versions, what auto takes."),
@@ -72,6 +80,9 @@ def command_line() -> Parser:
     actions = rows.add_subcommands(dest="action", metavar="ACTION")
     actions.add_subcommand("merge", _merge_parser(), help="leaderboards of several machines as one")
     actions.add_subcommand("verify", _verify_parser(), help="whether rows can be trusted")
+    actions = track.add_subcommands(dest="action", metavar="ACTION")
+    actions.add_subcommand("sync", _track_sync_parser(), help="push rows: means, tables, tags")
+    actions.add_subcommand("dashboard", _track_dashboard_parser(), help="create the workspace that compares runs")
     actions = data.add_subcommands(dest="action", metavar="ACTION")
     actions.add_subcommand("list", _data_list_parser(), help="the real datasets: found or not, where, how many")
     actions.add_subcommand("check", _data_check_parser(), help="open every file of a dataset and say what is wrong")
@@ -119,7 +130,19 @@ def _bench_parser() -> Parser:
     add("--on-bad-image", type=str, default="stop", metavar="stop|skip", help="skip counts what it leaves out")
     add("--out", type=str, default="leaderboards", metavar="FOLDER", help="where <suite>/rows and tables go")
     add("--runs", type=str, default="runs", metavar="FOLDER", help="where configuration, checkpoint and log go")
+    _add_executor(add)
+    _add_track(add)
     return parser
+
+
+def _add_executor(add: Callable[..., object]) -> None:
+    add("--executor", type=str, default="auto", metavar="auto|serial|ray|slurm", help="auto: ray on several GPUs")
+    add("--gpus", type=int, metavar="N", help="of this machine; default: all that are visible; see docs/cluster.md")
+    add("--slurm", type=str, action="append", default=[], metavar="KEY=VALUE", help="of sbatch: partition, time, …")
+
+
+def _add_track(add: Callable[..., object]) -> None:
+    add("--track", type=str, default="auto", metavar="auto|online|offline|off", help="wandb; auto: when logged in")
 
 
 def _sweep_parser() -> Parser:
@@ -128,11 +151,12 @@ def _sweep_parser() -> Parser:
     add("recipe", type=str, metavar="RECIPE|FILE.yaml", help="shipped, or a file; see docs/sweeps.md")
     add("--dry-run", action="store_true", help="print the plan, what it costs and what is done already")
     add("--retry-failed", action="store_true", help="run groups again that failed before")
-    add("--executor", type=str, default="serial", metavar="NAME", help="where groups run, a file of sweep/executors")
-    add("--together", type=int, default=8, metavar="N", help="trained methods in a group, sharing its passes")
-    add("--threads", type=int, metavar="N", help="of a process; default: OMP_NUM_THREADS, else the cores")
+    _add_executor(add)
+    add("--together", type=int, metavar="N", help="most trained methods in a group; default: 8, fewer for GPUs")
+    add("--threads", type=int, metavar="N", help="of a process; default: OMP_NUM_THREADS, else its share of cores")
     add("--out", type=str, default="leaderboards", metavar="FOLDER", help="where <suite>/rows and tables go")
     add("--runs", type=str, default="runs", metavar="FOLDER", help="where checkpoints, logs and the sweep's state go")
+    _add_track(add)
     return parser
 
 
@@ -207,17 +231,51 @@ def _make_demo_parser() -> Parser:
 def _table_parser() -> Parser:
     parser = Parser(description="Tables from rows: a suite's leaderboard, the papers' tables, or any other.")
     add = parser.add_argument
-    add("what", type=str, metavar="SUITE|paper|pivot|status|claims|paired", help="a suite: its leaderboard again")
+    add("what", type=str, metavar="SUITE|paper|pivot|status|claims|paired|prior_curve|dive_claims",
+        help="a suite: its leaderboard again")  # fmt: skip
     add("name", type=str, nargs="?", metavar="TABLE|all", help="of paper: faprompt_1 … faprompt_5, dive_rich, …")
     add("--out", type=str, metavar="FOLDER", help="default: leaderboards for a suite, else tables (pivot: nowhere)")
     add("--suite", type=str, metavar="demo|paper", help="whose rows a pivot takes; default: paper where it has any")
     add("--board", type=str, metavar="FOLDER", help="that holds <suite>/rows; default: leaderboards")
     add("--from", type=str, metavar="FOLDER", help="of rows, instead of a suite's")
+    add("--runs", type=str, metavar="FOLDER", help="of status: where sweeps keep how long they trained; default: runs")
     add("--mixed", action="store_true", help="of several backbones' or data hashes' rows take the newest run's")
     for option in ("rows", "cols"):
         add(f"--{option}", type=str, metavar="AXIS[,AXIS…]", help="of a pivot: dataset, method, prior, metric, seed, …")
     for option in ("metric", "prior", "method", "dataset", "backbone"):
         add(f"--{option}", type=str, metavar="NAME[,NAME…]", help="keep only these")
+    return parser
+
+
+def _figure_parser() -> Parser:
+    parser = Parser(description="Draw figures from rows, pictures and checkpoints; `figure list` says what there is.")
+    add = parser.add_argument
+    add("name", type=str, metavar="NAME|all|list")
+    add("--out", type=str, default="figures", metavar="FOLDER", help="where NAME.svg and NAME.png go")
+    add("--suite", type=str, metavar="demo|paper", help="whose rows; default: paper where it has any")
+    add("--board", type=str, default="leaderboards", metavar="FOLDER", help="that holds <suite>/rows and pictures")
+    add("--from", type=str, metavar="FOLDER", help="of rows, instead of a suite's")
+    add("--runs", type=str, default="runs", metavar="FOLDER", help="where checkpoints are looked for")
+    add("--mixed", action="store_true", help="of several backbones' or data hashes' rows take the newest run's")
+    add("--backbone", type=str, metavar="NAME[,NAME…]", help="keep only rows of these")
+    for option in ("metric", "prior", "method", "dataset"):
+        add(f"--{option}", type=str, metavar="NAME[,NAME…]", help="show only these")
+    add("--image", type=str, metavar="TEXT[,TEXT…]", help="part of an image's id; default: those with large defects")
+    add("--seed", type=int, metavar="N", help="of training, for maps and checkpoints; default 0")
+    add("--draw", type=int, metavar="N", help="of the auxiliary data, for maps and checkpoints; default 0")
+    add("--checkpoint", type=str, metavar="FILE", help="instead of one that is found under --runs")
+    add("--weights", type=str, metavar="PATH", help="of the checkpoint's backbone, as in bench")
+    return parser
+
+
+def _page_parser() -> Parser:
+    parser = Parser(description="Write a leaderboard as one HTML file that needs no network, see docs/page.md.")
+    add = parser.add_argument
+    add("suite", type=str, metavar="SUITE", help="whose rows: demo or paper")
+    add("--board", type=str, default="leaderboards", metavar="FOLDER", help="that holds <suite>/rows and pictures")
+    add("--out", type=str, metavar="FILE.html", help="default: index.html beside the rows")
+    add("--photos", action="store_true", help="also pictures whose licence does not let them be passed on")
+    add("--megabytes", type=float, default=5.0, metavar="N", help="of the file; pictures that do not fit are left out")
     return parser
 
 
@@ -232,6 +290,32 @@ def _verify_parser() -> Parser:
     parser = Parser(description="Check every row; exit code 1 if a line is bad, doubled, contradicted or mixed.")
     parser.add_argument("folder", type=str, metavar="FOLDER", help="a leaderboard, or a folder of row files")
     return parser
+
+
+def _track_sync_parser() -> Parser:
+    parser = Parser(description="Push a suite's rows to wandb; doing it again gives the same runs.")
+    add = parser.add_argument
+    add("suite", type=str, metavar="SUITE", help="whose rows: demo or paper")
+    add("--board", type=str, default="leaderboards", metavar="FOLDER", help="that holds <suite>/rows")
+    add("--runs", type=str, default="runs", metavar="FOLDER", help="where offline files and states of sweeps lie")
+    add("--offline", action="store_true", help="write files instead, for `wandb sync`")
+    add("--maps", action="store_true", help="add the kept pictures of every dataset, whatever its licence")
+    _add_place(add)
+    return parser
+
+
+def _track_dashboard_parser() -> Parser:
+    parser = Parser(description="Create a workspace with table, priors side by side, prior curve, maps and losses.")
+    add = parser.add_argument
+    add("suite", type=str, metavar="SUITE", help="whose runs: demo or paper")
+    add("--dry-run", action="store_true", help="print what would be created, as JSON; needs no network")
+    _add_place(add)
+    return parser
+
+
+def _add_place(add: Callable[..., object]) -> None:
+    add("--project", type=str, metavar="NAME", help="default: WANDB_PROJECT, else zsad-bench")
+    add("--entity", type=str, metavar="NAME", help="user or team; default: WANDB_ENTITY, else your own")
 
 
 def _import_parser() -> Parser:

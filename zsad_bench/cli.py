@@ -12,15 +12,18 @@ from jsonargparse import Namespace
 from zsad_bench import registry
 from zsad_bench.arguments import OFFICIAL, command_line
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
+from zsad_bench.tracking.access import check as check_track
 
 _WHOSE = ("board", "from", "backbone", "mixed")
 TABLE_OPTIONS = {  # what each kind of table takes beside --out
     "SUITE": (),
     "paper": _WHOSE,
-    "status": _WHOSE,
+    "status": (*_WHOSE, "runs"),
     "claims": _WHOSE,
     "paired": (*_WHOSE, "suite", "metric", "prior", "method", "dataset"),
     "pivot": (*_WHOSE, "suite", "metric", "prior", "method", "dataset", "rows", "cols"),
+    "prior_curve": (*_WHOSE, "suite", "metric", "method"),
+    "dive_claims": (*_WHOSE, "suite", "prior"),
 }
 CAUSES = "; --debug shows where it was raised"
 
@@ -73,8 +76,12 @@ def _commands() -> dict[str, Callable[[Any], int | None]]:
         "data prior": data_prior,
         "data make-demo": make_demo,
         "table": table,
+        "figure": figure,
+        "page": page,
         "rows merge": rows_merge,
         "rows verify": rows_verify,
+        "track sync": track_sync,
+        "track dashboard": track_dashboard,
         "import-checkpoint": import_checkpoint,
         "export-checkpoint": export_checkpoint,
         "doctor": doctor,
@@ -92,6 +99,7 @@ def bench(options: Namespace) -> None:
     draws = [None] if options.draw is None else _numbers(options.draw, "--draw")
     if options.on_bad_image not in ("stop", "skip"):
         raise UsageError(registry.did_you_mean("value of --on-bad-image", options.on_bad_image, ("stop", "skip")))
+    check_track(options.track)
     from zsad_bench.commands.bench import bench as run
 
     run(methods, priors, seeds, draws, options)
@@ -101,6 +109,7 @@ def sweep(options: Namespace) -> int:
     for option in ("together", "threads"):
         if options[option] is not None and options[option] < 1:
             raise UsageError(f"--{option} {options[option]}: expected a whole number from 1")
+    check_track(options.track)
     from zsad_bench.commands.sweep import sweep as run
 
     return run(options.recipe, options)
@@ -169,7 +178,7 @@ def table(options: Namespace) -> None:
     what = options.what if options.what in TABLE_OPTIONS and (options.what != "paper" or options.name) else "SUITE"
     if options.name and what != "paper":
         raise UsageError(f"table {options.what}: found {options.name} as well; only `table paper` takes a name")
-    given = [name for name in ("out", *TABLE_OPTIONS["pivot"]) if options[name]]
+    given = [name for name in ("out", "runs", *TABLE_OPTIONS["pivot"]) if options[name]]
     if unused := [f"--{name}" for name in given if name != "out" and name not in TABLE_OPTIONS[what]]:
         known = " ".join(f"--{name}" for name in ("out", *TABLE_OPTIONS[what]))
         raise UsageError(f"table {options.what}: no use for {', '.join(unused)}; it takes {known}")
@@ -183,10 +192,45 @@ def table(options: Namespace) -> None:
     options.board = options.board or "leaderboards"
     if what != "pivot":
         options.out = options.out or "tables"
-    if what == "paper":
+    if what in ("prior_curve", "dive_claims"):
+        from zsad_bench.commands import table_statistics
+
+        {"prior_curve": table_statistics.curve, "dive_claims": table_statistics.claims}[what](options)
+    elif what == "paper":
         make.paper(options.name, options)
+    elif what == "status":
+        from zsad_bench.commands.table_status import status
+
+        status(options)
     else:
-        {"pivot": make.pivot, "status": make.status, "claims": make.claim, "paired": make.compare}[what](options)
+        {"pivot": make.pivot, "claims": make.claim, "paired": make.compare}[what](options)
+
+
+def figure(options: Namespace) -> int:
+    """Checks the name and its options before anything slow is imported, then draws."""
+    from zsad_bench.leaderboard.figures.catalogue import EVERY, FIGURES
+
+    if options.name == "list":
+        for name, entry in FIGURES.items():
+            print(f"{name:17} {entry.shows}\n{'':17} needs {entry.needs}")
+        return 0
+    if options.name not in (*FIGURES, "all"):
+        raise UnknownNameError(registry.did_you_mean("figure", options.name, [*FIGURES, "all", "list"]))
+    takes = FIGURES[options.name].options if options.name in FIGURES else EVERY
+    given = [name for name in dict.fromkeys(n for entry in FIGURES.values() for n in entry.options)
+             if options[name] is not None]  # fmt: skip
+    if unused := [f"--{name}" for name in given if name not in takes]:
+        known = " ".join(f"--{name}" for name in takes) or "none of those that choose"
+        raise UsageError(f"figure {options.name}: no use for {', '.join(unused)}; it takes {known}")
+    from zsad_bench.commands.figure import figure as run
+
+    return run(options.name, options)
+
+
+def page(options: Namespace) -> None:
+    from zsad_bench.commands.page import page as run
+
+    run(options)
 
 
 def rows_merge(options: Namespace) -> None:
@@ -199,6 +243,18 @@ def rows_verify(options: Namespace) -> int:
     from zsad_bench.commands.rows import verify
 
     return verify(options.folder)
+
+
+def track_sync(options: Namespace) -> None:
+    from zsad_bench.commands.track import sync
+
+    sync(options)
+
+
+def track_dashboard(options: Namespace) -> None:
+    from zsad_bench.commands.track import dashboard
+
+    dashboard(options)
 
 
 def import_checkpoint(options: Namespace) -> None:

@@ -60,7 +60,7 @@ class Here:
 @pytest.fixture(autouse=True)
 def here(monkeypatch) -> type[Here]:
     Here.ran, Here.broken = [], ""
-    monkeypatch.setitem(command.EXECUTORS, "serial", Here)
+    monkeypatch.setitem(command.places.EXECUTORS, "serial", Here)
     monkeypatch.setattr(command, "Serial", Here)
     return Here
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.leaderboard.conftest import make_row
 from zsad_bench.errors import RowError, UsageError
+from zsad_bench.leaderboard.auxiliary import Kept, read_kept, write_kept
+from zsad_bench.leaderboard.classes import Classes, read_classes, write_classes
 from zsad_bench.leaderboard.merge import merge
 from zsad_bench.leaderboard.rows import RowWarning, append, load
 from zsad_bench.leaderboard.scores import read_scores, write_scores
@@ -30,6 +32,9 @@ def boards(tmp_path):
     write_scores(a / "scores", "k1", "carpet", ["x"], [1], [0.1])
     write_scores(b / "scores", "k1", "carpet", ["x"], [1], [0.2])
     write_scores(a / "scores", "k0", "common", ["x"], [1], [0.3])
+    for board, prior_hash in ((a, "p1"), (a, "p2"), (b, "p2")):
+        write_kept(board, prior_hash, Kept("rich", 0, {"aux": {"nut": {"good": 1}}}))
+    write_classes(b, "w1", "cloth", Classes({"carpet": "carpet"}, {"carpet": [1.0]}))
     return a, b
 
 
@@ -46,6 +51,8 @@ def test_both_orders_give_the_same(boards, tmp_path):
     assert {r.value for r in load(tmp_path / "ab" / "rows")} == {0.1, 0.2, 0.5}, "an older run was thrown away"
     assert read_scores(tmp_path / "ab" / "scores", "k1", "carpet").scores == [0.2], "the newer run's scores must stand"
     assert read_scores(tmp_path / "ab" / "scores", "k0", "common").scores == [0.3]
+    assert all(read_kept(tmp_path / "ab", prior_hash) for prior_hash in ("p1", "p2")), "what a prior kept was lost"
+    assert read_classes(tmp_path / "ab", "w1", "cloth").names == {"carpet": "carpet"}
     merge([tmp_path / "ab", b], tmp_path / "ab")
     assert content(tmp_path / "ab") == content(tmp_path / "ba"), "merging again changed something"
 

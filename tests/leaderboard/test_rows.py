@@ -15,7 +15,7 @@ import pytest
 
 from tests.leaderboard.conftest import make_row
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.rows import SCHEMA, RowWarning, append, cell_key, current, is_complete, load, now
+from zsad_bench.leaderboard.rows import SCHEMA, RowWarning, append, cell_key, current, is_complete, load, now, read
 
 HISTORIC = Path(__file__).parents[1] / "data" / "rows"
 KEY = {
@@ -100,9 +100,6 @@ def test_whole_last_line_without_line_end_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (make_row().to_json()[:50], "a.jsonl:2: not a line of JSON"),
-        ("", "a.jsonl:2: not a line of JSON"),
-        (f"{make_row().to_json()},{make_row().to_json()}", "a.jsonl:2: not a line of JSON"),
         ("[1]", "a.jsonl:2: expected a JSON object"),
         (json.dumps({"schema": SCHEMA + 1}), "a.jsonl:2: schema 2 is newer than 1.*upgrade"),
         (json.dumps({"schema": SCHEMA}), "a.jsonl:2: fields missing: auxiliary, backbone"),
@@ -115,6 +112,19 @@ def test_bad_line_is_named(tmp_path, line, message):
     path.write_text(f"{make_row().to_json()}\n{line}\n{make_row().to_json()}\n")
     with pytest.raises(RowError, match=message):
         load([path])
+
+
+@pytest.mark.parametrize(
+    "line", [make_row().to_json()[:50], make_row().to_json()[50:], "", "\0" * 9, f"{make_row().to_json()},{{}}"]
+)
+def test_torn_line_in_the_middle_is_left_out_and_the_rest_kept(tmp_path, line):
+    path = tmp_path / "a.jsonl"
+    before, after = make_row(category="before"), make_row(category="after")
+    path.write_text(f"{before.to_json()}\n{line}\n{after.to_json()}\n")
+    with pytest.warns(RowWarning, match="a.jsonl:2: damaged or half-written, no JSON and was ignored") as said:
+        assert load(path) == [before, after], "the rows around a torn line must be kept"
+    assert len(said) == 1, "one line is one warning"
+    assert read(tmp_path).torn == [(path, 2, False)]
 
 
 def test_unknown_fields_are_ignored(tmp_path):
@@ -151,24 +161,77 @@ def test_rounding_dust_above_one_is_one():
     assert make_row(started=now()).started.endswith("Z")
 
 
-def test_two_processes_append_at_once(tmp_path):
+def test_two_processes_append_while_another_reads(tmp_path):
     script = textwrap.dedent("""
         import sys
         from dataclasses import replace
         from zsad_bench.leaderboard.rows import append, load
         (row,) = load(sys.argv[1])
         for i in range(40):
-            here = replace(row, category=f"{sys.argv[3]}{i}")
-            append(sys.argv[2], [here, replace(here, metric="image_ap")])
+            for method in ("clip", "dive"):
+                here = replace(row, category=f"{sys.argv[3]}{i}", method=method, device="x" * 9000)
+                append(f"{sys.argv[2]}/{method}.jsonl", [here, replace(here, metric="image_ap")])
     """)
     append(tmp_path / "seed.jsonl", [make_row()])
-    path = tmp_path / "shared.jsonl"
+    folder = tmp_path / "rows"
+    folder.mkdir()
     workers = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "seed.jsonl"), str(path), name]) for name in "ab"
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "seed.jsonl"), str(folder), name])
+        for name in "ab"
     ]
-    assert [worker.wait(timeout=60) for worker in workers] == [0, 0], "an appending process failed"
-    found = sorted((row.category, row.metric) for row in load(path))
-    assert found == sorted((f"{n}{i}", m) for n in "ab" for i in range(40) for m in ("image_auroc", "image_ap"))
+    counts = [0]
+    while any(worker.poll() is None for worker in workers):
+        rows, torn = read(folder)
+        assert not torn, f"a line that was just being written was taken for torn: {torn}"
+        counts.append(len(rows))
+    assert [worker.returncode for worker in workers] == [0, 0], "an appending process failed"
+    assert counts == sorted(counts), "rows that had been read were gone later"
+    found = sorted((row.method, row.category, row.metric) for row in load(folder))
+    wanted = [(m, f"{n}{i}", k) for m in ("clip", "dive") for n in "ab" for i in range(40)
+              for k in ("image_auroc", "image_ap")]  # fmt: skip
+    assert found == sorted(wanted), "rows were lost or doubled"
+
+
+NO_ROOM = """
+import resource, sys
+from zsad_bench.leaderboard.rows import append, load
+rows = load(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+append(sys.argv[1], rows * 30)
+"""
+READ_ONLY = """
+import ctypes, os, sys
+from zsad_bench.leaderboard.rows import append, load
+rows = load(sys.argv[1])
+if os.geteuid() == 0:  # root without its capabilities has to ask like anyone else
+    no_capabilities = (ctypes.c_uint32 * 6)(*[0] * 6)
+    if ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), no_capabilities):
+        sys.exit("cannot drop capabilities")
+append(sys.argv[1], rows)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and capabilities are set as on Linux")
+@pytest.mark.parametrize(
+    ("script", "said"), [(NO_ROOM, "File too large"), (READ_ONLY, "Permission denied")], ids=["full", "read-only"]
+)
+def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path, script, said):
+    path = tmp_path / "rows" / "a.jsonl"
+    append(path, [make_row(), make_row(metric="image_ap")])
+    before = path.read_bytes()
+    if script is READ_ONLY:
+        for one in (path, Path(f"{path}.lock"), path.parent):
+            one.chmod(one.stat().st_mode & ~0o222)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path), str(len(before) + 3000)], capture_output=True, text=True, timeout=60
+    )
+    path.parent.chmod(0o755)
+    if "cannot drop capabilities" in done.stderr:
+        pytest.skip("root writes to read-only folders, and may not drop that here")
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"zsad_bench.errors.RowError: {path}: cannot append rows"), done.stderr
+    assert said in last, f"the line lacks its cause: {last}"
+    assert path.read_bytes() == before, "half of what was to be appended is in the file"
 
 
 def test_newest_run_supersedes():

@@ -84,7 +84,7 @@ def sweep(recipe: Path, folder: Path) -> int:
     from zsad_bench.commands import sweep as command
 
     command.Serial = Forks
-    command.EXECUTORS["serial"] = Forks
+    command.places.EXECUTORS["serial"] = Forks
     sys.argv = ["zsad-bench", "sweep", str(recipe), "--out", str(folder / "boards"), "--runs", str(folder / "runs"),
                 "--together", "1"]  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):

@@ -20,6 +20,7 @@ class Table:
     """What a Collector needs of a data module: a dataset of these counts, the odd images of a category anomalous."""
 
     level = "both"
+    mean = std = (0.5, 0.5, 0.5)
 
     def samples(self) -> list[Sample]:
         return [
@@ -51,10 +52,10 @@ def world() -> SimpleNamespace:
     )
 
 
-def collected(world: SimpleNamespace, size: int) -> tuple[list[tuple], list[int]]:
+def collected(world: SimpleNamespace, size: int, pictured: tuple[str, ...] = ()) -> tuple[list[tuple], list[int]]:
     """What was reported with batches of `size`, and how many categories were held after each batch."""
     reported, held = [], []
-    collector = Collector(world.table, lambda *args: reported.append(args))
+    collector = Collector(world.table, lambda *args: reported.append(args), pictured)
     collector.on_test_start(None, None)
     for start in range(0, len(world.infos), size):
         at = slice(start, start + size)
@@ -71,13 +72,14 @@ def test_each_category_once_with_its_own_images(world, size):
     reported, held = collected(world, size)
     expected = [(label, name) for name in COUNTS for label in ("one", "two")]
     assert [(label, category.name) for label, category, *_ in reported] == expected, "once each, as they end"
-    for label, category, result, ids, skipped, seconds in reported:
+    for label, category, found in reported:
+        result, ids = found.result, found.ids
         mine = [i for i, info in enumerate(world.infos) if info.category == category]
         assert ids == [world.infos[i].id for i in mine], f"{category.name}: images of another category, or a gap"
         assert (result.n_images, result.n_anomalous) == (len(mine), int(world.labels[mine].sum()))
         assert result.n_regions == result.n_anomalous, "one square an anomalous image"
         assert np.array_equal(result.scores, world.said[label].score[mine].numpy().astype(np.float64))
-        assert (skipped, seconds >= 0) == (0, True)
+        assert (found.skipped, found.seconds >= 0) == (0, True)
     assert max(held) <= 1, "more than one unfinished category was held in memory"
     assert held[-1] == 0, "something was left unreported"
 
@@ -91,14 +93,14 @@ def test_images_that_were_skipped_are_counted_and_end_with_the_test(world):
     collector.on_test_batch_end(None, None, outputs, batch, 0)
     assert world.infos[0].category not in [category for _, category, *_ in reported], "its images may still come"
     collector.on_test_end(None, None)
-    first = {skipped for _, category, _, _, skipped, _ in reported if category == world.infos[0].category}
-    others = {skipped for _, category, _, _, skipped, _ in reported if category != world.infos[0].category}
+    first = {found.skipped for _, category, found in reported if category == world.infos[0].category}
+    others = {found.skipped for _, category, found in reported if category != world.infos[0].category}
     assert (first, others) == ({1}, {0})
 
 
 def test_the_size_of_batches_changes_no_number(world):
     found = [
-        {(label, category.name): result.values for label, category, result, *_ in collected(world, size)[0]}
+        {(label, category.name): found.result.values for label, category, found in collected(world, size)[0]}
         for size in (1, 4, 13)
     ]
     for other in found[1:]:
@@ -110,8 +112,8 @@ def test_the_size_of_batches_changes_no_number(world):
 
 def test_a_category_of_one_label_is_reported_as_undefined(world):
     reported, _ = collected(world, 4)
-    result = next(result for label, category, result, *_ in reported if category.name == "brain")
-    value, reason = result.values["image_auroc"]
+    brain = next(found for _, category, found in reported if category.name == "brain")
+    value, reason = brain.result.values["image_auroc"]
     assert np.isnan(value), "one normal image has no AUROC"
     assert reason, "undefined without a reason"
 
@@ -124,4 +126,14 @@ def test_an_image_level_dataset_needs_no_maps(world):
     batch = Batch(torch.zeros(13, 3, SIZE, SIZE), world.labels, None, world.infos)
     collector.on_test_batch_end(None, None, world.said, batch, 0)
     assert [category.name for _, category, *_ in reported] == list(COUNTS)
-    assert not [key for _, _, result, *_ in reported for key in result.values if key.startswith("pixel_")]
+    assert not [key for _, _, found in reported for key in found.result.values if key.startswith("pixel_")]
+
+
+@pytest.mark.parametrize("size", [1, 4, 13])
+def test_pictures_are_kept_of_those_asked_for(world, size):
+    picks = {(label, category.name): found.picks for label, category, found in collected(world, size, ("two",))[0]}
+    assert not [label for (label, _), kept in picks.items() if kept and label != "two"], "nobody asked for these"
+    mine = {info.id: at for at, info in enumerate(world.infos)}
+    largest = next(pick for pick in picks["two", "nut"] if pick.kind == "largest")
+    assert mine[largest.id] == 1, "of masks of one size, the first"
+    assert np.array_equal(largest.map, world.said["two"].map[1].numpy()), "the map of another method or image"

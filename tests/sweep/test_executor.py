@@ -42,6 +42,15 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return False
 
 
+def until_said(log: Path, seconds: float = 30) -> str:
+    """What a log says, as soon as it says something."""
+    until = time.monotonic() + seconds
+    while not (log.is_file() and log.read_text().endswith("\n")):
+        assert time.monotonic() < until, f"{log}: nothing after {seconds} s"
+        time.sleep(0.05)
+    return log.read_text()
+
+
 # --- the executor -----------------------------------------------------------------------------------------------------
 
 

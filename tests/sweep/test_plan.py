@@ -114,8 +114,8 @@ def test_wrong_settings_and_priors_name_their_line(planned, tmp_path, text, erro
 
 
 SHIPPED = (
-    "demo dive_ablation dive_claims dive_fig_5 dive_main faprompt_fig_3 faprompt_table_3 faprompt_table_4 "
-    "faprompt_table_5 faprompt_tables_1_2 prior_curve"
+    "demo dive_ablation dive_claims dive_claims_demo dive_fig_5 dive_main faprompt_fig_3 faprompt_table_3 "
+    "faprompt_table_4 faprompt_table_5 faprompt_tables_1_2 prior_curve prior_curve_demo"
 ).split()
 
 
@@ -150,6 +150,8 @@ def test_the_papers_protocols():
         assert sum(one != "image" for one in level) == 8, f"{prior}: segmentation targets {targets}"
     assert len({cell.target for cell in main.cells}) == 12
 
-    curve = plan(recipes.load(recipes.find("prior_curve")))
-    draws = Counter(p for p, d in {(c.job.prior, c.job.draw) for c in curve.cells if "=" in c.job.prior})
-    assert set(draws.values()) == {30}, f"thirty draws a point: {draws}"
+    for name in ("prior_curve", "prior_curve_demo"):
+        curve = plan(recipes.load(recipes.find(name)))
+        pairs = {(c.job.prior, c.job.draw) for c in curve.cells if "types=" in c.job.prior or "shots=" in c.job.prior}
+        draws = Counter(prior for prior, _ in pairs)
+        assert set(draws.values()) == {30}, f"{name}: thirty draws a point: {draws}"

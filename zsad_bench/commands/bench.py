@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from zsad_bench import registry
-from zsad_bench.commands import table
+from zsad_bench.commands import places, table
+from zsad_bench.commands.spread import spread
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep import suite
+from zsad_bench.sweep import provenance, suite
 from zsad_bench.sweep.build import configure, parse_settings, trains
 from zsad_bench.sweep.cell import CellGroup, run
+from zsad_bench.sweep.tracked import open_mirror
 
 
 def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[int | None], options: Any) -> None:
@@ -29,6 +32,9 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
         ZsadError: wrong names or options before anything runs; later failures keep the rows that were complete.
     """
     console = Console(soft_wrap=False)
+    place = places.choose(options)
+    if options.checkpoint and options.executor in ("ray", "slurm"):
+        raise UsageError(f"--checkpoint is tested here, on one device; leave out --executor {options.executor}")
     chosen, why = suite.choose(options.suite)
     if why:
         console.print(why, highlight=False, soft_wrap=True)
@@ -55,6 +61,40 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
         "board": Path(options.out) / chosen.name,
         "runs": Path(options.runs),
     }
+    lacking = ""
+    if place.executor == "serial" or options.checkpoint:
+        done, folders = _one_by_one(methods, learners, specs, seeds, draws, targets, shares, common, options, console)
+    else:
+        asked = targets if options.targets else None
+        done, folders, lacking = spread(methods, specs, seeds, draws, asked, common, place, options.track, console)
+    if done:
+        table.show(done, chosen, console)
+        table.regenerate(chosen.name, options.out)
+    board = common["board"]
+    for what, where in (
+        ("tables", board / "README.md"),
+        ("rows", board / "rows"),
+        ("run", ", ".join(map(str, folders))),
+    ):
+        console.print(f"{what}: {where}", highlight=False, soft_wrap=True)
+    if lacking:
+        raise ZsadError(lacking)
+
+
+def _one_by_one(
+    methods: list[str],
+    learners: list[str],
+    specs: list[str],
+    seeds: list[int],
+    draws: list[int | None],
+    targets: tuple[str, ...],
+    shares: Mapping[str, list[tuple[str, ...]]],
+    common: Mapping[str, Any],
+    options: Any,
+    console: Console,
+) -> tuple[list[store.Row], list[Path]]:
+    """The rows and the folders of the runs, one after the other in this process."""
+    mirror = open_mirror(options.track, common["runs"], f"bench-{provenance.run_id()}", console)
     done: list[store.Row] = []
     folders: list[Path] = []
     for number, (spec, seed, draw) in enumerate(itertools.product(specs, seeds, draws)):
@@ -73,18 +113,11 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
             drawn = "" if draw is None or not set(names) & set(learners) else f" · draw {draw}"
             console.rule(f"{titles} · prior {spec} · seed {seed}{drawn}")
             group = CellGroup(methods=tuple(names), prior=spec, targets=share, seed=seed, draw=draw, **common)
-            record = run(group, console)
+            with mirror:
+                record = run(group, console, mirror=mirror)
             done += record.rows
             folders.append(Path(options.runs) / record.run_id)
-    table.show(done, chosen, console)
-    table.regenerate(chosen.name, options.out)
-    board = common["board"]
-    for what, place in (
-        ("tables", board / "README.md"),
-        ("rows", board / "rows"),
-        ("run", ", ".join(map(str, folders))),
-    ):
-        console.print(f"{what}: {place}", highlight=False, soft_wrap=True)
+    return done, folders
 
 
 def _shares(

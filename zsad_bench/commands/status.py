@@ -29,7 +29,7 @@ class Snapshot:
         self.folder = folder
         self.content, self.groups = read_plan(folder)
         self.cells = read_cells(folder)
-        self.board = Board(Path(self.content["board"]))
+        self.board = Board(Path(self.content["board"]), self.content.get("since", ""))
         self.refresh()
 
     def refresh(self) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
+from zsad_bench.commands import places
 from zsad_bench.commands.status import Snapshot, View, clock, name_of, print_cells, print_summary
-from zsad_bench.errors import UnknownNameError, ZsadError
-from zsad_bench.registry import did_you_mean
+from zsad_bench.errors import ZsadError
 from zsad_bench.sweep import plan as planning
 from zsad_bench.sweep import recipe as recipes
 from zsad_bench.sweep import worker
@@ -24,8 +23,7 @@ from zsad_bench.sweep.executors.serial import Serial
 from zsad_bench.sweep.plan import Group
 from zsad_bench.sweep.state import Folder, write_plan
 from zsad_bench.sweep.suite import is_found
-
-EXECUTORS: dict[str, type[Executor]] = {"serial": Serial}
+from zsad_bench.tracking import access
 
 
 def sweep(asked: str, options: Any) -> int:
@@ -34,11 +32,13 @@ def sweep(asked: str, options: Any) -> int:
     Raises:
         ZsadError: a recipe that cannot be planned, before anything runs.
     """
-    if options.executor not in EXECUTORS:
-        raise UnknownNameError(did_you_mean("executor", options.executor, EXECUTORS))
+    place = places.choose(options)
     console = Console(soft_wrap=False)
     recipe = recipes.load(recipes.find(asked))
-    made = planning.plan(recipe, cache(is_found), options.together)
+    found = cache(is_found)
+    made = planning.plan(recipe, found, options.together or planning.TOGETHER)
+    if not options.together and (together := place.together(made)) != planning.TOGETHER:
+        made = planning.plan(recipe, found, together)
     board, runs = Path(options.out) / made.suite.name, Path(options.runs)
     folder = Folder(runs / "sweeps" / recipe.name)
     _say_plan(made, console)
@@ -47,29 +47,43 @@ def sweep(asked: str, options: Any) -> int:
             f"recipe {recipe.name}: none of its cells can run here; `zsad-bench data list` says what is found"
         )
     write_plan(folder, made, board.resolve(), runs.resolve())
-    threads = options.threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    executor: Executor = EXECUTORS[options.executor]()
-    with _sigterm_exits():
-        _hash_cells(folder, threads, console)
-        shown = Snapshot(folder)
+    with sigterm_exits():
         if options.dry_run:
+            shown = hashed(folder, place.threads, console)
             print_cells(shown, console)
             print_summary(shown, console)
             return 0
-        todo, held = _todo(shown, options.retry_failed)
-        for group in held:
-            console.print(f"failed before, --retry-failed runs it again: {name_of(group)}", style="yellow",
-                          highlight=False, soft_wrap=True)  # fmt: skip
-        if todo:
-            _run(todo, executor, threads, folder, shown, console)
-    shown.refresh()
-    print_summary(shown, console)
+        shown = work_through(folder, place, options.track, console, options.retry_failed)
     if any(board.glob("rows/*.jsonl")):
         from zsad_bench.commands.table import regenerate
 
         regenerate(made.suite.name, options.out)
         console.print(f"tables: {board / 'README.md'}", highlight=False, soft_wrap=True)
     return 0 if all(shown.is_done(group) for group in shown.groups) else 1
+
+
+def work_through(
+    folder: Folder, place: places.Place, track: str, console: Console, retry_failed: bool = False
+) -> Snapshot:
+    """How the sweep in a folder stands after everything of its plan ran that has no complete rows, and was told.
+
+    track: what --track says. retry_failed: what failed before as well.
+
+    Raises:
+        ZsadError: nothing can run there: weights or data cannot be hashed, or the executor lacks something.
+    """
+    executor = place.open()
+    shown = hashed(folder, place.threads, console)
+    todo, held = _todo(shown, retry_failed)
+    for group in held:
+        console.print(f"failed before, --retry-failed runs it again: {name_of(group)}", style="yellow",
+                      highlight=False, soft_wrap=True)  # fmt: skip
+    if todo:
+        environment = worker.environment(place.threads, _tracking(track, Path(shown.content["runs"]), console))
+        _run(todo, executor, environment, folder, shown, console)
+    shown.refresh()
+    print_summary(shown, console)
+    return shown
 
 
 def _say_plan(made: planning.Plan, console: Console) -> None:
@@ -86,8 +100,8 @@ def _say_plan(made: planning.Plan, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _hash_cells(folder: Folder, threads: int, console: Console) -> None:
-    """Has the keys of all cells written, by a process of its own that then gives its memory back."""
+def hashed(folder: Folder, threads: int, console: Console) -> Snapshot:
+    """The sweep with the keys of all cells, found by a process of its own that then gives its memory back."""
     before = _changed(folder.cells)
     task = Task("cells", worker.command(folder, "cells"), folder.log("cells"), worker.environment(threads))
     task.log.unlink(missing_ok=True)
@@ -96,6 +110,15 @@ def _hash_cells(folder: Folder, threads: int, console: Console) -> None:
         pass
     if _changed(folder.cells) == before:
         raise ZsadError(f"the cells could not be hashed: {last_line(task.log)}; see {task.log}")
+    return Snapshot(folder)
+
+
+def _tracking(asked: str, runs: Path, console: Console) -> str:
+    """What the processes are to be asked; what is wrong with wandb is told here, once, instead of in every log."""
+    found = access.decide(asked, runs)
+    if found.warning:
+        console.print(found.warning, style="yellow", highlight=False, soft_wrap=True)
+    return found.mode
 
 
 def _changed(file: Path) -> int:
@@ -118,7 +141,12 @@ def _todo(shown: Snapshot, retry_failed: bool) -> tuple[list[Group], list[Group]
 
 
 def _run(
-    todo: Sequence[Group], executor: Executor, threads: int, folder: Folder, shown: Snapshot, console: Console
+    todo: Sequence[Group],
+    executor: Executor,
+    environment: Mapping[str, str],
+    folder: Folder,
+    shown: Snapshot,
+    console: Console,
 ) -> None:
     """Runs the groups; what another sweep runs right now is waited for at the end."""
     by_id = {group.id: group for group in todo}
@@ -126,7 +154,7 @@ def _run(
     with View(shown, console) as view:
         for wait in (False, True):
             ids = busy if wait else list(by_id)
-            tasks = [Task(i, worker.command(folder, i, wait), folder.log(i), worker.environment(threads)) for i in ids]
+            tasks = [Task(i, worker.command(folder, i, wait), folder.log(i), environment) for i in ids]
             busy = []
             started: dict[str, float] = {}
             with contextlib.closing(executor.run(tasks)) as events:
@@ -164,7 +192,7 @@ def last_line(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def _sigterm_exits() -> Iterator[None]:
+def sigterm_exits() -> Iterator[None]:
     """SIGTERM in here unwinds, so that what was started is stopped, and leaves with exit code 143."""
 
     def leave(*_: object) -> NoReturn:

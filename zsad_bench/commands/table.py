@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from rich.console import Console
 from zsad_bench import registry
 from zsad_bench.data.demo.suite import PARTS
 from zsad_bench.errors import UnknownNameError
-from zsad_bench.leaderboard.rows import Row
+from zsad_bench.leaderboard.rows import Row, RowWarning
 from zsad_bench.leaderboard.tables import Board, write_leaderboard
 from zsad_bench.leaderboard.terminal import print_tables
 from zsad_bench.metrics.functional.rcpro import described
@@ -78,4 +80,8 @@ def regenerate(name: str, out: str | Path) -> None:
     if name not in SUITES:
         raise UnknownNameError(registry.did_you_mean("suite", name, SUITES))
     folder = Path(out) / name
-    write_leaderboard(folder / "rows", folder, board(SUITES[name]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RowWarning)
+        write_leaderboard(folder / "rows", folder, board(SUITES[name]))
+    for warning in caught:
+        print(f"zsad-bench: {warning.message}", file=sys.stderr)

@@ -1,11 +1,11 @@
-"""`zsad-bench table paper|pivot|status|claims|paired`: what the papers printed and what was measured."""
+"""`zsad-bench table paper|pivot|claims|paired`: what the papers printed and what was measured."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from zsad_bench.errors import RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard import claims, paired, show
 from zsad_bench.leaderboard import pivot as pivots
 from zsad_bench.leaderboard import rows as store
-from zsad_bench.leaderboard import status as states
 from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.grid import Grid
 from zsad_bench.leaderboard.measure import refuse_mixed
@@ -41,11 +40,12 @@ def paper(name: str, options: Any) -> None:
     if name != "all" and name not in TABLES:
         raise UnknownNameError(registry.did_you_mean("paper table", name, ["all", *TABLES]))
     console, facts, published = _console(), _facts(), read_published()
-    rows = _rows(options, console, "paper", optional=True)
+    told: list[str] = []
+    rows = _rows(options, console, "paper", optional=True, told=told)
     for one in TABLES if name == "all" else [name]:
         grids, found = numbers(one, published, rows, facts)
         command = f"zsad-bench table paper {one}"
-        _write(Path(options.out), one, TABLES[one].title, grids, [_record(one, n, facts) for n in found], command)
+        _write(Path(options.out), one, TABLES[one].title, grids, [_record(one, n, facts) for n in found], command, told)
         show.terminal(grids, console)
     _say_where(console, options.out)
 
@@ -62,49 +62,24 @@ def pivot(options: Any) -> None:
         axis: _names(options[axis]) for axis in ("metric", "prior", "method", "dataset", "backbone") if options[axis]
     }
     suite = options.suite or _suite_with_rows(options)
-    rows = _rows(options, console, suite)
+    told: list[str] = []
+    rows = _rows(options, console, suite, told=told)
     shown, records = pivots.pivot(rows, lines, columns, only, facts, _groups(suite))
     show.terminal([shown], console)
     if options.out:
-        _write(Path(options.out), "pivot", shown.title, [shown], records, "zsad-bench table pivot")
+        _write(Path(options.out), "pivot", shown.title, [shown], records, "zsad-bench table pivot", told)
         _say_where(console, options.out)
-
-
-def status(options: Any) -> None:
-    """Prints how many published numbers are reproduced, line by line; every number goes to `--out`/status.csv."""
-    console, facts = _console(), _facts()
-    found = states.states(read_published(), _rows(options, console, "paper", optional=True), facts)
-    records = [
-        {
-            "table": s.published.table, "method": s.published.entry.method, "line": s.published.entry.label,
-            "scope": s.published.scope, "prior": s.published.prior, "metric": s.published.metric,
-            "published": round(100 * s.published.value, 10), "state": s.state, "command": s.command, "recipe": s.recipe,
-            "test_seconds": "unknown" if s.seconds is None else round(s.seconds), "comparable": s.compared,
-            "why_not": s.why_not,
-        }
-        for s in found
-    ]  # fmt: skip
-    write_whole(Path(options.out) / "status.csv", _csv(records).encode())
-    console.print(f"{len(found)} published numbers: {_tally(found)}", highlight=False, soft_wrap=True)
-    table = ""
-    for (name, entry), of in states.by_line(found).items():
-        if name != table:
-            table = name
-            console.print(
-                f"\n{TABLES[name].title} (zsad-bench sweep {TABLES[name].recipe})", highlight=False, style="bold"
-            )
-        console.print(
-            f"  {facts.name(entry)}: {len(of)} numbers, {_tally(of)}{_cost(of)}", highlight=False, soft_wrap=True
-        )
-    console.print(f"\nthe command of each: {Path(options.out) / 'status.csv'}", highlight=False, soft_wrap=True)
 
 
 def claim(options: Any) -> None:
     """Prints the papers' headline gains, as claimed, as printed and as measured; writes them to `--out`."""
-    console = _console()
-    shown, records = claims.table(read_published(), _rows(options, console, "paper", optional=True), _facts())
+    console, told = _console(), []
+    rows = _rows(options, console, "paper", optional=True, told=told)
+    shown, records = claims.table(read_published(), rows, _facts())
     show.terminal([shown], console)
-    _write(Path(options.out), "claims", "Headline gains of the papers", [shown], records, "zsad-bench table claims")
+    _write(
+        Path(options.out), "claims", "Headline gains of the papers", [shown], records, "zsad-bench table claims", told
+    )
     _say_where(console, options.out)
 
 
@@ -193,8 +168,12 @@ def _suite_with_rows(options: Any) -> str:
     return next((s for s in ("paper", "demo") if any((Path(options.board) / s / "rows").glob("*.jsonl"))), "paper")
 
 
-def _rows(options: Any, console: Console, suite: str, optional: bool = False) -> list[Row]:
-    """The rows that stand, of one backbone and data.
+def _rows(
+    options: Any, console: Console, suite: str, optional: bool = False, told: list[str] | None = None
+) -> list[Row]:
+    """The rows that stand, of one backbone and data; a contradicted number is an undefined one.
+
+    told: gets a sentence on everything that was left out, which is printed too.
 
     Raises:
         UnknownNameError: no such suite. RowError: none there (unless optional), or some that should not be mixed.
@@ -205,17 +184,24 @@ def _rows(options: Any, console: Console, suite: str, optional: bool = False) ->
     folder = folder / "rows" if (folder / "rows").is_dir() else folder
     if optional and not options["from"] and not folder.is_dir():
         return []
-    rows, conflicts = store.current(store.load(store.row_files(folder)))
-    for conflict in conflicts:
-        console.print(f"two values for one number in one run, neither is used: {conflict}", style="red", soft_wrap=True)
+    read = store.read(store.row_files(folder))
+    found = store.current(read.rows)
+    remarks = [f"Two values for one number in one run, neither is used: {one}." for one in found.conflicts]
+    remarks += [f"Left out: {one.told(one.path.name)}." for one in read.torn]
+    for remark in remarks:
+        console.print(remark, style="red", soft_wrap=True, highlight=False, markup=False)
+    rows = found.with_gaps()
     if options.backbone:
         rows = [row for row in rows if row.backbone in (*_names(options.backbone), "none")]
     if options.mixed:
         rows, left_out = comparable(rows)
         for sentence in left_out:
-            console.print(f"left out: {sentence}", style="yellow", soft_wrap=True, highlight=False)
+            remarks.append(f"Left out: {sentence}.")
+            console.print(remarks[-1], style="yellow", soft_wrap=True, highlight=False, markup=False)
     else:
         refuse_mixed(rows, _MIXED)
+    if told is not None:
+        told += remarks
     return rows
 
 
@@ -231,7 +217,17 @@ def _record(table: str, number: Number, facts: Facts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(out: Path, name: str, title: str, grids: Sequence[Grid], records: Iterable[Mapping], command: str) -> None:
+def _write(
+    out: Path,
+    name: str,
+    title: str,
+    grids: Sequence[Grid],
+    records: Iterable[Mapping],
+    command: str,
+    told: Sequence[str] = (),
+) -> None:
+    """Writes a table in three formats; told: what belongs under it, as `_rows` says it."""
+    grids = [*grids[:-1], replace(grids[-1], notes=[*grids[-1].notes, *told])]
     pages = (_csv(records), show.markdown(grids, title, command), show.latex(grids, command))
     for ending, text in zip(_FORMATS, pages, strict=True):
         write_whole(out / f"{name}.{ending}", text.encode())
@@ -243,21 +239,6 @@ def _csv(records: Iterable[Mapping[str, Any]]) -> str:
     table.writeheader()
     table.writerows(records)
     return text.getvalue()
-
-
-def _tally(found: Sequence[states.State]) -> str:
-    counts = Counter(one.state for one in found)
-    return ", ".join(
-        f"{counts[s]} {s}" for s in (states.DONE, states.PART, states.NOT_RUN, states.NOT_BUILT) if counts[s]
-    )
-
-
-def _cost(found: Sequence[states.State]) -> str:
-    due = {one.command: one.seconds for one in found if one.state in (states.PART, states.NOT_RUN)}
-    if not due:
-        return ""
-    known_ones = [seconds for seconds in due.values() if seconds is not None]
-    return f"; testing about {sum(known_ones) / 60:.0f} min" if len(known_ones) == len(due) else "; cost unknown"
 
 
 def _axes(text: str, option: str) -> list[str]:

@@ -22,11 +22,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from zsad_bench import registry
 from zsad_bench.data import manifest
 from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.prior_items import CATCH_ALL, Part, Unit, spell, with_item
 from zsad_bench.types import Kind, Sample
 
 RULE_VERSION = 2  # of `select` and `prior_hash`; part of the hash
@@ -49,27 +50,6 @@ _SUMMARIES = {
     "…+…": "a union",
     "@FILE": "what a manifest lists that `zsad-bench data prior SPEC --out FILE` wrote",
 }
-_CATCH_ALL = ("combined", "other", "defective", "anomalous", "bad")
-Unit = Literal["pair", "name"]
-
-
-@dataclass(frozen=True)
-class Part:
-    """What is kept of one auxiliary dataset's test split; the defaults keep all of it.
-
-    types: how many kinds of anomaly; unit: what a kind is. shots: how many anomalous images. normals: "all",
-    "matched" (to the categories that keep an anomalous image), or how many. listed: sample ids, of a manifest.
-    """
-
-    dataset: str
-    textures: bool = False
-    types: int | None = None
-    unit: Unit = "pair"
-    exclude_catch_all: bool = False
-    shots: int | None = None
-    normals: Literal["all", "matched"] | int = "all"
-    draw: int = 0
-    listed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +89,12 @@ def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
         base, *items = (piece.strip() for piece in text.split(":"))
         part = _base(base, suite, target, known)
         for item in items:
-            part = _with_item(part, item, spec)
+            part = with_item(part, item, spec)
         if part.unit == "name" and part.types is None:
             raise UsageError(f"prior '{spec}': unit=name says what a type is; give types=K with it")
         draws |= {part.draw} if any(item.startswith("draw=") for item in items) else set()
         parts.append(part)
-        spelt.append(":".join([base, *_spell(part)]))
+        spelt.append(":".join([base, *spell(part)]))
     if len(draws) > 1:
         raise UsageError(f"prior '{spec}': its parts have different draws; give one")
     if doubled := [name for name in {p.dataset for p in parts} if sum(p.dataset == name for p in parts) > 1]:
@@ -206,37 +186,6 @@ def _base(base: str, suite: str, target: str | None, known: Sequence[str]) -> Pa
     return Part(dataset)
 
 
-def _with_item(part: Part, item: str, spec: str) -> Part:
-    key, sign, value = item.partition("=")
-    if key in ("textures", "exclude_catch_all") and not sign:
-        return replace(part, **{key: True})
-    if key == "unit" and value in get_args(Unit):
-        return replace(part, unit=value)
-    if key == "normals" and value in ("all", "matched"):
-        return replace(part, normals=value)
-    if key in ("types", "shots", "normals", "draw") and sign:
-        least = 0 if key in ("normals", "draw") else 1
-        if value.isascii() and value.isdigit() and int(value) >= least:
-            return replace(part, **{key: int(value)})
-        also = " or all, matched" if key == "normals" else ""
-        raise UsageError(f"prior '{spec}': {item} does not fit; expected a whole number from {least}{also}")
-    if key == "unit" and sign:
-        raise UsageError(f"prior '{spec}': {item} does not fit; expected one of {', '.join(get_args(Unit))}")
-    items = ("textures", "types=K", "unit=pair|name", "exclude_catch_all", "shots=N", "normals=all|matched|M", "draw=S")
-    raise UnknownNameError(f"prior '{spec}': {registry.did_you_mean('item', item, items)}")
-
-
-def _spell(part: Part) -> list[str]:
-    """The items of a part in one order, without defaults and without the draw."""
-    items = ["textures"] * part.textures
-    if part.types is not None:
-        items += [f"types={part.types}"] + [f"unit={part.unit}"] * (part.unit != "pair")
-        items += ["exclude_catch_all"] * part.exclude_catch_all
-    if part.shots is not None:
-        items.append(f"shots={part.shots}")
-    return items + [f"normals={part.normals}"] * (part.normals != "all")
-
-
 # Choosing.
 
 
@@ -249,7 +198,7 @@ def _universe(anomalous: Sequence[Sample], part: Part, anomaly_types: Mapping[st
     pairs = [(category, kind) for category, of in (anomaly_types or {}).items() for kind in of]
     pairs = pairs or [(sample.category, kind) for sample in anomalous for kind in sample.types]
     if part.exclude_catch_all:
-        pairs = [(category, kind) for category, kind in pairs if kind.casefold() not in _CATCH_ALL]
+        pairs = [(category, kind) for category, kind in pairs if kind.casefold() not in CATCH_ALL]
     found = sorted({_unit(category, kind, part.unit) for category, kind in pairs})
     if part.unit == "name" and len(found) == 1:
         raise UsageError(f"prior: dataset '{part.dataset}' has one type name, '{found[0]}'; use unit=pair")

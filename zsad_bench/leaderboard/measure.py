@@ -1,6 +1,7 @@
-"""Means over rows as paper tables and pivots show them: category -> dataset -> datasets -> runs, with mean ± sd.
+"""Means over rows, the same for every table: category -> dataset -> datasets -> runs.
 
-As in `summary`, but in plain Python and for any selection of rows: 200,000 of them in about a second.
+A dataset's value is the plain mean over its categories, a table's the plain mean over its datasets, and both are taken
+within a run, which is a training seed and a draw of the auxiliary data; only then come mean and deviation over runs.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Pool:
             for category in values
         }
         found = 0
-        for run in self.runs.values():
+        for _, run in sorted(self.runs.items()):
             names, values, count, rows = [], [], 0, 0
             for target in sorted(run) if targets is None else [name for name in targets if name in run]:
                 rows += len(run[target])

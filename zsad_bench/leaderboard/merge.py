@@ -25,9 +25,10 @@ class Merged(NamedTuple):
 def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     """Writes the union of several leaderboards to `out`, one of them or a folder without rows.
 
-    A folder is a leaderboard (with `rows/`, perhaps `scores/`) or a folder of row files. Lines stay as they are, in one
-    order for any order of the folders; equal ones are kept once. Nothing is weighed: older runs and contradictions stay
-    and are seen by whoever reads the rows. Of two score files of one cell, that of the newer run is taken.
+    A folder is a leaderboard (with `rows/`, perhaps `scores/` and what tables ask beside them) or a folder of row
+    files. Lines stay as they are, in one order for any order of the folders; equal ones are kept once. Nothing is
+    weighed: older runs and contradictions stay and are seen by whoever reads the rows. Of two score files of one cell,
+    that of the newer run is taken.
 
     Raises:
         RowError: no such folder, a line that is no row (a half-written last one is a RowWarning), or no room.
@@ -56,19 +57,21 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
                 elif run == newest[place]:
                     source[place].add(board)
     target = out / "rows" if whole and (not inside or (out / "rows").is_dir()) else out
-    written, scores = [], _scores(source)  # all is read before anything is written
+    written, scores, described = [], _scores(source), _described(boards)  # all is read before anything is written
     for name, found in sorted(lines.items()):
         ordered = sorted(found.items(), key=lambda item: (*_order(item[1]), item[0]))
         written.append(write_whole(target / name, b"".join(line + b"\n" for line, _ in ordered)))
     for (key, name), content in sorted(scores.items()):
         written.append(write_whole(out / "scores" / key / name, content))
+    for name, content in sorted(described.items()):
+        written.append(write_whole(out / name, content))
     return Merged(written, sum(map(len, lines.values())), doubled)
 
 
 def _rows(path: Path) -> list[tuple[bytes, Row]]:
     lines, torn = split_lines(path)
     found = []
-    for number, row in read_lines(lines):
+    for number, row in enumerate(read_lines(lines), start=1):
         if isinstance(row, Row):
             found.append((lines[number - 1], row))
         elif row is None and torn and number == len(lines):
@@ -92,4 +95,16 @@ def _scores(source: dict[tuple[str, str], set[Path]]) -> dict[tuple[str, str], b
         contents = [path.read_bytes() for path in paths if path.is_file()]
         if contents:
             found[key, paths[0].name] = max(contents)
+    return found
+
+
+def _described(boards: Sequence[Path]) -> dict[Path, bytes]:
+    """What priors kept and how backbones read classes; named by hashes, and of two contents always the same one."""
+    from zsad_bench.leaderboard import auxiliary, classes
+
+    found: dict[Path, bytes] = {}
+    for board in boards:
+        for path in (*board.glob(f"{auxiliary.FOLDER}/*.json"), *board.glob(f"{classes.FOLDER}/*/*.json")):
+            name = path.relative_to(board)
+            found[name] = max(found.get(name, b""), path.read_bytes())
     return found

@@ -1,8 +1,8 @@
 """From lines of a row file to rows, quickly: a big sweep has hundreds of thousands of them.
 
-Rows are written with their fields in one order, so the lines of a category begin and end alike: what decides the cell
-stands in front of the metric, counts and provenance behind its value. Such ends are parsed once and shared. A line of
-another shape is parsed as a whole, with the same result.
+Rows are written with their fields in one order, so many lines have parts in common. What decides the cell and where it
+ran is parsed once and shared; regular expressions read what differs: category, numbers, counts, cost. A line of another
+shape is parsed as a whole, with the same result.
 """
 
 from __future__ import annotations
@@ -10,113 +10,156 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.row import ALL_FIELDS, DEFAULTS, SCHEMA, Row, from_record, is_plain, of_fields
+from zsad_bench.leaderboard.row import ALL_FIELDS, SCHEMA, Row, from_record, started_is_utc
 
-# A quote inside a JSON string is escaped, so these can only be found between two fields.
-_MIDDLE, _END = b', "metric": ', b', "n_images": '
-_CATEGORY, _RUN, _TIME = b', "category": ', b', "image_size": ', b', "seconds": '
-_NUMBER = re.compile(rb'"(\w+)", "value": (\d\.\d+(?:e-?\d+)?), (.*)')
-_USUAL = (b'"reason": null', b'"reason": null, "error_bound": null, "ci_low": null, "ci_high": null, "ci_level": null')
+_LOCK_SECONDS = 5  # an append takes milliseconds
 
 
-class Reader:
-    """Reads lines; keeps the ends of the ones before."""
+def _pattern(text: bytes) -> re.Pattern[bytes]:
+    """An expression in which I, X, F and S stand for an integer, a fraction below 10, a float and a string of JSON.
 
-    def __init__(self) -> None:
-        self._start = self._end = b"\n"  # no line begins or ends like that
-        self._ends: dict[bytes, dict[str, Any]] = {}
-        self._parts: dict[bytes, dict[str, Any]] = {}
-        self._names: dict[bytes, str] = {}
+    They match nearly all of what is written and nothing that JSON reads otherwise; the rest is parsed as a whole.
+    """
+    parts = {b"I": rb"(0|[1-9]\d*)", b"X": rb"(\d\.\d+(?:e-\d+)?)", b"F": rb"((?:0|[1-9]\d*)\.\d+)"}
+    parts[b"S"] = rb'"([^"\\\x00-\x1f]*)"'
+    return re.compile(re.sub(rb"\b[IXFS]\b", lambda found: parts[found[0]], text))
 
-    def row(self, line: bytes) -> Row | None:
-        """The row of one line, None when it is no JSON.
 
-        Raises:
-            RowError: JSON that is no row. The caller adds file and line.
-        """
-        if not line.startswith(self._start):
-            self._start, self._end, self._ends = line[: line.find(_MIDDLE)] + _MIDDLE, b"\n", {}
-        if not line.endswith(self._end):
-            known = [end for end in self._ends if line.endswith(end)]
-            self._end = known[0] if known else self._remember(line)
-        end, around = self._end, self._ends[self._end]
-        if around:
-            found = _NUMBER.fullmatch(line, len(self._start), len(line) - len(end))
-            if found is not None:
-                row = self._quick(around, *found.groups())
-                if row is not None:
-                    return row
+# A line is: cell, category, numbers, counts, run, cost. A quote inside a JSON string is escaped, so the
+# names of fields can only be found between two of them.
+_CATEGORY = _pattern(rb', "category": S, "seed": I, "draw": I, "data_options": S')
+_NUMBERS = _pattern(
+    rb', "metric": "(\w+)", "value": X, "reason": null, "error_bound": (?:null|X), "ci_low": '
+    rb'(?:null, "ci_high": null, "ci_level": null|X, "ci_high": X, "ci_level": X)(?=, "n_images": )'
+)
+_COUNTS = _pattern(rb', "n_images": I, "n_anomalous": I, "n_skipped": I, "n_regions": (?:null|I)')
+_COST = _pattern(rb', "seconds": F, "peak_memory_mb": (?:null|F)}')
+_VARYING = frozenset(
+    re.findall(r'"(\w+)": ', b"".join(part.pattern for part in (_CATEGORY, _NUMBERS, _COUNTS, _COST)).decode())
+)
+_NOTHING = b"\n"  # no line begins or ends like that
+
+
+def read_lines(lines: Iterable[bytes]) -> list[Row | RowError | None]:
+    """The row of each line; None for what is no JSON, the error for what is no row."""
+    rows: list[Row | RowError | None] = []
+    start, end, length, around = _NOTHING, _NOTHING, 0, None
+    cell, category = b"", {}
+    shared: dict[tuple[bytes, bytes], dict[str, Any] | None] = {}
+    names: dict[bytes, str] = {}
+    match, new, put = _NUMBERS.match, object.__new__, object.__setattr__  # looked up once, not at every line
+    for line in lines:
+        if not line.startswith(start):
+            cell, category, start, length = _beginning(line)
+            end, around = _NOTHING, None
+        found = match(line, length)
+        if found is not None:
+            rest = line[found.end() :]
+            if rest != end:
+                end, around = rest, _around(cell, category, rest, shared)
+            if around is not None:
+                metric, value, bound, low, high, level = found.groups()
+                values = around.copy()
+                values["value"] = fraction = float(value)
+                values["metric"] = names.get(metric) or names.setdefault(metric, metric.decode())
+                if bound is not None:
+                    values["error_bound"] = float(bound)
+                if low is not None:
+                    values["ci_low"], values["ci_high"], values["ci_level"] = float(low), float(high), float(level)
+                if fraction <= 1:
+                    row = new(Row)  # what `of_fields` does, without the call
+                    put(row, "__dict__", values)
+                    rows.append(row)
+                    continue
         record = parse(line)
-        return None if record is None else from_record(record)
+        try:
+            rows.append(None if record is None else from_record(record))
+        except RowError as error:
+            rows.append(error)
+    return rows
 
-    def _remember(self, line: bytes) -> bytes:
-        """The end of a line, from the counts on, once the fields around its number are kept with all defaults.
 
-        {} is kept where there is something unusual in them.
-        """
-        end = line[line.rfind(_END) :]
-        cell, category = _cut(self._start.removesuffix(_MIDDLE), _CATEGORY)
-        counts, run = _cut(end, _RUN)
-        run, cost = _cut(run, _TIME)
-        parts = [self._part(cell[1:]), _fields(category), _fields(counts[2:]), self._part(run), _fields(cost)]
-        values = {**DEFAULTS, "metric": "", "value": 0.0}
-        for part in parts:
-            values.update(part)
-        closed = line.startswith(b"{") and line.endswith(b"}")  # a torn line is not
-        whole = closed and all(parts) and "schema" in parts[0] and len(values) == len(ALL_FIELDS)
-        self._ends[end] = values if whole and values["schema"] == SCHEMA and is_plain(values) else {}
-        return end
+def _beginning(line: bytes) -> tuple[bytes, dict[str, Any], bytes, int]:
+    """Of a line: its cell, the fields of its category, all up to there, and how long that is."""
+    at = line.find(b', "category": ')
+    found = _CATEGORY.match(line, max(at, 0))
+    try:
+        category, seed, draw, options = found.groups()
+        fields = {"category": category.decode(), "seed": int(seed), "draw": int(draw), "data_options": options.decode()}
+        return line[:at], fields, line[: found.end()], found.end()
+    except (AttributeError, ValueError):  # not of this shape, or not UTF-8
+        return b"", {}, _NOTHING, len(line)
 
-    def _part(self, text: bytes) -> dict[str, Any]:
-        """The fields of a part that many categories share."""
-        if text not in self._parts:
-            self._parts[text] = _fields(text)
-        return self._parts[text]
 
-    def _quick(self, around: dict[str, Any], metric: bytes, value: bytes, remarks: bytes) -> Row | None:
-        """The row, None unless it is one with a defined value and nothing wrong."""
-        number, values = float(value), around.copy()
-        if remarks not in _USUAL:
-            said = _fields(remarks)
-            values.update(said)
-            if not said or not is_plain(values):
-                return None
-        if number > 1:
-            return None
-        name = self._names.get(metric)
-        if name is None:
-            name = self._names[metric] = metric.decode()
-        values["metric"], values["value"] = name, number
-        return of_fields(values)
+def _around(
+    cell: bytes, category: dict[str, Any], rest: bytes, shared: dict[tuple[bytes, bytes], dict[str, Any] | None]
+) -> dict[str, Any] | None:
+    """What all rows have whose lines begin with cell and category and end alike; None where that is unusual."""
+    at = max(rest.rfind(b', "seconds": '), 0)
+    counts, cost = _COUNTS.match(rest), _COST.fullmatch(rest, at)
+    if counts is None or cost is None:
+        return None
+    of = cell, rest[counts.end() : at]
+    if of not in shared:
+        shared[of] = _shared(*of)
+    base = shared[of]
+    if base is None:
+        return None
+    images, anomalous, skipped, regions = counts.groups()
+    seconds, memory = cost.groups()
+    return {
+        **base,
+        **category,
+        "n_images": int(images),
+        "n_anomalous": int(anomalous),
+        "n_skipped": int(skipped),
+        "n_regions": None if regions is None else int(regions),
+        "seconds": float(seconds),
+        "peak_memory_mb": None if memory is None else float(memory),
+    }
+
+
+def _shared(cell: bytes, run: bytes) -> dict[str, Any] | None:
+    """The fields of a cell and a run, and what is usual for the others; None where there is something unusual."""
+    parts = [parse(cell + b"}"), parse(b"{" + run[2:] + b"}")]
+    if not all(isinstance(part, dict) for part in parts):
+        return None
+    values = {**parts[0], **parts[1]}
+    whole = sum(map(len, parts)) == len(values) and values.keys() == ALL_FIELDS - _VARYING
+    if not whole or values["schema"] != SCHEMA or not started_is_utc(values["started"]):
+        return None
+    return dict.fromkeys(ALL_FIELDS) | values
 
 
 def split_lines(path: str | Path) -> tuple[list[bytes], bool]:
     """The lines of a file, and whether the last one lacks its line end, as a killed writer may leave it.
 
+    Another process may just be writing that line, so its lock is waited for and the file is read again.
+
     Raises:
         RowError: the file cannot be read.
     """
+    from filelock import FileLock
+
+    found = _split(path)
+    if found[1]:
+        with suppress(OSError), FileLock(f"{path}.lock", timeout=_LOCK_SECONDS):  # OSError: read-only, or too long
+            return _split(path)
+    return found
+
+
+def _split(path: str | Path) -> tuple[list[bytes], bool]:
     try:
         *lines, tail = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         raise RowError(f"{path}: cannot read rows ({error.strerror})") from error
     return ([*lines, tail], True) if tail else (lines, False)
-
-
-def read_lines(lines: Sequence[bytes]) -> Iterator[tuple[int, Row | RowError | None]]:
-    """The number, from 1, and the row of each line; None for what is no JSON, the error for what is no row."""
-    reader = Reader()
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield number, reader.row(line)
-        except RowError as error:
-            yield number, error
 
 
 def parse(line: bytes) -> Any:
@@ -143,9 +186,3 @@ def _cut(text: bytes, before: bytes) -> tuple[bytes, bytes]:
     """What stands before a field and from it on; nothing from it on where it is missing."""
     first, found, rest = text.partition(before)
     return first, found[2:] + rest
-
-
-def _fields(text: bytes) -> dict[str, Any]:
-    """Fields without their braces; {} where that is no JSON, or there is a field that this version does not know."""
-    found = parse(b"{" + text.removesuffix(b"}") + b"}")
-    return found if isinstance(found, dict) and found.keys() <= ALL_FIELDS else {}

@@ -1,7 +1,8 @@
 """Rows on disk: JSON lines that are appended as soon as a number exists, and survive a kill at any moment.
 
-A killed writer can only leave its last line half-written; that line is ignored when loading and cut off before the
-next append. Anything else that is not a row is an error with file and line.
+A killed writer can only leave its last line half-written; that line is left out when loading and cut off before the
+next append. A line further up that is no JSON (a damaged disk, a torn copy) is left out too, and both are told with
+file and line. JSON that is no row is an error.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Collection, Iterable
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -17,14 +20,39 @@ from zsad_bench.leaderboard.reading import no_collecting, parse, read_lines, spl
 from zsad_bench.leaderboard.row import SCHEMA, Row, cell_key, digest, now
 
 __all__ = [
-    "SCHEMA", "Conflict", "Current", "Row", "RowWarning", "age", "append", "cell_key", "current", "digest",
-    "is_complete", "load", "now", "row_files",
+    "CONFLICT", "SCHEMA", "Conflict", "Current", "Loaded", "Row", "RowWarning", "Torn", "age", "append", "cell_key",
+    "current", "digest", "is_complete", "load", "now", "read", "row_files",
 ]  # fmt: skip
+CONFLICT = "two values in one run"  # why a contradicted number is undefined
 _LOCK_SECONDS = 60
+_PLACE = attrgetter("key", "category", "metric")
 
 
 class RowWarning(UserWarning):
-    """A half-written last line was met: one row of a killed run is lost, nothing else."""
+    """A line was met that is no whole line of JSON: that row is lost, nothing else."""
+
+
+class Torn(NamedTuple):
+    """A line that is no whole line of JSON. last: the end of its file, as a killed run leaves it."""
+
+    path: Path
+    number: int
+    last: bool
+
+    def __str__(self) -> str:
+        return self.told(self.path)
+
+    def told(self, name: object) -> str:
+        """What happened to it, under another name of the file."""
+        what = "the last line is half-written (a killed run)" if self.last else "damaged or half-written, no JSON"
+        return f"{name}:{self.number}: {what} and was ignored; that number will be missing"
+
+
+class Loaded(NamedTuple):
+    """rows: in file order, superseded ones included. torn: the lines that were left out."""
+
+    rows: list[Row]
+    torn: list[Torn]
 
 
 class Conflict(NamedTuple):
@@ -49,6 +77,12 @@ class Current(NamedTuple):
 
     rows: list[Row]
     conflicts: list[Conflict]
+
+    def with_gaps(self) -> list[Row]:
+        """The rows, and an undefined one for each contradicted number: it counts as missing wherever it belongs."""
+        gone = {"value": None, "reason": CONFLICT, "error_bound": None}
+        gone |= dict.fromkeys(("ci_low", "ci_high", "ci_level"))
+        return [*self.rows, *(replace(conflict.rows[-1], **gone) for conflict in self.conflicts)]
 
 
 def append(path: str | Path, rows: Iterable[Row]) -> None:
@@ -88,32 +122,48 @@ def row_files(folder: str | Path) -> list[Path]:
     return sorted(folder.glob("*.jsonl"))
 
 
-def load(paths: str | Path | Iterable[str | Path]) -> list[Row]:
-    """Every row of a file, a folder or several of them, in file order, superseded ones included.
+def read(paths: str | Path | Iterable[str | Path]) -> Loaded:
+    """Every row of a file, a folder or several of them, and the torn lines among them.
 
     Raises:
-        RowError: naming file and line, for anything but rows; a half-written last line is a RowWarning.
+        RowError: naming file and line, for JSON that is no row; a file that cannot be read.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    found: list[Row] = []
+    found = Loaded([], [])
     with no_collecting():
         for path in map(Path, paths):
             for file in row_files(path) if path.is_dir() else [path]:
-                found += _load_file(file)
+                _read_file(file, found)
     return found
+
+
+def load(paths: str | Path | Iterable[str | Path]) -> list[Row]:
+    """The rows that `read` finds; each torn line is a RowWarning.
+
+    Raises:
+        RowError: as `read`.
+    """
+    rows, torn = read(paths)
+    for one in torn:
+        warnings.warn(str(one), RowWarning, stacklevel=2)
+    return rows
 
 
 def current(rows: Iterable[Row]) -> Current:
     """What stands: for each key, category and metric the newest run's row, ties going to the later in `rows`."""
-    first: dict[tuple[str, str, str], Row] = {}
-    several: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        place = (row.key, row.category, row.metric)
-        before = first.setdefault(place, row)
-        if before is not row:
-            several.setdefault(place, [before]).append(row)
+    rows = list(rows)
+    with no_collecting():
+        places = list(map(_PLACE, rows))
+        standing = dict(zip(places, rows, strict=True))
+        if len(standing) == len(rows):
+            return Current(rows, [])
+        several: dict[tuple[str, str, str], list[Row]] = {}
+        for place, row in zip(places, rows, strict=True):
+            if standing[place] is not row:
+                several.setdefault(place, []).append(row)
     conflicts = []
     for place, same in several.items():
+        same.append(standing[place])
         newest = same[0]
         for row in same:
             if age(row) >= age(newest):
@@ -121,10 +171,10 @@ def current(rows: Iterable[Row]) -> Current:
         run = tuple(row for row in same if row.run_id == newest.run_id)
         if len({row.value for row in run}) > 1:
             conflicts.append(Conflict(run))
-            del first[place]
+            del standing[place]
         else:
-            first[place] = newest
-    return Current(list(first.values()), conflicts)
+            standing[place] = newest
+    return Current(list(standing.values()), conflicts)
 
 
 def age(row: Row) -> str:
@@ -138,19 +188,19 @@ def is_complete(rows: Iterable[Row], key: str, categories: Collection[str], metr
     return all((category, metric) in found for category in categories for metric in metrics)
 
 
-def _load_file(path: Path) -> list[Row]:
+def _read_file(path: Path, found: Loaded) -> None:
     lines, torn = split_lines(path)
-    rows = []
-    for number, row in read_lines(lines):
+    rows = read_lines(lines)
+    if set(map(type, rows)) <= {Row}:
+        found.rows.extend(rows)
+        return
+    for number, row in enumerate(rows, start=1):
         if isinstance(row, Row):
-            rows.append(row)
-        elif isinstance(row, RowError):
-            raise RowError(f"{path}:{number}: {row}")
-        elif torn and number == len(lines):
-            warnings.warn(_torn(path, "ignored", number), RowWarning, stacklevel=3)
+            found.rows.append(row)
+        elif row is None:
+            found.torn.append(Torn(path, number, torn and number == len(lines)))
         else:
-            raise RowError(f"{path}:{number}: not a line of JSON; restore or remove that line")
-    return rows
+            raise RowError(f"{path}:{number}: {row}")
 
 
 def _mend(path: Path, file: BinaryIO) -> int:
@@ -165,14 +215,13 @@ def _mend(path: Path, file: BinaryIO) -> int:
     if not tail:
         return end
     if parse(tail) is None:
-        warnings.warn(_torn(path, "cut off"), RowWarning, stacklevel=3)
+        warnings.warn(
+            f"{path}: the last line is half-written (a killed run) and was cut off; that number will be missing",
+            RowWarning,
+            stacklevel=3,
+        )
         file.truncate(end - len(tail))
         return end - len(tail)
     file.write(b"\n")
     file.flush()
     return end + 1
-
-
-def _torn(path: Path, what: str, number: int | None = None) -> str:
-    place = path if number is None else f"{path}:{number}"
-    return f"{place}: the last line is half-written (a killed run) and was {what}; that number will be missing"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from zsad_bench.leaderboard.paper_tables import TABLES, Numbers
 from zsad_bench.leaderboard.published import Entry, Facts, Published
@@ -15,7 +15,9 @@ DONE, PART, NOT_RUN, NOT_BUILT = "done", "part", "not run", "not built"
 
 
 class State(NamedTuple):
-    """command: "" where there is none. seconds: of testing, None where unknown; training is in no row.
+    """command: "" where there is none. seconds: of testing; train_seconds: of training, once; None where unknown.
+
+    auxiliary: what it learns from, so that trainings that serve several numbers are counted once.
 
     state: done (every dataset of the number has rows of a meant variant, the released code's preset where there is
     one), part, not run, not built. compared: whether a difference may be shown; why_not: the reason.
@@ -26,23 +28,33 @@ class State(NamedTuple):
     command: str
     recipe: str
     seconds: float | None
+    train_seconds: float | None
+    auxiliary: str
     compared: bool
     why_not: str
 
 
-def states(published: Sequence[Published], rows: Iterable[Row], facts: Facts) -> list[State]:
-    """One a published number, in their order. rows: current ones."""
+Training = Callable[[str, Mapping[str, Any], str], "float | None"]  # method, settings, prior -> seconds
+
+
+def states(
+    published: Sequence[Published], rows: Iterable[Row], facts: Facts, training: Training = lambda *_: None
+) -> list[State]:
+    """One a published number, in their order.
+
+    rows: current ones. training: how long a training took, 0 where there is none, None where that is not known.
+    """
     rows = list(rows)
     of = {name: Numbers(table, published, rows, facts) for name, table in TABLES.items()}
     pace = _pace(rows)
-    return [_state(p, of[p.table], facts, pace) for p in published]
+    return [_state(p, of[p.table], facts, pace, training) for p in published]
 
 
-def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float]) -> State:
+def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float], training: Training) -> State:
     recipe = TABLES[p.table].recipe
     if p.entry.method not in facts.built or p.entry.settings is None:
         why = "its method is not built" if p.entry.method not in facts.built else "its settings are not known or built"
-        return State(p, NOT_BUILT, "", recipe, None, False, why)
+        return State(p, NOT_BUILT, "", recipe, None, None, "", False, why)
     targets = numbers.targets(p.metric, p.scope)
     best = None
     for variant in numbers.variants(p.entry):
@@ -57,18 +69,25 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float])
     if p.entry.method in pace and None not in images:
         seconds = pace[p.entry.method] * sum(images)
     reason = "not run" if best is None or not best.rows else best.why_not
-    return State(p, state, command(p, targets, facts), recipe, seconds, state == DONE and not reason, reason)
+    learning = training(p.entry.method, _settings(p, facts), p.prior)
+    # MVTecAD's own numbers under the rich prior come from another auxiliary set
+    auxiliary = f"{p.prior}, mvtec" if (p.prior, p.scope) == ("rich", "mvtec") else p.prior
+    done = state == DONE and not reason
+    return State(p, state, command(p, targets, facts), recipe, seconds, learning, auxiliary, done, reason)
 
 
 def command(p: Published, targets: Sequence[str], facts: Facts) -> str:
     """The command that computes a published number with one training seed."""
-    settings = {"fidelity": "official"} if p.entry.method in facts.official else {}
-    settings |= json.loads(p.entry.settings or "{}")
     parts = ["zsad-bench", "bench", "--suite", "paper", "--method", p.entry.method, "--prior", p.prior]
     parts += ["--targets", ",".join(targets)]
-    for key, value in sorted(settings.items()):
+    for key, value in sorted(_settings(p, facts).items()):
         parts += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(parts)
+
+
+def _settings(p: Published, facts: Facts) -> dict[str, Any]:
+    settings = {"fidelity": "official"} if p.entry.method in facts.official else {}
+    return settings | json.loads(p.entry.settings or "{}")
 
 
 def _pace(rows: Iterable[Row]) -> dict[str, float]:

@@ -1,23 +1,19 @@
-"""From rows to means: category -> dataset -> table -> runs, each with the number of things it averaged.
+"""From rows to the lines of a suite's leaderboard: what may stand together, and the mean of each line with its error.
 
-A dataset's value is the plain mean over its categories, a table's the plain mean over its datasets, and both are taken
-within a run, which is a training seed and a draw of the auxiliary data; only then come mean and standard error over
-runs. pandas is imported inside the functions.
+The means are those of `measure`, as in every other table.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import fields
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
+from zsad_bench.leaderboard.measure import pools
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.rows import age
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 # What makes a line of a table.
 LINE = ("method", "variant", "prior", "backbone", "image_size", "precision")
@@ -29,6 +25,30 @@ _EQUAL = (
     ((*LINE, "target"), ("method_version", "config_hash", "auxiliary")),
     ((*LINE, "target", "draw"), ("prior_hash",)),
 )
+
+
+class Summary(NamedTuple):
+    """One line and metric of a table, as its CSV file has it.
+
+    mean, se: in [0, 1], None where nothing is defined; se, the standard error over runs, is None for one run. n_runs:
+    averaged; n_runs_found: with any row. A run that covers fewer categories than the best covered one (it died) is not
+    averaged. n_categories, n_datasets: averaged within a run; n_categories_expected: seen in any row of the table.
+    """
+
+    method: str
+    variant: str
+    prior: str
+    backbone: str
+    image_size: int
+    precision: str
+    metric: str
+    mean: float | None
+    se: float | None
+    n_runs: int
+    n_runs_found: int
+    n_categories: int
+    n_datasets: int
+    n_categories_expected: int
 
 
 def comparable(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
@@ -61,50 +81,17 @@ def comparable(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     return rows, sentences
 
 
-def long_table(rows: Iterable[Row]) -> DataFrame:
-    """One line a row, one column a field of `Row`; undefined values are nan. Sorted, whatever the order."""
-    import pandas as pd
-
-    names = [field.name for field in fields(Row)]
-    frame = pd.DataFrame.from_records(list(map(attrgetter(*names), rows)), columns=names)
-    frame["value"] = frame["value"].astype("float64")
-    return frame.sort_values([*LINE, "metric", "seed", "draw", "target", "category", "key"], ignore_index=True)
-
-
-def summarise(rows: Iterable[Row], targets: Collection[str]) -> DataFrame:
-    """One line for each table line and metric, over `targets`: mean, se and how many were averaged.
-
-    rows: current and comparable ones. mean, se: float64 in [0, 1]; se, the standard error over runs, is nan for one
-    run. n_runs: averaged; n_runs_found: with any row. A run that covers fewer categories than the best covered one (it
-    died) is not averaged. n_categories, n_datasets: averaged within a run; n_categories_expected:
-    seen in any row of these targets.
-    """
-    frame = long_table(row for row in rows if row.target in targets)
-    expected = len(frame[["target", "category"]].drop_duplicates())
-    by = [*LINE, "metric"]
-    datasets = frame.groupby([*by, "seed", "draw", "target"], as_index=False).agg(
-        value=("value", "mean"), n_categories=("value", "count")
-    )
-    runs = datasets.groupby([*by, "seed", "draw"], as_index=False).agg(
-        value=("value", "mean"), n_categories=("n_categories", "sum"), n_datasets=("value", "count")
-    )
-    lines = runs.groupby(by)
-    runs["n_runs_found"] = lines["seed"].transform("size")
-    whole = runs[runs["n_categories"] == lines["n_categories"].transform("max")]
-    summary = whole.groupby(by, as_index=False).agg(
-        mean=("value", "mean"),
-        se=("value", "sem"),
-        n_runs=("value", "count"),
-        n_runs_found=("n_runs_found", "first"),
-        n_categories=("n_categories", "first"),
-        n_datasets=("n_datasets", "first"),
-    )
-    return summary.assign(n_categories_expected=expected)
-
-
-def wide_table(summary: DataFrame, value: str = "mean") -> DataFrame:
-    """One line a table line, one column a metric, holding one column of `summarise`."""
-    return summary.pivot(index=list(LINE), columns="metric", values=value)
+def summarise(rows: Iterable[Row], targets: Collection[str]) -> list[Summary]:
+    """One a table line and metric, over `targets`, sorted. rows: current and comparable ones."""
+    rows = [row for row in rows if row.target in targets]
+    expected = len({(row.target, row.category) for row in rows})
+    found = []
+    for line, pool in sorted(pools(rows, attrgetter(*LINE, "metric"), lambda row: None).items()):
+        mean = pool.mean()
+        se = None if mean.sd is None else mean.sd / math.sqrt(mean.n_runs)
+        counts = (mean.n_runs, mean.n_runs_found, mean.n_categories, len(mean.datasets), expected)
+        found.append(Summary(*line, mean.mean, se, *counts))
+    return found
 
 
 def _getter(names: Sequence[str]) -> Callable[[Row], tuple]:

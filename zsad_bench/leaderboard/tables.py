@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import csv
+import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.summary import LINE, comparable, summarise
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from zsad_bench.leaderboard.summary import LINE, Summary, comparable, summarise
 
 # Columns, in order; every metric of the rows is in the CSV files.
 COLUMNS = {
@@ -26,7 +25,6 @@ COLUMNS = {
     "pixel_rcpro": "RCPRO",
 }
 UNDEFINED = "–"
-_CONFLICT = "two values in one run"
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Table:
     columns: list[str]
     extras: list[str]
     lines: list[Line]
-    summary: DataFrame
+    summary: list[Summary]
 
 
 @dataclass(frozen=True)
@@ -131,25 +129,28 @@ class Report:
     undefined: list[str]
 
 
-def build(rows: Iterable[Row], board: Board) -> Report:
-    """The overall table, one a group, then one a target that stands apart; only those that have rows."""
+def build(rows: Iterable[Row], board: Board, torn: Sequence[store.Torn] = ()) -> Report:
+    """The overall table, one a group, then one a target that stands apart; only those that have rows.
+
+    torn: lines of the row files that could not be read; they are told among what was left out.
+    """
     read = list(rows)
-    found, conflicts = store.current(read)
-    # A contradicted number counts as missing: it must show in "10/11" as well as in the list of conflicts.
-    unusable = [replace(conflict.rows[-1], value=None, reason=_CONFLICT) for conflict in conflicts]
-    kept, left_out = comparable([*found, *unusable])
+    found = store.current(read)
+    kept, left_out = comparable(found.with_gaps())
     present = {row.target for row in kept}
     groups = [target for target in board.groups if target in present]
     apart = sorted(present - set(groups), key=lambda name: (board.title(name).casefold(), name))
     tables = [_table(kept, "overall", "Overall", groups, board)] if len(groups) > 1 else []
     tables += [_table(kept, name, board.title(name), [name], board) for name in (*groups, *apart)]
-    return Report(board, tables, kept, len(read), sorted(conflicts, key=str), left_out, _undefined(kept, board))
+    left_out += [one.told(one.path.name) for one in torn]
+    return Report(board, tables, kept, len(read), sorted(found.conflicts, key=str), left_out, _undefined(kept, board))
 
 
 def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Board) -> list[Path]:
     """The files written: README.md and one CSV a table, generated from the row files and nothing else.
 
-    The same rows give the same bytes. Under a lock: of two runs that end together, the later one sees all rows.
+    The same rows give the same bytes, and the CSV files of tables that are gone go too, if the README there names them.
+    Under a lock: of two runs that end together, the later one sees all rows.
 
     Raises:
         RowError: rows that cannot be read, or an output folder that cannot be written.
@@ -164,13 +165,17 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Bo
     try:
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / "README.md.lock"):
-            report = build(store.load(rows_folder), board)
-            pages = {
-                f"{file_name(table.name)}.csv": table.summary.to_csv(index=False, lineterminator="\n")
-                for table in report.tables
-            }
+            found = store.read(rows_folder)
+            report = build(found.rows, board, found.torn)
+            pages = {f"{file_name(table.name)}.csv": _csv(table.summary) for table in report.tables}
             pages["README.md"] = render(report, names)
-            return [write_whole(out / name, text.encode()) for name, text in pages.items()]
+            stale = _written_before(out) - pages.keys()
+            for one in found.torn:
+                warnings.warn(str(one), store.RowWarning, stacklevel=2)
+            written = [write_whole(out / name, text.encode()) for name, text in pages.items()]
+            for name in stale:
+                (out / name).unlink(missing_ok=True)
+            return written
     except OSError as error:
         raise RowError(f"{out}: cannot write the leaderboard ({error}); free or unlock that folder") from error
 
@@ -178,7 +183,7 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Bo
 def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], board: Board) -> Table:
     rows = [row for row in rows if row.target in targets]
     summary = summarise(rows, targets)
-    columns = [metric for metric in COLUMNS if (summary["metric"] == metric).any()]
+    columns = [metric for metric in COLUMNS if any(line.metric == metric for line in summary)]
     cells = _cells(summary)
     used = {field: {row_value for row in rows if (row_value := getattr(row, field)) not in ("", "none")}
             for field in LINE[3:]}  # fmt: skip
@@ -213,27 +218,46 @@ def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], b
     )
 
 
-def _cells(summary: DataFrame) -> dict[tuple, Cell]:
+def _cells(summary: Sequence[Summary]) -> dict[tuple, Cell]:
     """LINE values and metric -> Cell. The best is taken among the means that cover the most, when there are two."""
-    best: dict[str, float] = {}
-    for metric, lines in summary.groupby("metric"):
-        full = lines[lines["n_categories"] == lines["n_categories"].max()]["mean"]
-        if full.count() > 1:
-            best[metric] = round(100 * full.max(), 1)
+    most: dict[str, int] = {}
+    for line in summary:
+        most[line.metric] = max(most.get(line.metric, 0), line.n_categories)
+    full: dict[str, list[float]] = {}
+    for line in summary:
+        if line.mean is not None and line.n_categories == most[line.metric]:
+            full.setdefault(line.metric, []).append(round(100 * line.mean, 1))
     cells = {}
-    for row in summary.itertuples(index=False):
-        mean = None if math.isnan(row.mean) else row.mean
-        top = summary.loc[summary["metric"] == row.metric, "n_categories"].max() == row.n_categories
-        cells[(*(getattr(row, name) for name in LINE), row.metric)] = Cell(
-            mean=mean,
-            se=None if math.isnan(row.se) else row.se,
-            n_runs=row.n_runs,
-            n_runs_found=row.n_runs_found,
-            n_categories=row.n_categories,
-            n_expected=row.n_categories_expected,
-            best=bool(top and mean is not None and round(100 * mean, 1) == best.get(row.metric)),
+    for line in summary:
+        ranked, covers = full.get(line.metric, []), line.n_categories == most[line.metric]
+        cells[line[: len(LINE) + 1]] = Cell(
+            mean=line.mean,
+            se=line.se,
+            n_runs=line.n_runs,
+            n_runs_found=line.n_runs_found,
+            n_categories=line.n_categories,
+            n_expected=line.n_categories_expected,
+            best=line.mean is not None and covers and len(ranked) > 1 and round(100 * line.mean, 1) == max(ranked),
         )
     return cells
+
+
+def _written_before(out: Path) -> set[str]:
+    """The CSV files that the README there was generated with: those it links to that have the header of such a file."""
+    from zsad_bench.leaderboard.markdown import linked
+
+    readme = out / "README.md"
+    names = linked(readme.read_text(encoding="utf-8", errors="replace")) if readme.is_file() else set()
+    head = (",".join(Summary._fields) + "\n").encode()
+    return {name for name in names if (out / name).is_file() and (out / name).read_bytes().startswith(head)}
+
+
+def _csv(summary: Sequence[Summary]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(Summary._fields)
+    table.writerows(summary)
+    return text.getvalue()
 
 
 def _order(of: Mapping[str, object], board: Board) -> tuple:
@@ -259,7 +283,7 @@ def _undefined(rows: Sequence[Row], board: Board) -> list[str]:
     everyone: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         everyone.setdefault((row.target, row.category), set()).add(row.method)
-        if row.value is None and row.reason != _CONFLICT:
+        if row.value is None and row.reason != store.CONFLICT:
             metrics, methods = found.setdefault((row.target, row.category, row.reason), (set(), set()))
             metrics.add(row.metric)
             methods.add(row.method)

@@ -46,7 +46,7 @@ def verify(folder: str | Path) -> Verdict:
         verdict.findings.append(f"{folder}: no row files (*.jsonl)")
     for path in paths:
         lines, torn = split_lines(path)
-        for number, row in read_lines(lines):
+        for number, row in enumerate(read_lines(lines), start=1):
             place = f"{path}:{number}"
             if isinstance(row, RowError):
                 verdict.findings.append(f"{place}: {row}")

@@ -26,9 +26,12 @@ from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint, passes, provenance, resume
 from zsad_bench.sweep.auxiliary import Auxiliary, auxiliary
 from zsad_bench.sweep.build import build, trains
+from zsad_bench.sweep.describe import describe
 from zsad_bench.sweep.record import Recorder, Run
 from zsad_bench.sweep.suite import Suite, is_found
+from zsad_bench.sweep.tracked import Live
 from zsad_bench.sweep.train import check_numbers, fit
+from zsad_bench.tracking.mirror import Mirror
 
 TEST_BATCH = 32
 OnTrained = Callable[["CellGroup", str, float], None]
@@ -115,7 +118,7 @@ class Member:
         return self.recorder.cell(name, data)
 
 
-def run(group: CellGroup, console: Console, skip_complete: bool = False) -> Run:
+def run(group: CellGroup, console: Console, skip_complete: bool = False, mirror: Mirror | None = None) -> Run:
     """Trains what needs training and tests everything; rows are on disk as soon as a category is done.
 
     skip_complete: only what has no complete rows yet on the board, see `run_together`.
@@ -123,17 +126,23 @@ def run(group: CellGroup, console: Console, skip_complete: bool = False) -> Run:
     Raises:
         ZsadError: anything a user can mend, before training where it can be known by then.
     """
-    return run_together([group], console, skip_complete)[0]
+    return run_together([group], console, skip_complete, mirror=mirror)[0]
 
 
 def run_together(
-    groups: Sequence[CellGroup], console: Console, skip_complete: bool = False, trained: OnTrained | None = None
+    groups: Sequence[CellGroup],
+    console: Console,
+    skip_complete: bool = False,
+    trained: OnTrained | None = None,
+    mirror: Mirror | None = None,
+    since: str = "",
 ) -> list[Run]:
     """One record a group. All of them are tested in the same passes, so that images are encoded once for all.
 
     groups: of one backbone, the same targets and data; what differs is methods, settings, prior, draw and seed.
     skip_complete: categories whose rows are on the board are not tested again, and a training whose checkpoint is
     still in `runs` is not repeated. trained: told the group, method and seconds of each training.
+    mirror: shown what happens, and never a reason to fail. since: a run id; what earlier runs left is not skipped.
 
     Raises:
         ZsadError: anything a user can mend, before training where it can be known by then.
@@ -144,7 +153,7 @@ def run_together(
         for note in data.notes:
             console.print(note, style="yellow", highlight=False, soft_wrap=True)
     members = [prepare(group, backbone, targets) for group in groups]
-    rows_of = cache(lambda name: resume.rows_of(groups[0].board, name) if skip_complete else [])
+    rows_of = cache(lambda name: resume.rows_of(groups[0].board, name, since) if skip_complete else [])
     claimed: set[str] = set()
     for member in members:
         _look_up(member, targets, rows_of, claimed if skip_complete else None)
@@ -152,10 +161,14 @@ def run_together(
     for member in busy:
         member.folder.mkdir(parents=True, exist_ok=True)
         _write_config(member, backbone)
+        describe(member.group.board, backbone, targets, member.learned_from)
+    live = Live(mirror, targets)
     for member in busy:
-        _train(member, console, skip_complete, trained)
+        _train(member, console, since if skip_complete else None, trained, live)
     for asked, data in zip(groups[0].targets, targets, strict=True):
         passes.test(asked, data, busy, console)
+        live.tested(busy, asked, data)
+    live.done(busy)
     return [member.record for member in members]
 
 
@@ -252,10 +265,11 @@ def _restore(
     record.training[name] = header.training
 
 
-def _train(member: Member, console: Console, reuse: bool, trained: OnTrained | None) -> None:
+def _train(member: Member, console: Console, reuse: str | None, trained: OnTrained | None, live: Live) -> None:
     """Trains every method that learns and has rows due, and saves its checkpoint into the run's folder.
 
-    reuse: a checkpoint in `runs` that was trained exactly so takes the place of the training.
+    reuse: a checkpoint in `runs` that was trained exactly so, after this run id, takes the place of the training; None
+    trains.
     """
     group, record = member.group, member.record
     if member.learned_from is None:
@@ -264,8 +278,8 @@ def _train(member: Member, console: Console, reuse: bool, trained: OnTrained | N
         if not method.stages() or not member.needs(name):
             continue
         training = record.training[name]
-        if reuse:
-            kept = resume.find_checkpoint(group.runs, name, method, training)
+        if reuse is not None:
+            kept = resume.find_checkpoint(group.runs, name, method, training, reuse)
             if kept is not None:
                 member.built[name], _ = checkpoint.load(kept, method.backbone, name)
                 console.print(f"{method.title}: trained before, {kept}", highlight=False, soft_wrap=True)
@@ -273,10 +287,11 @@ def _train(member: Member, console: Console, reuse: bool, trained: OnTrained | N
             if name in member.begun:
                 gone = f"{method.title}: has rows already, but its checkpoint is not in {group.runs} any more"
                 console.print(f"{gone}; training again", style="yellow", highlight=False, soft_wrap=True)
+        watch = live.curves(member, name)
         started = time.perf_counter()
         seed_everything(group.seed, verbose=False)  # the same start whatever else is trained beside it
         member.learned_from.data.image_size = method.config.image_size
-        fit(method, member.learned_from.data, member.folder / name, console)
+        fit(method, member.learned_from.data, member.folder / name, console, watch)
         checkpoint.save(member.folder / f"{name}.safetensors", method, training)
         if trained is not None:
             trained(group, name, time.perf_counter() - started)

@@ -1,88 +1,90 @@
-"""A sheet of maps a run leaves behind: one anomalous image a category, its mask, and what every method made of it."""
+"""Which images of a test are worth a look: kept while the test runs, and drawn on one sheet when it ends."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.types import STEP_OUTPUT
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import binary_dilation
 from torch import Tensor
 
-from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.types import Batch, Category, Prediction
+from zsad_bench.leaderboard.pictures import Kind, Pick, heat, outlined, shrunk
+from zsad_bench.metrics.functional.per_image import map_auroc, map_values
+from zsad_bench.metrics.pixel_state import has_numba
+from zsad_bench.types import Batch, Prediction
 
 TILE, GAP, HEAD, SIDE = 144, 6, 26, 96  # pixels
-OUTLINE = (0, 230, 118)
-# Dark to bright with rising lightness, so that it reads in grey and with any colour vision.
-SCALE = np.array([(0, 0, 4), (60, 15, 110), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191)], float)
 
 
-class Gallery(Callback):
-    """Draws `file` when a test ends; only for data with masks.
+class Picks:
+    """The picks of one method on one category, as `Pick` defines them; of equals, the first. Holds one image a kind."""
 
-    The image of a category is its anomalous one with the largest mask. A map's colours run from the smallest to the
-    largest value that it takes on that image: they show where, not how sure.
-    titles: label -> heading of its column; labels that are missing get none.
-    """
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
+        self.kept: dict[Kind, tuple[float, Pick]] = {}
 
-    def __init__(self, data: ZeroShotDataModule, titles: Mapping[str, str], file: Path) -> None:
-        self.data, self.titles, self.file = data, titles, file
-        self.picked: dict[Category, tuple[int, list[Image.Image]]] = {}
+    def update(self, batch: Batch, said: Prediction, at: list[int]) -> None:
+        """Looks at images `at` of a batch."""
+        for i in at:
+            map_ = None if said.map is None else said.map[i].cpu().numpy()
+            mask = None if batch.masks is None else batch.masks[i].cpu().numpy()
+            label, score = int(batch.labels[i]), float(said.score[i])
+            for kind, rank in _ranks(label, score, map_, mask).items():
+                if kind not in self.kept or rank > self.kept[kind][0]:
+                    pick = Pick(kind, batch.samples[i].id, label, score, self._picture(batch.images[i]), mask, map_)
+                    self.kept[kind] = (rank, pick)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if batch.masks is None:
-            return
-        predictions: Mapping[str, Prediction] = outputs
-        for at, area in enumerate(batch.masks.flatten(1).sum(1).tolist()):
-            category = batch.samples[at].category
-            if area <= self.picked.get(category, (0, []))[0]:
-                continue
-            picture = self._picture(batch.images[at])
-            maps = [heat(predictions[label].map[at].cpu().numpy()) for label in self.titles]
-            self.picked[category] = (
-                area,
-                [outlined(picture, batch.masks[at].cpu().numpy()), *map(Image.fromarray, maps)],
-            )
+    def chosen(self) -> list[Pick]:
+        """The picks so far, with their per-image metrics."""
+        return [_measured(pick) for _, pick in self.kept.values()]
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.picked:
-            rows = {category.name: tiles for category, (_, tiles) in self.picked.items()}
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            sheet(rows, ["image, mask", *self.titles.values()]).save(self.file)
-
-    def _picture(self, image: Tensor) -> np.ndarray:
-        mean, std = (np.array(v, np.float32) for v in (self.data.mean, self.data.std))
-        pixels = image.movedim(0, -1).cpu().numpy() * std + mean
+    def _picture(self, image: Tensor) -> NDArray:
+        pixels = image.movedim(0, -1).cpu().numpy() * self.std + self.mean
         return np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
 
 
-def heat(values: np.ndarray) -> np.ndarray:
-    """(H,W,3) uint8 colours of a map (H,W), from its smallest value to its largest; a constant map is black."""
-    low, high = float(values.min()), float(values.max())
-    place = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    anchors = np.linspace(0, 1, len(SCALE))
-    return np.stack([np.interp(place, anchors, SCALE[:, c]) for c in range(3)], -1).round().astype(np.uint8)
+def _ranks(label: int, score: float, map_HW: NDArray | None, mask_HW: NDArray | None) -> dict[Kind, float]:
+    """How much each kind wants this image; the highest gets it."""
+    if not label:
+        return {"false_alarm": score}
+    if mask_HW is None or map_HW is None:
+        return {"best": score, "worst": -score}
+    if not mask_HW.any():
+        return {}
+    value = map_auroc(map_HW, mask_HW).value
+    shown: dict[Kind, float] = {"largest": float(mask_HW.sum())}
+    return shown if np.isnan(value) else {**shown, "best": value, "worst": -value}
 
 
-def outlined(picture: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """The picture (H,W,3) uint8 with a line around the regions of a mask (H,W) bool."""
-    line = binary_dilation(mask, iterations=max(1, len(mask) // 96)) & ~mask
-    return Image.fromarray(np.where(line[..., None], np.uint8(OUTLINE), picture))
+def _measured(pick: Pick) -> Pick:
+    """Small, with the AUROC, AUPRO and RCPRO of its map, where it has any; RCPRO without numba would take seconds."""
+    values: dict[str, float | None] = {}
+    if pick.mask is not None and pick.map is not None and pick.mask.any():
+        found = map_values(pick.map, pick.mask, rcpro=has_numba())
+        values = {name: None if np.isnan(value.value) else value.value for name, value in found.items()}
+    low, high = (0.0, 0.0) if pick.map is None else (float(pick.map.min()), float(pick.map.max()))
+    image, mask, map_ = (None if array is None else shrunk(array) for array in (pick.image, pick.mask, pick.map))
+    return replace(pick, image=image, mask=mask, map=map_, low=low, high=high, values=values)
 
 
-def sheet(rows: Mapping[str, list[Image.Image]], headings: list[str]) -> Image.Image:
+def draw_sheet(categories: Mapping[str, Mapping[str, Pick]], titles: Mapping[str, str], file: Path) -> None:
+    """Draws one row a category: its largest defect outlined, and the map of every method.
+
+    categories: name -> label -> its pick. titles: label -> heading of its column.
+    """
+    rows = {}
+    for name, picks in categories.items():
+        first = next(iter(picks.values()))
+        tiles = [outlined(first.image, first.mask), *(heat(picks[label].map) for label in titles)]
+        rows[name] = [Image.fromarray(tile) for tile in tiles]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _sheet(rows, ["image, mask", *titles.values()]).save(file)
+
+
+def _sheet(rows: Mapping[str, list[Image.Image]], headings: list[str]) -> Image.Image:
     """One row a name, one column a heading, on white."""
     step = TILE + GAP
     size = (SIDE + len(headings) * step, HEAD + len(rows) * step)

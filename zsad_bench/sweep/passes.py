@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning import Trainer
 from rich.console import Console
 
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.leaderboard.files import file_name
+from zsad_bench.leaderboard.pictures import Pick
 from zsad_bench.sweep import resume
-from zsad_bench.sweep.collect import Collector, OnCategory
-from zsad_bench.sweep.gallery import Gallery
+from zsad_bench.sweep.collect import Collector, Finished, OnCategory
+from zsad_bench.sweep.gallery import draw_sheet
 from zsad_bench.sweep.progress import progress
 from zsad_bench.sweep.shared import SharedPass
 from zsad_bench.sweep.train import stoppable, trainer_options
@@ -40,9 +41,9 @@ def test(asked: str, data: ZeroShotDataModule, members: Sequence[Member], consol
             part = members[0].group.module(asked, next(iter(methods.values())).backbone, {"samples": kept})
             part.image_size = size
         shown = {label: method.title for label, method in methods.items() if not method.draws_at_test}
+        largest: dict[str, dict[str, Pick]] = {}
         callbacks = [
-            Collector(part, _writer(data, chosen)),
-            Gallery(part, shown, members[0].folder / f"maps_{file_name(data.name)}_{size}px.png"),
+            Collector(part, _writer(data, chosen, largest), shown),
             progress(console, f"test on {data.title}"),
         ]
         trainer = Trainer(
@@ -55,17 +56,29 @@ def test(asked: str, data: ZeroShotDataModule, members: Sequence[Member], consol
         with stoppable(trainer):
             loader = part.test_dataloader()
             trainer.test(SharedPass(methods), dataloaders=loader, verbose=False)
+        if largest and shown:
+            draw_sheet(largest, shown, members[0].folder / f"maps_{file_name(data.name)}_{size}px.png")
         for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized]:
             console.print(line, style="yellow", highlight=False, soft_wrap=True)
 
 
-def _writer(data: ZeroShotDataModule, chosen: Mapping[str, tuple[Member, str, set[str]]]) -> OnCategory:
-    """What a collector calls: the rows go where their member keeps them, of wanted categories alone."""
+def _writer(
+    data: ZeroShotDataModule,
+    chosen: Mapping[str, tuple[Member, str, set[str]]],
+    largest: dict[str, dict[str, Pick]],
+) -> OnCategory:
+    """What a collector calls: the rows go where their member keeps them, of wanted categories alone.
+
+    largest: takes the picks of that kind, by category and label.
+    """
     bound = {label: member.recorder.bind(data) for label, (member, _, _) in chosen.items()}
 
-    def finished(label: str, category: Category, *found: Any) -> None:
+    def finished(label: str, category: Category, found: Finished) -> None:
         _, name, categories = chosen[label]
         if category.name in categories:
-            bound[label](name, category, *found)
+            bound[label](name, category, found)
+        for pick in found.picks:
+            if pick.kind == "largest":
+                largest.setdefault(category.name, {})[label] = pick
 
     return finished

@@ -13,12 +13,12 @@ import torch
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.leaderboard import rows as store
+from zsad_bench.leaderboard.pictures import write_pictures
 from zsad_bench.leaderboard.scores import write_scores
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.metrics import METRIC_VERSION
-from zsad_bench.metrics.category import CategoryResult
 from zsad_bench.sweep import provenance
-from zsad_bench.sweep.collect import OnCategory
+from zsad_bench.sweep.collect import Finished, OnCategory
 from zsad_bench.types import Category
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Run:
 
 
 class Recorder:
-    """Appends the rows of a category, and its per-image scores, as soon as it is finished."""
+    """Writes the pictures, per-image scores and rows of a category as soon as it is finished."""
 
     def __init__(self, run: Run, group: CellGroup, methods: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
         self.run, self.group, self.methods, self.backbone = run, group, methods, backbone
@@ -59,11 +59,10 @@ class Recorder:
 
     def bind(self, data: ZeroShotDataModule) -> OnCategory:
         """The callback for one target."""
+        types = {data.info(sample).id: sample.anomaly_type for sample in data.samples()}
 
-        def finished(
-            name: str, category: Category, result: CategoryResult, ids: list[str], skipped: int, seconds: float
-        ) -> None:
-            self._write(name, category, result, ids, skipped, seconds, data)
+        def finished(name: str, category: Category, found: Finished) -> None:
+            self._write(name, category, found, data, [types[image] for image in found.ids])
 
         return finished
 
@@ -100,17 +99,15 @@ class Recorder:
             "image_size": method.config.image_size,
         }
 
+    @staticmethod
+    def about(data: ZeroShotDataModule) -> dict[str, Any]:
+        """What pictures say of the dataset that they are from."""
+        return {"target": data.name, "title": data.title, "licence": data.licence, "redistribute": data.redistribute}
+
     def _write(
-        self,
-        name: str,
-        category: Category,
-        result: CategoryResult,
-        ids: list[str],
-        skipped: int,
-        seconds: float,
-        data: ZeroShotDataModule,
+        self, name: str, category: Category, found: Finished, data: ZeroShotDataModule, types: list[str]
     ) -> None:
-        cell = self.cell(name, data)
+        cell, result = self.cell(name, data), found.result
         rows = []
         for metric, (value, reason) in result.values.items():
             undefined = math.isnan(value)
@@ -128,13 +125,16 @@ class Recorder:
                     ci_level=interval and interval.level,
                     n_images=result.n_images,
                     n_anomalous=result.n_anomalous,
-                    n_skipped=skipped,
+                    n_skipped=found.skipped,
                     n_regions=result.n_regions if metric.startswith("pixel_") else None,
-                    seconds=seconds,
+                    seconds=found.seconds,
                     peak_memory_mb=provenance.peak_memory_mb(),
                 )
             )
         board: Path = self.group.board
-        write_scores(board / "scores", cell["key"], category.name, ids, result.labels, result.scores)
+        # Pictures and scores first: where the rows are, everything is.
+        if found.picks:
+            write_pictures(board / "pictures", cell["key"], category.name, found.picks, self.about(data))
+        write_scores(board / "scores", cell["key"], category.name, found.ids, result.labels, result.scores, types)
         store.append(board / "rows" / f"{name}.jsonl", rows)
         self.run.rows += rows

@@ -21,14 +21,17 @@ def metrics_of(level: Level) -> tuple[str, ...]:
     return {"image": IMAGE_KEYS, "pixel": PIXEL_KEYS, "both": (*IMAGE_KEYS, *PIXEL_KEYS)}[level]
 
 
-def rows_of(board: Path, method: str) -> list[store.Row]:
-    """Every row of a method on a board; [] when there is none. A half-written last line is another run's business."""
+def rows_of(board: Path, method: str, since: str = "") -> list[store.Row]:
+    """Every row of a method on a board; [] when there is none. A half-written last line is another run's business.
+
+    since: a run id; only rows of runs that began after it.
+    """
     file = board / "rows" / f"{method}.jsonl"
     if not file.is_file():
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", store.RowWarning)
-        return store.load(file)
+        return [row for row in store.load(file) if row.run_id > since]
 
 
 def missing(rows: Iterable[store.Row], categories: Collection[str], metrics: Collection[str]) -> set[str]:
@@ -51,10 +54,17 @@ def whole_batches(samples: Sequence[Sample], categories: Collection[str], batch_
     return kept
 
 
-def find_checkpoint(runs: Path, name: str, method: ZeroShotMethod, training: Mapping[str, Any]) -> Path | None:
-    """The newest checkpoint in `runs` of exactly this method, configuration, backbone, prior, draw and seed."""
+def find_checkpoint(
+    runs: Path, name: str, method: ZeroShotMethod, training: Mapping[str, Any], since: str = ""
+) -> Path | None:
+    """The newest checkpoint in `runs` of exactly this method, configuration, backbone, prior, draw and seed.
+
+    since: a run id; only checkpoints of runs that began after it.
+    """
     wanted = _plain(method.resolved_config()), _plain(dict(training))
     for path in sorted(runs.glob(f"*/{name}.safetensors"), reverse=True):
+        if path.parent.name <= since:
+            return None
         try:
             header = checkpoint.read_header(path)
         except CheckpointError:  # a torn file is no checkpoint; training again mends it

@@ -78,8 +78,8 @@ class Folder:
         return ""
 
 
-def write_plan(folder: Folder, plan: Plan, board: Path, runs: Path) -> None:
-    """Puts the plan where workers and `status` read it."""
+def write_plan(folder: Folder, plan: Plan, board: Path, runs: Path, since: str = "") -> None:
+    """Puts the plan where workers and `status` read it. since: a run id; what earlier runs left counts for nothing."""
     recipe = plan.recipe
     content = {
         "recipe": recipe.name,
@@ -90,6 +90,7 @@ def write_plan(folder: Folder, plan: Plan, board: Path, runs: Path) -> None:
         "data": recipe.data,
         "board": str(board),
         "runs": str(runs),
+        "since": since,
         "groups": [
             {"id": g.id, "targets": list(g.targets), "jobs": [job.record() for job in g.jobs]} for g in plan.groups
         ],
@@ -113,10 +114,13 @@ def read_cells(folder: Folder) -> dict[str, dict[str, Any]]:
 
 
 class Board:
-    """The rows of a board as far as a sweep needs them; `refresh` reads what was appended since."""
+    """The rows of a board as far as a sweep needs them; `refresh` reads what was appended since.
 
-    def __init__(self, board: Path) -> None:
-        self.folder = board / "rows"
+    since: a run id; rows of earlier runs are not there, but for their seconds.
+    """
+
+    def __init__(self, board: Path, since: str = "") -> None:
+        self.folder, self.since = board / "rows", since
         self.read: dict[Path, int] = {}
         self.found: dict[str, set[tuple[str, str]]] = {}  # key -> (category, metric)
         # (method, target, image size, backbone) -> category -> seconds, all methods of the pass together
@@ -145,7 +149,8 @@ class Board:
     def _take(self, rows: Iterable[dict[str, Any]]) -> None:
         for row in rows:
             try:
-                self.found.setdefault(row["key"], set()).add((row["category"], row["metric"]))
+                if not self.since or row["run_id"] > self.since:
+                    self.found.setdefault(row["key"], set()).add((row["category"], row["metric"]))
                 of = (row["method"], row["target"], row["image_size"], row["backbone"])
                 self.seconds.setdefault(of, {})[row["category"]] = row["seconds"]
             except (KeyError, TypeError):  # no row; loading the board for a table says where

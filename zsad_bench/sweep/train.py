@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from rich.console import Console
 
@@ -23,8 +23,15 @@ from zsad_bench.sweep.progress import progress
 def trainer_options() -> dict[str, Any]:
     """What every Trainer here has in common: one device, our own sampler, nothing on the console but ours."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    # Tiny data on few cores, a frozen tower that stays in eval mode, and an internal matter: all as it should be.
-    for text in ("not have many workers", "smaller than the logging interval", "in eval mode at the start", "LeafSpec"):
+    # Tiny data on few cores, a frozen tower that stays in eval mode, an internal matter, a login node of Slurm: all is
+    # as it should be.
+    for text in (
+        "not have many workers",
+        "smaller than the logging interval",
+        "in eval mode at the start",
+        "LeafSpec",
+        "srun. command is available",
+    ):
         warnings.filterwarnings("ignore", message=f".*{text}.*")
     return {
         "accelerator": "auto",
@@ -59,8 +66,14 @@ def stoppable(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-def fit(method: ZeroShotMethod, data: Union, folder: Path, console: Console) -> None:
-    """Trains every stage in place; the losses go to `folder/<stage>/metrics.csv`."""
+def fit(
+    method: ZeroShotMethod,
+    data: Union,
+    folder: Path,
+    console: Console,
+    watch: Callable[[str], Callback] | None = None,
+) -> None:
+    """Trains every stage in place; the losses go to `folder/<stage>/metrics.csv`. watch: one more callback a stage."""
     for stage in method.stages():
         method.enter(stage)
         data.batch_size = stage.batch_size
@@ -68,7 +81,10 @@ def fit(method: ZeroShotMethod, data: Union, folder: Path, console: Console) -> 
             max_epochs=stage.epochs,
             logger=CSVLogger(folder, name="", version=stage.name),
             log_every_n_steps=1,
-            callbacks=[progress(console, f"train {method.title} on {data.title}, {stage.name}")],
+            callbacks=[
+                progress(console, f"train {method.title} on {data.title}, {stage.name}"),
+                *([watch(stage.name)] if watch else []),
+            ],
             num_sanity_val_steps=0,
             enable_progress_bar=console.is_terminal,  # else Lightning adds a bar of its own to our plain lines
             **trainer_options(),

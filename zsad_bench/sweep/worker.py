@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from zsad_bench.sweep.cell import CellGroup
 
+TRACK = "ZSAD_TRACK"  # the environment variable that says what became of --track
 BUSY = 75  # exit code: another process runs this group
 STOPPED = 143
 
@@ -36,12 +37,19 @@ def command(folder: Folder, group: str, wait: bool = False) -> tuple[str, ...]:
     return (sys.executable, "-m", "zsad_bench.sweep.worker", str(folder.path), group, *wait_too)
 
 
-def environment(threads: int) -> dict[str, str]:
-    """What such a process needs: a fixed number of threads, and our package where it lies."""
+def environment(threads: int, track: str = "off") -> dict[str, str]:
+    """What such a process needs: a fixed number of threads, our package where it lies, and whether wandb is told."""
     count = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(dict.fromkeys([here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
-    return {**count, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    ours = {name: value for name, value in os.environ.items() if _is_passed_on(name)}
+    return {**ours, **count, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "NO_ALBUMENTATIONS_UPDATE": "1", TRACK: track}
+
+
+def _is_passed_on(name: str) -> bool:
+    """Whether an environment variable goes with a task to other machines; secrets stay where they are."""
+    ours = name.startswith(("ZSAD_", "HF_", "WANDB_", "MALLOC_")) or name == "ELPV"
+    return ours and not name.endswith(("_KEY", "_TOKEN"))
 
 
 def main() -> int:
@@ -88,6 +96,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _compute(folder: Folder, content: dict[str, Any], group: Group) -> None:
     from zsad_bench.sweep.cell import run_together
+    from zsad_bench.sweep.tracked import open_mirror
 
     jobs: dict[int, Job] = {}
     members = []
@@ -100,7 +109,9 @@ def _compute(folder: Folder, content: dict[str, Any], group: Group) -> None:
         told = {"method": name, "variant": job.variant, "prior": job.prior, "seconds": round(seconds, 3)}
         folder.tell("trained", group.id, **told)
 
-    run_together(members, _console(), skip_complete=True, trained=trained)
+    console = _console()
+    with open_mirror(os.environ.get(TRACK, "off"), Path(content["runs"]), content["recipe"], console) as mirror:
+        run_together(members, console, skip_complete=True, trained=trained, mirror=mirror, since=content["since"])
 
 
 def member(content: dict[str, Any], job: Job, targets: tuple[str, ...]) -> CellGroup:

@@ -23,7 +23,7 @@ class Serial:
             process = start(task)
             try:
                 yield Event("started", task.id, where)
-                while (code := _wait(process, TICK_SECONDS)) is None:
+                while (code := wait(process, TICK_SECONDS)) is None:
                     yield Event("tick")
             finally:
                 stop(process)
@@ -48,14 +48,21 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """Ends a process that still runs: asked first, then forced."""
     if process.poll() is None:
         process.terminate()
-        if _wait(process, PATIENCE_SECONDS) is None:
+        if wait(process, PATIENCE_SECONDS) is None:
             process.kill()
             process.wait()
     process.stdin.close()
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+def wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Its exit code, or None when it still runs after so many seconds."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
+
+
+def note(task: Task, line: str) -> None:
+    """Adds a line of ours to a task's log: what people read when it failed."""
+    with task.log.open("a", encoding="utf-8") as log:
+        log.write(f"{line}\n")

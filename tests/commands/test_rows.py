@@ -1,0 +1,77 @@
+# pytest tests/commands/test_rows.py
+"""Damaged and contradicting rows, and what published numbers cost, as a user meets them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from tests.leaderboard.conftest import make_row
+from zsad_bench.leaderboard.rows import append
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """The row file of a made-up demo leaderboard: one method, two categories."""
+    path = tmp_path / "leaderboards" / "demo" / "rows" / "clip.jsonl"
+    append(
+        path, [make_row(suite="demo", target="demo_objects", category=c, value=v) for c, v in (("a", 0.4), ("b", 0.8))]
+    )
+    return path
+
+
+def test_a_torn_line_is_told_everywhere_and_the_rest_kept(zsad, rows, tmp_path):
+    first, second = rows.read_text().splitlines()
+    rows.write_text(f"{first}\n{first[:200]}\n{second}\n")
+    said = zsad("rows", "verify", "leaderboards/demo")
+    assert said.code == 1, "a torn line must be a failure of verify"
+    assert "clip.jsonl:2: not a line of JSON" in said.out
+    assert "2 whole rows" in said.out
+    said = zsad("table", "pivot", "--out", "out")
+    assert (said.code, said.err) == (0, "")
+    remark = "Left out: clip.jsonl:2: damaged or half-written"
+    assert remark in said.out, "the terminal hides that a row was left out"
+    assert "60.0" in said.out, "the rows around the torn line must be averaged"
+    for name in ("pivot.md", "pivot.tex"):
+        assert remark in (tmp_path / "out" / name).read_text(), f"{name} hides that a row was left out"
+    said = zsad("table", "demo")
+    assert said.code == 0
+    assert said.err.startswith("zsad-bench: leaderboards/demo/rows/clip.jsonl:2: damaged"), said.err
+    assert len(said.err.splitlines()) == 1, said.err
+
+
+def test_two_values_are_both_shown_and_neither_is_used(zsad, rows, tmp_path):
+    append(rows, [make_row(suite="demo", target="demo_objects", category="a", value=0.5)])
+    said = zsad("table", "pivot", "--out", "out")
+    assert said.code == 0, said.err
+    both = "0.4 and 0.5 in run run1"
+    assert both in said.out, "the two values are not shown"
+    assert both in (tmp_path / "out" / "pivot.md").read_text(), "the table hides the contradiction"
+    assert "80.0 (1/2 categories)" in said.out, "a contradicted number must be missing from the mean, and counted"
+    said = zsad("rows", "verify", "leaderboards/demo")
+    assert said.code == 1
+    assert both in said.out
+
+
+def test_status_knows_what_trainings_took(zsad, tmp_path):
+    for name, suite, seconds in (("tables", "paper", 120.4), ("demo", "demo", 7.0)):
+        folder = tmp_path / "runs" / "sweeps" / name
+        folder.mkdir(parents=True)
+        (folder / "plan.json").write_text(json.dumps({"suite": suite, "groups": []}))
+        event = {"kind": "trained", "method": "anomalyclip", "variant": "fidelity=official", "prior": "rich"}
+        event |= {"time": f"2026-01-0{2 if suite == 'demo' else 1}T00:00:00.000Z", "group": "g", "seconds": seconds}
+        (folder / "events.jsonl").write_text(json.dumps(event) + "\n")
+    said = zsad("table", "status", "--out", "out")
+    assert said.code == 0, said.err
+    assert "AnomalyCLIP: 26 numbers, 26 not run; testing unknown, training about 4 min" in said.out, (
+        "the training for MVTecAD and the one for all other datasets are two"
+    )
+    with (tmp_path / "out" / "status.csv").open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["table"] == "faprompt_1"]
+    found = {line["method"]: line["train_seconds"] for line in lines if line["state"] == "not run"}
+    assert found["anomalyclip"] == "120", "a sweep of the demo suite says nothing about the paper's"
+    assert found["clip"] == "0", "what does not train costs no training"
+    assert found["faprompt"] == "unknown", "what was not measured must not be estimated"
+    assert {line["test_seconds"] for line in lines} == {"unknown"}, "there are no rows to tell a pace"

@@ -1,0 +1,171 @@
+# pytest tests/commands/test_spread.py
+"""`bench` on several GPUs computes what it computes on one; where groups run is chosen from options and what is seen."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from zsad_bench.commands import places
+from zsad_bench.leaderboard import rows as store
+from zsad_bench.sweep import worker
+from zsad_bench.sweep.executors import Event
+from zsad_bench.sweep.executors.serial import Serial
+
+COMMON = ("--suite", "demo", "--epochs", "1", "--set", "image_size=32")
+
+
+class Here:
+    """Takes the place of Ray and calls the worker in this process; `broken` methods fail, and what ran is noted."""
+
+    ran: list[list[str]]
+    broken = ""
+
+    def __init__(self, *of) -> None:
+        self.of = of
+
+    def run(self, tasks):
+        for task in tasks:
+            yield Event("started", task.id, "here, GPU 1")
+            folder = worker.Folder(worker.Path(task.command[3]))
+            task.log.parent.mkdir(parents=True, exist_ok=True)
+            if task.id == "cells":
+                worker._write_cells(folder)
+            else:
+                content, groups = worker.read_plan(folder)
+                group = next(group for group in groups if group.id == task.id)
+                names = [job.method for job in group.jobs]
+                Here.ran.append(names)
+                if Here.broken not in names:
+                    worker._compute(folder, content, group)
+                else:
+                    task.log.write_text("RuntimeError: the disk melted\n")
+            yield Event("ended", task.id, "here, GPU 1", 0)
+
+
+@pytest.fixture
+def two(monkeypatch, small) -> type[Here]:
+    """A machine with two GPUs, whose Ray is this process."""
+    from zsad_bench.commands import sweep
+
+    Here.ran, Here.broken = [], ""
+    monkeypatch.setattr(places, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(places, "Ray", Here)
+    monkeypatch.setattr(sweep, "Serial", Here)
+    return Here
+
+
+def bench(zsad, out: str, *args: str):
+    return zsad("bench", *COMMON, "--out", out, "--runs", f"runs-{out}", *args)
+
+
+def values(board) -> dict:
+    rows = [row for row in store.load(board / "demo" / "rows")]
+    return {(row.key, row.category, row.metric): row.value for row in rows}
+
+
+def test_bench_on_two_gpus_gives_the_rows_of_one(zsad, two, tmp_path):
+    asked = ("--method", "clip,anomalyclip,random", "--prior", "limited,rich", "--seed", "0,1",
+             "--targets", "demo_textures,demo_medical")  # fmt: skip
+    one = bench(zsad, "one", *asked, "--gpus", "1")
+    assert (one.code, two.ran) == (0, []), one.err
+    several = bench(zsad, "two", *asked)
+    assert several.code == 0, several.err
+    assert "ray on 2 GPUs" in several.out
+    assert "started on here, GPU 1" in several.out
+    assert len(two.ran) >= 4, f"two groups a GPU, so that both have something to do to the end; found {two.ran}"
+    assert values(tmp_path / "two") == values(tmp_path / "one")
+    pages = [(tmp_path / out / "demo" / "README.md").read_text() for out in ("one", "two")]
+    assert pages[0] == pages[1]
+
+
+def test_bench_on_two_gpus_computes_again_and_says_what_failed(zsad, two, tmp_path):
+    asked = ("--method", "anomalyclip,random", "--prior", "limited", "--targets", "demo_textures")
+    assert bench(zsad, "two", *asked).code == 0
+    assert len({row.run_id for row in store.load(tmp_path / "two" / "demo" / "rows")}) == 2
+    trained = len(list((tmp_path / "runs-two").glob("*/anomalyclip.safetensors")))
+    two.broken, ran = "random", len(two.ran)
+    again = bench(zsad, "two", *asked)
+    assert again.code == 1
+    assert "failed: RuntimeError: the disk melted" in again.out
+    assert "of 1 groups did not complete" in again.err or "of 2 groups did not complete" in again.err, again.err
+    two.broken = ""
+    assert bench(zsad, "two", *asked).code == 0
+    assert len(two.ran) > ran + 1, "a bench must not take older rows for its own"
+    assert len(list((tmp_path / "runs-two").glob("*/anomalyclip.safetensors"))) > trained, "nor older checkpoints"
+    assert store.current(store.load(tmp_path / "two" / "demo" / "rows")).conflicts == []
+
+
+def test_bench_on_two_gpus_leaves_out_and_refuses_as_on_one(zsad, refused, two, tmp_path):
+    said = bench(zsad, "two", "--method", "clip,coop", "--prior", "demo_textures", "--targets", "demo_medical")
+    assert said.code == 0, said.err
+    line = refused(2, "bench", *COMMON, "--method", "coop", "--prior", "demo_textures", "--targets", "demo_textures")
+    assert "target 'demo_textures' is what prior 'demo_textures' learns from" in line
+    line = refused(2, "bench", *COMMON, "--method", "coop", "--prior", "rich", "--checkpoint", "x", "--executor", "ray")
+    assert "--checkpoint is tested here" in line
+
+
+@pytest.mark.parametrize(
+    ("visible", "args", "found"),
+    [
+        (0, (), ("serial", 0)),
+        (1, (), ("serial", 1)),
+        (4, (), ("ray", 4)),
+        (4, ("--gpus", "1"), ("serial", 1)),
+        (4, ("--gpus", "3"), ("ray", 3)),
+        (4, ("--executor", "serial"), ("serial", 1)),
+        (0, ("--executor", "ray"), ("ray", 0)),
+        (4, ("--executor", "slurm"), ("slurm", 0)),
+    ],
+)
+def test_where_groups_run(monkeypatch, visible, args, found):
+    place = places.choose(options(monkeypatch, visible, *args))
+    assert (place.executor, place.gpus) == found
+
+
+def options(monkeypatch, visible: int, *args: str):
+    from zsad_bench.arguments import command_line
+
+    monkeypatch.setattr(places, "visible_gpus", lambda: visible)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return command_line().parse_args(["sweep", "demo", *args])["sweep"]
+
+
+def test_processes_share_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(places.os, "sched_getaffinity", lambda pid: set(range(16)))
+    assert places.choose(options(monkeypatch, 4)).threads == 4
+    assert places.choose(options(monkeypatch, 4, "--gpus", "1")).threads == 16
+    assert places.choose(options(monkeypatch, 4, "--threads", "9")).threads == 9
+    assert places.choose(options(monkeypatch, 4, "--executor", "slurm")).threads == places.JOB_THREADS
+    assert isinstance(places.choose(options(monkeypatch, 0)).open(), Serial)
+
+
+@pytest.mark.parametrize(
+    ("visible", "args", "code", "said"),
+    [
+        (4, ("--gpus", "5"), 2, "--gpus 5: visible here: 4; give a number up to that"),
+        (4, ("--gpus", "0"), 2, "--gpus 0: visible here: 4"),
+        (0, ("--gpus", "1"), 2, "--gpus 1: visible here: 0"),
+        (4, ("--gpus", "2", "--executor", "serial"), 2, "--gpus 2: serial uses one"),
+        (4, ("--gpus", "2", "--executor", "slurm"), 2, "--gpus 2: is for this machine's GPUs"),
+        (1, ("--slurm", "partition=gpu"), 2, "--slurm partition=gpu: goes with --executor slurm"),
+        (1, ("--slurm", "=gpu", "--executor", "slurm"), 2, "--slurm =gpu: expected an option of sbatch"),
+        (1, ("--executor", "rya"), 2, "unknown executor 'rya'; did you mean ray"),
+    ],
+)
+def test_wrong_places_are_one_line(refused, monkeypatch, visible, args, code, said):
+    monkeypatch.setattr(places, "visible_gpus", lambda: visible)
+    assert said in refused(code, "sweep", "demo", *args)
+
+
+def test_several_gpus_never_become_one_for_want_of_ray(refused, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *of: None if name == "ray" else real(name, *of))
+    monkeypatch.setattr(places, "visible_gpus", lambda: 2)
+    asked = ("bench", "--method", "clip", "--prior", "rich")
+    for args in (asked, ("sweep", "demo")):
+        line = refused(1, *args)
+        assert "2 GPUs are visible, and several need Ray: pip install 'zsad-bench[cluster]', or --gpus 1" in line
+    assert "Ray is not installed" in refused(1, "sweep", "demo", "--executor", "ray")

@@ -1,0 +1,260 @@
+"""`zsad-bench figure NAME|all|list`: figures from rows, pictures and checkpoints, as SVG and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from zsad_bench.commands import figure_trained as trained
+from zsad_bench.commands.table_papers import _facts, _folder, _groups, _names, _rows, _suite_with_rows
+from zsad_bench.commands.table_statistics import _averaged
+from zsad_bench.errors import CheckpointError, RowError, UnknownNameError, UsageError, ZsadError
+from zsad_bench.leaderboard import prior_curve as curves
+from zsad_bench.leaderboard.figures import (
+    by_setting,
+    catalogue,
+    complexity,
+    cost,
+    dive_fig_1,
+    dive_fig_3,
+    dive_fig_4,
+    faprompt_prompts,
+    picked,
+    prior_curve,
+    quality_cost,
+    style,
+)  # fmt: skip
+from zsad_bench.leaderboard.figures.style import Drawn
+from zsad_bench.leaderboard.published import Facts, read_published
+from zsad_bench.leaderboard.row import Row
+from zsad_bench.registry import did_you_mean
+from zsad_bench.sweep.suite import PAPER, SUITES
+
+_DEMO = "Demo suite: generated images read by a tiny CLIP; nothing here is comparable with a paper's numbers."
+
+
+def figure(name: str, options: Any) -> int:
+    """Draws one figure, or all that can be drawn; 1 where none of all could.
+
+    Raises:
+        ZsadError: what a figure lacks; of all, what they lack is printed instead.
+    """
+    console, source = Console(soft_wrap=True), Source(options)
+    drawn = 0
+    for one in catalogue.FIGURES if name == "all" else [name]:
+        try:
+            with style.look():
+                made = DRAW[one](source)
+                files = style.save(made, options.out, one, catalogue.FIGURES[one].shows)
+        except ZsadError as error:
+            if name != "all":
+                raise
+            console.print(f"{one}: not drawn: {error}", style="yellow", highlight=False)
+            continue
+        drawn += 1
+        console.print(f"{one}: {', '.join(map(str, files))}", highlight=False)
+        console.print(f"  {made.caption}", style="dim", highlight=False)
+    return 0 if drawn else 1
+
+
+class Source:
+    """What figures are drawn from, each read once and when asked for."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+        self.runs = Path(options.runs)
+
+    @cached_property
+    def suite(self) -> str:
+        return self.options.suite or _suite_with_rows(self.options)
+
+    @cached_property
+    def facts(self) -> Facts:
+        return _facts()
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        rows = _rows(self.options, Console(soft_wrap=True), self.suite)
+        if wanted := _names(self.options.method or ""):
+            known = sorted({row.method for row in rows})
+            if unknown := [name for name in wanted if name not in known]:
+                raise UnknownNameError(f"--method: {did_you_mean('method among the rows', unknown[0], known)}")
+            rows = [row for row in rows if row.method in wanted]
+        if wanted := _names(self.options.dataset or ""):
+            known = sorted({row.target for row in rows})
+            if unknown := [name for name in wanted if name not in known]:
+                raise UnknownNameError(f"--dataset: {did_you_mean('dataset among the rows', unknown[0], known)}")
+            rows = [row for row in rows if row.target in wanted]
+        return rows
+
+    @cached_property
+    def pictures(self) -> Path:
+        folder = _folder(self.options, self.suite)
+        return (folder if (folder / "rows").is_dir() else folder.parent) / "pictures"
+
+    @property
+    def note(self) -> list[str]:
+        """What every caption begins with."""
+        if self.suite in SUITES and SUITES[self.suite].generated:
+            return [_DEMO]
+        told = sorted({(row.backbone, row.image_size) for row in self.rows if row.backbone != "none"})
+        return [f"Suite {self.suite}, " + " and ".join(f"{name} at {size} px" for name, size in told) + "."]
+
+    def prior(self, default: str) -> str:
+        given = _names(self.options.prior or default)
+        if len(given) != 1:
+            raise UsageError(f"--prior {self.options.prior}: this figure shows one prior")
+        return given[0]
+
+    def metrics(self, default: tuple[str, ...]) -> tuple[str, ...]:
+        given = tuple(_names(self.options.metric or "")) or default
+        for name in given:
+            if name not in style.METRICS:
+                raise UnknownNameError(f"--metric: {did_you_mean('metric', name, style.METRICS)}")
+        return given
+
+    def chosen(self, prior: str) -> picked.Chosen:
+        return picked.Chosen(prior, self.options.seed or 0, self.options.draw or 0)
+
+    def images(self, prior: str, at_most: int) -> list[picked.Shown]:
+        chosen = self.chosen(prior)
+        keys = picked.cells(self.rows, chosen, self.facts)
+        if not any(row.prior == prior and row.key in keys.get(style.label(row.method, row.variant, self.facts), ())
+                   for row in self.rows):  # fmt: skip
+            raise RowError(
+                f"no rows under prior {prior} with seed {chosen.seed} and draw {chosen.draw}; "
+                f"run `zsad-bench bench --prior {prior} --seed {chosen.seed} --draw {chosen.draw}`"
+            )
+        images = picked.shown(self.pictures, keys)
+        return picked.choose(images, _names(self.options.image or ""), _names(self.options.dataset or ""), at_most)
+
+    def learned(self) -> dict[str, int | None]:
+        backbones = {row.backbone for row in self.rows} - {"none"}
+        return trained.learned(self.runs, {row.method for row in self.rows}, min(backbones, default=None))
+
+    def checkpoints(self, method: str, **training: Any) -> list[tuple[Path, trained.Header]]:
+        """The one that was named, or the newest of each seed among the runs."""
+        if self.options.checkpoint:
+            path = Path(self.options.checkpoint)
+            header = trained.checkpoint.read_header(path)
+            if header.method != method:
+                raise CheckpointError(f"checkpoint {path}: is of {header.method}; this figure is of {method}")
+            return [(path, header)]
+        wanted = {key: value for key, value in training.items() if value is not None}
+        found = trained.find(self.runs, method, self.options.backbone or SUITES[self.suite].backbone, **wanted)
+        if not found:
+            said = ", ".join(f"{key} {value}" for key, value in wanted.items())
+            raise CheckpointError(
+                f"no checkpoint of {method} with {said} under {self.runs}; name one with --checkpoint, the folder of "
+                f"runs with --runs, or run `zsad-bench bench --method {method} --prior {wanted['prior']}`"
+            )
+        return list({header.training.get("seed"): (path, header) for path, header in reversed(found)}.values())
+
+
+def _dive_fig_1(source: Source) -> Drawn:
+    priors, (metric, *more) = _names(source.options.prior or "rich,limited"), source.metrics(("image_auroc",))
+    if len(priors) != 2 or more:
+        raise UsageError("figure dive_fig_1: takes two priors and one metric, as in --prior rich,limited")
+    found = dive_fig_1.means(source.rows, (priors[0], priors[1]), metric, source.facts)
+    image = None
+    if source.pictures.is_dir():
+        (image,) = source.images(priors[1], 1)[:1]
+    note = [*source.note, f"Maps: prior {priors[1]}, seed {source.chosen('').seed}, draw {source.chosen('').draw}."]
+    return dive_fig_1.draw(found, image, source.facts, note if image else source.note)
+
+
+def _dive_fig_3(source: Source) -> Drawn:
+    chosen = source.chosen(source.prior("limited"))
+    note = [*source.note, f"Trained methods: prior {chosen.prior}, seed {chosen.seed}, draw {chosen.draw}."]
+    return dive_fig_3.draw(source.images(chosen.prior, dive_fig_3.AT_MOST), source.facts, note)
+
+
+def _dive_fig_4(source: Source) -> Drawn:
+    chosen = source.chosen(source.prior("limited"))
+    ((path, header), *_) = source.checkpoints("dive", prior=chosen.prior, seed=chosen.seed, draw=chosen.draw)
+    suite = SUITES[source.suite]
+    dataset = source.options.dataset or next(iter(suite.generated), "") or suite.targets[0]
+    found = trained.attention(path, source.options.weights, dataset, source.options.image)
+    told = header.training
+    trained_on = f"DIVE after prior {told.get('prior')}, seed {told.get('seed')}, on {header.backbone}."
+    return dive_fig_4.draw(found, [*([_DEMO] if suite.generated else []), trained_on])
+
+
+def _study(source: Source, of: Callable[[dict[str, float | None]], by_setting.Study], by_domain: bool) -> Drawn:
+    blank = of({})
+    backbone = SUITES[source.suite].backbone
+    study = of(trained.defaults(blank.method, [setting.field for setting in blank.settings], backbone))
+    prior, metrics = source.prior(study.prior), source.metrics(study.metrics)
+    groups, scopes = (_domains(source.suite), {}) if by_domain else _datasets(source, study.method)
+    published = read_published() if SUITES[source.suite] is PAPER else ()
+    scopes = scopes or {"Industrial": "industrial", "Medical": "medical"}
+    found = by_setting.lines(study, source.rows, prior, metrics, groups, published, scopes)
+    return by_setting.draw(study, found, prior, source.note)
+
+
+def _domains(suite: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Level of a metric -> the means of a suite that FAPrompt's figure has a line for: industrial and medical."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {"image": {}, "pixel": {}}
+    for title, only, names in _groups(suite):
+        name = title.partition(" mean")[0].partition(" (")[0]
+        for level in found:
+            if only in ("", level) and name != "All":
+                found[level][name] = names
+    return found
+
+
+def _datasets(source: Source, method: str) -> tuple[dict[str, dict[str, tuple[str, ...]]], Mapping[str, str]]:
+    """A line for each dataset that has rows of the method."""
+    names = sorted({row.target for row in source.rows if row.method == method})
+    lines = {source.facts.title(name): (name,) for name in names}
+    return {"image": lines, "pixel": lines}, {title: name for title, (name,) in lines.items()}
+
+
+def _faprompt_prompts(source: Source) -> Drawn:
+    prior = source.prior("limited")
+    found = source.checkpoints("faprompt", prior=prior, draw=source.options.draw or 0)
+    told = found[0][1]
+    note = [_DEMO] if SUITES[source.suite].generated else []
+    trained_on = f"FAPrompt after prior {told.training.get('prior')}, on {told.backbone}."
+    return faprompt_prompts.draw(trained.prompts(found, source.options.weights), [*note, trained_on])
+
+
+def _complexity(source: Source) -> Drawn:
+    found = cost.costs(source.rows, source.facts)
+    return complexity.draw(found, source.learned(), source.facts, source.note)
+
+
+def _quality_cost(source: Source) -> Drawn:
+    prior, metrics = source.prior("limited"), source.metrics(quality_cost.SHOWN)
+    found = cost.costs(source.rows, source.facts)
+    reached = quality_cost.quality(source.rows, prior, metrics, _averaged(source.suite), source.facts)
+    return quality_cost.draw(reached, found, source.learned(), source.facts, source.note)
+
+
+def _prior_curve(source: Source) -> Drawn:
+    metrics = source.metrics(prior_curve.SHOWN)
+    found = [c for c in curves.curves(source.rows, _averaged(source.suite)) if c.metric in metrics]
+    if not found:
+        recipe = "prior_curve_demo" if SUITES[source.suite].generated else "prior_curve"
+        raise RowError(
+            f"none of {len(source.rows)} rows is of a prior with two numbers of types or shots; "
+            f"run `zsad-bench sweep {recipe}`"
+        )
+    return prior_curve.draw(found, source.facts, source.note)
+
+
+DRAW: dict[str, Callable[[Source], Drawn]] = {
+    "dive_fig_1": _dive_fig_1,
+    "dive_fig_3": _dive_fig_3,
+    "dive_fig_4": _dive_fig_4,
+    "dive_fig_5": lambda source: _study(source, catalogue.dive_fig_5, by_domain=False),
+    "faprompt_fig_3": lambda source: _study(source, catalogue.faprompt_fig_3, by_domain=True),
+    "faprompt_prompts": _faprompt_prompts,
+    "complexity": _complexity,
+    "quality_cost": _quality_cost,
+    "prior_curve": _prior_curve,
+}

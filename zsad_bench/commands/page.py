@@ -1,0 +1,43 @@
+"""`zsad-bench page`: a suite's leaderboard as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zsad_bench.commands.table import board
+from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.leaderboard.page.build import write_page
+from zsad_bench.registry import did_you_mean
+from zsad_bench.sweep.suite import SUITES
+
+_MB = 1024 * 1024
+
+
+def page(options: Any) -> None:
+    """Writes the page and says how big it is, what is on it, and what was left out.
+
+    Raises:
+        UnknownNameError: no such suite. UsageError: a size that is none. RowError: as `write_page`.
+    """
+    if options.suite not in SUITES:
+        raise UnknownNameError(did_you_mean("suite", options.suite, SUITES))
+    if not options.megabytes > 0:
+        raise UsageError(f"--megabytes {options.megabytes}: expected a number above 0")
+    folder = Path(options.board) / options.suite
+    out = Path(options.out) if options.out else folder / "index.html"
+    if out.is_dir():
+        raise UsageError(f"--out {out}: a folder; expected the name of a file, as in {out / 'index.html'}")
+    made = write_page(folder, out, board(SUITES[options.suite]), options.photos, options.megabytes)
+    shown = made.gallery
+    print(f"{made.path}: {made.size / _MB:.1f} MB, {made.n_rows} rows, {_pictures(len(shown.cards))}")
+    for title, n in shown.withheld.items():
+        print(f"{title}: {_pictures(n)} left out, its images may not be passed on; --photos puts them in, for yourself")
+    if shown.too_many:
+        print(f"{_pictures(shown.too_many)} left out: more than {options.megabytes:g} MB; --megabytes allows more")
+    elif made.size > options.megabytes * _MB:
+        print(f"rows and tables alone are larger than {options.megabytes:g} MB; they are all there")
+
+
+def _pictures(n: int) -> str:
+    return f"{n} picture" if n == 1 else f"{n} pictures"

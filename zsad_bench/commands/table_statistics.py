@@ -1,0 +1,93 @@
+"""`zsad-bench table prior_curve|dive_claims`: the statistics of the two recipes that are new to the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from zsad_bench.commands import table_papers as papers
+from zsad_bench.errors import RowError
+from zsad_bench.leaderboard import falsifiers, falsifiers_table, prior_curve, show
+from zsad_bench.leaderboard.row import Row
+
+
+def curve(options: Any) -> None:
+    """Prints quality against the number of anomaly types and of shots, and writes it to `--out`.
+
+    Raises:
+        RowError: rows that cannot be read or should not be mixed, or no prior with two numbers among them.
+    """
+    console, facts = papers._console(), papers._facts()
+    suite = options.suite or papers._suite_with_rows(options)
+    told: list[str] = []
+    rows = _rows(options, console, suite, ("metric", "method"), told)
+    found = prior_curve.curves(rows, _averaged(suite))
+    if not found:
+        recipe = "prior_curve_demo" if suite == "demo" else "prior_curve"
+        raise RowError(
+            f"none of {len(rows)} rows of suite {suite} is of a prior with two numbers of types or shots; "
+            f"run `zsad-bench sweep {recipe}`"
+        )
+    grids, records = prior_curve.table(found, facts)
+    show.terminal(grids, console)
+    title = "Quality against the prior"
+    papers._write(Path(options.out), "prior_curve", title, grids, records, _command("prior_curve", suite), told)
+    papers._say_where(console, options.out)
+
+
+def claims(options: Any) -> None:
+    """Prints what rows say about DIVE's claim, question by question, and writes it to `--out`.
+
+    Raises:
+        RowError: no rows of DIVE or AnomalyCLIP, rows that should not be mixed, or scores that cannot be read.
+    """
+    console = papers._console()
+    suite = options.suite or papers._suite_with_rows(options)
+    told: list[str] = []
+    rows = _rows(options, console, suite, ("prior",), told)
+    folder = papers._folder(options, suite)
+    folder = folder if (folder / "rows").is_dir() else folder.parent
+    board = falsifiers.Board(rows, folder, _averaged(suite)["image"])
+    grids, records = falsifiers_table.table(falsifiers.answers(board))
+    show.terminal(grids, console)
+    title = "DIVE, the falsifiers of its claim"
+    papers._write(Path(options.out), "dive_claims", title, grids, records, _command("dive_claims", suite), told)
+    papers._say_where(console, options.out)
+
+
+def _rows(options: Any, console: Console, suite: str, fields: tuple[str, ...], told: list[str]) -> list[Row]:
+    """The rows that the options want; told: gets what was left out.
+
+    Raises:
+        RowError: none are left, or a run has a number twice, of two configurations, versions or auxiliary sets.
+    """
+    rows = papers._rows(options, console, suite, told=told)
+    for field in fields:
+        if options[field]:
+            wanted = papers._names(options[field])
+            kept = [row for row in rows if getattr(row, field) in wanted]
+            if not kept:
+                there = ", ".join(sorted({getattr(row, field) for row in rows})) or "none"
+                raise RowError(f"no rows with {field} {options[field]}; there are {there}")
+            rows = kept
+    keys: dict[tuple, str] = {}
+    for row in rows:
+        run = (row.method, row.variant, row.prior, row.seed, row.draw, row.target)
+        if keys.setdefault(run, row.key) != row.key:
+            raise RowError(
+                f"{row.method} {row.variant or 'as it is'}, prior {row.prior}, seed {row.seed}, draw {row.draw}, on "
+                f"{row.target}: rows of two configurations, versions or auxiliary sets; take the newest with --mixed"
+            )
+    return rows
+
+
+def _averaged(suite: str) -> dict[str, tuple[str, ...]]:
+    """The datasets of a suite that a mean may be over, by level of the metric."""
+    groups = papers._groups(suite)
+    return {level: next(of for _, only, of in reversed(groups) if only in ("", level)) for level in ("image", "pixel")}
+
+
+def _command(name: str, suite: str) -> str:
+    return f"zsad-bench table {name} --suite {suite}"

@@ -1,0 +1,92 @@
+"""`zsad-bench table status`: every published number, what reproduces it, what that costs, and whether it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zsad_bench.commands.table_papers import _console, _csv, _facts, _rows
+from zsad_bench.leaderboard import status as states
+from zsad_bench.leaderboard.files import write_whole
+from zsad_bench.leaderboard.paper_tables import TABLES
+from zsad_bench.leaderboard.published import read_published
+from zsad_bench.sweep.build import trains
+from zsad_bench.sweep.state import Folder, read_plan, trained_seconds
+
+
+def status(options: Any) -> None:
+    """Prints how many published numbers are reproduced, line by line; every number goes to `--out`/status.csv."""
+    console, facts = _console(), _facts()
+    rows = _rows(options, console, "paper", optional=True)
+    found = states.states(read_published(), rows, facts, training(Path(options.runs or "runs")))
+    records = [
+        {
+            "table": s.published.table, "method": s.published.entry.method, "line": s.published.entry.label,
+            "scope": s.published.scope, "prior": s.published.prior, "metric": s.published.metric,
+            "published": round(100 * s.published.value, 10), "state": s.state, "command": s.command, "recipe": s.recipe,
+            "test_seconds": _known(s.seconds), "train_seconds": _known(s.train_seconds), "comparable": s.compared,
+            "why_not": s.why_not,
+        }
+        for s in found
+    ]  # fmt: skip
+    write_whole(Path(options.out) / "status.csv", _csv(records).encode())
+    console.print(f"{len(found)} published numbers: {_tally(found)}", highlight=False, soft_wrap=True)
+    table = ""
+    for (name, entry), of in states.by_line(found).items():
+        if name != table:
+            table = name
+            console.print(
+                f"\n{TABLES[name].title} (zsad-bench sweep {TABLES[name].recipe})", highlight=False, style="bold"
+            )
+        console.print(
+            f"  {facts.name(entry)}: {len(of)} numbers, {_tally(of)}{_cost(of)}", highlight=False, soft_wrap=True
+        )
+    console.print(f"\nthe command of each: {Path(options.out) / 'status.csv'}", highlight=False, soft_wrap=True)
+
+
+def training(runs: Path) -> states.Training:
+    """How long trainings took in sweeps of the paper suite that ran from here, the latest of each."""
+    events = []
+    for folder in map(Folder, sorted((runs / "sweeps").glob("*"))):
+        if folder.plan.is_file() and read_plan(folder)[0]["suite"] == "paper":
+            events += folder.told()
+    measured = trained_seconds(sorted(events, key=lambda event: event["time"]))
+    learns: dict[str, bool] = {}
+
+    def seconds(method: str, settings: Mapping[str, Any], prior: str) -> float | None:
+        if not learns.setdefault(method, trains(method)):
+            return 0.0
+        variant = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))  # as events name it
+        return measured.get((method, variant, prior))
+
+    return seconds
+
+
+def _known(seconds: float | None) -> int | str:
+    return "unknown" if seconds is None else round(seconds)
+
+
+def _tally(found: Sequence[states.State]) -> str:
+    counts = Counter(one.state for one in found)
+    return ", ".join(
+        f"{counts[s]} {s}" for s in (states.DONE, states.PART, states.NOT_RUN, states.NOT_BUILT) if counts[s]
+    )
+
+
+def _cost(found: Sequence[states.State]) -> str:
+    """What the rest of a line costs with one seed: each command's test, and each auxiliary set's training once."""
+    due = [one for one in found if one.state in (states.PART, states.NOT_RUN)]
+    if not due:
+        return ""
+    tests = {one.command: one.seconds for one in due}
+    trainings = {one.auxiliary: one.train_seconds for one in due}
+    return f"; {_about('testing', tests)}, {_about('training', trainings)}"
+
+
+def _about(what: str, seconds: Mapping[str, float | None]) -> str:
+    if None in seconds.values():
+        return f"{what} unknown"
+    total = sum(seconds.values())
+    return f"{what} about {total / 60:.0f} min" if total else f"no {what}"

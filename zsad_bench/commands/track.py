@@ -1,0 +1,126 @@
+"""`zsad-bench track`: pushes rows to wandb, and makes the workspace that compares runs there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from zsad_bench.errors import RowError, UnknownNameError, ZsadError
+from zsad_bench.leaderboard import rows as store
+from zsad_bench.leaderboard.pictures import read_pictures
+from zsad_bench.registry import did_you_mean
+from zsad_bench.sweep.shown import averaged, shown
+from zsad_bench.sweep.state import Folder, read_cells
+from zsad_bench.sweep.suite import SUITES, Suite
+from zsad_bench.tracking import access
+from zsad_bench.tracking.identity import Tracked, tracked
+from zsad_bench.tracking.mirror import PROJECT, Mirror
+
+
+def sync(options: Any) -> None:
+    """Pushes what stands of a suite's rows, a wandb run for each method variant, prior, draw and seed.
+
+    Raises:
+        UnknownNameError: no such suite. RowError: no rows, or rows that cannot be read.
+        ZsadError: wandb cannot be reached or refuses; rows stay as they are.
+    """
+    suite = _suite(options.suite)
+    board, runs = Path(options.board) / suite.name, Path(options.runs)
+    standing = store.current(store.load(board / "rows"))
+    if not standing.rows:
+        raise RowError(f"{board / 'rows'}: no rows; run `zsad-bench bench` first")
+    for conflict in standing.conflicts:
+        row = conflict.rows[0]
+        what = f"{row.method} on {row.target}/{row.category}, {row.metric}"
+        print(f"zsad-bench: left out, two values in one run: {what}", file=sys.stderr)
+    found = access.decide("offline", runs) if options.offline else _online()
+    if found.mode == "off":
+        raise ZsadError(found.warning)
+    recipes = _recipes(runs)
+    entries = _entries(standing.rows)
+    for of, records in entries.values():
+        group = next((recipes[each["key"]] for each in records if each["key"] in recipes), None)
+        with Mirror(found, runs, group, _fail, options.entity, options.project) as mirror:
+            mirror.show_means(of, records, averaged(suite))
+            mirror.show_table(of, records)
+            if options.maps:
+                _push_maps(mirror, of, records, board)
+    where = access.base_url()
+    if found.mode == "offline":
+        files = access.files_below(runs) / "wandb"
+        where = f"{files}; send them with `wandb sync {files}/offline-*`"
+    print(f"{len(entries)} runs of {len(standing.rows)} rows: {where}")
+
+
+def dashboard(options: Any) -> None:
+    """Creates a suite's workspace and prints where it is; with --dry-run prints its content instead.
+
+    Raises:
+        UnknownNameError: no such suite.
+        ZsadError: wandb-workspaces is missing, or wandb cannot be reached or refuses.
+    """
+    from zsad_bench.tracking.dashboard import spec, workspace
+
+    suite = _suite(options.suite)
+    project = options.project or os.environ.get("WANDB_PROJECT") or PROJECT
+    entity = options.entity or os.environ.get("WANDB_ENTITY") or ""
+    if options.dry_run:
+        print(spec(workspace(entity or "you", project, suite.name, suite.targets)))
+        return
+    trouble = access.probe()
+    if trouble:
+        raise ZsadError(f"wandb: {trouble}; `track dashboard --dry-run` prints what it would create")
+    try:
+        import wandb
+
+        made = workspace(entity or wandb.Api().default_entity, project, suite.name, suite.targets).save()
+        print(made.url)
+    except ZsadError:
+        raise
+    except Exception as error:
+        raise ZsadError(f"wandb: {' '.join(str(error).split())[:200]}; the dashboard was not created") from None
+
+
+def _suite(name: str) -> Suite:
+    if name not in SUITES:
+        raise UnknownNameError(did_you_mean("suite", name, SUITES))
+    return SUITES[name]
+
+
+def _online() -> access.Access:
+    trouble = access.probe()
+    if trouble:
+        raise ZsadError(f"wandb: {trouble}; `track sync --offline` writes files")
+    return access.Access("online")
+
+
+def _fail(line: str) -> None:
+    raise ZsadError(line)
+
+
+def _entries(rows: Iterable[store.Row]) -> dict[str, tuple[Tracked, list[dict[str, Any]]]]:
+    """Wandb run id -> what it is, and its rows as records; what it says of provenance is the newest row's."""
+    found: dict[str, tuple[Tracked, list[dict[str, Any]]]] = {}
+    for row in sorted(rows, key=store.age):
+        record = asdict(row)
+        of = tracked(record)
+        found[of.id] = (of, [*found.get(of.id, (of, []))[1], record])
+    return found
+
+
+def _recipes(runs: Path) -> dict[str, str]:
+    """Row key -> the sweep that planned it, of the sweeps whose state lies here."""
+    found = {}
+    for folder in sorted((runs / "sweeps").glob("*/")):
+        cells = read_cells(Folder(folder))
+        found |= {cell["key"]: folder.name for cell in cells.values() if "key" in cell}
+    return found
+
+
+def _push_maps(mirror: Mirror, of: Tracked, records: list[dict[str, Any]], board: Path) -> None:
+    for target, key in dict.fromkeys((record["target"], record["key"]) for record in records):
+        mirror.show_maps(of, target, [shown(picture) for picture in read_pictures(board / "pictures", key)])

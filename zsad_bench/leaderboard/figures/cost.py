@@ -1,0 +1,136 @@
+"""What a method costs, as far as rows and checkpoints can tell.
+
+The seconds of a row are those of a pass, and a pass tests all methods that share an encoder. Rows of one pass have the
+same seconds to the last bit: a method whose seconds no other cell has was tested alone, and its cost is known; of the
+others only the most that it can be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.figures.style import Mark, is_plain, label
+from zsad_bench.leaderboard.published import Facts
+from zsad_bench.leaderboard.row import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+Place = tuple[str, str]  # a dataset and its category
+
+
+class Cost(NamedTuple):
+    """seconds: an image. alone: whether no other cell took part in them. shared_by: cells of the fullest pass.
+
+    memory: MB, the peak of the process by then, training and other methods included; or None.
+    """
+
+    method: str
+    name: str
+    seconds: float
+    alone: bool
+    memory: float | None
+    shared_by: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """found: by name. device: that they were measured on."""
+
+    found: Sequence[Cost]
+    device: str
+
+    def said(self) -> str:
+        """The sentences of a caption on seconds."""
+        told = f"Seconds are of testing and reading images, without training, on {self.device}."
+        shared = [cost.shared_by for cost in self.found if not cost.alone]
+        if not shared:
+            return told
+        return (
+            f"{told} Filled marks: tested alone. Open marks with an arrow: at most that, for up to {max(shared)} cells "
+            "were tested in one pass and share its time."
+        )
+
+
+def costs(rows: Iterable[Row], facts: Facts) -> Costs:
+    """The cost of each method as it is, over the categories that all of them were tested on.
+
+    Of several devices the one that has the most methods, then the most rows.
+
+    Raises:
+        RowError: no rows of a method other than sanity methods, or no category that all were tested on.
+    """
+    rows = list(rows)
+    passes: dict[tuple, set[str]] = defaultdict(set)
+    for row in rows:
+        passes[_pass(row)].add(row.key)
+    kept = [row for row in rows if row.backbone != "none" and is_plain(row.variant)]
+    if not kept:
+        raise RowError(f"none of {len(rows)} rows tells what a method costs; run `zsad-bench bench`")
+    counts = Counter(row.device for row in kept)
+    methods = Counter(device for device, _ in {(row.device, row.method) for row in kept})
+    device = max(counts, key=lambda name: (methods[name], counts[name], name))
+    of: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in kept:
+        if row.device == device:
+            of[row.method, label(row.method, row.variant, facts)].append(row)
+    common = set.intersection(*({(row.target, row.category) for row in own} for own in of.values()))
+    if not common:
+        names = ", ".join(name for _, name in of)
+        raise RowError(f"no category that all of {names} were tested on; choose fewer with --method")
+    found = [_cost(*names, own, common, passes) for names, own in of.items()]
+    return Costs(sorted(found, key=lambda cost: cost.name.casefold()), device)
+
+
+def _pass(row: Row) -> tuple:
+    return row.target, row.category, row.seconds
+
+
+def _cost(
+    method: str,
+    name: str,
+    rows: Sequence[Row],
+    categories: Collection[Place],
+    passes: Mapping[tuple, set[str]],
+) -> Cost:
+    rows = [row for row in rows if (row.target, row.category) in categories]
+    shared = {_pass(row): len(passes[_pass(row)]) for row in rows}
+    alone = [row for row in rows if shared[_pass(row)] == 1]
+    if {(row.target, row.category) for row in alone} != set(categories):
+        alone = []  # of some categories it has shared passes only
+    by_category: dict[tuple, list[float]] = defaultdict(list)
+    for row in alone or rows:
+        by_category[row.target, row.category].append(row.seconds / (row.n_images + row.n_skipped))
+    # The fastest pass of each category: what else the machine did only adds.
+    fastest = [min(seconds) for seconds in by_category.values()]
+    memory = [row.peak_memory_mb for row in alone or rows if row.peak_memory_mb is not None]
+    mean = math.fsum(fastest) / len(fastest)
+    return Cost(method, name, mean, bool(alone), min(memory, default=None), max(shared.values()))
+
+
+def mark(panel: Axes, cost: Cost, x: float, y: float, look: Mark) -> None:
+    """Draws a cost at a place: filled where it is known, open with an arrow to the left where it is an upper bound."""
+    face = look.colour if cost.alone else "none"
+    panel.plot(x, y, linestyle="none", marker=look.marker, color=look.colour, markerfacecolor=face, zorder=3)
+    if not cost.alone:
+        arrow = {"arrowstyle": "<-", "color": look.colour, "shrinkA": 0, "shrinkB": 4, "linewidth": 1}
+        panel.annotate("", (x, y), (-18, 0), textcoords="offset points", arrowprops=arrow)
+
+
+def log_axis(panel: Axes, values: Sequence[float]) -> None:
+    """A log x axis around these values, of a decade at least, with plain numbers that do not collide."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = min(values) / 2.2, max(values) * 1.8
+    short = max(0.0, 1 - math.log10(high / low)) / 2
+    low, high = low / 10**short, high * 10**short
+    panel.set(xscale="log", xlim=(low, high))
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    panel.xaxis.set_minor_locator(NullLocator())

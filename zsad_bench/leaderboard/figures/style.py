@@ -1,0 +1,179 @@
+"""How figures look, and how they become files: the same bytes from the same numbers.
+
+Everything that tells things apart does so twice: colours by a marker, a hatch or a line as well, so that a figure can
+be read in grey and with any colour vision. What a figure is of, and what is not in it, stands below it.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zsad_bench.errors import ZsadError
+from zsad_bench.leaderboard.files import write_whole
+from zsad_bench.leaderboard.measure import Measured
+from zsad_bench.leaderboard.published import Facts, settings_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "png")
+INK, FAINT = "#222222", "#777777"
+# Okabe and Ito's colours, dark enough for lines on white: told apart with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000", "#7A5195")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+METRICS = {
+    "image_auroc": "image AUROC", "image_ap": "image AP", "image_f1max": "image F1-max",
+    "pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "pixel_f1max": "pixel F1-max", "pixel_aupro": "AUPRO",
+    "pixel_aupro_legacy200": "AUPRO (200 thresholds)", "pixel_rcpro": "RCPRO", "pixel_aupimo": "AUPIMO",
+}  # fmt: skip
+_LETTERS, _LINE = 19.0, 0.135  # letters of a caption an inch, and inches a line, at its size
+_CAPTION, _HEAD = 7.0, 0.3  # size of its letters, and inches of the title
+_RC = {
+    "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 9, "axes.labelsize": 8, "legend.fontsize": 7.5,
+    "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
+    "axes.edgecolor": FAINT, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": "#dddddd", "grid.linewidth": 0.6, "hatch.linewidth": 0.7, "legend.frameon": False,
+    "lines.linewidth": 1.4, "lines.markersize": 5.5, "savefig.dpi": 160, "svg.hashsalt": "zsad_bench",
+}  # fmt: skip
+
+
+class Drawn(NamedTuple):
+    """A figure, and what stands below it."""
+
+    figure: Figure
+    caption: str
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draws and saves within it look alike, whatever the user's own matplotlibrc; afterwards all is as before.
+
+    Raises:
+        ZsadError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise ZsadError("figures need matplotlib; pip install 'zsad-bench[figures]'") from None
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def sheet(width: float, height: float, title: str, caption: Sequence[str]) -> Drawn:
+    """An empty figure of that many inches, its title above and its caption, given in sentences, below."""
+    from matplotlib.figure import Figure
+
+    text = " ".join(sentence for sentence in caption if sentence)
+    lines = textwrap.wrap(text, int(width * _LETTERS), break_long_words=False)
+    foot = len(lines) * _LINE + 0.12
+    figure = Figure(figsize=(width, height + foot), layout="constrained")
+    whole = height + foot
+    rect = (0, foot / whole, 1, (height - _HEAD) / whole)
+    figure.get_layout_engine().set(rect=rect, w_pad=0.05, h_pad=0.05)
+    figure.text(0.08 / width, 1 - 0.06 / whole, title, va="top", weight="bold", fontsize=11)
+    figure.text(0.08 / width, 0.06 / whole, "\n".join(lines), va="bottom", fontsize=_CAPTION, color="#444444",
+                linespacing=1.35)  # fmt: skip
+    return Drawn(figure, text)
+
+
+def legend(figure: Figure, handles: Mapping[str, Any], where: str = "upper left") -> None:
+    """Names what is drawn, between title and caption and outside of every panel. handles: by name."""
+    area = figure.get_layout_engine().get()["rect"]
+    columns = 1 if where.startswith("right") else max(1, min(len(handles), int(figure.get_figwidth() / 1.3)))
+    figure.legend(list(handles.values()), list(handles), loc=f"outside {where}", bbox_to_anchor=area, ncols=columns)
+
+
+def save(drawn: Drawn, folder: str | Path, name: str, title: str) -> list[Path]:
+    """The files `name`.svg and `name`.png, whole or not there; without dates or versions inside.
+
+    Raises:
+        RowError: the folder cannot be written.
+    """
+    # Letters are drawn as shapes: every reader of the SVG sees the same widths, so nothing collides.
+    metadata = {
+        "svg": {"Date": None, "Creator": "zsad-bench", "Title": title, "Description": drawn.caption},
+        "png": {"Software": "zsad-bench", "Title": title, "Description": drawn.caption},
+    }
+    options = {"svg": {}, "png": {"pil_kwargs": {"optimize": True}}}
+    _settle(drawn.figure)
+    paths = []
+    for form in FORMATS:
+        content = io.BytesIO()
+        drawn.figure.savefig(content, format=form, metadata=metadata[form], **options[form])
+        paths.append(write_whole(Path(folder) / f"{name}.{form}", content.getvalue()))
+    return paths
+
+
+def _settle(figure: Figure) -> None:
+    """Lays the figure out and rounds where its panels are: the layout's last digits differ from one time to another."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(side, 5) for side in axes.get_position(original=True).bounds])
+
+
+class Mark(NamedTuple):
+    """How one of several things is drawn."""
+
+    colour: str
+    marker: str
+
+
+def marks(names: Iterable[str]) -> dict[str, Mark]:
+    """A colour and a marker each, no two pairs alike up to forty, in this order."""
+    return {
+        name: Mark(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(dict.fromkeys(names))
+    }
+
+
+def method_marks(methods: Iterable[str], facts: Facts) -> dict[str, Mark]:
+    """The marks of these methods: the same in every figure, as every method that there is has its own."""
+    known = marks([*sorted(facts.built), *sorted(set(methods) - facts.built)])
+    return {method: known[method] for method in methods}
+
+
+def label(method: str, variant: str, facts: Facts) -> str:
+    """A method variant as printed; of the presets the name alone."""
+    settings = settings_of(variant)
+    if settings and set(settings) == {"fidelity"}:
+        return f"{facts.title(method)} ({settings['fidelity']})"
+    return facts.title(method) + (f" ({variant})" if variant else "")
+
+
+def is_plain(variant: str) -> bool:
+    """Whether this is the method as it is, under any preset: no ablation."""
+    return set(settings_of(variant) or {}) <= {"fidelity"} and settings_of(variant) is not None
+
+
+def titles(names: Iterable[str], facts: Facts) -> str:
+    return ", ".join(facts.title(name) for name in names)
+
+
+def fullest(found: Mapping[Hashable, Measured]) -> dict[Hashable, Measured]:
+    """Those that are defined and cover as many categories as any: what lacks some is not comparable with the rest."""
+    most = max((measured.n_categories for measured in found.values()), default=0)
+    return {key: m for key, m in found.items() if m.mean is not None and m.n_categories == most}
+
+
+def lacking_said(names: Sequence[str]) -> str:
+    """The sentence of a caption on what is not shown, as it covers less than the rest; "" where nothing is."""
+    if not names:
+        return ""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"Not shown, as rows of some categories are missing: {', '.join(names[:4])}{more}."
+
+
+def runs_said(counts: Iterable[int]) -> str:
+    """How many runs were averaged: "5 runs", "1 to 5 runs"."""
+    found = sorted({*counts} - {0})
+    if not found:
+        return "no run"
+    return (f"{found[0]} to " if len(found) > 1 else "") + f"{found[-1]} run{'s' * (found[-1] > 1)}"

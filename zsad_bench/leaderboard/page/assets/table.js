@@ -1,0 +1,90 @@
+// Sortable tables of numbers. One of them is a single stop of the Tab key; arrows move inside it.
+const sorting = (text) => ({ column: text.slice(0, text.lastIndexOf(":")), way: text.slice(text.lastIndexOf(":") + 1) });
+
+// columns: [{id, title, text: true where it is no number}]; value(line, id) -> text, or a cell; change(sort) on a click.
+function sortable({ id, columns, lines, value, sort, change, number, paint }) {
+  const { column, way } = sorting(sort);
+  const known = columns.find((one) => one.id === column);
+  const sorted = known ? ordered(lines, (line) => key(value(line, column)), way) : lines;
+  const head = columns.map((one) => {
+    const isSorted = known === one;
+    const next = !isSorted ? (one.text ? "up" : "down") : way === (one.text ? "up" : "down") ? (one.text ? "down" : "up") : "";
+    const click = () => change(next ? `${one.id}:${next}` : "");
+    const arrow = el("span", { "aria-hidden": "true", class: "arrow" }, isSorted ? (way === "up" ? "▲" : "▼") : "");
+    return el("th", { scope: "col", class: one.text ? "text" : null,
+      "aria-sort": isSorted ? (way === "up" ? "ascending" : "descending") : "none" },
+    el("button", { type: "button", onclick: click, "data-id": `${id}:head:${one.id}` }, one.title, arrow));
+  });
+  const body = sorted.map((line) => el("tr", { class: LINES[line].sanity ? "sanity" : null },
+    columns.map((one, place) => drawn(id, line, one, place, value(line, one.id), number, paint))));
+  const made = el("table", { "data-table": id, onkeydown: moved },
+    el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
+  made.querySelector("tbody .number")?.setAttribute("tabindex", "0");
+  return made;
+}
+
+function drawn(id, line, column, place, value, number, paint) {
+  if (column.text || !Array.isArray(value)) {
+    const mark = place === 0 && LINES[line].sanity ? [" ", el("em", { class: "quiet" }, "sanity check")] : [];
+    const text = value === undefined ? "" : Array.isArray(value) ? value[0] : String(value);
+    return el(place === 0 ? "th" : "td", { scope: place === 0 ? "row" : null, class: column.text ? "text" : null }, text, mark);
+  }
+  const name = number(line, column.id);
+  const button = el("button", { type: "button", class: value[3] ? "number best" : "number", tabindex: "-1",
+    "data-number": name, "data-id": `${id}:${name}` }, value[0]);
+  const made = el("td", {}, button);
+  paint?.(made, value, column.id);
+  return made;
+}
+
+const key = (value) => (Array.isArray(value) ? value[1] : value);
+
+// Lines by key; what has none stays at the end, equals keep their order.
+function ordered(lines, of, way) {
+  const sign = way === "up" ? 1 : -1;
+  const missing = (value) => value === null || value === undefined;
+  return [...lines].sort((a, b) => {
+    const [x, y] = [of(a), of(b)];
+    if (missing(x) || missing(y)) return missing(x) - missing(y);
+    return sign * (typeof x === "string" ? x.localeCompare(y) : x - y);
+  });
+}
+
+function moved(event) {
+  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+  const cell = event.target.closest("td");
+  if (!step || !cell || !event.target.matches(".number")) return;
+  const rows = [...cell.closest("tbody").rows];
+  const row = rows[rows.indexOf(cell.parentElement) + step[0]];
+  const next = row?.cells[cell.cellIndex + step[1]]?.querySelector(".number");
+  if (!next) return;
+  event.preventDefault();
+  event.target.setAttribute("tabindex", "-1");
+  next.setAttribute("tabindex", "0");
+  next.focus();
+}
+
+function renderTables() {
+  const of = table();
+  find("#tables").hidden = find("#figure").hidden = Boolean(of) && !Object.keys(of.cells).length;
+  put("#tables-title", of ? of.title : "No rows yet");
+  put("#tables .caption", of ? `${of.caption}.` : "");
+  const metrics = of ? (state.columns ?? of.columns).filter((metric) => of.cells[metric]) : [];
+  const lines = of ? shownLines().filter((line) => line in of.runs) : [];
+  const columns = [
+    { id: "method", title: "method", text: true }, { id: "prior", title: "prior", text: true },
+    ...(of?.extras ?? []).map((name) => ({ id: name.replaceAll(" ", "_"), title: name, text: true })),
+    { id: "runs", title: "runs" }, ...metrics.map((metric) => ({ id: metric, title: METRICS.get(metric) })),
+  ];
+  const value = (line, id) => {
+    if (id === "method") return LINES[line].title;
+    if (id === "runs") return of.runs[line];
+    return METRICS.has(id) ? cellOf(of, id, line) ?? [UNDEFINED, null, null, 0] : LINES[line][id];
+  };
+  put("#tables .scroll", lines.length
+    ? sortable({ id: "tables", columns, lines, value, sort: state.sort, change: (sort) => choose({ sort }),
+      number: (line, metric) => numberId(line, metric, of.name, "") })
+    : el("p", { class: "empty" }, of ? "No line has all of this; change the filters." : "There are no rows yet."));
+  const notes = of ? [of.note, ...metrics.filter((m) => DATA.metric_notes[m]).map((m) => `${DATA.metric_notes[m]}.`)] : [];
+  put("#tables .notes", notes.map((note) => el("p", {}, marked(note))));
+}

@@ -1,0 +1,84 @@
+"""The rows behind the numbers, packed small: fields that many rows share are written once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.summary import LINE
+from zsad_bench.leaderboard.tables import Report
+
+# What the rows of one run of a cell share, what those of one category in it share, and what is a row's own.
+RUN = tuple(
+    "key method_version prior_hash auxiliary target seed draw data_options weights_hash data_hash config_hash "
+    "metric_version package_version commit torch device run_id started".split()
+)
+CATEGORY = ("category", "n_images", "n_anomalous", "n_skipped")
+OWN = ("metric", "value", "ci_low", "ci_high", "ci_level", "error_bound", "n_regions", "reason")
+
+
+def packed_rows(rows: Sequence[Row], lines: Mapping[tuple, int]) -> dict[str, Any]:
+    """Three tables of columns: runs, categories (`run` points into runs) and rows (`at` points into categories).
+
+    `line` of a run points into `lines`. Values are rounded to six decimals: the exact ones are in the row files.
+    """
+    runs: dict[tuple, int] = {}
+    categories: dict[tuple, int] = {}
+    places = []
+    line_of, run_of, category_of = attrgetter(*LINE), attrgetter(*RUN), attrgetter(*CATEGORY)
+    for row in rows:
+        run = runs.setdefault((lines[line_of(row)], *run_of(row)), len(runs))
+        places.append(categories.setdefault((run, *category_of(row)), len(categories)))
+    own = {name: packed([_rounded(value) for value in map(attrgetter(name), rows)]) for name in OWN}
+    return {
+        "runs": _columns(("line", *RUN), runs),
+        "categories": _columns(("run", *CATEGORY), categories),
+        "rows": {"at": packed(places), **own},
+        "n": len(rows),
+    }
+
+
+def packed(values: Sequence[Hashable]) -> list | dict[str, list]:
+    """A column: its values, or the distinct ones ("of") and, if there are several, which stands where ("at")."""
+    distinct = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    if len(distinct) == 1:
+        return {"of": list(distinct)}
+    if 2 * len(distinct) > len(values):
+        return list(values)
+    return {"of": list(distinct), "at": [distinct[value] for value in values]}
+
+
+def facts(report: Report, row_files: Iterable[str]) -> list[list[str]]:
+    """[name, text]: what all rows together were measured with."""
+    rows = report.rows
+    if not rows:
+        return []
+    days = sorted(row.started[:10] for row in rows)
+    told = {
+        "rows": f"{report.n_rows_read} read, {len(rows)} standing, from {', '.join(row_files)}",
+        "measured": days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}",
+        "commit": _listed(row.commit or "none" for row in rows),
+        "package": _listed(f"zsad-bench {row.package_version}" for row in rows),
+        "weights": _listed(f"{row.backbone} {row.weights_hash}" for row in rows if row.backbone != "none"),
+        "torch": _listed(row.torch for row in rows),
+        "device": _listed(row.device for row in rows),
+        "precision": _listed(row.precision for row in rows),
+        "metrics": _listed(f"version {row.metric_version}" for row in rows),
+    }
+    return [[name, text] for name, text in told.items() if text]
+
+
+def _columns(names: Sequence[str], records: Iterable[tuple]) -> dict[str, Any]:
+    return {name: packed(list(values)) for name, values in zip(names, zip(*records, strict=True), strict=False)}
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _listed(values: Iterable[str]) -> str:
+    """Distinct values, the most frequent first."""
+    return ", ".join(value for value, _ in Counter(values).most_common())

@@ -1,0 +1,83 @@
+"""The items of a prior's name (`types=5`, `shots=16`, …): what they say, and how they are spelt. See data/prior.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from zsad_bench import registry
+from zsad_bench.errors import UnknownNameError, UsageError
+
+CATCH_ALL = ("combined", "other", "defective", "anomalous", "bad")  # types that say only that something is wrong
+Unit = Literal["pair", "name"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is kept of one auxiliary dataset's test split; the defaults keep all of it.
+
+    types: how many kinds of anomaly; unit: what a kind is. shots: how many anomalous images. normals: "all",
+    "matched" (to the categories that keep an anomalous image), or how many. listed: sample ids, of a manifest.
+    """
+
+    dataset: str
+    textures: bool = False
+    types: int | None = None
+    unit: Unit = "pair"
+    exclude_catch_all: bool = False
+    shots: int | None = None
+    normals: Literal["all", "matched"] | int = "all"
+    draw: int = 0
+    listed: tuple[str, ...] | None = None
+
+
+def parts_of(name: str) -> tuple[Part, ...]:
+    """The parts of a prior's name as rows hold it; `dataset` is what stands in front, a named prior included.
+
+    Raises:
+        UnknownNameError, UsageError: an item that there is not, or a value that does not fit.
+    """
+    found = []
+    for text in name.split("+"):
+        base, *items = (piece.strip() for piece in text.split(":"))
+        part = Part(base)
+        for item in items:
+            part = with_item(part, item, name)
+        found.append(part)
+    return tuple(found)
+
+
+def with_item(part: Part, item: str, spec: str) -> Part:
+    """The part with one more item; spec: what was asked as a whole, for the message.
+
+    Raises:
+        UnknownNameError, UsageError: as `parts_of`.
+    """
+    key, sign, value = item.partition("=")
+    if key in ("textures", "exclude_catch_all") and not sign:
+        return replace(part, **{key: True})
+    if key == "unit" and value in get_args(Unit):
+        return replace(part, unit=value)
+    if key == "normals" and value in ("all", "matched"):
+        return replace(part, normals=value)
+    if key in ("types", "shots", "normals", "draw") and sign:
+        least = 0 if key in ("normals", "draw") else 1
+        if value.isascii() and value.isdigit() and int(value) >= least:
+            return replace(part, **{key: int(value)})
+        also = " or all, matched" if key == "normals" else ""
+        raise UsageError(f"prior '{spec}': {item} does not fit; expected a whole number from {least}{also}")
+    if key == "unit" and sign:
+        raise UsageError(f"prior '{spec}': {item} does not fit; expected one of {', '.join(get_args(Unit))}")
+    items = ("textures", "types=K", "unit=pair|name", "exclude_catch_all", "shots=N", "normals=all|matched|M", "draw=S")
+    raise UnknownNameError(f"prior '{spec}': {registry.did_you_mean('item', item, items)}")
+
+
+def spell(part: Part) -> list[str]:
+    """The items of a part in one order, without defaults and without the draw."""
+    items = ["textures"] * part.textures
+    if part.types is not None:
+        items += [f"types={part.types}"] + [f"unit={part.unit}"] * (part.unit != "pair")
+        items += ["exclude_catch_all"] * part.exclude_catch_all
+    if part.shots is not None:
+        items.append(f"shots={part.shots}")
+    return items + [f"normals={part.normals}"] * (part.normals != "all")
