@@ -70,7 +70,7 @@ def command_line() -> Parser:
     commands.add_subcommand("figure", _figure_parser(), help="the papers' figures and others, as SVG and PNG")
     commands.add_subcommand("page", _page_parser(), help="a suite's leaderboard as one HTML file, with pictures")
     rows = Parser(description="Rows of leaderboards.")
-    commands.add_subcommand("rows", rows, help="merge and verify rows")
+    commands.add_subcommand("rows", rows, help="merge, verify and export rows")
     track = Parser(description="The wandb mirror of rows, see docs/wandb.md.")
     commands.add_subcommand("track", track, help="push rows to wandb, and make a dashboard there")
     commands.add_subcommand("import-checkpoint", _import_parser(), help="an official .pth as a checkpoint of ours")
@@ -80,6 +80,7 @@ def command_line() -> Parser:
     actions = rows.add_subcommands(dest="action", metavar="ACTION")
     actions.add_subcommand("merge", _merge_parser(), help="leaderboards of several machines as one")
     actions.add_subcommand("verify", _verify_parser(), help="whether rows can be trusted")
+    actions.add_subcommand("export", _export_rows_parser(), help="every field of the rows that stand, as CSV")
     actions = track.add_subcommands(dest="action", metavar="ACTION")
     actions.add_subcommand("sync", _track_sync_parser(), help="push rows: means, tables, tags")
     actions.add_subcommand("dashboard", _track_dashboard_parser(), help="create the workspace that compares runs")
@@ -289,6 +290,13 @@ def _merge_parser() -> Parser:
 def _verify_parser() -> Parser:
     parser = Parser(description="Check every row; exit code 1 if a line is bad, doubled, contradicted or mixed.")
     parser.add_argument("folder", type=str, metavar="FOLDER", help="a leaderboard, or a folder of row files")
+    return parser
+
+
+def _export_rows_parser() -> Parser:
+    parser = Parser(description="Write the rows that stand as one CSV file, for a spreadsheet or a notebook.")
+    parser.add_argument("folder", type=str, metavar="FOLDER", help="a leaderboard, or a folder of row files")
+    parser.add_argument("--out", type=str, required=True, metavar="FILE")
     return parser
 
 

@@ -80,6 +80,7 @@ def _commands() -> dict[str, Callable[[Any], int | None]]:
         "page": page,
         "rows merge": rows_merge,
         "rows verify": rows_verify,
+        "rows export": rows_export,
         "track sync": track_sync,
         "track dashboard": track_dashboard,
         "import-checkpoint": import_checkpoint,
@@ -243,6 +244,12 @@ def rows_verify(options: Namespace) -> int:
     from zsad_bench.commands.rows import verify
 
     return verify(options.folder)
+
+
+def rows_export(options: Namespace) -> None:
+    from zsad_bench.commands.rows import export
+
+    export(options.folder, options.out)
 
 
 def track_sync(options: Namespace) -> None:

@@ -75,3 +75,15 @@ def test_status_knows_what_trainings_took(zsad, tmp_path):
     assert found["clip"] == "0", "what does not train costs no training"
     assert found["faprompt"] == "unknown", "what was not measured must not be estimated"
     assert {line["test_seconds"] for line in lines} == {"unknown"}, "there are no rows to tell a pace"
+
+
+def test_export_writes_what_stands(zsad, rows, tmp_path):
+    newer = make_row(suite="demo", target="demo_objects", category="a", value=0.75, run_id="run2",
+                     started="2030-01-01T00:00:00Z")  # fmt: skip
+    append(rows, [newer])
+    said = zsad("rows", "export", "leaderboards/demo", "--out", "rows.csv")
+    assert said.code == 0, said.err
+    with (tmp_path / "rows.csv").open() as file:
+        values = sorted(float(line["value"]) for line in csv.DictReader(file))
+    assert values == [0.75, 0.8], "a superseded row was written, or one is missing"
+    assert zsad("rows", "export", "nowhere", "--out", "rows.csv").code == 1

@@ -1,12 +1,15 @@
-"""`zsad-bench rows`: leaderboards of several machines as one, and whether rows can be trusted."""
+"""`zsad-bench rows`: leaderboards of several machines as one, whether rows can be trusted, and rows as one CSV."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from zsad_bench.errors import UsageError
+from zsad_bench.leaderboard import rows as store
+from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.merge import merge as merged
 from zsad_bench.leaderboard.verify import verify as verified
 
@@ -26,6 +29,22 @@ def merge(folders: Sequence[str], out: str) -> None:
         print(f"zsad-bench: {warning.message}", file=sys.stderr)
     doubled = f"; {found.n_doubled} were in both and are kept once" if found.n_doubled else ""
     print(f"{found.n_rows} rows{doubled}: {out} ({len(found.files)} files)")
+
+
+def export(folder: str, out: str) -> None:
+    """Writes the rows that stand, one line each with every field, as CSV.
+
+    Raises:
+        RowError: no such folder, rows that cannot be read, or a file that cannot be written.
+    """
+    from zsad_bench.leaderboard.frame import frame
+
+    rows = Path(folder) / "rows" if (Path(folder) / "rows").is_dir() else Path(folder)
+    found = store.current(store.load(rows))
+    write_whole(out, frame(found.rows).to_csv(index=False).encode())
+    for conflict in found.conflicts:
+        print(f"zsad-bench: left out: {conflict}", file=sys.stderr)
+    print(f"{len(found.rows)} rows: {out}")
 
 
 def verify(folder: str) -> int:

@@ -105,14 +105,14 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON without its line end; floats come back bit for bit."""
-        record = {name: getattr(self, name) for name in ("schema", *_NAMES)}
+        record = {name: getattr(self, name) for name in FIELDS}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, default=_plain)
 
 
-_NAMES = tuple(field.name for field in fields(Row) if field.name != "schema")
+FIELDS = ("schema", *(field.name for field in fields(Row) if field.name != "schema"))  # in the order of a line
 _REQUIRED = frozenset(field.name for field in fields(Row) if field.default is MISSING)
 DEFAULTS = {field.name: field.default for field in fields(Row) if field.default is not MISSING}
-ALL_FIELDS = frozenset((*_NAMES, "schema"))
+ALL_FIELDS = frozenset(FIELDS)
 
 
 def from_record(record: Any) -> Row:

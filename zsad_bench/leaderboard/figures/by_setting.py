@@ -13,6 +13,7 @@ from zsad_bench.leaderboard.figures.style import (
     Mark,
     fullest,
     lacking_said,
+    legend,
     marks,
     runs_said,
     sheet,
@@ -127,8 +128,7 @@ def draw(study: Study, found: Sequence[Line], prior: str, note: Sequence[str]) -
             panel.set_xticks(sorted({x for line in here for x in line.points}))
     for panel, setting in zip(grid[-1], settings, strict=True):
         panel.set_xlabel(f"{setting.symbol}, {setting.what}")
-    drawn.figure.legend(handles=list(handles.values()), labels=list(handles), loc="outside lower center",
-                        ncols=len(handles))  # fmt: skip
+    legend(drawn.figure, handles)
     return drawn
 
 

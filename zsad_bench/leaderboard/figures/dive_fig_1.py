@@ -17,6 +17,7 @@ from zsad_bench.leaderboard.figures.style import (
     is_plain,
     label,
     lacking_said,
+    legend,
     runs_said,
     sheet,
 )
@@ -88,8 +89,7 @@ def draw(found: Means, image: Shown | None, facts: Facts, note: Sequence[str]) -
     drawn = sheet(left + right, tall + 0.9, f"Two priors: {METRICS[found.metric]}", _caption(found, image, note))
     halves = drawn.figure.add_gridspec(1, 2 if image else 1, width_ratios=[left, right] if image else None)
     handles = _panels(halves[0].subgridspec(down, across), found, facts)
-    drawn.figure.legend(handles=list(handles.values()), labels=list(handles), loc="outside lower left",
-                        ncols=len(handles))  # fmt: skip
+    legend(drawn.figure, handles)
     if image is not None:
         _maps(halves[1], image)
     return drawn
