@@ -7,13 +7,17 @@
 .PHONY: help bench sweep status tables page figures track ls test test-slow lint format clean FORCE
 
 # Values reach the shell as environment variables in double quotes, raw ($(value …)): nothing in them is ever executed.
-VALUES := METHOD PRIOR TARGETS SUITE SEED DRAW RECIPE EPOCHS BACKBONE WEIGHTS GPUS ARGS ELPV PYTHON
+VALUES := METHOD PRIOR TARGETS SUITE SEEDS DRAWS SEED DRAW RECIPE EPOCHS BACKBONE WEIGHTS GPUS ARGS ELPV PYTHON
 define raw
 override $(1) := $$(value $(1))
 export $(1)
 endef
 $(foreach name,$(VALUES),$(eval $(call raw,$(name))))
 override ELPV := $(or $(ELPV),1)
+
+# SEED=1 asks for one just as well.
+override SEEDS := $(or $(SEEDS),$(SEED))
+override DRAWS := $(or $(DRAWS),$(DRAW))
 
 ifneq ($(filter sweep status,$(MAKECMDGOALS)),)
 $(if $(RECIPE),,$(error make $(MAKECMDGOALS) needs RECIPE, as in: make $(MAKECMDGOALS) RECIPE=demo))
@@ -39,13 +43,13 @@ CLUSTER_READY := $(if $(SEVERAL),.venv/.installed-cluster)
 help: ## list the targets (the default)
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { split($$1, target, ":"); printf "  make %-11s %s\n", target[1], $$2 }' Makefile
 	@echo
-	@echo '  make bench METHOD=clip,dive PRIOR=limited [TARGETS=…] [SUITE=auto|demo|paper] [SEED=0,1] [DRAW=0,1]'
+	@echo '  make bench METHOD=clip,dive PRIOR=limited [TARGETS=…] [SUITE=auto|demo|paper] [SEEDS=0,1] [DRAWS=0,1]'
 	@echo '             [EPOCHS=N] [BACKBONE=…] [WEIGHTS=file] [GPUS=N] [ARGS="--set key=value"] [ELPV=0]'
 	@echo '  ELPV=0 leaves the photographs of solar cells out (CC BY-NC-SA 4.0); PYTHON=… names the Python to use.'
 
 bench: .venv/.installed $(ELPV_READY) $(CLUSTER_READY) ## train and test METHOD under PRIOR, print the tables, update leaderboards/
 	@set -f; exec $(BENCH) --method="$$METHOD" --prior="$$PRIOR" \
-	  $${SUITE:+"--suite=$$SUITE"} $${TARGETS:+"--targets=$$TARGETS"} $${SEED:+"--seed=$$SEED"} $${DRAW:+"--draw=$$DRAW"} \
+	  $${SUITE:+"--suite=$$SUITE"} $${TARGETS:+"--targets=$$TARGETS"} $${SEEDS:+"--seed=$$SEEDS"} $${DRAWS:+"--draw=$$DRAWS"} \
 	  $${EPOCHS:+"--epochs=$$EPOCHS"} $${BACKBONE:+"--backbone=$$BACKBONE"} $${WEIGHTS:+"--weights=$$WEIGHTS"} \
 	  $${GPUS:+"--gpus=$$GPUS"} $$ARGS
 
