@@ -25,7 +25,7 @@ AGAINST = {
     "cocoop": "official prompt learner", "winclip": "public re-implementations",
     "dive": "independent reading of the paper; no code is public",
 }  # fmt: skip
-KINDS = {  # the first whose words are in what was compared, or in the name of its test
+KINDS = {  # the first whose words are in what was compared; "half" stands before what went through fp16
     "gradients through fp16, relative": r"half.*gradient",  # the released code rounds the deep tokens
     "gradients, relative": r"gradient",
     "losses": r"loss|terms|entropy",
@@ -60,15 +60,16 @@ def table() -> str:
         name = Path(one.test.partition("::")[0]).stem.removeprefix("test_")
         if name not in AGAINST:
             continue
-        kind = next(kind for kind, words in KINDS.items() if re.search(words, f"{one.test} {one.what}"))
+        kind = next(
+            kind
+            for kind, words in KINDS.items()
+            if re.search(words, ("half " if "half" in one.test else "") + one.what)
+        )
         off = one.off / one.scale if "relative" in kind and one.scale else one.off
         found.setdefault(name, {})[kind] = max(off, found.get(name, {}).get(kind, 0.0))
         counts[name] = counts.get(name, 0) + 1
     titles = {entry.name: entry.title for entry in registry.describe("methods")}
-    lines = [
-        f"| method | against | {' | '.join(COLUMNS)} | arrays |",
-        f"| --- | --- | {'---: | ' * (len(COLUMNS) + 1)}",
-    ]
+    lines = [f"| method | against | {' | '.join(COLUMNS)} | arrays |", f"| --- | --- |{' ---: |' * (len(COLUMNS) + 1)}"]
     for name in sorted(found, key=lambda name: titles[name].casefold()):
         values = (found[name].get(kind) for kind in COLUMNS)
         shown = " | ".join("–" if value is None else f"{value:.0e}" if value else "0" for value in values)

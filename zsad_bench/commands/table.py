@@ -58,11 +58,9 @@ def _footnotes(titles: Mapping[str, str]) -> dict[str, str]:
     footnotes = {}
     for name in registry.names("datasets"):
         others = [titles[other] for other in getattr(registry.load("datasets", name), "shares_images_with", ())]
-        if others:
-            footnotes[name] = (
-                f"{titles[name]} and {' and '.join(others)} share image files, byte for byte: their numbers are not "
-                "independent."
-            )
+        if others:  # in one order, so that it is said once where both stand
+            both = " and ".join(sorted([titles[name], *others]))
+            footnotes[name] = f"{both} share image files, byte for byte: their numbers are not independent."
     return footnotes
 
 
