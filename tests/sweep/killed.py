@@ -1,4 +1,4 @@
-"""A sweep that is killed again and again: `python -m tests.sweep.killed FOLDER SEED KILLS`, prints what it did.
+"""A sweep that is killed again and again, and two at once: `python -m tests.sweep.killed FOLDER SEED KILLS`.
 
 Everything slow is imported once; sweeps and their workers are forks of this process that run the real commands. A
 worker still is a process of its own on a leash: it has to notice by itself that its sweep was killed.
@@ -119,6 +119,8 @@ def main() -> None:
         os.kill(pid, signal.SIGKILL)
         died.append(ended(pid) == -signal.SIGKILL)
     codes["killed"] = ended(forked(lambda: sweep(recipe, folder / "killed")))
+    together = [forked(lambda: sweep(recipe, folder / "together")) for _ in range(2)]
+    codes |= {f"together {number}": ended(pid) for number, pid in enumerate(together)}
     print(json.dumps({"codes": codes, "died": died}))
 
 

@@ -180,7 +180,7 @@ def test_only_what_shows_signs_of_life_runs(tmp_path):
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_sweep_survives_being_killed(tmp_path, kills):
+def test_a_sweep_survives_being_killed_and_a_second_one_beside_it(tmp_path, kills):
     done = subprocess.run(
         [sys.executable, "-m", "tests.sweep.killed", str(tmp_path), "0", str(kills)],
         cwd=ROOT, capture_output=True, text=True, timeout=600,
@@ -189,9 +189,11 @@ def test_a_sweep_survives_being_killed(tmp_path, kills):
     said = json.loads(done.stdout.splitlines()[-1])
     assert set(said["codes"].values()) == {0}, f"sweeps that were left alone failed: {said}"
     assert any(said["died"]), f"no sweep was killed while it ran: {said}"
-    boards = {name: store.load(tmp_path / name / "boards" / "demo" / "rows") for name in ("whole", "killed")}
+    sides = ("whole", "killed", "together")
+    boards = {name: store.load(tmp_path / name / "boards" / "demo" / "rows") for name in sides}
     values = {name: {(r.key, r.category, r.metric): r.value for r in rows} for name, rows in boards.items()}
     assert values["killed"] == values["whole"], "rows are missing, too many, or others than without the kills"
+    assert values["together"] == values["whole"], "two sweeps at once gave other rows than one"
     for name, rows in boards.items():
         assert len(rows) == len(values[name]), f"{name}: a row is there twice"
     events = Folder(tmp_path / "killed" / "runs" / "sweeps" / "mini").told()
