@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from zsad_bench.commands import figure_trained as trained
-from zsad_bench.commands.table_papers import _facts, _folder, _groups, _names, _rows, _suite_with_rows
+from zsad_bench.commands.figure_source import Source
+from zsad_bench.commands.table_papers import _groups, _names
 from zsad_bench.commands.table_statistics import _averaged
-from zsad_bench.errors import CheckpointError, RowError, UnknownNameError, UsageError, ZsadError
+from zsad_bench.errors import RowError, UsageError, ZsadError
 from zsad_bench.leaderboard import prior_curve as curves
 from zsad_bench.leaderboard.figures import (
     by_setting,
@@ -23,18 +22,13 @@ from zsad_bench.leaderboard.figures import (
     dive_fig_3,
     dive_fig_4,
     faprompt_prompts,
-    picked,
     prior_curve,
     quality_cost,
     style,
-)  # fmt: skip
+)
 from zsad_bench.leaderboard.figures.style import Drawn
-from zsad_bench.leaderboard.published import Facts, read_published
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.registry import did_you_mean
+from zsad_bench.leaderboard.published import read_published
 from zsad_bench.sweep.suite import PAPER, SUITES
-
-_DEMO = "Demo suite: generated images read by a tiny CLIP; nothing here is comparable with a paper's numbers."
 
 
 def figure(name: str, options: Any) -> int:
@@ -53,106 +47,12 @@ def figure(name: str, options: Any) -> int:
         except ZsadError as error:
             if name != "all":
                 raise
-            console.print(f"{one}: not drawn: {error}", style="yellow", highlight=False)
+            console.print(f"{one}: not drawn: {error}", style="yellow", highlight=False, markup=False)
             continue
         drawn += 1
-        console.print(f"{one}: {', '.join(map(str, files))}", highlight=False)
-        console.print(f"  {made.caption}", style="dim", highlight=False)
+        console.print(f"{one}: {', '.join(map(str, files))}", highlight=False, markup=False)
+        console.print(f"  {made.caption}", style="dim", highlight=False, markup=False)
     return 0 if drawn else 1
-
-
-class Source:
-    """What figures are drawn from, each read once and when asked for."""
-
-    def __init__(self, options: Any) -> None:
-        self.options = options
-        self.runs = Path(options.runs)
-
-    @cached_property
-    def suite(self) -> str:
-        return self.options.suite or _suite_with_rows(self.options)
-
-    @cached_property
-    def facts(self) -> Facts:
-        return _facts()
-
-    @cached_property
-    def rows(self) -> list[Row]:
-        rows = _rows(self.options, Console(soft_wrap=True), self.suite)
-        if wanted := _names(self.options.method or ""):
-            known = sorted({row.method for row in rows})
-            if unknown := [name for name in wanted if name not in known]:
-                raise UnknownNameError(f"--method: {did_you_mean('method among the rows', unknown[0], known)}")
-            rows = [row for row in rows if row.method in wanted]
-        if wanted := _names(self.options.dataset or ""):
-            known = sorted({row.target for row in rows})
-            if unknown := [name for name in wanted if name not in known]:
-                raise UnknownNameError(f"--dataset: {did_you_mean('dataset among the rows', unknown[0], known)}")
-            rows = [row for row in rows if row.target in wanted]
-        return rows
-
-    @cached_property
-    def pictures(self) -> Path:
-        folder = _folder(self.options, self.suite)
-        return (folder if (folder / "rows").is_dir() else folder.parent) / "pictures"
-
-    @property
-    def note(self) -> list[str]:
-        """What every caption begins with."""
-        if self.suite in SUITES and SUITES[self.suite].generated:
-            return [_DEMO]
-        told = sorted({(row.backbone, row.image_size) for row in self.rows if row.backbone != "none"})
-        return [f"Suite {self.suite}, " + " and ".join(f"{name} at {size} px" for name, size in told) + "."]
-
-    def prior(self, default: str) -> str:
-        given = _names(self.options.prior or default)
-        if len(given) != 1:
-            raise UsageError(f"--prior {self.options.prior}: this figure shows one prior")
-        return given[0]
-
-    def metrics(self, default: tuple[str, ...]) -> tuple[str, ...]:
-        given = tuple(_names(self.options.metric or "")) or default
-        for name in given:
-            if name not in style.METRICS:
-                raise UnknownNameError(f"--metric: {did_you_mean('metric', name, style.METRICS)}")
-        return given
-
-    def chosen(self, prior: str) -> picked.Chosen:
-        return picked.Chosen(prior, self.options.seed or 0, self.options.draw or 0)
-
-    def images(self, prior: str, at_most: int) -> list[picked.Shown]:
-        chosen = self.chosen(prior)
-        keys = picked.cells(self.rows, chosen, self.facts)
-        if not any(row.prior == prior and row.key in keys.get(style.label(row.method, row.variant, self.facts), ())
-                   for row in self.rows):  # fmt: skip
-            raise RowError(
-                f"no rows under prior {prior} with seed {chosen.seed} and draw {chosen.draw}; "
-                f"run `zsad-bench bench --prior {prior} --seed {chosen.seed} --draw {chosen.draw}`"
-            )
-        images = picked.shown(self.pictures, keys)
-        return picked.choose(images, _names(self.options.image or ""), _names(self.options.dataset or ""), at_most)
-
-    def learned(self) -> dict[str, int | None]:
-        backbones = {row.backbone for row in self.rows} - {"none"}
-        return trained.learned(self.runs, {row.method for row in self.rows}, min(backbones, default=None))
-
-    def checkpoints(self, method: str, **training: Any) -> list[tuple[Path, trained.Header]]:
-        """The one that was named, or the newest of each seed among the runs."""
-        if self.options.checkpoint:
-            path = Path(self.options.checkpoint)
-            header = trained.checkpoint.read_header(path)
-            if header.method != method:
-                raise CheckpointError(f"checkpoint {path}: is of {header.method}; this figure is of {method}")
-            return [(path, header)]
-        wanted = {key: value for key, value in training.items() if value is not None}
-        found = trained.find(self.runs, method, self.options.backbone or SUITES[self.suite].backbone, **wanted)
-        if not found:
-            said = ", ".join(f"{key} {value}" for key, value in wanted.items())
-            raise CheckpointError(
-                f"no checkpoint of {method} with {said} under {self.runs}; name one with --checkpoint, the folder of "
-                f"runs with --runs, or run `zsad-bench bench --method {method} --prior {wanted['prior']}`"
-            )
-        return list({header.training.get("seed"): (path, header) for path, header in reversed(found)}.values())
 
 
 def _dive_fig_1(source: Source) -> Drawn:
@@ -181,7 +81,7 @@ def _dive_fig_4(source: Source) -> Drawn:
     found = trained.attention(path, source.options.weights, dataset, source.options.image)
     told = header.training
     trained_on = f"DIVE after prior {told.get('prior')}, seed {told.get('seed')}, on {header.backbone}."
-    return dive_fig_4.draw(found, [*([_DEMO] if suite.generated else []), trained_on])
+    return dive_fig_4.draw(found, [*source.demo, trained_on])
 
 
 def _study(source: Source, of: Callable[[dict[str, float | None]], by_setting.Study], by_domain: bool) -> Drawn:
@@ -218,9 +118,8 @@ def _faprompt_prompts(source: Source) -> Drawn:
     prior = source.prior("limited")
     found = source.checkpoints("faprompt", prior=prior, draw=source.options.draw or 0)
     told = found[0][1]
-    note = [_DEMO] if SUITES[source.suite].generated else []
     trained_on = f"FAPrompt after prior {told.training.get('prior')}, on {told.backbone}."
-    return faprompt_prompts.draw(trained.prompts(found, source.options.weights), [*note, trained_on])
+    return faprompt_prompts.draw(trained.prompts(found, source.options.weights), [*source.demo, trained_on])
 
 
 def _complexity(source: Source) -> Drawn:

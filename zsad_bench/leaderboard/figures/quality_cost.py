@@ -92,7 +92,7 @@ def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], fact
         most = max(learned.get(cost.method) or 0 for cost in shown)
         grid[-1][1].set_xscale("symlog", linthresh=_LINEAR)
         grid[-1][1].set(xlabel="learned parameters", xlim=(-_LINEAR / 2, 2.5 * most))
-    legend(drawn.figure, handles, "right upper")
+    legend(drawn.figure, handles, beside=True)
     return drawn
 
 

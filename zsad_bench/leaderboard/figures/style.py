@@ -39,7 +39,8 @@ _RC = {
     "axes.edgecolor": FAINT, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "grid.color": "#dddddd", "grid.linewidth": 0.6, "hatch.linewidth": 0.7, "legend.frameon": False,
-    "lines.linewidth": 1.4, "lines.markersize": 5.5, "savefig.dpi": 160, "svg.hashsalt": "zsad_bench",
+    "lines.linewidth": 1.4, "lines.markersize": 5.5, "figure.dpi": 130, "savefig.dpi": "figure",
+    "svg.hashsalt": "zsad_bench",
 }  # fmt: skip
 
 
@@ -77,18 +78,27 @@ def sheet(width: float, height: float, title: str, caption: Sequence[str]) -> Dr
     figure = Figure(figsize=(width, height + foot), layout="constrained")
     whole = height + foot
     rect = (0, foot / whole, 1, (height - _HEAD) / whole)
-    figure.get_layout_engine().set(rect=rect, w_pad=0.05, h_pad=0.05)
+    figure.get_layout_engine().set(rect=rect, w_pad=0.08, h_pad=0.05)
     figure.text(0.08 / width, 1 - 0.06 / whole, title, va="top", weight="bold", fontsize=11)
     figure.text(0.08 / width, 0.06 / whole, "\n".join(lines), va="bottom", fontsize=_CAPTION, color="#444444",
                 linespacing=1.35)  # fmt: skip
     return Drawn(figure, text)
 
 
-def legend(figure: Figure, handles: Mapping[str, Any], where: str = "upper left") -> None:
-    """Names what is drawn, between title and caption and outside of every panel. handles: by name."""
-    area = figure.get_layout_engine().get()["rect"]
-    columns = 1 if where.startswith("right") else max(1, min(len(handles), int(figure.get_figwidth() / 1.3)))
-    figure.legend(list(handles.values()), list(handles), loc=f"outside {where}", bbox_to_anchor=area, ncols=columns)
+def legend(figure: Figure, handles: Mapping[str, Any], beside: bool = False) -> None:
+    """Names what is drawn, below the title or beside the panels; the panels make room. handles: by name."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    x, y, width, height = figure.get_layout_engine().get()["rect"]
+    columns = 1 if beside else max(1, min(len(handles), int(figure.get_figwidth() / 1.3)))
+    made = figure.legend(
+        list(handles.values()), list(handles), loc="upper right" if beside else "upper left", ncols=columns,
+        bbox_to_anchor=(x + width if beside else x, y + height), borderaxespad=0.2,
+    )  # fmt: skip
+    made.set_in_layout(False)
+    size = made.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    wide, high = (size.width / figure.bbox.width, 0) if beside else (0, size.height / figure.bbox.height)
+    figure.get_layout_engine().set(rect=(x, y, width - wide, height - high))
 
 
 def save(drawn: Drawn, folder: str | Path, name: str, title: str) -> list[Path]:
@@ -102,12 +112,11 @@ def save(drawn: Drawn, folder: str | Path, name: str, title: str) -> list[Path]:
         "svg": {"Date": None, "Creator": "zsad-bench", "Title": title, "Description": drawn.caption},
         "png": {"Software": "zsad-bench", "Title": title, "Description": drawn.caption},
     }
-    options = {"svg": {}, "png": {"pil_kwargs": {"optimize": True}}}
     _settle(drawn.figure)
     paths = []
     for form in FORMATS:
         content = io.BytesIO()
-        drawn.figure.savefig(content, format=form, metadata=metadata[form], **options[form])
+        drawn.figure.savefig(content, format=form, metadata=metadata[form])
         paths.append(write_whole(Path(folder) / f"{name}.{form}", content.getvalue()))
     return paths
 

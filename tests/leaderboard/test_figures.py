@@ -1,0 +1,270 @@
+# pytest tests/leaderboard/test_figures.py
+"""Figures from made-up numbers: the same bytes twice, nothing collides, and what they show is what was given."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tests.leaderboard.conftest import make_row
+from zsad_bench.errors import RowError, UsageError
+from zsad_bench.leaderboard import prior_curve as curves
+from zsad_bench.leaderboard.figures import (
+    by_setting,
+    catalogue,
+    complexity,
+    cost,
+    dive_fig_1,
+    dive_fig_3,
+    dive_fig_4,
+    faprompt_prompts,
+    picked,
+    prior_curve,
+    quality_cost,
+    style,
+)
+from zsad_bench.leaderboard.pictures import Pick, write_pictures
+from zsad_bench.leaderboard.published import Facts, read_published
+
+mpl = pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
+
+FACTS = Facts(titles={"clip": "CLIP", "dive": "DIVE", "faprompt": "FAPrompt", "cloth": "Cloth", "parts": "Parts"},
+              built=frozenset({"clip", "dive", "faprompt"}))  # fmt: skip
+METHODS = {"clip": ("none",), "dive": ("rich", "limited"), "faprompt": ("rich", "limited")}
+PRIORS = ("rich", "limited")
+
+
+def values(rng: np.random.Generator) -> list:
+    """Rows of three methods on two datasets of two categories; dive is tested alone, the others together."""
+    rows = []
+    for (method, priors), metric in itertools.product(METHODS.items(), ("image_auroc", "pixel_aupro")):
+        for prior, target, category, seed in itertools.product(priors, ("cloth", "parts"), "ab", (0, 1)):
+            if method != "clip" or seed == 0:
+                seconds = 2.0 + seed + (0.01 * (1 + PRIORS.index(prior)) if method == "dive" else 0)
+                rows.append(make_row(method=method, prior=prior, target=target, category=category, seed=seed,
+                                     metric=metric, value=float(rng.uniform(0.6, 0.9)), seconds=seconds,
+                                     peak_memory_mb=900.0))  # fmt: skip
+    return rows
+
+
+def settings(method: str, prior: str, field: str, numbers: tuple[int, ...]) -> list:
+    return [
+        make_row(method=method, prior=prior, variant=f"{field}={x}", metric=metric, seed=seed, value=0.7 + x / 100)
+        for x, metric, seed in itertools.product(numbers, ("image_auroc", "pixel_aupro"), (0, 1))
+    ]
+
+
+def learned_from() -> list:
+    """Rows of one method under priors of 1, 2 and 4 types in three draws, and the whole."""
+    places = [(f"rich:types={x}", x, draw) for x, draw in itertools.product((1, 2, 4), (0, 1, 2))] + [("rich", 5, 0)]
+    return [make_row(method="dive", prior=prior, draw=draw, value=0.7 + x / 50 + draw / 100, key=f"{prior}{draw}")
+            for prior, x, draw in places]  # fmt: skip
+
+
+def picture(kind: str, name: str, seed: int) -> Pick:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((24, 24), bool)
+    mask[:9, 3:12] = True
+    map_ = rng.normal(0, 1, (24, 24)).astype(np.float32)
+    image = rng.integers(0, 256, (24, 24, 3), np.uint8)
+    return Pick(kind, name, 1, 0.3, image, mask, map_, 0.0, 1.0, {"auroc": 0.75, "aupro": 0.5, "rcpro": None})
+
+
+@pytest.fixture
+def board(tmp_path):
+    """Pictures of the cells of `values`: two categories of each dataset; parts may not be passed on."""
+    for row in values(np.random.default_rng(0)):
+        about = {"target": row.target, "title": row.target.title(), "licence": "of its own",
+                 "redistribute": row.target == "cloth"}  # fmt: skip
+        pick = picture("largest", f"{row.target}/{row.category}/1.png", ord(row.category))
+        write_pictures(tmp_path, row.key, row.category, [pick], about)
+    return tmp_path
+
+
+@pytest.fixture
+def images(board):
+    keys = picked.cells(values(np.random.default_rng(0)), picked.Chosen("limited"), FACTS)
+    return picked.shown(board, keys)
+
+
+def attention() -> dive_fig_4.Attention:
+    weights = np.random.default_rng(0).dirichlet(np.ones(7), (4, 4))
+    names = [f"a photo of an object with a rather long description of number {i}" for i in range(7)]
+    one = picture("largest", "cloth/a/1.png", 0)
+    return dive_fig_4.Attention("cloth/a/1.png", one.image, one.mask, weights, names, np.arange(7) < 5, 21)
+
+
+def prompts(count: int = 5) -> list[faprompt_prompts.Prompts]:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(2, 1 + count, 8))
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)
+    return [faprompt_prompts.Prompts(f"seed {i}", one) for i, one in enumerate(features)]
+
+
+def drawn(name: str, images: list[picked.Shown]) -> style.Drawn:
+    """The figure of that name, from made-up numbers."""
+    rows, note = values(np.random.default_rng(0)), ["Made up."]
+    targets = {"image": ("cloth", "parts"), "pixel": ("cloth", "parts")}
+    learned = {"clip": 0, "dive": 117_696, "faprompt": None}
+    if name == "dive_fig_1":
+        return dive_fig_1.draw(dive_fig_1.means(rows, PRIORS, "image_auroc", FACTS), images[0], FACTS, note)
+    if name == "dive_fig_3":
+        return dive_fig_3.draw(images, FACTS, note)
+    if name == "dive_fig_4":
+        return dive_fig_4.draw(attention(), note)
+    if name == "faprompt_prompts":
+        return faprompt_prompts.draw(prompts(), note)
+    if name == "complexity":
+        return complexity.draw(cost.costs(rows, FACTS), learned, FACTS, note)
+    if name == "quality_cost":
+        reached = quality_cost.quality(rows, "limited", quality_cost.SHOWN, targets, FACTS)
+        return quality_cost.draw(reached, cost.costs(rows, FACTS), learned, FACTS, note)
+    if name == "prior_curve":
+        return prior_curve.draw(curves.curves(learned_from(), {"image": ("cloth",)}), FACTS, note)
+    of = {"dive_fig_5": catalogue.dive_fig_5, "faprompt_fig_3": catalogue.faprompt_fig_3}[name]
+    study = of({"n_ctx": 12, "n_prompts": 10})
+    field, method = {"dive_fig_5": ("n_ctx", "dive"), "faprompt_fig_3": ("n_prompts", "faprompt")}[name]
+    found = by_setting.lines(study, settings(method, study.prior, field, (4, 10, 12)), study.prior, ("image_auroc",),
+                             {"image": {"Cloth": ("cloth",)}})  # fmt: skip
+    return by_setting.draw(study, found, study.prior, note)
+
+
+def beyond(axis) -> list:
+    """The labels of ticks that are not drawn, as they lie outside of what the axis shows."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    return [label for tick in ticks if not low <= tick.get_loc() <= high for label in (tick.label1, tick.label2)]
+
+
+def collisions(figure) -> list[str]:
+    """Texts that overlap one another, or leave the sheet."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    sheet = figure.bbox
+    hidden = {label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in beyond(axis)}
+    boxes = []
+    for text in figure.findobj(Text):
+        if (
+            text not in hidden
+            and text.get_visible()
+            and text.get_text().strip()
+            and (text.axes is None or text.axes.axison)
+        ):
+            boxes.append((text.get_text(), text.get_window_extent(canvas.get_renderer())))
+    outside = [f"{t!r} leaves the sheet" for t, b in boxes if b.x0 < -1 or b.y0 < -1 or b.x1 > sheet.x1 + 1]
+    across = [
+        f"{a!r} over {b!r}" for (a, one), (b, two) in itertools.combinations(boxes, 2)
+        if one.x0 + 1 < two.x1 and two.x0 + 1 < one.x1 and one.y0 + 1 < two.y1 and two.y0 + 1 < one.y1
+    ]  # fmt: skip
+    return outside + across
+
+
+@pytest.mark.parametrize("name", catalogue.FIGURES)
+def test_a_figure_is_the_same_bytes_twice_and_its_texts_do_not_collide(name, images, tmp_path):
+    if name == "faprompt_prompts":
+        pytest.importorskip("sklearn", reason="the extra `figures` is not installed")
+    before = dict(mpl.rcParams)
+    files = []
+    for folder in ("one", "two"):
+        with style.look():
+            made = drawn(name, images)
+            files.append(style.save(made, tmp_path / folder, name, "made up"))
+    for one, two in zip(*files, strict=True):
+        assert one.read_bytes() == two.read_bytes(), f"{one.name}: other bytes from the same numbers"
+    assert dict(mpl.rcParams) == before, "drawing changed matplotlib's settings for everyone"
+    svg = files[0][0].read_text(encoding="utf-8")
+    assert "Made up." in svg, "the caption is not among the metadata"
+    assert "dc:date" not in svg, "a date in the file"
+    with style.look():
+        found = collisions(made.figure)
+        made.figure.dpi = 72  # of an SVG: letters are a little wider or narrower there
+        found += collisions(made.figure)
+    assert not found, f"{name}: {found}"
+
+
+def test_the_check_for_collisions_sees_one():
+    with style.look():
+        made = style.sheet(3, 2, "Title", ["Caption."])
+        made.figure.text(0.4, 0.5, "over one another")
+        made.figure.text(0.45, 0.5, "over one another")
+        assert collisions(made.figure), "two texts in one place were not seen"
+
+
+def test_what_lacks_categories_is_not_shown():
+    rows = [r for r in values(np.random.default_rng(0)) if not (r.method == "dive" and r.category == "b")]
+    found = dive_fig_1.means(rows, PRIORS, "image_auroc", FACTS)
+    assert ("cloth", "FAPrompt", "rich") in found.found
+    assert not any(method == "DIVE" for _, method, _ in found.found), "a mean over half the categories is shown"
+    assert "DIVE, limited, on Cloth" in found.lacking
+
+
+def test_the_default_is_a_point_of_every_setting_whatever_it_is_called():
+    """A sweep computes one configuration once: n_ctx=12 is in no row where deep_depth=9 was first."""
+    study = catalogue.dive_fig_5({"deep_depth": 9, "n_ctx": 12, "n_visual": 4})
+    rows = [
+        make_row(method="dive", prior="limited", variant=variant, value=value)
+        for variant, value in (("deep_depth=9", 0.8), ("deep_depth=3", 0.7), ("n_ctx=4", 0.6), ("n_visual=1", 0.5),
+                               ("deep=false,n_ctx=4", 0.1), ("deep_depth=3,n_ctx=4", 0.2))
+    ]  # fmt: skip
+    found = by_setting.lines(study, rows, "limited", ("image_auroc",), {"image": {"Cloth": ("cloth",)}})
+    points = {line.setting.symbol: {x: mean.mean for x, mean in line.points.items()} for line in found}
+    assert points == {"P": {3: 0.7, 9: 0.8}, "m": {4: 0.6, 12: 0.8}, "h": {1: 0.5, 4: 0.8}}
+
+
+def test_printed_numbers_stand_at_the_default():
+    study = catalogue.faprompt_fig_3({"n_prompts": 10, "n_patches": 10})
+    rows = settings("faprompt", "rich", "n_prompts", (5, 10))
+    (line,) = by_setting.lines(study, rows, "rich", ("image_auroc",), {"image": {"Industrial": ("cloth",)}},
+                               read_published(), {"Industrial": "industrial"})  # fmt: skip
+    assert line.printed.value == pytest.approx(0.885), "not the industrial mean of the paper"
+
+
+def test_without_rows_the_sweep_is_named():
+    study = catalogue.dive_fig_5({})
+    with pytest.raises(RowError, match="run `zsad-bench sweep dive_fig_5`"):
+        by_setting.lines(study, settings("dive", "limited", "n_ctx", (4,)), "limited", ("image_auroc",),
+                         {"image": {"Cloth": ("cloth",)}})  # fmt: skip
+
+
+def test_a_cost_is_known_only_where_no_other_cell_shared_the_pass():
+    found = {one.name: one for one in cost.costs(values(np.random.default_rng(0)), FACTS).found}
+    assert found["DIVE"].alone
+    assert found["DIVE"].seconds == pytest.approx(2.01 / 10), "not the fastest pass over its images"
+    assert not found["CLIP"].alone, "CLIP's pass was shared with FAPrompt"
+    assert found["CLIP"].shared_by == 3, "CLIP and FAPrompt under two priors"
+
+
+def test_images_that_may_not_be_passed_on_have_to_be_asked_for(images):
+    assert {image.dataset for image in picked.choose(images, (), (), 8)} == {"cloth"}
+    assert picked.licences(picked.choose(images, (), (), 8)) == ""
+    for asked, datasets in ((("parts/b",), ()), ((), ("parts",))):
+        chosen = picked.choose(images, asked, datasets, 8)
+        assert {image.dataset for image in chosen} == {"parts"}
+        assert picked.licences(chosen) == "Images of Parts (of its own): not to be passed on."
+    with pytest.raises(UsageError, match="no kept picture has this in its id"):
+        picked.choose(images, ("nowhere",), (), 8)
+
+
+def test_numbers_of_prompts():
+    alike = faprompt_prompts.Prompts("alike", np.tile([[1.0, 0.0]], (4, 1)))
+    apart = faprompt_prompts.Prompts("apart", np.eye(4))
+    assert (faprompt_prompts.mean_cosine(alike), faprompt_prompts.mean_cosine(apart)) == (1, 0)
+    assert faprompt_prompts.effective_rank(alike) == pytest.approx(1, abs=1e-6)
+    assert faprompt_prompts.effective_rank(apart) == pytest.approx(3), "three orthogonal abnormal prompts"
+
+
+def test_descriptions_that_stand_out():
+    weights = np.full((2, 2, 6), 0.1)
+    weights[..., 4] = 0.5  # everywhere high
+    weights[0, 0, 2] = 0.3  # high on one patch
+    found = dive_fig_4.Attention(
+        "id", np.zeros((4, 4, 3), np.uint8), None, weights, list("abcdef"), np.arange(6) < 3, 5
+    )
+    assert found.highest()[:2] == [4, 2]
+    assert found.varied()[0] == 2, "a weight that is the same on every patch does not vary"
+    assert found.share()[0, 0] == pytest.approx(0.5)
