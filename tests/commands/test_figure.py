@@ -54,7 +54,7 @@ def test_all_draws_what_it_can_and_says_what_the_others_lack(zsad, rows, tmp_pat
     made = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert made == {"dive_fig_1", "complexity", "quality_cost"}, "rows alone give these"
     assert {line.partition(":")[0] for line in said.out.splitlines() if ": not drawn: " in line} == set(FIGURES) - made
-    assert "run `zsad-bench sweep dive_fig_5`" in said.out
+    assert "run `zsad-bench sweep dive_fig_5_demo`" in said.out
     assert "nothing here is comparable with a paper's numbers" in said.out, "the caption does not say demo"
     assert zsad("figure", "all", "--board", "nowhere").code == 1, "nothing could be drawn"
 

@@ -114,8 +114,9 @@ def test_wrong_settings_and_priors_name_their_line(planned, tmp_path, text, erro
 
 
 SHIPPED = (
-    "demo dive_ablation dive_claims dive_claims_demo dive_fig_5 dive_main faprompt_fig_3 faprompt_table_3 "
-    "faprompt_table_4 faprompt_table_5 faprompt_tables_1_2 prior_curve prior_curve_demo"
+    "demo dive_ablation dive_claims dive_claims_demo dive_fig_5 dive_fig_5_demo dive_main faprompt_fig_3 "
+    "faprompt_fig_3_demo faprompt_table_3 faprompt_table_4 faprompt_table_5 faprompt_tables_1_2 "
+    "prior_curve prior_curve_demo"
 ).split()
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
 from zsad_bench.commands import figure_trained as trained
+from zsad_bench.commands.chosen import averaged, groups, listed
 from zsad_bench.commands.figure_source import Source
-from zsad_bench.commands.table_papers import _groups, _names
-from zsad_bench.commands.table_statistics import _averaged
 from zsad_bench.errors import RowError, UsageError, ZsadError
 from zsad_bench.leaderboard import prior_curve as curves
 from zsad_bench.leaderboard.figures import (
@@ -56,7 +56,7 @@ def figure(name: str, options: Any) -> int:
 
 
 def _dive_fig_1(source: Source) -> Drawn:
-    priors, (metric, *more) = _names(source.options.prior or "rich,limited"), source.metrics(("image_auroc",))
+    priors, (metric, *more) = listed(source.options.prior or "rich,limited"), source.metrics(("image_auroc",))
     if len(priors) != 2 or more:
         raise UsageError("figure dive_fig_1: takes two priors and one metric, as in --prior rich,limited")
     found = dive_fig_1.means(source.rows, (priors[0], priors[1]), metric, source.facts)
@@ -88,6 +88,8 @@ def _study(source: Source, of: Callable[[dict[str, float | None]], by_setting.St
     blank = of({})
     backbone = SUITES[source.suite].backbone
     study = of(trained.defaults(blank.method, [setting.field for setting in blank.settings], backbone))
+    if SUITES[source.suite].generated:
+        study = replace(study, recipe=f"{study.recipe}_demo")
     prior, metrics = source.prior(study.prior), source.metrics(study.metrics)
     groups, scopes = (_domains(source.suite), {}) if by_domain else _datasets(source, study.method)
     published = read_published() if SUITES[source.suite] is PAPER else ()
@@ -99,7 +101,7 @@ def _study(source: Source, of: Callable[[dict[str, float | None]], by_setting.St
 def _domains(suite: str) -> dict[str, dict[str, tuple[str, ...]]]:
     """Level of a metric -> the means of a suite that FAPrompt's figure has a line for: industrial and medical."""
     found: dict[str, dict[str, tuple[str, ...]]] = {"image": {}, "pixel": {}}
-    for title, only, names in _groups(suite):
+    for title, only, names in groups(suite):
         name = title.partition(" mean")[0].partition(" (")[0]
         for level in found:
             if only in ("", level) and name != "All":
@@ -130,13 +132,13 @@ def _complexity(source: Source) -> Drawn:
 def _quality_cost(source: Source) -> Drawn:
     prior, metrics = source.prior("limited"), source.metrics(quality_cost.SHOWN)
     found = cost.costs(source.rows, source.facts)
-    reached = quality_cost.quality(source.rows, prior, metrics, _averaged(source.suite), source.facts)
+    reached = quality_cost.quality(source.rows, prior, metrics, averaged(source.suite), source.facts)
     return quality_cost.draw(reached, found, source.learned(), source.facts, source.note)
 
 
 def _prior_curve(source: Source) -> Drawn:
     metrics = source.metrics(prior_curve.SHOWN)
-    found = [c for c in curves.curves(source.rows, _averaged(source.suite)) if c.metric in metrics]
+    found = [c for c in curves.curves(source.rows, averaged(source.suite)) if c.metric in metrics]
     if not found:
         recipe = "prior_curve_demo" if SUITES[source.suite].generated else "prior_curve"
         raise RowError(

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from zsad_bench.commands import figure_trained as trained
-from zsad_bench.commands.table_papers import _facts, _folder, _names, _rows, _suite_with_rows
+from zsad_bench.commands.chosen import all_facts, chosen_rows, listed, rows_folder, suite_with_rows
 from zsad_bench.errors import CheckpointError, RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.figures import picked, style
 from zsad_bench.leaderboard.published import Facts
@@ -29,24 +29,24 @@ class Source:
 
     @cached_property
     def suite(self) -> str:
-        name = self.options.suite or _suite_with_rows(self.options)
+        name = self.options.suite or suite_with_rows(self.options)
         if name not in SUITES:
             raise UnknownNameError(did_you_mean("suite", name, SUITES))
         return name
 
     @cached_property
     def facts(self) -> Facts:
-        return _facts()
+        return all_facts()
 
     @cached_property
     def rows(self) -> list[Row]:
-        rows = _rows(self.options, Console(soft_wrap=True), self.suite)
-        if wanted := _names(self.options.method or ""):
+        rows = chosen_rows(self.options, Console(soft_wrap=True), self.suite)
+        if wanted := listed(self.options.method or ""):
             known = sorted({row.method for row in rows})
             if unknown := [name for name in wanted if name not in known]:
                 raise UnknownNameError(f"--method: {did_you_mean('method among the rows', unknown[0], known)}")
             rows = [row for row in rows if row.method in wanted]
-        if wanted := _names(self.options.dataset or ""):
+        if wanted := listed(self.options.dataset or ""):
             known = sorted({row.target for row in rows})
             if unknown := [name for name in wanted if name not in known]:
                 raise UnknownNameError(f"--dataset: {did_you_mean('dataset among the rows', unknown[0], known)}")
@@ -55,7 +55,7 @@ class Source:
 
     @cached_property
     def pictures(self) -> Path:
-        folder = _folder(self.options, self.suite)
+        folder = rows_folder(self.options, self.suite)
         return (folder if (folder / "rows").is_dir() else folder.parent) / "pictures"
 
     @property
@@ -72,13 +72,13 @@ class Source:
         return [f"Suite {self.suite}, " + " and ".join(f"{name} at {size} px" for name, size in told) + "."]
 
     def prior(self, default: str) -> str:
-        given = _names(self.options.prior or default)
+        given = listed(self.options.prior or default)
         if len(given) != 1:
             raise UsageError(f"--prior {self.options.prior}: this figure shows one prior")
         return given[0]
 
     def metrics(self, default: tuple[str, ...]) -> tuple[str, ...]:
-        given = tuple(_names(self.options.metric or "")) or default
+        given = tuple(listed(self.options.metric or "")) or default
         for name in given:
             if name not in style.METRICS:
                 raise UnknownNameError(f"--metric: {did_you_mean('metric', name, style.METRICS)}")
@@ -97,7 +97,7 @@ class Source:
                 f"run `zsad-bench bench --prior {prior} --seed {chosen.seed} --draw {chosen.draw}`"
             )
         images = picked.shown(self.pictures, keys)
-        return picked.choose(images, _names(self.options.image or ""), _names(self.options.dataset or ""), at_most)
+        return picked.choose(images, listed(self.options.image or ""), listed(self.options.dataset or ""), at_most)
 
     def learned(self) -> dict[str, int | None]:
         backbones = {row.backbone for row in self.rows} - {"none"}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 
 from zsad_bench import registry
+from zsad_bench.commands.chosen import footnotes
 from zsad_bench.data.demo.suite import PARTS
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard.rows import Row, RowWarning
@@ -47,21 +48,10 @@ def board(suite: Suite) -> Board:
         apart_note=REAL_NOTE if demo else PAPER_NOTE,
         apart_notes={name: ASIDE_NOTE for name in PARTS if name not in suite.generated}
         | dict.fromkeys(("folder", "csv"), OWN_NOTE),
-        footnotes=_footnotes(titles),
+        footnotes=footnotes(titles),
         metric_notes={"pixel_rcpro": described()},
         sanity=tuple(n for n in registry.names("methods") if registry.load("methods", n).sanity),
     )
-
-
-def _footnotes(titles: Mapping[str, str]) -> dict[str, str]:
-    """A sentence on every dataset that shares image files with another one."""
-    footnotes = {}
-    for name in registry.names("datasets"):
-        others = [titles[other] for other in getattr(registry.load("datasets", name), "shares_images_with", ())]
-        if others:  # in one order, so that it is said once where both stand
-            both = " and ".join(sorted([titles[name], *others]))
-            footnotes[name] = f"{both} share image files, byte for byte: their numbers are not independent."
-    return footnotes
 
 
 def show(rows: Iterable[Row], suite: Suite, console: Console) -> None:

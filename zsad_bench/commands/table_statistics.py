@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from zsad_bench.commands import table_papers as papers
+from zsad_bench.commands.chosen import all_facts, averaged, chosen_rows, listed, rows_folder, suite_with_rows
+from zsad_bench.commands.written import say_where, write_table
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard import falsifiers, falsifiers_table, prior_curve, show
 from zsad_bench.leaderboard.row import Row
@@ -19,11 +20,11 @@ def curve(options: Any) -> None:
     Raises:
         RowError: rows that cannot be read or should not be mixed, or no prior with two numbers among them.
     """
-    console, facts = papers._console(), papers._facts()
-    suite = options.suite or papers._suite_with_rows(options)
+    console, facts = Console(soft_wrap=False), all_facts()
+    suite = options.suite or suite_with_rows(options)
     told: list[str] = []
     rows = _rows(options, console, suite, ("metric", "method"), told)
-    found = prior_curve.curves(rows, _averaged(suite))
+    found = prior_curve.curves(rows, averaged(suite))
     if not found:
         recipe = "prior_curve_demo" if suite == "demo" else "prior_curve"
         raise RowError(
@@ -33,8 +34,8 @@ def curve(options: Any) -> None:
     grids, records = prior_curve.table(found, facts)
     show.terminal(grids, console)
     title = "Quality against the prior"
-    papers._write(Path(options.out), "prior_curve", title, grids, records, _command("prior_curve", suite), told)
-    papers._say_where(console, options.out)
+    write_table(Path(options.out), "prior_curve", title, grids, records, _command("prior_curve", suite), told)
+    say_where(console, options.out)
 
 
 def claims(options: Any) -> None:
@@ -43,18 +44,18 @@ def claims(options: Any) -> None:
     Raises:
         RowError: no rows of DIVE or AnomalyCLIP, rows that should not be mixed, or scores that cannot be read.
     """
-    console = papers._console()
-    suite = options.suite or papers._suite_with_rows(options)
+    console = Console(soft_wrap=False)
+    suite = options.suite or suite_with_rows(options)
     told: list[str] = []
     rows = _rows(options, console, suite, ("prior",), told)
-    folder = papers._folder(options, suite)
+    folder = rows_folder(options, suite)
     folder = folder if (folder / "rows").is_dir() else folder.parent
-    board = falsifiers.Board(rows, folder, _averaged(suite)["image"])
+    board = falsifiers.Board(rows, folder, averaged(suite)["image"])
     grids, records = falsifiers_table.table(falsifiers.answers(board))
     show.terminal(grids, console)
     title = "DIVE, the falsifiers of its claim"
-    papers._write(Path(options.out), "dive_claims", title, grids, records, _command("dive_claims", suite), told)
-    papers._say_where(console, options.out)
+    write_table(Path(options.out), "dive_claims", title, grids, records, _command("dive_claims", suite), told)
+    say_where(console, options.out)
 
 
 def _rows(options: Any, console: Console, suite: str, fields: tuple[str, ...], told: list[str]) -> list[Row]:
@@ -63,10 +64,10 @@ def _rows(options: Any, console: Console, suite: str, fields: tuple[str, ...], t
     Raises:
         RowError: none are left, or a run has a number twice, of two configurations, versions or auxiliary sets.
     """
-    rows = papers._rows(options, console, suite, told=told)
+    rows = chosen_rows(options, console, suite, told=told)
     for field in fields:
         if options[field]:
-            wanted = papers._names(options[field])
+            wanted = listed(options[field])
             kept = [row for row in rows if getattr(row, field) in wanted]
             if not kept:
                 there = ", ".join(sorted({getattr(row, field) for row in rows})) or "none"
@@ -81,12 +82,6 @@ def _rows(options: Any, console: Console, suite: str, fields: tuple[str, ...], t
                 f"{row.target}: rows of two configurations, versions or auxiliary sets; take the newest with --mixed"
             )
     return rows
-
-
-def _averaged(suite: str) -> dict[str, tuple[str, ...]]:
-    """The datasets of a suite that a mean may be over, by level of the metric."""
-    groups = papers._groups(suite)
-    return {level: next(of for _, only, of in reversed(groups) if only in ("", level)) for level in ("image", "pixel")}
 
 
 def _command(name: str, suite: str) -> str:

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zsad_bench.commands.table_papers import _console, _csv, _facts, _rows
+from rich.console import Console
+
+from zsad_bench.commands.chosen import all_facts, chosen_rows
+from zsad_bench.commands.written import as_csv
 from zsad_bench.leaderboard import status as states
 from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.paper_tables import TABLES
@@ -18,8 +21,8 @@ from zsad_bench.sweep.state import Folder, read_plan, trained_seconds
 
 def status(options: Any) -> None:
     """Prints how many published numbers are reproduced, line by line; every number goes to `--out`/status.csv."""
-    console, facts = _console(), _facts()
-    rows = _rows(options, console, "paper", optional=True)
+    console, facts = Console(soft_wrap=False), all_facts()
+    rows = chosen_rows(options, console, "paper", optional=True)
     found = states.states(read_published(), rows, facts, training(Path(options.runs or "runs")))
     records = [
         {
@@ -31,7 +34,7 @@ def status(options: Any) -> None:
         }
         for s in found
     ]  # fmt: skip
-    write_whole(Path(options.out) / "status.csv", _csv(records).encode())
+    write_whole(Path(options.out) / "status.csv", as_csv(records).encode())
     console.print(f"{len(found)} published numbers: {_tally(found)}", highlight=False, soft_wrap=True)
     table = ""
     for (name, entry), of in states.by_line(found).items():
