@@ -22,7 +22,8 @@ os.environ.update(
 )
 # Of several GPUs one: `bench` and `sweep` would take their groups to Ray, and out of this process.
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-for name in ("ZSAD_DATA", "ELPV", "RAY_ADDRESS"):  # what `auto` and the targets would take must not depend on who runs the tests
+# What `auto` and the targets would take must not depend on who runs the tests.
+for name in ("ZSAD_DATA", "ELPV", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
 

@@ -188,3 +188,21 @@ def test_the_script_runs_processes_and_writes_a_page(tmp_path):
     for title in ("CoOp", "CLIP"):
         assert title in done.stdout, f"{title} is not in the table:\n{done.stdout}"
         assert f"| {title} " in page.read_text(), f"{title} is not on the page:\n{page.read_text()}"
+
+
+@pytest.mark.slow
+def test_the_overhead_of_a_sweep_is_of_the_same_work(tmp_path):
+    recipe = tmp_path / "mini.yaml"
+    recipe.write_text(
+        "suite: demo\nmethods: [clip, anomalyclip]\npriors: [limited]\ntargets: [demo_textures]\n"
+        'settings: {image_size: 36}\nepochs: 1\ndata: {"*": {scale: 0.04, workers: 0}}\n'
+    )
+    script = ROOT / "benchmarks" / "speed" / "sweep.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--repeats", "1", "--recipe", str(recipe)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, timeout=600,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "60 rows" in done.stdout, f"two methods, three categories, ten metrics:\n{done.stdout}"
+    assert "| CPU time |" in done.stdout

@@ -1,5 +1,5 @@
 # pytest tests/commands/test_spread.py
-"""`bench` on several GPUs computes what it computes on one; where groups run is chosen from options and what is seen."""
+"""`bench` on several GPUs computes what it computes on one; options and what is seen say where groups run."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ def bench(zsad, out: str, *args: str):
 
 
 def values(board) -> dict:
-    rows = [row for row in store.load(board / "demo" / "rows")]
-    return {(row.key, row.category, row.metric): row.value for row in rows}
+    return {(row.key, row.category, row.metric): row.value for row in store.load(board / "demo" / "rows")}
 
 
 def test_bench_on_two_gpus_gives_the_rows_of_one(zsad, two, tmp_path):

@@ -60,6 +60,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 Gres=gpu:2 State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=10 State=UP
+PartitionName=abrupt Nodes=ALL PriorityTier=1 GraceTime=0 State=UP
 PartitionName=high Nodes=ALL PriorityTier=10 State=UP
 """
 
@@ -134,28 +135,32 @@ def test_jobs_run_in_order_on_a_gpu_each(cluster, tmp_path):
     assert {said[0], said[1]} == {"0 ['--leash']\n", "1 ['--leash']\n"}, f"one GPU each, found {said}"
 
 
-def test_what_slurm_preempts_goes_on_when_it_lets_it(cluster, tmp_path):
-    """The partition `high` takes the whole node; the worker gets SIGTERM, says 143, and its job is requeued."""
+@pytest.mark.parametrize("partition", ["low", "abrupt"])
+def test_what_slurm_preempts_goes_on_when_it_lets_it(cluster, tmp_path, partition):
+    """The partition `high` takes the whole node. With grace the worker says 143 and ends first, else Slurm requeues."""
     code = (
         "import os, signal, sys, time; from pathlib import Path; left = Path(sys.argv[1])\n"
-        "def stop(*_): left.write_text('half'); print('143', flush=True); os._exit(143)\n"
+        "def stop(*_): print('143', flush=True); os._exit(143)\n"
         "signal.signal(signal.SIGTERM, stop); print('begun', flush=True)\n"
-        "time.sleep(0 if left.exists() else 120); print('rest', flush=True)"
+        "again = left.exists(); left.touch(); time.sleep(0 if again else 120); print('rest', flush=True)"
     )
     made = task(tmp_path / "logs", code)
     made = type(made)("one", (*made.command, str(tmp_path / "left")), made.log)
     events, taken = [], None
-    for event in Slurm(options={"partition": "low"}).run([made]):
+    for event in Slurm(options={"partition": partition}).run([made]):
         events.append(event)
         if taken is None and event.kind == "started":
             until_said(made.log)
             command = ["srun", "--partition=high", "--exclusive", "sleep", "2"]
             taken = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     taken.wait(60)
-    assert made.log.read_text().split()[:2] == ["begun", "143"], "the worker was not asked to end"
-    assert made.log.read_text().split()[-2:] == ["begun", "rest"], "it did not go on"
+    said = made.log.read_text().split()
+    assert said[:2] == ["begun", "143"], f"the worker was not asked to end: {said}"
+    assert said[-2:] == ["begun", "rest"], f"it did not go on: {said}"
     assert [event.kind for event in events if event.kind != "tick"] == ["started", "started", "ended"]
     assert events[-1].code == 0
+    jobs = {event.where for event in events if event.kind == "started"}
+    assert len(jobs) == {"low": 2, "abrupt": 1}[partition], f"submitted again, or requeued under its number: {jobs}"
     assert states() == {}, "a job is left"
 
 

@@ -26,6 +26,7 @@ from zsad_bench.sweep.executors.serial import PATIENCE_SECONDS, TICK_SECONDS, no
 
 STARTS = 3  # of a task whose node or Ray worker is lost each time
 DESERTED_SECONDS = 300.0  # without a node that could run anything; one that comes back takes less
+CONNECT_SECONDS = 10.0
 STORE_BYTES = 80 * 2**20  # shared memory of a cluster of our own: what goes through Ray are names and exit codes
 PACKAGE = str(Path(__file__).resolve().parents[3])  # the folder that holds our package
 INSTALL = "pip install 'zsad-bench[cluster]'"
@@ -197,6 +198,7 @@ def _connected(gpus: int | None) -> Iterator[None]:
     own = {"num_gpus": gpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     handler = signal.getsignal(signal.SIGTERM)
     try:
+        _answers(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(own if address == "local" else {}))
     except Exception as error:  # of many kinds, and many lines long
         what = "started here" if address == "local" else f"reached at RAY_ADDRESS={address}"
@@ -208,6 +210,13 @@ def _connected(gpus: int | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Raises OSError where nobody listens; Ray itself went on for over ten minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager
@@ -248,4 +257,6 @@ def _largest(resource: str) -> float:
 
 
 def _words(need: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name.removeprefix('num_').upper()}" for name, count in need.items() if count)
+    return ", ".join(
+        f"{count} {name.removeprefix('num_').removesuffix('s').upper()}" for name, count in need.items() if count
+    )
