@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from zsad_bench.leaderboard import rows as store
 from zsad_bench.sweep import worker
 from zsad_bench.sweep.executors import Event
 from zsad_bench.sweep.executors.serial import Serial
+from zsad_bench.sweep.provenance import run_id
 
 COMMON = ("--suite", "demo", "--epochs", "1", "--set", "image_size=32")
 
@@ -168,3 +170,11 @@ def test_several_gpus_never_become_one_for_want_of_ray(refused, monkeypatch):
         line = refused(1, *args)
         assert "2 GPUs are visible, and several need Ray: pip install 'zsad-bench[cluster]', or --gpus 1" in line
     assert "Ray is not installed" in refused(1, "sweep", "demo", "--executor", "ray")
+
+
+def test_a_run_that_begins_later_sorts_behind():
+    ids = []
+    for _ in range(5):
+        ids.append(run_id())
+        time.sleep(0.002)
+    assert ids == sorted(ids), "a bench would not count what began after it"

@@ -43,8 +43,9 @@ def package_version() -> str:
 
 
 def run_id() -> str:
-    """Time and a random tail: unique and sortable."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    """Time to the millisecond and a random tail: unique, and later ones sort behind."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(3)}"
 
 
 def device() -> str:
