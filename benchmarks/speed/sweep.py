@@ -41,7 +41,8 @@ def measured(command: list[str]) -> tuple[float, float]:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ZsadError(f"{' '.join(command[1:4])} ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}")
+        said = (done.stdout + done.stderr).strip()[-300:]
+        raise ZsadError(f"{' '.join(command[1:4])} ended with {done.returncode}: {said}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - started, cpu
