@@ -58,7 +58,10 @@ def test_tasks_start_in_order_on_one_gpu_each(nodes, tmp_path, monkeypatch):
     )
     names = [f"task{number}" for number in range(5)]
     events = without_ticks(Ray().run([task(tmp_path, code, name) for name in names]))
-    assert [event.task for event in events if event.kind == "started"] == names, "longest first is the caller's order"
+    began = [event.task for event in events if event.kind == "started"]
+    # Two start at once, and which of the two nodes is heard first is chance.
+    assert sorted(began) == names, f"each once, found {began}"
+    assert all(abs(began.index(name) - at) <= 1 for at, name in enumerate(names)), f"out of the caller's order: {began}"
     assert all(", GPU 0" in event.where for event in events), events
     assert {event.task: event.code for event in events if event.kind == "ended"} == dict.fromkeys(names, 3)
     said = logs(tmp_path)

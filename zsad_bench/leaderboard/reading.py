@@ -180,9 +180,3 @@ def no_collecting() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _cut(text: bytes, before: bytes) -> tuple[bytes, bytes]:
-    """What stands before a field and from it on; nothing from it on where it is missing."""
-    first, found, rest = text.partition(before)
-    return first, found[2:] + rest
