@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ os.environ.update(
 )
 # Of several GPUs one: `bench` and `sweep` would take their groups to Ray, and out of this process.
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # What `auto` and the targets would take must not depend on who runs the tests.
 for name in ("ZSAD_DATA", "ELPV", "RAY_ADDRESS"):
     os.environ.pop(name, None)
