@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from _machine import busy_seconds, processor
+
 from zsad_bench.leaderboard.files import write_between
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
@@ -49,7 +51,7 @@ def write(root: Path, count: int, size: int) -> int:
 
 def measure(root: Path) -> tuple[float, float, float]:
     """(seconds, peak memory in MiB, share of the machine's CPU time that other processes took) of one check."""
-    before, started = _busy(), time.perf_counter()
+    before, started = busy_seconds(), time.perf_counter()
     command = [sys.executable, "-m", "zsad_bench.cli", "data", "check", f"folder:{root}", "--json"]
     env = os.environ | {"PYTHONPATH": str(PAGE.parents[1]), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
@@ -57,18 +59,9 @@ def measure(root: Path) -> tuple[float, float, float]:
     if status:
         raise SystemExit(f"the check of {root} ended with exit code {os.waitstatus_to_exitcode(status)}, expected 0")
     seconds = time.perf_counter() - started
-    others = (_busy() - before - used.ru_utime - used.ru_stime) / (seconds * (os.cpu_count() or 1))
+    others = (busy_seconds() - before - used.ru_utime - used.ru_stime) / (seconds * (os.cpu_count() or 1))
     scale = 1 if platform.system() == "Darwin" else 1024
     return seconds, used.ru_maxrss * scale / MIB, max(0.0, others)
-
-
-def _busy() -> float:
-    """Seconds of CPU time that all processes of this machine have used; 0 where it does not say."""
-    stat = Path("/proc/stat")
-    if not stat.is_file():
-        return 0.0
-    user, nice, system = map(int, stat.read_text().split()[1:4])
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -91,19 +84,13 @@ def main() -> None:
     table = "\n".join(
         ["| images | MB | seconds | images a second | peak memory, MiB |", "| --: | --: | --: | --: | --: |", *rows]
     )
-    where = f"{_cpu()}, {os.cpu_count()} cores; Python {platform.python_version()}"
+    where = f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}"
     text = (
         f"{table}\n\nImages of {options.size} x {options.size} px, half with a mask. On {where}; other processes "
         f"took {min(loads):.0%} to {max(loads):.0%} of its CPU time meanwhile. Seconds and memory are of the whole "
         "command, the import of torch included."
     )
     print(write_between(options.page, BEGIN, END, text), "written")
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from _machine import busy_seconds, processor
+
+from zsad_bench.leaderboard.files import write_between
 from zsad_bench.leaderboard.measure import refuse_mixed
 from zsad_bench.leaderboard.pivot import pivot
 from zsad_bench.leaderboard.published import Facts
@@ -157,7 +160,7 @@ def report(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], size: float, 
         peak = statistics.median(one["peak_mib"] for one in found)
         lines.append(f"| {title} | " + " | ".join(f"{s:.2f}" for s in (*steps, whole)) + f" | {peak:,.0f} |")
     ratios = sorted(theirs["seconds"] / mine["seconds"] for mine, theirs in pairs)
-    where = f"{_cpu()}, one thread; Python {platform.python_version()}"
+    where = f"{processor()}, one thread; Python {platform.python_version()}"
     return "\n".join(
         [
             *lines,
@@ -167,21 +170,6 @@ def report(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], size: float, 
             f"({ratios[0]:.1f} to {ratios[-1]:.1f}). On {where}; other processes took {others:.0%} of the machine.",
         ]
     )
-
-
-def _busy() -> float:
-    """Seconds of CPU time that all processes of this machine have used; 0 where it does not say."""
-    stat = Path("/proc/stat")
-    if not stat.is_file():
-        return 0.0
-    user, nice, system = map(int, stat.read_text().split()[1:4])
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -204,10 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(name)
         write(folder, options.rows)
         size = sum(path.stat().st_size for path in folder.iterdir())
-        busy, started = _busy(), time.perf_counter()
+        busy, started = busy_seconds(), time.perf_counter()
         pairs = [(measure("ours", folder), measure("plain", folder)) for _ in range(options.repeats)]
         own = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-        others = (_busy() - busy - own) / ((time.perf_counter() - started) * (os.cpu_count() or 1))
+        others = (busy_seconds() - busy - own) / ((time.perf_counter() - started) * (os.cpu_count() or 1))
     for mine, theirs in pairs:
         if (
             mine["rows"] != theirs["rows"]
@@ -217,8 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit("the two ways give different tables; their times cannot be compared")
     text = report(pairs, size, max(0.0, others))
     print(text)
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    options.page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    write_between(options.page, BEGIN, END, text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+"""What measured: the processor, and how busy all of the machine was."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def busy_seconds() -> float:
+    """Seconds of CPU time that all processes of this machine have used; 0 where it does not say."""
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return 0.0
+    user, nice, system = map(int, stat.read_text().split()[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
+def processor() -> str:
+    """Its name where the machine tells, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
