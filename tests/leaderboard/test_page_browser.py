@@ -242,10 +242,10 @@ def test_dark_and_light(page):
     assert page.texts("#theme") == ["Theme: auto"]
 
 
-def test_a_phone_needs_no_sideways_scrolling(page):
+def test_a_phone_needs_no_sideways_scrolling(page, address):
     page.size(390, 844, phone=True)
-    page.run("location.reload()")
-    page.until("document.readyState === 'complete' && innerWidth === 390 && !!document.querySelector('#tables tbody')")
+    page.open(address)  # not `location.reload()`: that returns at once, and the old page still answers
+    page.until("innerWidth === 390")
     for tab in (1, 2, 3, 4):
         page.click(f"#filters .tabs button:nth-child({tab})")
         wide = page.run("""[...document.querySelectorAll('body *')]
@@ -270,4 +270,5 @@ def test_what_a_row_says_is_shown_and_not_run(browser, tmp_path):
     assert not browser.problems
     browser.press("Escape")
     browser.size(390, 844, phone=True)
+    browser.until("innerWidth === 390")
     assert browser.run("document.documentElement.scrollWidth") == 390, "a long name pushes the page sideways"
