@@ -32,29 +32,23 @@ class Here:
             yield Event("started", task.id, "here, GPU 1")
             folder = worker.Folder(worker.Path(task.command[3]))
             task.log.parent.mkdir(parents=True, exist_ok=True)
-            if task.id == "cells":
-                worker._write_cells(folder)
+            content, groups = worker.read_plan(folder)
+            group = next(group for group in groups if group.id == task.id)
+            names = [job.method for job in group.jobs]
+            Here.ran.append(names)
+            if Here.broken not in names:
+                worker._compute(folder, content, group)
             else:
-                content, groups = worker.read_plan(folder)
-                group = next(group for group in groups if group.id == task.id)
-                names = [job.method for job in group.jobs]
-                Here.ran.append(names)
-                if Here.broken not in names:
-                    worker._compute(folder, content, group)
-                else:
-                    task.log.write_text("RuntimeError: the disk melted\n")
+                task.log.write_text("RuntimeError: the disk melted\n")
             yield Event("ended", task.id, "here, GPU 1", 0)
 
 
 @pytest.fixture
 def two(monkeypatch, small) -> type[Here]:
     """A machine with two GPUs, whose Ray is this process."""
-    from zsad_bench.commands import sweep
-
     Here.ran, Here.broken = [], ""
     monkeypatch.setattr(places, "visible_gpus", lambda: 2)
     monkeypatch.setattr(places, "Ray", Here)
-    monkeypatch.setattr(sweep, "Serial", Here)
     return Here
 
 

@@ -10,9 +10,8 @@ import signal
 import pytest
 
 from zsad_bench.commands import sweep as command
-from zsad_bench.errors import ZsadError
 from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep import cell, worker
+from zsad_bench.sweep import cell, provenance, worker
 from zsad_bench.sweep.executors import Event
 
 RECIPE = """
@@ -41,12 +40,6 @@ class Here:
     def _call(self, task) -> int:
         folder = worker.Folder(worker.Path(task.command[3]))
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        if task.id == "cells":
-            try:
-                return worker._write_cells(folder)
-            except ZsadError as error:
-                task.log.write_text(f"zsad-bench: {error}\n")
-                return 1
         content, groups = worker.read_plan(folder)
         group = next(group for group in groups if group.id == task.id)
         Here.ran.append("+".join(job.method for job in group.jobs))
@@ -61,7 +54,6 @@ class Here:
 def here(monkeypatch) -> type[Here]:
     Here.ran, Here.broken = [], ""
     monkeypatch.setitem(command.places.EXECUTORS, "serial", Here)
-    monkeypatch.setattr(command, "Serial", Here)
     return Here
 
 
@@ -117,6 +109,14 @@ def test_a_dry_run_shows_cost_and_what_is_done(zsad, recipe, tmp_path):
     assert "cost unknown" in third.out, "the trainings of another recipe are not in this one's events"
 
 
+def test_a_plan_leaves_the_gpu_to_those_who_compute(zsad, recipe, monkeypatch):
+    def opened() -> str:
+        raise AssertionError("the sweep's own process opened the GPU, and would hold a part of it to the end")
+
+    monkeypatch.setattr(provenance, "device", opened)
+    assert zsad("sweep", recipe, "--dry-run").code == 0
+
+
 def test_failures_do_not_stop_the_rest_and_are_tried_again_when_asked(zsad, recipe, here):
     here.broken = "anomalyclip"
     said = zsad("sweep", recipe)
@@ -140,7 +140,7 @@ def test_what_another_sweep_runs_is_waited_for(zsad, recipe, monkeypatch):
     real, waited = Here._call, []
 
     def busy(self, task):
-        if "clip" in task.id or task.id == "cells":
+        if "clip" in task.id:
             return real(self, task)
         if "--wait" not in task.command and not waited:
             waited.append(task.id)
@@ -159,9 +159,6 @@ def test_signals_stop_it_and_the_next_start_goes_on(zsad, recipe, monkeypatch, n
     real, closed = Here.run, []
 
     def interrupted(self, tasks):
-        if tasks[0].id == "cells":
-            yield from real(self, tasks)
-            return
         events = real(self, tasks)
         try:
             yield from (next(events), next(events))

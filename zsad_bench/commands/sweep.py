@@ -19,9 +19,8 @@ from zsad_bench.sweep import plan as planning
 from zsad_bench.sweep import recipe as recipes
 from zsad_bench.sweep import worker
 from zsad_bench.sweep.executors import Event, Executor, Task
-from zsad_bench.sweep.executors.serial import Serial
 from zsad_bench.sweep.plan import Group
-from zsad_bench.sweep.state import Folder, write_plan
+from zsad_bench.sweep.state import Folder, read_plan, write_cells, write_plan
 from zsad_bench.sweep.suite import is_found
 from zsad_bench.tracking import access
 
@@ -49,7 +48,7 @@ def sweep(asked: str, options: Any) -> int:
     write_plan(folder, made, board.resolve(), runs.resolve())
     with sigterm_exits():
         if options.dry_run:
-            shown = hashed(folder, place.threads, console)
+            shown = hashed(folder, console)
             print_cells(shown, console)
             print_summary(shown, console)
             return 0
@@ -73,7 +72,7 @@ def work_through(
         ZsadError: nothing can run there: weights or data cannot be hashed, or the executor lacks something.
     """
     executor = place.open()
-    shown = hashed(folder, place.threads, console)
+    shown = hashed(folder, console)
     todo, held = _todo(shown, retry_failed)
     for group in held:
         console.print(f"failed before, --retry-failed runs it again: {name_of(group)}", style="yellow",
@@ -100,16 +99,14 @@ def _say_plan(made: planning.Plan, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def hashed(folder: Folder, threads: int, console: Console) -> Snapshot:
-    """The sweep with the keys of all cells, found by a process of its own that then gives its memory back."""
-    before = _changed(folder.cells)
-    task = Task("cells", worker.command(folder, "cells"), folder.log("cells"), worker.environment(threads))
-    task.log.unlink(missing_ok=True)
+def hashed(folder: Folder, console: Console) -> Snapshot:
+    """The sweep with the keys of all its cells; of the weights and data that were hashed for them nothing is kept."""
+    from zsad_bench.sweep.expect import expected
+
     console.print("hashing weights and data", highlight=False)
-    for _ in Serial().run([task]):
-        pass
-    if _changed(folder.cells) == before:
-        raise ZsadError(f"the cells could not be hashed: {last_line(task.log)}; see {task.log}")
+    content, groups = read_plan(folder)
+    planned = [(group, [worker.member(content, job, group.targets) for job in group.jobs]) for group in groups]
+    write_cells(folder, expected(planned))
     return Snapshot(folder)
 
 
@@ -119,10 +116,6 @@ def _tracking(asked: str, runs: Path, console: Console) -> str:
     if found.warning:
         console.print(found.warning, style="yellow", highlight=False, soft_wrap=True)
     return found.mode
-
-
-def _changed(file: Path) -> int:
-    return file.stat().st_mtime_ns if file.is_file() else 0
 
 
 def _todo(shown: Snapshot, retry_failed: bool) -> tuple[list[Group], list[Group]]:

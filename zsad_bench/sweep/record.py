@@ -45,17 +45,21 @@ class Recorder:
 
     def __init__(self, run: Run, group: CellGroup, methods: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
         self.run, self.group, self.methods, self.backbone = run, group, methods, backbone
-        self.common = {
+        self._at_start = {
             "suite": run.suite,
             "package_version": provenance.package_version(),
             "commit": provenance.commit(),
             "torch": torch.__version__,
-            "device": provenance.device(),
             "run_id": run.run_id,
             "started": run.started,
             "precision": PRECISION,
             "metric_version": METRIC_VERSION,
         }
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The fields that all rows of a run share. Asked for by what computes, and not by a plan: it opens the GPU."""
+        return {**self._at_start, "device": provenance.device()}
 
     def bind(self, data: ZeroShotDataModule) -> OnCategory:
         """The callback for one target."""

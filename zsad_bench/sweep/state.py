@@ -108,6 +108,11 @@ def read_plan(folder: Folder) -> tuple[dict[str, Any], list[Group]]:
     return content, groups
 
 
+def write_cells(folder: Folder, cells: Mapping[str, Mapping[str, Any]]) -> None:
+    """Puts what `read_cells` gives where it finds it."""
+    write_whole(folder.cells, (json.dumps(cells, indent=1) + "\n").encode())
+
+
 def read_cells(folder: Folder) -> dict[str, dict[str, Any]]:
     """Cell id -> what its rows must be; {} before anything was hashed."""
     return json.loads(folder.cells.read_text(encoding="utf-8")) if folder.cells.is_file() else {}

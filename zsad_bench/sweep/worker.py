@@ -1,4 +1,4 @@
-"""The process that runs one group of a plan, or hashes what all of them need: `python -m zsad_bench.sweep.worker`.
+"""The process that runs one group of a plan: `python -m zsad_bench.sweep.worker`.
 
 It may be started any number of times: it computes what has no rows yet and nothing else.
 """
@@ -6,7 +6,6 @@ It may be started any number of times: it computes what has no rows yet and noth
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import socket
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsad_bench.errors import ZsadError
-from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.sweep.plan import Group, Job
 from zsad_bench.sweep.state import BEAT_SECONDS, Folder, read_plan
 
@@ -32,7 +30,7 @@ STOPPED = 143
 
 
 def command(folder: Folder, group: str, wait: bool = False) -> tuple[str, ...]:
-    """What to start for a group, or for "cells": the keys of all of them. wait: until another process is done."""
+    """What to start for a group. wait: until another process is done with it."""
     wait_too = ("--wait",) if wait else ()
     return (sys.executable, "-m", "zsad_bench.sweep.worker", str(folder.path), group, *wait_too)
 
@@ -56,7 +54,7 @@ def main() -> int:
     """Runs it; the exit code is for people, what counts are the rows."""
     parser = argparse.ArgumentParser(prog="python -m zsad_bench.sweep.worker")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("group", help="its id, or `cells`")
+    parser.add_argument("group", help="its id")
     parser.add_argument("--wait", action="store_true", help="for another process that runs it")
     parser.add_argument(
         "--leash", action="store_true", help="stop when standard input ends: whoever started us is gone"
@@ -67,7 +65,7 @@ def main() -> int:
     if args.leash:
         threading.Thread(target=_end_with_input, daemon=True).start()
     try:
-        return _write_cells(Folder(args.folder)) if args.group == "cells" else _run(args)
+        return _run(args)
     except ZsadError as error:
         print(f"zsad-bench: {error}", file=sys.stderr)
         return error.exit_code
@@ -135,16 +133,6 @@ def member(content: dict[str, Any], job: Job, targets: tuple[str, ...]) -> CellG
         board=Path(content["board"]),
         runs=Path(content["runs"]),
     )
-
-
-def _write_cells(folder: Folder) -> int:
-    """Hashes weights, data and priors, and writes the key of every cell and what rows it must have."""
-    from zsad_bench.sweep.expect import expected
-
-    content, groups = read_plan(folder)
-    cells = expected([(group, [member(content, job, group.targets) for job in group.jobs]) for group in groups])
-    write_whole(folder.cells, (json.dumps(cells, indent=1) + "\n").encode())
-    return 0
 
 
 def _console() -> Console:
