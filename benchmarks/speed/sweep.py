@@ -31,7 +31,7 @@ RECIPE = """title: Runner overhead
 suite: demo
 methods: [clip, coop, anomalyclip]
 priors: [rich, limited]
-seeds: [0]
+seeds: [0, 1]
 """
 
 
