@@ -68,21 +68,21 @@ def test_a_silent_server_does_not_hold_us_up():
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, never answers
         started = time.perf_counter()
         assert not hub.reachable(f"http://127.0.0.1:{server.getsockname()[1]}", seconds=0.3)
-        assert time.perf_counter() - started < 3, "the probe outlived its limit"
+        assert time.perf_counter() - started < 20, "the probe outlived its limit"
 
 
 def test_a_slow_name_lookup_does_not_hold_us_up(monkeypatch):
     given_up = threading.Event()
 
     def lookup(*args, **kwargs):
-        given_up.wait(5)
+        given_up.wait(60)
         raise socket.gaierror("no such name")
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     monkeypatch.setenv("no_proxy", "hub.invalid")
     started = time.perf_counter()
     assert not hub.reachable("http://hub.invalid", seconds=0.2)
-    assert time.perf_counter() - started < 3, "the probe waited for the name"
+    assert time.perf_counter() - started < 20, "the probe waited for the name"
     given_up.set()
 
 

@@ -291,11 +291,11 @@ def test_a_server_that_never_answers_is_given_up_soon(monkeypatch, server, tmp_p
     assert fetching._FIRST_ANSWER < 10
     monkeypatch.setattr(fetching, "_FIRST_ANSWER", 0.2)
     released = threading.Event()
-    monkeypatch.setattr(requests, "get", lambda *_, **__: released.wait(20))
+    monkeypatch.setattr(requests, "get", lambda *_, **__: released.wait(60))
     started = time.perf_counter()
     with pytest.raises(DatasetError, match="no answer within"):
         fetch("x", [server.offer("a.zip", zipped(CONTENT))], tmp_path / "X")
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 20
     released.set()
 
 

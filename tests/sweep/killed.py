@@ -81,10 +81,9 @@ class Forks:
 def sweep(recipe: Path, folder: Path) -> int:
     """The exit code of `zsad-bench sweep`."""
     from zsad_bench.cli import main
-    from zsad_bench.commands import sweep as command
+    from zsad_bench.commands import places
 
-    command.Serial = Forks
-    command.places.EXECUTORS["serial"] = Forks
+    places.EXECUTORS["serial"] = Forks
     sys.argv = ["zsad-bench", "sweep", str(recipe), "--out", str(folder / "boards"), "--runs", str(folder / "runs"),
                 "--together", "1"]  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
@@ -106,7 +105,9 @@ def main() -> None:
                    "methods.random", "data.demo.suite", "data.datasets.demo_medical"):  # fmt: skip
         importlib.import_module(f"zsad_bench.{module}")
     import jsonargparse  # noqa: F401
+    import torch
 
+    torch.set_num_threads(1)  # a sweep hashes before it forks here, and a pool of threads does not survive a fork
     folder.mkdir(parents=True, exist_ok=True)
     recipe = folder / "mini.yaml"
     recipe.write_text(RECIPE if kills > 5 else RECIPE.replace("seeds: [0, 1]", "seeds: [0]"))
