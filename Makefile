@@ -120,7 +120,7 @@ endef
 	echo "installing zsad-bench and its dependencies into .venv (about 6 GB, some minutes)"; $(call INSTALL,[fast$(comma)figures])
 
 .venv/.installed-dev: .venv/.installed
-	@echo "installing the test tools into .venv"; $(call INSTALL,[dev$(comma)cluster$(comma)slurm])
+	@echo "installing the test tools into .venv"; $(call INSTALL,[dev])
 
 .venv/.installed-cluster: .venv/.installed
 	@echo "several GPUs: installing Ray into .venv; GPUS=1 does without"; $(call INSTALL,[cluster])

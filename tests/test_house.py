@@ -97,6 +97,22 @@ def test_every_room_stands_in_the_table():
     assert {"types", "methods", "sweep", "cli"} <= set(table), "the room table of docs/design.md could not be read"
 
 
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("zsad_bench.leaderboard.")])
+def test_the_leaderboard_builds_on_what_is_kept(module):
+    """Of its rooms, in the order of docs/design.md, each knows those before it; files beside them come first."""
+    layers = ["", "statistics", "tables", "figures", "page"]
+
+    def layer(name: str) -> int:
+        room = name.removeprefix("zsad_bench.leaderboard").lstrip(".").split(".")[0]
+        return layers.index(room) if room in layers else 0
+
+    source = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+    found = imported_modules(module, source, MODULES)
+    late = [f"{module}:{line} imports {name}" for line, name in found
+            if name.startswith("zsad_bench.leaderboard") and layer(name) > layer(module)]  # fmt: skip
+    assert not late, "what is built imports what is built from it:\n" + "\n".join(late)
+
+
 KNOWN = [f"zsad_bench.{m}" for m in ("types", "methods.base", "methods.dive", "metrics.pro", "leaderboard.page", "cli")]
 
 
@@ -132,7 +148,8 @@ def test_the_check_itself_tells_seams_apart(module, source, crosses):
 def _requirements() -> list[Requirement]:
     project = PYPROJECT["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    return [Requirement(line) for line in project["dependencies"] + extras]
+    found = [Requirement(line) for line in project["dependencies"] + extras]
+    return [one for one in found if one.name != project["name"]]  # an extra that takes others along
 
 
 def _constraints() -> dict[str, Requirement]:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -23,11 +25,15 @@ SMALL = {"image_size": 48}
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("speed_methods", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def measured() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        yield importlib.import_module("_methods_measured")
+
+
+@pytest.fixture(scope="module")
+def shown(measured) -> ModuleType:
+    return importlib.import_module("_methods_shown")
 
 
 def record(name: str, seconds: float, steps: dict[str, float] | None = None) -> dict:
@@ -49,27 +55,27 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))
-def test_every_method_is_measured(name, script, mini):
-    found = script.measure_test(name, mini, "cpu", SMALL, repeats=1)
+def test_every_method_is_measured(name, measured, mini):
+    found = measured.measure_test(name, mini, "cpu", SMALL, repeats=1)
     assert bool(found["stages"]) == trains(name), f"{name}: stages {found['stages']} would be trained"
     assert found["seconds"] > 0, f"{name}: an image in no time"
     assert found["peak_mib"] >= found["loaded_mib"] > 0, f"{name}: the peak lies below what was loaded: {found}"
     for stage in found["stages"]:
-        step = script.measure_step(name, stage, mini, "cpu", SMALL)
+        step = measured.measure_step(name, stage, mini, "cpu", SMALL)
         assert step["seconds"] > 0, f"{name}, {stage}: a step in no time"
         assert "loss" in step["losses"], f"{name}, {stage}: only {list(step['losses'])} was logged"
         assert all(math.isfinite(v) for v in step["losses"].values()), f"{name}, {stage}: {step['losses']}"
 
 
-def test_text_learners_see_all_auxiliary_classes(script, mini, monkeypatch):
+def test_text_learners_see_all_auxiliary_classes(measured, mini, monkeypatch):
     """DIVE reads the class names off the training data: two images alone would make its step too cheap."""
     told = []
     monkeypatch.setattr(registry.load("methods", "dive"), "know_classes", lambda self, names: told.extend(names))
-    script.measure_step("dive", "prompts_and_injections", mini, "cpu", SMALL)
-    assert len(set(told)) == len(script.CLASSES), f"the step was told of {told}"
+    measured.measure_step("dive", "prompts_and_injections", mini, "cpu", SMALL)
+    assert len(set(told)) == len(measured.CLASSES), f"the step was told of {told}"
 
 
-def test_a_loss_that_is_not_finite_gives_no_time(script, mini, monkeypatch):
+def test_a_loss_that_is_not_finite_gives_no_time(measured, mini, monkeypatch):
     cls = registry.load("methods", "anomalyclip")
     losses = cls.losses
 
@@ -79,44 +85,44 @@ def test_a_loss_that_is_not_finite_gives_no_time(script, mini, monkeypatch):
 
     monkeypatch.setattr(cls, "losses", broken)
     with pytest.raises(TrainingError, match="local nan"):
-        script.measure_step("anomalyclip", "prompts", mini, "cpu", SMALL)
+        measured.measure_step("anomalyclip", "prompts", mini, "cpu", SMALL)
 
 
-def test_random_weights_are_the_same_every_time(script):
-    assert script.random_backbone(small=True).id == script.random_backbone(small=True).id
+def test_random_weights_are_the_same_every_time(measured):
+    assert measured.random_backbone(small=True).id == measured.random_backbone(small=True).id
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
 
 
-def test_a_line_compares_with_clip_and_with_the_loaded_backbone(script):
-    clip, two = script.cells([record("clip", 4.0), record("slow", 10.0, {"one": 30.0})])
+def test_a_line_compares_with_clip_and_with_the_loaded_backbone(shown):
+    clip, two = shown.cells([record("clip", 4.0), record("slow", 10.0, {"one": 30.0})])
     assert clip == ["CLIP", "518", "4.00", "1.00", "0.50", "<0.01", "1,250", "250", "–", "–", "–"]
     assert two == ["SLOW", "518", "10.0", "2.50", "0.50", "<0.01", "1,250", "250", "30.0", "2,500", "1,500"]
-    assert all(len(line) == len(script.HEAD) for line in (clip, two)), "a cell without a head, or the other way round"
-    (alone,) = script.cells([record("slow", 10.0)])
+    assert all(len(line) == len(shown.HEAD) for line in (clip, two)), "a cell without a head, or the other way round"
+    (alone,) = shown.cells([record("slow", 10.0)])
     assert alone[3] == "–", f"without plain CLIP there is no ratio, shown was {alone[3]}"
 
 
-def test_stages_and_failures_have_lines_of_their_own(script):
+def test_stages_and_failures_have_lines_of_their_own(shown):
     staged = record("staged", 1.0, {"one": 2.0, "two": 3.0})
-    one, two = script.cells([staged])
+    one, two = shown.cells([staged])
     assert (one[0], one[8]) == ("STAGED, one", "2.00"), f"first stage: {one}"
     assert (two[0], two[2], two[8]) == ("STAGED, two", "", "3.00"), f"second stage: {two}"
     staged["failed"] = {"two": "out of memory"}
     del staged["steps"]["two"]
-    assert script.cells([staged])[1][8] == "failed", "a step that failed is shown as something else"
+    assert shown.cells([staged])[1][8] == "failed", "a step that failed is shown as something else"
     lost = {"name": "lost", "steps": {}, "failed": {"test": "out of memory"}, "others": None}
-    assert script.cells([lost])[0][:2] == ["lost", "failed"]
-    assert len(script.cells([lost])[0]) == len(script.HEAD)
+    assert shown.cells([lost])[0][:2] == ["lost", "failed"]
+    assert len(shown.cells([lost])[0]) == len(shown.HEAD)
 
 
-def test_the_page_keeps_what_it_did_not_write(script, tmp_path):
+def test_the_page_keeps_what_it_did_not_write(shown, tmp_path):
     page = tmp_path / "page.md"
-    script.write_page(page, [record("clip", 4.0)], "cpu")
+    shown.write_page(page, [record("clip", 4.0)], "cpu")
     page.write_text(page.read_text() + "\nA remark by hand.\n")
-    script.write_page(page, [record("clip", 0.03)], "cuda")
-    script.write_page(page, [record("clip", 5.0)], "cpu")
+    shown.write_page(page, [record("clip", 0.03)], "cuda")
+    shown.write_page(page, [record("clip", 5.0)], "cpu")
     text = page.read_text()
     assert "A remark by hand." in text, f"the remark is gone:\n{text}"
     assert text.count("| CLIP ") == 2, f"one table a device was expected:\n{text}"
@@ -124,14 +130,14 @@ def test_the_page_keeps_what_it_did_not_write(script, tmp_path):
     assert "4.00" not in text, f"the old number is still there:\n{text}"
     assert "--device cuda`" in text, f"the command of the GPU's table is not given:\n{text}"
     again = page.read_text()
-    script.write_page(page, [record("clip", 5.0)], "cpu")
+    shown.write_page(page, [record("clip", 5.0)], "cpu")
     assert page.read_text() == again, "writing the same numbers again changes the page"
 
 
-def test_what_the_numbers_are_worth_is_told(script, monkeypatch):
+def test_what_the_numbers_are_worth_is_told(shown, monkeypatch):
     monkeypatch.setattr(registry, "names", lambda room: ["clip", "slow"])
     quiet, loaded = record("clip", 4.0) | {"others": 0.02}, record("slow", 9.0) | {"others": 0.25}
-    alone, both = script.conditions([quiet]), script.conditions([quiet, loaded])
+    alone, both = shown.conditions([quiet]), shown.conditions([quiet, loaded])
     assert "up to 2%" in alone, f"the share of the others is not told: {alone}"
     assert "measure again" not in alone, f"a quiet machine is called loaded: {alone}"
     assert "Not measured: slow." in alone, f"a method is missing in silence: {alone}"
@@ -140,13 +146,13 @@ def test_what_the_numbers_are_worth_is_told(script, monkeypatch):
     assert "Not measured" not in both, f"nothing is missing: {both}"
 
 
-def test_a_page_without_the_end_of_its_section_is_left_alone(script, tmp_path):
+def test_a_page_without_the_end_of_its_section_is_left_alone(shown, tmp_path):
     page = tmp_path / "page.md"
-    script.write_page(page, [record("clip", 4.0)], "cpu")
+    shown.write_page(page, [record("clip", 4.0)], "cpu")
     damaged = page.read_text().replace("<!-- end of cpu -->", "") + "\nA remark by hand.\n"
     page.write_text(damaged)
     with pytest.raises(UsageError, match="end of cpu"):
-        script.write_page(page, [record("clip", 5.0)], "cpu")
+        shown.write_page(page, [record("clip", 5.0)], "cpu")
     assert page.read_text() == damaged, "the page was changed although nobody knows where its section ends"
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def busy_seconds() -> float:
-    """Seconds of CPU time that all processes of this machine have used; 0 where it does not say."""
+    """Seconds that all cores have worked so far, for whom ever (stolen ones too); 0 where the machine does not say."""
     stat = Path("/proc/stat")
     if not stat.is_file():
         return 0.0
-    user, nice, system = map(int, stat.read_text().split()[1:4])
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+    user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def processor() -> str:

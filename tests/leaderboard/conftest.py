@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.tables import Board
+from zsad_bench.leaderboard.tables.board import Board
 
 
 def make_row(**changes: object) -> Row:

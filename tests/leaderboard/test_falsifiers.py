@@ -9,12 +9,22 @@ import pytest
 
 from tests.leaderboard.conftest import make_row
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard import falsifiers
 from zsad_bench.leaderboard.auxiliary import Kept, read_kept, write_kept
 from zsad_bench.leaderboard.classes import Classes, distance, read_classes, write_classes
-from zsad_bench.leaderboard.falsifiers import AGNOSTIC, BARE, DIVE, METRIC, NAMING, PLAIN, Answer, Board, answers
-from zsad_bench.leaderboard.falsifiers_table import table
 from zsad_bench.leaderboard.scores import write_scores
+from zsad_bench.leaderboard.statistics import falsifiers
+from zsad_bench.leaderboard.statistics.falsifiers import (
+    AGNOSTIC,
+    BARE,
+    DIVE,
+    METRIC,
+    NAMING,
+    PLAIN,
+    Answer,
+    Board,
+    answers,
+)
+from zsad_bench.leaderboard.tables.falsifiers import table
 
 TYPES = ["good"] * 30 + ["Metal_Crack"] * 15 + ["stain"] * 15 + ["other"] * 5
 KEPT = Kept("limited", 0, {"aux": {"leather": {"good": 9, "metal crack": 4}}})

@@ -10,7 +10,6 @@ import pytest
 
 from tests.leaderboard.conftest import make_row
 from zsad_bench.errors import RowError, UsageError
-from zsad_bench.leaderboard import prior_curve as curves
 from zsad_bench.leaderboard.figures import (
     by_setting,
     catalogue,
@@ -26,7 +25,8 @@ from zsad_bench.leaderboard.figures import (
     style,
 )
 from zsad_bench.leaderboard.pictures import Pick, write_pictures
-from zsad_bench.leaderboard.published import Facts, read_published
+from zsad_bench.leaderboard.tables import prior_curve as curves
+from zsad_bench.leaderboard.tables.published import Facts, read_published
 
 mpl = pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 

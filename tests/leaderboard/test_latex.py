@@ -9,10 +9,10 @@ import subprocess
 
 import pytest
 
-from zsad_bench.leaderboard.grid import BEST, SECOND, Column, Grid, Shown
-from zsad_bench.leaderboard.paper_tables import TABLES, numbers
-from zsad_bench.leaderboard.published import Facts, read_published
-from zsad_bench.leaderboard.show import latex
+from zsad_bench.leaderboard.tables.grid import BEST, SECOND, Column, Grid, Shown
+from zsad_bench.leaderboard.tables.papers import TABLES, numbers
+from zsad_bench.leaderboard.tables.published import Facts, read_published
+from zsad_bench.leaderboard.tables.show import latex
 
 SPECIAL = "50% of {a_b} & $c^2 #1 ~x \\y – … · × Δ − ±"
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.leaderboard.conftest import make_row
 from zsad_bench.assets import data_folder
-from zsad_bench.leaderboard import claims, paper_tables, show
-from zsad_bench.leaderboard.measure import refuse_mixed
-from zsad_bench.leaderboard.published import Facts, fidelity, read_published, settings_of
-from zsad_bench.leaderboard.status import states
+from zsad_bench.leaderboard.tables import claims, papers, show
+from zsad_bench.leaderboard.tables.measure import refuse_mixed
+from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published, settings_of
+from zsad_bench.leaderboard.tables.status import states
 
 PUBLISHED = read_published()
 COUNTS = {p.scope: (6, 4) for p in PUBLISHED if p.table in ("faprompt_1", "faprompt_2")}
@@ -59,10 +59,10 @@ def test_every_published_number_is_read():
 @pytest.mark.parametrize("metric", OWN_AVERAGES)
 def test_faprompts_own_averages_from_the_published_rows(metric):
     name = "faprompt_1" if metric.startswith("image") else "faprompt_2"
-    grids, _ = paper_tables.numbers(name, PUBLISHED, printed_as_rows(), FACTS)
-    (grid,) = [g for g in grids if g.title.endswith(paper_tables.METRICS[metric])]
+    grids, _ = papers.numbers(name, PUBLISHED, printed_as_rows(), FACTS)
+    (grid,) = [g for g in grids if g.title.endswith(papers.METRICS[metric])]
     for domain, own in zip(("industrial", "medical"), OWN_AVERAGES[metric], strict=True):
-        count = len(paper_tables.targets_of(PUBLISHED, metric, domain))
+        count = len(papers.targets_of(PUBLISHED, metric, domain))
         line = f"{domain.capitalize()} mean ({count})"
         assert text([grid], line, "FAPrompt (official)") == f"{own:.1f}", f"{line} from rows is not the paper's own"
         assert text([grid], line, "FAPrompt: printed") == f"{own:.1f}", f"{line} of the printed numbers is not its own"
@@ -73,7 +73,7 @@ def test_the_means_leave_mvtec_out():
     rows = [r for r in printed_as_rows() if r.target != "mvtec"] + [
         make_row(method="faprompt", variant='fidelity="official"', prior="rich", target="mvtec", value=0.0)
     ]
-    grids, _ = paper_tables.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    grids, _ = papers.numbers("faprompt_1", PUBLISHED, rows, FACTS)
     assert text(grids, "Industrial mean (8)", "FAPrompt (official)") == "88.5", "MVTecAD entered FAPrompt's mean"
 
 
@@ -92,7 +92,7 @@ def test_the_means_leave_mvtec_out():
 )
 def test_a_difference_only_where_comparable(changes, why):
     rows = [row for row in printed_as_rows(**changes) if row.target == "visa"]
-    _, numbers = paper_tables.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    _, numbers = papers.numbers("faprompt_1", PUBLISHED, rows, FACTS)
     found = [n for n in numbers if n.scope == "visa" and n.rows]
     if why is None:
         assert not found, "other settings than the paper's are another line"
@@ -104,14 +104,14 @@ def test_a_difference_only_where_comparable(changes, why):
 
 def test_exact_aupro_and_dives_metrics_are_never_compared():
     rows = printed_as_rows(metric="pixel_aupro")
-    _, numbers = paper_tables.numbers("faprompt_2", PUBLISHED, rows, FACTS)
+    _, numbers = papers.numbers("faprompt_2", PUBLISHED, rows, FACTS)
     assert not [n for n in numbers if n.measured.mean is not None], "exact AUPRO stands in the column of the other form"
     rows = [
         make_row(method="dive", prior="limited", auxiliary="dtd", target=t, metric=m, value=0.5, image_size=518,
                  backbone="ViT-L-14-336-quickgelu")
         for t in ("mvtec", "visa") for m in ("image_auroc", "pixel_aupro")
     ]  # fmt: skip
-    grids, numbers = paper_tables.numbers("dive_ablation", PUBLISHED, rows, FACTS)
+    grids, numbers = papers.numbers("dive_ablation", PUBLISHED, rows, FACTS)
     compared = {(n.metric, n.scope) for n in numbers if n.difference is not None}
     assert compared == {("image_auroc", "mvtec"), ("image_auroc", "visa")}
     assert any("which form DIVE's is, is not known" in note for note in grids[-1].notes)
@@ -119,7 +119,7 @@ def test_exact_aupro_and_dives_metrics_are_never_compared():
 
 def test_partial_means_say_what_they_cover_and_are_never_bold():
     rows = [row for row in printed_as_rows() if row.target != "visa"] + printed_as_rows("clip", "")
-    grids, numbers = paper_tables.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    grids, numbers = papers.numbers("faprompt_1", PUBLISHED, rows, FACTS)
     assert text(grids, "Industrial mean (8)", "FAPrompt (official)") == "89.1 (7/8)"
     cells = dict(grids[0].lines)["Industrial mean (8)"]
     titles = [column.title for column in grids[0].columns]
@@ -131,14 +131,14 @@ def test_partial_means_say_what_they_cover_and_are_never_bold():
 def test_mean_and_sd_over_seeds_and_draws():
     rows = printed_as_rows(seed=0, value=0.80) + printed_as_rows(seed=1, value=0.90)
     rows += printed_as_rows(seed=0, draw=1, value=1.0)
-    grids, _ = paper_tables.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    grids, _ = papers.numbers("faprompt_1", PUBLISHED, rows, FACTS)
     assert text(grids, "VisA", "FAPrompt (official)") == "90.0 ± 10.0", "sd of 80, 90, 100 is 10"
 
 
-@pytest.mark.parametrize("name", paper_tables.TABLES)
+@pytest.mark.parametrize("name", papers.TABLES)
 def test_every_table_has_three_formats(name):
     rows = printed_as_rows() + printed_as_rows("clip", "")
-    grids, numbers = paper_tables.numbers(name, PUBLISHED, rows, FACTS)
+    grids, numbers = papers.numbers(name, PUBLISHED, rows, FACTS)
     printed = {round(100 * p.value, 1) for p in PUBLISHED if p.table == name}
     page, tex = show.markdown(grids, "T", "c"), show.latex(grids, "c")
     for value in printed:

@@ -11,12 +11,13 @@ import pytest
 
 from tests.leaderboard.conftest import make_row
 from zsad_bench.errors import RowError, UsageError
-from zsad_bench.leaderboard import reading, show
-from zsad_bench.leaderboard.grid import difference, ranks
-from zsad_bench.leaderboard.pivot import pivot
-from zsad_bench.leaderboard.published import Facts
+from zsad_bench.leaderboard import reading
 from zsad_bench.leaderboard.row import from_record
 from zsad_bench.leaderboard.rows import current, load
+from zsad_bench.leaderboard.tables import show
+from zsad_bench.leaderboard.tables.grid import difference, ranks
+from zsad_bench.leaderboard.tables.pivot import pivot
+from zsad_bench.leaderboard.tables.published import Facts
 
 FACTS = Facts(titles={"dive": "DIVE", "clip": "CLIP", "cloth": "Cloth"}, footnotes={"parts": "Parts share images."})
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.leaderboard.conftest import make_row
-from zsad_bench.leaderboard.prior_curve import curves, table
-from zsad_bench.leaderboard.published import Facts
+from zsad_bench.leaderboard.tables.prior_curve import curves, table
+from zsad_bench.leaderboard.tables.published import Facts
 
 TARGETS = {"image": ("cloth", "parts"), "pixel": ("cloth",)}
 FACTS = Facts(titles={"dive": "DIVE", "cloth": "Cloth"})

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from zsad_bench.leaderboard import paper_tables
-from zsad_bench.leaderboard.published import Facts, read_published
+from zsad_bench.leaderboard.tables import papers
+from zsad_bench.leaderboard.tables.published import Facts, read_published
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,8 +50,8 @@ def test_the_printed_means_are_those_of_the_published_numbers():
     for head in heads:
         metric, domain, count = re.fullmatch(r"(.*), (industrial|medical) \((\d+)\)", head).groups()
         table, key = METRICS[metric]
-        grids, _ = paper_tables.numbers(table, published, [], facts)
-        (grid,) = [one for one in grids if one.title.endswith(paper_tables.METRICS[key])]
+        grids, _ = papers.numbers(table, published, [], facts)
+        (grid,) = [one for one in grids if one.title.endswith(papers.METRICS[key])]
         cells = dict(grid.lines)[f"{domain.capitalize()} mean ({count})"]
         printed = {column.title: cell.text for column, cell in zip(grid.columns, cells, strict=True)}
         for method, values in found.items():

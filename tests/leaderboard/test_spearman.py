@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from zsad_bench.leaderboard.spearman import spearman
+from zsad_bench.leaderboard.statistics.spearman import spearman
 
 
 def test_value_is_scipys_with_ties():

@@ -11,12 +11,12 @@ from rich.console import Console
 from zsad_bench import registry
 from zsad_bench.data import known
 from zsad_bench.errors import UnknownNameError
-from zsad_bench.leaderboard import pivot as pivots
 from zsad_bench.leaderboard import rows as store
-from zsad_bench.leaderboard.measure import refuse_mixed
-from zsad_bench.leaderboard.published import Facts
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.summary import comparable
+from zsad_bench.leaderboard.tables import pivot as pivots
+from zsad_bench.leaderboard.tables.measure import refuse_mixed
+from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.leaderboard.tables.summary import comparable
 from zsad_bench.sweep.suite import SUITES
 
 _MIXED = "choose with --backbone or --from, or take the newest run's of each with --mixed"

@@ -12,7 +12,6 @@ from zsad_bench.commands import figure_trained as trained
 from zsad_bench.commands.chosen import averaged, groups, listed
 from zsad_bench.commands.figure_source import Source
 from zsad_bench.errors import RowError, UsageError, ZsadError
-from zsad_bench.leaderboard import prior_curve as curves
 from zsad_bench.leaderboard.figures import (
     by_setting,
     catalogue,
@@ -27,7 +26,8 @@ from zsad_bench.leaderboard.figures import (
     style,
 )
 from zsad_bench.leaderboard.figures.style import Drawn
-from zsad_bench.leaderboard.published import read_published
+from zsad_bench.leaderboard.tables import prior_curve as curves
+from zsad_bench.leaderboard.tables.published import read_published
 from zsad_bench.sweep.suite import PAPER, SUITES
 
 

@@ -12,8 +12,8 @@ from zsad_bench.commands import figure_trained as trained
 from zsad_bench.commands.chosen import all_facts, chosen_rows, listed, rows_folder, suite_with_rows
 from zsad_bench.errors import CheckpointError, RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.figures import picked, style
-from zsad_bench.leaderboard.published import Facts
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.registry import did_you_mean
 from zsad_bench.sweep.suite import SUITES
 

@@ -11,10 +11,11 @@ from zsad_bench import registry
 from zsad_bench.commands.chosen import all_facts, chosen_rows, groups, listed, rows_folder, suite_with_rows
 from zsad_bench.commands.written import say_where, write_table
 from zsad_bench.errors import RowError, UnknownNameError, UsageError
-from zsad_bench.leaderboard import claims, paired, show
-from zsad_bench.leaderboard import pivot as pivots
-from zsad_bench.leaderboard.paper_tables import TABLES, Number, numbers
-from zsad_bench.leaderboard.published import Facts, fidelity, read_published
+from zsad_bench.leaderboard.statistics import paired
+from zsad_bench.leaderboard.tables import claims, show
+from zsad_bench.leaderboard.tables import pivot as pivots
+from zsad_bench.leaderboard.tables.papers import TABLES, Number, numbers
+from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 
 
 def paper(name: str, options: Any) -> None:

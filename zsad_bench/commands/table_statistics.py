@@ -10,8 +10,10 @@ from rich.console import Console
 from zsad_bench.commands.chosen import all_facts, averaged, chosen_rows, listed, rows_folder, suite_with_rows
 from zsad_bench.commands.written import say_where, write_table
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard import falsifiers, falsifiers_table, prior_curve, show
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.statistics import falsifiers
+from zsad_bench.leaderboard.tables import falsifiers as falsifiers_table
+from zsad_bench.leaderboard.tables import prior_curve, show
 
 
 def curve(options: Any) -> None:

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from zsad_bench.commands.chosen import all_facts, chosen_rows
 from zsad_bench.commands.written import as_csv
-from zsad_bench.leaderboard import status as states
 from zsad_bench.leaderboard.files import write_whole
-from zsad_bench.leaderboard.paper_tables import TABLES
-from zsad_bench.leaderboard.published import read_published
+from zsad_bench.leaderboard.tables import status as states
+from zsad_bench.leaderboard.tables.papers import TABLES
+from zsad_bench.leaderboard.tables.published import read_published
 from zsad_bench.sweep.build import trains
 from zsad_bench.sweep.state import Folder, read_plan, trained_seconds
 

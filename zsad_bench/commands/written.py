@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from zsad_bench.leaderboard import show
 from zsad_bench.leaderboard.files import write_whole
-from zsad_bench.leaderboard.grid import Grid
+from zsad_bench.leaderboard.tables import show
+from zsad_bench.leaderboard.tables.grid import Grid
 
 _FORMATS = ("csv", "md", "tex")
 

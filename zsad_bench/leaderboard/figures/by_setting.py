@@ -18,9 +18,9 @@ from zsad_bench.leaderboard.figures.style import (
     runs_said,
     sheet,
 )
-from zsad_bench.leaderboard.measure import Measured, Pool
-from zsad_bench.leaderboard.published import Published, settings_of
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables.measure import Measured, Pool
+from zsad_bench.leaderboard.tables.published import Published, settings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

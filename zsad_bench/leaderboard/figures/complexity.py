@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from zsad_bench.leaderboard.figures.cost import Costs, log_axis, mark
 from zsad_bench.leaderboard.figures.style import Drawn, method_marks, sheet
-from zsad_bench.leaderboard.published import Facts
+from zsad_bench.leaderboard.tables.published import Facts
 
 
 def draw(costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Sequence[str]) -> Drawn:

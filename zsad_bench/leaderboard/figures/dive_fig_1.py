@@ -21,9 +21,9 @@ from zsad_bench.leaderboard.figures.style import (
     runs_said,
     sheet,
 )
-from zsad_bench.leaderboard.measure import Measured, pools
-from zsad_bench.leaderboard.published import Facts
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables.measure import Measured, pools
+from zsad_bench.leaderboard.tables.published import Facts
 
 if TYPE_CHECKING:
     from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec

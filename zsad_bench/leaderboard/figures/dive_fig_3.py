@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from zsad_bench.leaderboard.figures.picked import Shown, licences, tile
 from zsad_bench.leaderboard.figures.style import Drawn, sheet
-from zsad_bench.leaderboard.published import Facts
+from zsad_bench.leaderboard.tables.published import Facts
 
 AT_MOST = 8  # images
 _TILE, _HEAD = 1.05, 0.75  # inches

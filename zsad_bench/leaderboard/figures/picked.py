@@ -13,8 +13,8 @@ import numpy as np
 from zsad_bench.errors import RowError, UsageError
 from zsad_bench.leaderboard.figures.style import INK, is_plain, label
 from zsad_bench.leaderboard.pictures import Picture, heat, read_pictures
-from zsad_bench.leaderboard.published import Facts
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables.published import Facts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zsad_bench.leaderboard.figures.style import METRICS, Drawn, Mark, label, method_marks, sheet
-from zsad_bench.leaderboard.prior_curve import Curve
-from zsad_bench.leaderboard.published import Facts
+from zsad_bench.leaderboard.tables.prior_curve import Curve
+from zsad_bench.leaderboard.tables.published import Facts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zsad_bench.errors import ZsadError
 from zsad_bench.leaderboard.files import write_whole
-from zsad_bench.leaderboard.measure import Measured
-from zsad_bench.leaderboard.published import Facts, settings_of
+from zsad_bench.leaderboard.tables.measure import Measured
+from zsad_bench.leaderboard.tables.published import Facts, settings_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

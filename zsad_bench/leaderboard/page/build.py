@@ -16,7 +16,7 @@ from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.page.content import content
 from zsad_bench.leaderboard.page.gallery import Gallery, gather
 from zsad_bench.leaderboard.pictures import SCALE
-from zsad_bench.leaderboard.tables import Board, build
+from zsad_bench.leaderboard.tables.board import Board, build
 
 # In the order in which they are read: each uses only what stands before it.
 SCRIPTS = ("data", "dom", "state", "provenance", "table", "matrix", "figure", "gallery", "main")

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from zsad_bench.leaderboard.markdown import HOW_TO_READ as HOW_TO_READ
 from zsad_bench.leaderboard.page.lines import line_places, page_lines
 from zsad_bench.leaderboard.page.provenance import facts, packed_rows
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.summary import LINE, Summary, summarise
-from zsad_bench.leaderboard.tables import COLUMNS, Cell, Report, Table
+from zsad_bench.leaderboard.tables.board import COLUMNS, Cell, Report, Table
+from zsad_bench.leaderboard.tables.markdown import HOW_TO_READ as HOW_TO_READ
+from zsad_bench.leaderboard.tables.summary import LINE, Summary, summarise
 
 
 def content(report: Report, row_files: Sequence[str]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from operator import attrgetter
 from typing import Any
 
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.summary import LINE
-from zsad_bench.leaderboard.tables import Report
+from zsad_bench.leaderboard.tables.board import Report
+from zsad_bench.leaderboard.tables.summary import LINE
 
 # What the rows of one run of a cell share, what those of one category in it share, and what is a row's own.
 RUN = tuple(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from zsad_bench.leaderboard.published import Facts, Published, fidelity
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables.published import Facts, Published, fidelity
 
 BACKBONE, IMAGE_SIZE = "ViT-L-14-336-quickgelu", 518
 UNKNOWN_COUNTS = {"sdd", "brainmri"}  # which of their compositions DIVE tests is not stated

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.summary import LINE, Summary, comparable, summarise
+from zsad_bench.leaderboard.tables.summary import LINE, Summary, comparable, summarise
 
 # Columns, in order; every metric of the rows is in the CSV files.
 COLUMNS = {
@@ -158,7 +158,7 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Bo
     from filelock import FileLock
 
     from zsad_bench.leaderboard.files import file_name, write_whole
-    from zsad_bench.leaderboard.markdown import render
+    from zsad_bench.leaderboard.tables.markdown import render
 
     out = Path(out_folder)
     names = [path.name for path in store.row_files(rows_folder)]
@@ -244,7 +244,7 @@ def _cells(summary: Sequence[Summary]) -> dict[tuple, Cell]:
 
 def _written_before(out: Path) -> set[str]:
     """The CSV files that the README there was generated with: those it links to that have the header of such a file."""
-    from zsad_bench.leaderboard.markdown import linked
+    from zsad_bench.leaderboard.tables.markdown import linked
 
     readme = out / "README.md"
     names = linked(readme.read_text(encoding="utf-8", errors="replace")) if readme.is_file() else set()

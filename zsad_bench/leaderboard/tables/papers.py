@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from zsad_bench.leaderboard import grid
-from zsad_bench.leaderboard.comparison import why_not
-from zsad_bench.leaderboard.grid import Column, Grid, Shown
-from zsad_bench.leaderboard.measure import NOTHING, Measured, Pool, pools
-from zsad_bench.leaderboard.published import Entry, Facts, Published, fidelity, targets_of
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables import grid
+from zsad_bench.leaderboard.tables.comparison import why_not
+from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
+from zsad_bench.leaderboard.tables.measure import NOTHING, Measured, Pool, pools
+from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity, targets_of
 
 METRICS = {
     "image_auroc": "image AUROC", "image_ap": "image AP", "pixel_auroc": "pixel AUROC",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from zsad_bench.leaderboard.measure import Measured
+from zsad_bench.leaderboard.tables.measure import Measured
 
 UNDEFINED = "–"
 BEST, SECOND = 1, 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zsad_bench.leaderboard.grid import BEST, SECOND, Grid, Shown
-from zsad_bench.leaderboard.markdown import grid as padded
+from zsad_bench.leaderboard.tables.grid import BEST, SECOND, Grid, Shown
+from zsad_bench.leaderboard.tables.markdown import grid as padded
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zsad_bench.leaderboard import grid
 from zsad_bench.leaderboard.classes import TEMPLATE
-from zsad_bench.leaderboard.falsifiers import CLAIMS, Answer
-from zsad_bench.leaderboard.gains import RESAMPLES
-from zsad_bench.leaderboard.grid import Column, Grid, Shown
+from zsad_bench.leaderboard.statistics.falsifiers import CLAIMS, Answer
+from zsad_bench.leaderboard.statistics.gains import RESAMPLES
+from zsad_bench.leaderboard.tables import grid
+from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
 
 _VERDICT = (
     "Supported or contradicted where the interval is above or below zero, undecided where it holds zero. The verdicts "

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.tables import COLUMNS, Board, Line, Table, build
+from zsad_bench.leaderboard.tables.board import COLUMNS, Board, Line, Table, build
 
 if TYPE_CHECKING:
     from rich.console import Console

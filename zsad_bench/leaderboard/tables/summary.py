@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from zsad_bench.leaderboard.measure import pools
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.rows import age
+from zsad_bench.leaderboard.tables.measure import pools
 
 # What makes a line of a table.
 LINE = ("method", "variant", "prior", "backbone", "image_size", "precision")

@@ -7,11 +7,11 @@ from operator import attrgetter
 from typing import Any
 
 from zsad_bench.errors import RowError, UsageError
-from zsad_bench.leaderboard import grid
-from zsad_bench.leaderboard.grid import UNDEFINED, Column, Grid, Shown
-from zsad_bench.leaderboard.measure import NOTHING, Measured, Pool, pools
-from zsad_bench.leaderboard.published import Facts
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables import grid
+from zsad_bench.leaderboard.tables.grid import UNDEFINED, Column, Grid, Shown
+from zsad_bench.leaderboard.tables.measure import NOTHING, Measured, Pool, pools
+from zsad_bench.leaderboard.tables.published import Facts
 
 AXES = ("dataset", "category", "method", "prior", "metric", "seed", "draw", "backbone")
 _FIELD = {"dataset": "target"}

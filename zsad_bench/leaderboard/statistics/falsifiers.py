@@ -16,10 +16,10 @@ from typing import NamedTuple
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.auxiliary import Kept, read_kept
 from zsad_bench.leaderboard.classes import distance, read_classes
-from zsad_bench.leaderboard.gains import LEVEL, RESAMPLES, SEED, Pair, Place, Resampled, Run, gains
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.scores import read_scores
-from zsad_bench.leaderboard.spearman import spearman
+from zsad_bench.leaderboard.statistics.gains import LEVEL, RESAMPLES, SEED, Pair, Place, Resampled, Run, gains
+from zsad_bench.leaderboard.statistics.spearman import spearman
 from zsad_bench.prior_items import CATCH_ALL
 
 METRIC = "image_auroc"

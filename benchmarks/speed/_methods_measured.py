@@ -1,0 +1,227 @@
+"""One measurement of one method, in the process that asks: a test image, or a step of a training stage."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from _machine import processor
+
+if TYPE_CHECKING:
+    from zsad_bench.backbones.clip import Backbone
+    from zsad_bench.types import Batch, Category
+
+# torch is imported inside functions: on Linux a process starts with the peak of the one that started it.
+
+BACKBONE = "ViT-L-14-336-quickgelu"
+SMALL: dict[str, Any] = {  # --small: shows that the script runs, its numbers say nothing
+    "embed_dim": 48,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 4, "head_width": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
+}
+SMALL_SIZE = 48
+TEST = "test"  # the job that is no training stage
+REPEATS, TRAIN_BATCH = 3, 2
+MIB = 2**20
+# Classes of the auxiliary data: some methods read the names of all of them at every step (here MVTec AD's fifteen).
+CLASSES = (
+    "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush transistor wood zipper"
+).split()
+
+
+def measure(name: str, job: str, device: str, small: bool, repeats: int) -> dict[str, Any]:
+    """What one process finds: the job's numbers, and what they were measured with."""
+    import torch
+
+    from zsad_bench.sweep.build import configure
+
+    overrides = {"image_size": SMALL_SIZE} if small else {}
+    configure(name, overrides)  # its imports are no part of what the method needs
+    backbone = random_backbone(small).to(device)
+    found = (
+        measure_test(name, backbone, device, overrides, repeats)
+        if job == TEST
+        else measure_step(name, job, backbone, device, overrides)
+    )
+    where = (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    )
+    return found | {"where": where, "torch": torch.__version__, "backbone": backbone.name}
+
+
+def random_backbone(small: bool = False) -> Backbone:
+    """ViT-L/14-336 (or a miniature) as open_clip initialises it from seed 0."""
+    import torch
+    from open_clip.model import CLIP
+
+    from zsad_bench.backbones.architecture import named_config
+    from zsad_bench.backbones.clip import Backbone
+
+    torch.manual_seed(0)
+    return Backbone(CLIP(**(SMALL if small else named_config(BACKBONE))), "miniature" if small else BACKBONE)
+
+
+def measure_test(
+    name: str, backbone: Backbone, device: str, overrides: dict[str, Any], repeats: int = REPEATS
+) -> dict[str, Any]:
+    """Seconds of one test image (median, after a warm-up, texts cached), of its texts alone, and of building.
+
+    Raises:
+        ValueError: a score or a map that is not finite.
+    """
+    import torch
+
+    from zsad_bench.sweep.build import build
+
+    loaded = reset_peak(device)
+    built, method = timed(lambda: build(name, backbone, overrides, seed=0).eval().to(device), device)
+    size = method.config.image_size
+    batch = random_batches(size, batch_size=1, count=1)[0].to(device)
+    with torch.inference_mode(not method.needs_grad_at_test):
+
+        def whole():
+            return method.score(method.encode(batch.images, batch.samples), batch.samples)
+
+        features = method.encode(batch.images, batch.samples)
+        prediction = method.score(features, batch.samples)
+        maps = prediction.score.new_zeros(()) if prediction.map is None else prediction.map
+        if not (prediction.score.isfinite().all() and maps.isfinite().all()):
+            raise ValueError(f"{name}: the score or the map of a random image is not finite")
+        seconds = [timed(whole, device)[0] for _ in range(repeats)]
+        cached = [timed(lambda: method.score(features, batch.samples), device)[0] for _ in range(repeats)]
+        method.forget_texts()
+        first, _ = timed(lambda: method.score(features, batch.samples), device)
+    return {
+        "title": method.title,
+        "stages": [stage.name for stage in method.stages()],
+        "image_size": size,
+        "build_s": built,
+        "text_s": max(0.0, first - statistics.median(cached)),
+        "seconds": statistics.median(seconds),
+        "repeats": repeats,
+        "loaded_mib": loaded,
+        "peak_mib": peak(device),
+    }
+
+
+def measure_step(
+    name: str, stage_name: str, backbone: Backbone, device: str, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    """Seconds of the second training step of a stage as Lightning takes it: forward, losses, backward, optimiser.
+
+    Raises:
+        TrainingError: from the method itself, when a loss is not finite.
+    """
+    from lightning import Callback, Trainer
+    from torch.utils.data import DataLoader
+
+    from zsad_bench.sweep.build import build
+    from zsad_bench.sweep.train import trainer_options
+
+    class Clock(Callback):
+        started, seconds = 0.0, 0.0
+
+        def on_train_batch_start(self, trainer, method, batch, batch_idx):
+            self.started = now(device)
+
+        def on_train_batch_end(self, trainer, method, outputs, batch, batch_idx):
+            self.seconds = now(device) - self.started  # the last step is the one that counts
+
+    loaded = reset_peak(device)
+    method = build(name, backbone, overrides, seed=0)
+    method.enter(next(stage for stage in method.stages() if stage.name == stage_name))
+    clock = Clock()
+    trainer = Trainer(
+        max_epochs=1,
+        logger=False,
+        callbacks=[clock],
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+        **trainer_options() | {"accelerator": "gpu" if device == "cuda" else "cpu"},
+    )
+    trainer.fit(method, DataLoader(RandomTable(method.config.image_size, steps=2), batch_size=None))
+    losses = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    return {"seconds": clock.seconds, "loaded_mib": loaded, "peak_mib": peak(device), "losses": losses}
+
+
+class RandomTable:
+    """Training batches, and the categories that methods read off an auxiliary dataset."""
+
+    def __init__(self, size: int, steps: int) -> None:
+        self.batches = random_batches(size, TRAIN_BATCH, steps)
+
+    def present(self) -> list[Category]:
+        return [_category(name) for name in CLASSES]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.batches[index]
+
+
+def random_batches(size: int, batch_size: int, count: int) -> list[Batch]:
+    """Normal and anomalous images in turn, of one category each; anomalous ones have a square mask."""
+    import torch
+
+    from zsad_bench.types import Batch, SampleInfo
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(batch_size) % 2
+    masks = torch.zeros(batch_size, size, size, dtype=torch.bool)
+    masks[labels == 1, size // 4 : size // 2, size // 3 : size // 2] = True
+    samples = [SampleInfo(f"random/{i}.png", _category(CLASSES[i % len(CLASSES)])) for i in range(batch_size)]
+    return [
+        Batch(torch.randn(batch_size, 3, size, size, generator=generator), labels, masks, samples) for _ in range(count)
+    ]
+
+
+def _category(name: str) -> Category:
+    from zsad_bench.types import Category
+
+    return Category("random", name, name.replace("_", " "), "object", "industrial")
+
+
+def timed(work: Callable[[], Any], device: str) -> tuple[float, Any]:
+    """Seconds, and what the work returned."""
+    started = now(device)
+    result = work()
+    return now(device) - started, result
+
+
+def now(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def reset_peak(device: str) -> float:
+    """MiB in use; `peak` counts from here. On a CPU only Linux can forget: elsewhere the peak of loading stays."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")  # loading has a peak of its own: hashing copies each matrix
+    return peak(device)
+
+
+def peak(device: str) -> float:
+    """MiB: resident memory of this process, or on a GPU what tensors took."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / MIB
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / MIB if sys.platform == "darwin" else used / 1024

@@ -1,0 +1,138 @@
+"""What was measured of the methods, as a table on the terminal and as a section of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from _methods_measured import CLASSES, REPEATS, TRAIN_BATCH
+
+from zsad_bench import registry
+from zsad_bench.errors import UsageError
+
+COMMAND = "OMP_NUM_THREADS=2 nice -n 10 python benchmarks/speed/methods.py"
+MOST_LOAD = 0.1  # of the CPU time, by other processes: beyond it the page says that its times are not to be trusted
+HEAD = (
+    "method", "px", "test image, s", "× CLIP", "texts once, s", "build, s", "peak, MiB", "above",
+    "training step, s", "step peak, MiB", "step above",
+)  # fmt: skip
+
+HOW_TO_READ = f"""\
+How to read it: absolute times belong to this machine, so compare the column "× CLIP", one test image relative to plain
+CLIP's. A test image is the median of {{repeats}} after a warm-up: encoding, scoring, up-sampling and smoothing, texts
+cached. "Texts once" is what the cache saves: paid once a category, or once a checkpoint where prompts name no object;
+texts that depend on the image are in the test image. "Build" makes the method from a loaded backbone. A training step
+is the second one, on a batch of {TRAIN_BATCH} and with {len(CLASSES)} auxiliary classes: forward (the images are
+encoded anew), losses, backward and optimiser; "–" is training-free. "Peak" is the largest memory of the process (on a
+GPU: of its tensors), and "above" what of it was not there when the backbone had been loaded. Image sizes are each
+method's own default: WinCLIP's is the backbone's native one, and on its grid there are more windows than on the one
+that WinCLIP was published with."""
+
+
+def cells(records: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The lines of the table under `HEAD`; a method of several stages has a line for each further one."""
+    clip = next((r["test"]["seconds"] for r in records if r["name"] == "clip" and "test" in r), None)
+    lines = []
+    for record in records:
+        test, failed = record.get("test"), record["failed"]
+        if test is None:
+            lines.append([record["name"], "failed", *["–"] * (len(HEAD) - 2)])
+            continue
+        shown = [_seconds(test["seconds"]), f"{test['seconds'] / clip:.2f}" if clip else "–"]
+        start = [test["title"], str(test["image_size"]), *shown, _seconds(test["text_s"]), _seconds(test["build_s"])]
+        start += _memory(test)
+        for stage in test["stages"] or [None]:
+            step = record["steps"].get(stage)
+            if len(test["stages"]) > 1:
+                start[0] = f"{test['title']}, {stage}"
+            end = ["failed" if stage in failed else "–", "–", "–"]
+            lines.append([*start, *([_seconds(step["seconds"]), *_memory(step)] if step else end)])
+            start = [test["title"], *[""] * (len(start) - 1)]
+    return lines
+
+
+def _seconds(value: float) -> str:
+    return "<0.01" if value < 0.01 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def _memory(found: dict[str, Any]) -> list[str]:
+    return [f"{found['peak_mib']:,.0f}", f"{found['peak_mib'] - found['loaded_mib']:,.0f}"]
+
+
+def conditions(records: Sequence[dict[str, Any]]) -> str:
+    """What the numbers were measured with, whether others were at work, and which methods are missing."""
+    test = next((r["test"] for r in records if "test" in r), None)
+    if test is None:
+        return "Nothing could be measured."
+    said = [f"{test['backbone']} with random weights, float32, on {test['where']}; torch {test['torch']}."]
+    known = [r["others"] for r in records if r["others"] is not None]
+    most = max(known, default=0.0)
+    said += [f"Other processes took up to {most:.0%} of the machine's CPU time."] if known else []
+    if most > MOST_LOAD:
+        said.append(
+            "**Under such load seconds and ratios say little: measure again on a quiet machine.** Memory holds."
+        )
+    missing = sorted(set(registry.names("methods")) - {r["name"] for r in records})
+    said += [f"Not measured: {', '.join(missing)}."] if missing else []
+    return " ".join(said)
+
+
+def section(records: Sequence[dict[str, Any]], device: str) -> str:
+    """The generated part of the page, between its markers."""
+    from zsad_bench.leaderboard.tables.markdown import grid
+
+    begin, end = _markers(device)
+    repeats = next((r["test"]["repeats"] for r in records if "test" in r), REPEATS)
+    options = "" if device == "cpu" else f" --device {device}"
+    options += "" if repeats == REPEATS else f" --repeats {repeats}"
+    return "\n\n".join(
+        [
+            begin,
+            f"## {device.upper()}",
+            conditions(records),
+            grid([HEAD, *cells(records)], left=1),
+            HOW_TO_READ.format(repeats=repeats),
+            f"Measured by `{COMMAND}{options}`, which writes this section anew.",
+            end,
+        ]
+    )
+
+
+def write_page(page: Path, records: Sequence[dict[str, Any]], device: str) -> None:
+    """Puts the section in the place of the device's earlier one; everything else on the page stays.
+
+    Raises:
+        UsageError: the earlier section has lost its last line, so that nobody knows where it ends.
+    """
+    from zsad_bench.leaderboard.files import write_whole
+
+    begin, end = _markers(device)
+    text = page.read_text(encoding="utf-8") if page.exists() else "# Time and memory of the methods\n"
+    head, _, rest = text.partition(begin)
+    if rest and end not in rest:
+        raise UsageError(f"{page.name}: '{end}' is missing behind the section of {device}; put it back")
+    parts = [head.strip(), section(records, device), rest.partition(end)[2].strip()]
+    write_whole(page, ("\n\n".join(part for part in parts if part) + "\n").encode())
+
+
+def _markers(device: str) -> tuple[str, str]:
+    return f"<!-- generated by benchmarks/speed/methods.py, {device}: do not edit -->", f"<!-- end of {device} -->"
+
+
+def show(records: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.width = max(console.width, 150)  # eleven columns; a log file has no width of its own
+    table = Table(*HEAD[:1])
+    for title in HEAD[1:]:
+        table.add_column(title, justify="right")
+    for line in cells(records):
+        table.add_row(*line)
+    console.print(table)
+    console.print(conditions(records), soft_wrap=True)
+    for record in records:
+        for job, reason in record["failed"].items():
+            console.print(f"{record['name']}, {job}: failed: {reason}", markup=False, soft_wrap=True)
