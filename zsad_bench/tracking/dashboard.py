@@ -77,7 +77,7 @@ def workspace(entity: str, project: str, suite: str, targets: Sequence[str]) -> 
         ],
         settings=ws.WorkspaceSettings(max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=[expr.Config("suite") == suite],
+            filters=expr.And(expr.Config("suite") == suite),
             order=[expr.Ordering(expr.Config(name), ascending=True) for name in ("method", "prior", "seed", "draw")],
             pinned_columns=["config:method", "config:prior", *(f"summary:mean/{metric}" for metric in METRICS)],
         ),
