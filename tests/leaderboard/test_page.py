@@ -21,8 +21,9 @@ from zsad_bench.leaderboard.page.lines import line_places
 from zsad_bench.leaderboard.page.outline import outline
 from zsad_bench.leaderboard.page.provenance import CATEGORY, OWN, RUN, packed_rows
 from zsad_bench.leaderboard.rows import append, load
-from zsad_bench.leaderboard.tables.board import build, write_leaderboard
+from zsad_bench.leaderboard.tables.board import build
 from zsad_bench.leaderboard.tables.summary import LINE
+from zsad_bench.leaderboard.tables.write import write_leaderboard
 
 
 class Elements(HTMLParser):

@@ -15,7 +15,8 @@ from tests.leaderboard.conftest import make_row
 from tests.leaderboard.made_up_page import write_board
 from zsad_bench.leaderboard.page.build import write_page
 from zsad_bench.leaderboard.rows import append
-from zsad_bench.leaderboard.tables.board import Board, write_leaderboard
+from zsad_bench.leaderboard.tables.board import Board
+from zsad_bench.leaderboard.tables.write import write_leaderboard
 
 pytestmark = pytest.mark.skipif(not chromium.FOUND, reason="no chromium here (Debian: apt-get install chromium)")
 BOARD = Board(

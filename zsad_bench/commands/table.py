@@ -14,8 +14,9 @@ from zsad_bench.commands.chosen import footnotes
 from zsad_bench.data.demo.suite import PARTS
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard.rows import Row, RowWarning
-from zsad_bench.leaderboard.tables.board import Board, write_leaderboard
+from zsad_bench.leaderboard.tables.board import Board
 from zsad_bench.leaderboard.tables.terminal import print_tables
+from zsad_bench.leaderboard.tables.write import write_leaderboard
 from zsad_bench.metrics.functional.rcpro import described
 from zsad_bench.sweep.suite import DEMO, SUITES, Suite
 

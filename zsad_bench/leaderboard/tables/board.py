@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from zsad_bench.errors import RowError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables.summary import LINE, Summary, comparable, summarise
@@ -146,40 +141,6 @@ def build(rows: Iterable[Row], board: Board, torn: Sequence[store.Torn] = ()) ->
     return Report(board, tables, kept, len(read), sorted(found.conflicts, key=str), left_out, _undefined(kept, board))
 
 
-def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Board) -> list[Path]:
-    """The files written: README.md and one CSV a table, generated from the row files and nothing else.
-
-    The same rows give the same bytes, and the CSV files of tables that are gone go too, if the README there names them.
-    Under a lock: of two runs that end together, the later one sees all rows.
-
-    Raises:
-        RowError: rows that cannot be read, or an output folder that cannot be written.
-    """
-    from filelock import FileLock
-
-    from zsad_bench.leaderboard.files import file_name, write_whole
-    from zsad_bench.leaderboard.tables.markdown import render
-
-    out = Path(out_folder)
-    names = [path.name for path in store.row_files(rows_folder)]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / "README.md.lock"):
-            found = store.read(rows_folder)
-            report = build(found.rows, board, found.torn)
-            pages = {f"{file_name(table.name)}.csv": _csv(table.summary) for table in report.tables}
-            pages["README.md"] = render(report, names)
-            stale = _written_before(out) - pages.keys()
-            for one in found.torn:
-                warnings.warn(str(one), store.RowWarning, stacklevel=2)
-            written = [write_whole(out / name, text.encode()) for name, text in pages.items()]
-            for name in stale:
-                (out / name).unlink(missing_ok=True)
-            return written
-    except OSError as error:
-        raise RowError(f"{out}: cannot write the leaderboard ({error}); free or unlock that folder") from error
-
-
 def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], board: Board) -> Table:
     rows = [row for row in rows if row.target in targets]
     summary = summarise(rows, targets)
@@ -240,24 +201,6 @@ def _cells(summary: Sequence[Summary]) -> dict[tuple, Cell]:
             best=line.mean is not None and covers and len(ranked) > 1 and round(100 * line.mean, 1) == max(ranked),
         )
     return cells
-
-
-def _written_before(out: Path) -> set[str]:
-    """The CSV files that the README there was generated with: those it links to that have the header of such a file."""
-    from zsad_bench.leaderboard.tables.markdown import linked
-
-    readme = out / "README.md"
-    names = linked(readme.read_text(encoding="utf-8", errors="replace")) if readme.is_file() else set()
-    head = (",".join(Summary._fields) + "\n").encode()
-    return {name for name in names if (out / name).is_file() and (out / name).read_bytes().startswith(head)}
-
-
-def _csv(summary: Sequence[Summary]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(Summary._fields)
-    table.writerows(summary)
-    return text.getvalue()
 
 
 def _order(of: Mapping[str, object], board: Board) -> tuple:
