@@ -49,14 +49,25 @@ def logs(folder: Path) -> dict[str, str]:
     return {file.stem: file.read_text() for file in folder.glob("*.log")}
 
 
+def waits_for(file: Path) -> str:
+    """Code that goes on when the file is there."""
+    return (
+        f"import os, signal, time; from pathlib import Path; {file.stem} = Path({str(file)!r})\n"
+        f"while not {file.stem}.exists(): time.sleep(0.05)\n"
+    )
+
+
 def test_tasks_start_in_order_on_one_gpu_each(nodes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = (
-        "import os, sys, time; from pathlib import Path; mine = Path(f'running{os.getpid()}'); mine.touch(); "
-        "time.sleep(0.5); print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['HELLO'], sys.argv[1:], "
-        "len(list(Path().glob('running*'))), flush=True); mine.unlink(); sys.exit(3)"
+        "import os, sys, time; from pathlib import Path; mine = Path(f'running{os.getpid()}'); mine.touch()\n"
+        "for _ in range(50):\n"
+        "    time.sleep(0.1); running = len(list(Path().glob('running*')))\n"
+        "    if running > 1: break\n"
+        "print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['HELLO'], sys.argv[1:], running, flush=True)\n"
+        "mine.unlink(); sys.exit(3)"
     )
-    names = [f"task{number}" for number in range(5)]
+    names = [f"task{number}" for number in range(4)]
     events = without_ticks(Ray().run([task(tmp_path, code, name) for name in names]))
     began = [event.task for event in events if event.kind == "started"]
     # Two start at once, and which of the two nodes is heard first is chance.
@@ -77,7 +88,8 @@ def test_tasks_start_in_order_on_one_gpu_each(nodes, tmp_path, monkeypatch):
 def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
     third = nodes.add_node(**NODE, node_ip_address="127.0.0.4")
     nodes.wait_for_nodes()
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(3)"
+    free = tmp_path / "free"
+    code = "import os, time; print(os.getpid(), flush=True)\n" + waits_for(free)
     started, ended, killed = [], {}, False
     for event in Ray().run([task(tmp_path, code, name) for name in ("one", "two", "three", "four")]):
         if event.kind == "started":
@@ -88,6 +100,8 @@ def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
                 killed = True
         elif event.kind == "ended":
             ended[event.task] = event.code
+        elif killed and any(gone(pid, 0.01) for pid in pids.values()):  # the lost node's took a moment to end
+            free.touch()
     assert killed
     assert ended == dict.fromkeys(("one", "two", "three", "four"), 0), "a task was lost with its node"
     twice = [name for name in started if started.count(name) == 2]
@@ -100,8 +114,14 @@ def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
 
 
 def test_what_loses_its_ray_worker_each_time_is_given_up(nodes, tmp_path):
-    code = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
-    events = without_ticks(Ray().run([task(tmp_path, code)]))
+    heard = tmp_path / "heard"
+    code = waits_for(heard) + "heard.unlink(); os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
+    events = []
+    for event in Ray().run([task(tmp_path, code)]):
+        if event.kind == "started":
+            heard.touch()  # what is lost before it could say that it began is not told as started
+        events.append(event)
+    events = without_ticks(events)
     assert [event.kind for event in events] == ["started"] * STARTS + ["ended"]
     assert events[-1].code is None
     assert logs(tmp_path)["one"].splitlines()[-1].endswith(f"{STARTS} times in all")
