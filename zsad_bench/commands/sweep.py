@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,6 +108,7 @@ def hashed(folder: Folder, console: Console) -> Snapshot:
     content, groups = read_plan(folder)
     planned = [(group, [worker.member(content, job, group.targets) for job in group.jobs]) for group in groups]
     write_cells(folder, expected(planned))
+    gc.collect()  # an error that was kept holds the frames that it passed through, and with them the weights
     return Snapshot(folder)
 
 
