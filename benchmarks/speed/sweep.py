@@ -1,9 +1,11 @@
 """What a sweep costs on top of its cell groups: `python benchmarks/speed/sweep.py --help`.
 
-The groups of a small recipe on the demo suite, computed twice over in turns: by `zsad-bench sweep` (plan, hashing,
-executor, locks, signs of life, resume, tables), and bare, each group by a fresh process that trains, tests and writes
-rows and does nothing else. Compared are wall time and CPU time with all child processes; both sides write the same
-number of rows, or nothing is printed. Writes its table into docs/sweeps.md.
+The groups of a small recipe on the demo suite, computed twice at the same time, each side on a core of its own, and
+the cores change sides every turn: so both meet the same machine, whose speed drifts by more than what is measured. One
+side is `zsad-bench sweep` (plan, hashing, executor, locks, signs of life, resume, tables); the other is bare, each
+group a fresh process that trains, tests and writes rows and does nothing else. Compared are wall time and CPU time with
+all child processes; both sides write the same number of rows, or nothing is printed. Writes its table into
+docs/sweeps.md. Linux, two cores.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from zsad_bench.errors import ZsadError
 from zsad_bench.leaderboard.files import write_between
@@ -35,17 +38,33 @@ seeds: [0, 1]
 """
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """(wall seconds, CPU seconds with its child processes) of a command that must succeed."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-300:]
-        raise ZsadError(f"{' '.join(command[1:4])} ended with {done.returncode}: {said}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - started, cpu
+class Spent(NamedTuple):
+    """Seconds of wall time and of CPU time, child processes included."""
+
+    wall: float
+    cpu: float
+
+
+def measured(command: list[str], said: Path) -> Spent:
+    """What a command took that must succeed; what it prints goes into a file."""
+    started, env = time.perf_counter(), os.environ | {"PYTHONPATH": str(ROOT)}
+    with said.open("wb") as output:
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)  # with what its own child processes used
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if status:
+        last = said.read_text(errors="replace").strip()[-300:]
+        raise ZsadError(f"{' '.join(command[1:4])} ended with {process.returncode}: {last}")
+    return Spent(time.perf_counter() - started, used.ru_utime + used.ru_stime)
+
+
+class Turn(NamedTuple):
+    """One turn: both sides, and what they did."""
+
+    sweep: Spent
+    bare: Spent
+    n_groups: int
+    n_rows: int
 
 
 def bare(folder: Path, group: str) -> None:
@@ -61,30 +80,47 @@ def bare(folder: Path, group: str) -> None:
     run_together([member(content, job, mine.targets) for job in mine.jobs], Console(width=120))
 
 
-def turn(recipe: Path, folder: Path, together: int) -> tuple[tuple[float, float], tuple[float, float], int, int]:
-    """(sweep's wall and CPU seconds, the bare groups' sums, groups, rows of each side)."""
+def turn(recipe: Path, folder: Path, together: int, cores: Sequence[int]) -> Turn:
+    """What the sweep took on the first core, and the bare groups on the second."""
     from zsad_bench.leaderboard.rows import load
     from zsad_bench.sweep import plan as planning
     from zsad_bench.sweep import recipe as recipes
     from zsad_bench.sweep.state import Folder, write_plan
 
     swept, alone = folder / "swept", folder / "bare"
-    options = ["--together", str(together), "--threads", "1"]
+    options = ["--together", str(together), "--threads", "1", "--runs", str(swept / "runs")]
     command = [sys.executable, "-m", "zsad_bench.cli", "sweep", str(recipe), "--executor", "serial", *options]
-    ours = measured([*command, "--runs", str(swept / "runs"), "--out", str(swept / "board")])
     made = planning.plan(recipes.load(recipe), together=together)
     place = Folder(alone / "plan")
     write_plan(place, made, alone / "board" / "demo", alone / "runs")
-    times = [measured([sys.executable, __file__, "--bare", str(place.path), group.id]) for group in made.groups]
+    swept.mkdir(parents=True)
+
+    def sweep() -> Spent:
+        os.sched_setaffinity(0, {cores[0]})  # of this thread, and of what it starts
+        return measured([*command, "--out", str(swept / "board")], swept / "said")
+
+    def groups() -> Spent:
+        os.sched_setaffinity(0, {cores[1]})
+        times = [
+            measured([sys.executable, __file__, "--bare", str(place.path), group.id], alone / "said")
+            for group in made.groups
+        ]
+        return Spent(sum(one.wall for one in times), sum(one.cpu for one in times))
+
+    with ThreadPoolExecutor(2) as pool:
+        sides = [pool.submit(side) for side in (sweep, groups)]
+        ours, bare_groups = (side.result() for side in sides)
     n_rows = [len(load(side / "board" / "demo" / "rows")) for side in (swept, alone)]
     if n_rows[0] != n_rows[1]:
         raise ZsadError(f"the sweep wrote {n_rows[0]} rows, the bare groups {n_rows[1]}; the two are not the same work")
-    return ours, (sum(wall for wall, _ in times), sum(cpu for _, cpu in times)), len(made.groups), n_rows[0]
+    return Turn(ours, bare_groups, len(made.groups), n_rows[0])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="turns, of which the median counts")
+    parser.add_argument(
+        "--repeats", type=int, default=REPEATS, help="turns; an even number, so that each side has each core"
+    )
     parser.add_argument("--together", type=int, default=2, help="trained methods in one group")
     parser.add_argument("--recipe", type=Path, help="another recipe; nothing is written into the page then")
     parser.add_argument("--bare", nargs=2, help=argparse.SUPPRESS)  # how a fresh process is asked for one group
@@ -93,13 +129,16 @@ def main() -> int:
         if args.bare:
             bare(Path(args.bare[0]), args.bare[1])
             return 0
+        cores = sorted(os.sched_getaffinity(0))[:2]
+        if len(cores) < 2:
+            raise ZsadError("a core for each side is needed, and this process may use one")
         found = []
         with tempfile.TemporaryDirectory() as folder:
             recipe = args.recipe or Path(folder) / "overhead.yaml"
             if not args.recipe:
                 recipe.write_text(RECIPE)
             for number in range(args.repeats):
-                found.append(turn(recipe, Path(folder) / str(number), args.together))
+                found.append(turn(recipe, Path(folder) / str(number), args.together, cores[:: (-1) ** number]))
                 print(f"turn {number + 1}: {found[-1]}", file=sys.stderr, flush=True)
         text = table(found)
         print(text)
@@ -111,18 +150,19 @@ def main() -> int:
     return 0
 
 
-def table(found: list[tuple[tuple[float, float], tuple[float, float], int, int]]) -> str:
-    """The measured times as Markdown; the overhead is the median over the turns."""
-    lines = ["| | sweep, s | bare groups, s | overhead |", "| --- | ---: | ---: | ---: |"]
-    for at, name in enumerate(("wall time", "CPU time")):
-        ours, alone = ([one[side][at] for one in found] for side in (0, 1))
-        extra = statistics.median(a / b - 1 for a, b in zip(ours, alone, strict=True))
+def table(found: Sequence[Turn]) -> str:
+    """The measured times as Markdown; the overhead is that of all turns together."""
+    lines = ["| | sweep, s | bare groups, s | overhead | turn by turn |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name in Spent._fields:
+        ours, alone = ([getattr(getattr(one, side), name) for one in found] for side in ("sweep", "bare"))
+        each = ", ".join(f"{100 * (a / b - 1):+.1f} %" for a, b in zip(ours, alone, strict=True))
+        title = {"wall": "wall time", "cpu": "CPU time"}[name]
         lines.append(
-            f"| {name} | {statistics.median(ours):.0f} | {statistics.median(alone):.0f} | {100 * extra:+.1f} % |"
+            f"| {title} | {sum(ours):.0f} | {sum(alone):.0f} | {100 * (sum(ours) / sum(alone) - 1):+.1f} % | {each} |"
         )
-    where = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, one thread a process"
-    _, _, groups, rows = found[0]
-    return "\n".join([f"{groups} groups, {rows} rows, median of {len(found)} alternating turns; {where}.", "", *lines])
+    work = f"{found[0].n_groups} groups, {found[0].n_rows} rows, {len(found)} turns"
+    head = f"{work}; {platform.machine()}, a core for each side, one thread a process."
+    return "\n".join([head, "", *lines])
 
 
 if __name__ == "__main__":
