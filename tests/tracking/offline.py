@@ -49,7 +49,7 @@ def runs_below(folder: Path) -> list[Kept]:
 
 def _ended(file: Path) -> Kept:
     """The run of a file; wandb's service writes the last of it a moment after it said that it is done."""
-    for _ in range(500):
+    for _ in range(6000):
         kept = read(file)
         if kept.exit_code is not None:
             return kept
@@ -99,6 +99,8 @@ def chunks(content: bytes) -> list[bytes]:
             at += left
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        if at + 7 + length > len(content):  # still being written
+            break
         part += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):
