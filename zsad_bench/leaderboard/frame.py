@@ -21,6 +21,7 @@ def frame(rows: Iterable[Row]) -> DataFrame:
 
     found = pandas.DataFrame([[getattr(row, name) for name in FIELDS] for row in rows], columns=list(FIELDS))
     numbers = ["value", "error_bound", "ci_low", "ci_high", "ci_level", "seconds", "peak_memory_mb"]
-    counts = ["seed", "draw", "n_images", "n_anomalous", "n_skipped", "n_regions", "image_size"]
+    counts = ["seed", "draw", "n_images", "n_anomalous", "n_skipped", "n_vanished"]
+    counts += ["n_near_duplicates", "n_regions", "image_size"]
     found = found.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64"))
     return found.assign(started=pandas.to_datetime(found["started"], utc=True, format="ISO8601"))

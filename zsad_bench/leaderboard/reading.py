@@ -38,7 +38,10 @@ _NUMBERS = _pattern(
     rb', "metric": "(\w+)", "value": X, "reason": null, "error_bound": (?:null|X), "ci_low": '
     rb'(?:null, "ci_high": null, "ci_level": null|X, "ci_high": X, "ci_level": X)(?=, "n_images": )'
 )
-_COUNTS = _pattern(rb', "n_images": I, "n_anomalous": I, "n_skipped": I, "n_regions": (?:null|I)')
+_COUNTS = _pattern(
+    rb', "n_images": I, "n_anomalous": I, "n_skipped": I, "n_vanished": I, "n_near_duplicates": I'
+    rb', "n_regions": (?:null|I)'
+)
 _COST = _pattern(rb', "seconds": F, "peak_memory_mb": (?:null|F)}')
 _VARYING = frozenset(
     re.findall(r'"(\w+)": ', b"".join(part.pattern for part in (_CATEGORY, _NUMBERS, _COUNTS, _COST)).decode())
@@ -111,7 +114,7 @@ def _around(
     base = shared[of]
     if base is None:
         return None
-    images, anomalous, skipped, regions = counts.groups()
+    images, anomalous, skipped, vanished, near, regions = counts.groups()
     seconds, memory = cost.groups()
     return {
         **base,
@@ -119,6 +122,8 @@ def _around(
         "n_images": int(images),
         "n_anomalous": int(anomalous),
         "n_skipped": int(skipped),
+        "n_vanished": int(vanished),
+        "n_near_duplicates": int(near),
         "n_regions": None if regions is None else int(regions),
         "seconds": float(seconds),
         "peak_memory_mb": None if memory is None else float(memory),

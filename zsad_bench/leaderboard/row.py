@@ -28,7 +28,11 @@ class Row:
     key: `cell_key` of what decided the number; what follows the value is counts, hashes and provenance.
     variant: "" for the method as it is. prior, auxiliary: "none" and "" where nothing was trained.
     draw: of the auxiliary data. data_options: what of the target's reading is not at its default ("mask_rule=legacy").
+    target_partial, auxiliary_partial: "36 of 3000" where the data are not all that their dataset has, and "" where they
+    are; of several auxiliary datasets "mvtec 363 of 1725". Such a number is compared with no other.
     n_skipped: images that could not be read and were left out on demand; they are in no other number.
+    n_vanished: anomalous images whose mask has no pixel left at this image size; no pixel metric takes them for normal.
+    n_near_duplicates: images that look like one of the auxiliary images, as the leak guard warned.
     n_regions: 8-connected anomalous regions; None for image-level metrics.
     config_hash: `digest` of the resolved configuration without the seed, so that seeds can be averaged.
     backbone, weights_hash: "none" for a method that uses no backbone.
@@ -47,7 +51,9 @@ class Row:
     prior: str
     prior_hash: str
     auxiliary: str
+    auxiliary_partial: str = ""
     target: str
+    target_partial: str = ""
     category: str
     seed: int
     draw: int = 0
@@ -62,6 +68,8 @@ class Row:
     n_images: int
     n_anomalous: int
     n_skipped: int = 0
+    n_vanished: int = 0
+    n_near_duplicates: int = 0
     n_regions: int | None = None
     image_size: int
     backbone: str
