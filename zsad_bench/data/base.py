@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from zsad_bench.data import augment as augmentation
-from zsad_bench.data import loaders, roots
+from zsad_bench.data import loaders, roots, unused
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
@@ -114,6 +114,7 @@ class ZeroShotDataModule(LightningDataModule):
             raise UsageError(did_you_mean("on_bad_image", str(on_bad_image), get_args(OnBadImage)))
         self.augment, self.cache_images, self.on_bad_image = augmentation.check(augment), cache_images, on_bad_image
         self.notes: list[str] = []  # what reading the files showed that a user should know, one line each
+        self.unused = unused.Unused()  # images of no sample, known once the table is
 
     # What a subclass writes.
 
@@ -138,6 +139,10 @@ class ZeroShotDataModule(LightningDataModule):
     def locate(self) -> Path | None:
         """The folder to read when none was asked for; None when there is none."""
         return self.available()
+
+    def folders_of_images(self, samples: Sequence[Sample]) -> Iterable[str] | None:
+        """The folders below the root in which an image that no sample uses is said; None is all there are."""
+        return None
 
     def decisions(self) -> dict[str, str]:
         """Options that change what is seen and are not at their default; part of the hash and of the rows."""
@@ -258,7 +263,14 @@ class ZeroShotDataModule(LightningDataModule):
 
     @cached_property
     def _table(self) -> list[Sample]:
-        rows = self._given if self._given is not None else [s for s in self.index(self.root) if s.split == self.split]
+        if self._given is None:
+            indexed = self.index(self.root)
+            used = {path for sample in indexed for path in (sample.image, *sample.masks)}
+            self.unused = unused.find(self.root, used, self.folders_of_images(indexed))
+            self.notes += self.unused.lines(self.root).values()
+            rows = [sample for sample in indexed if sample.split == self.split]
+        else:
+            rows = self._given
         if not rows:
             raise DatasetError(
                 f"{self.name}: no {self.split} images in {self.root}; {self.how_to_get or 'fetch it again'}"

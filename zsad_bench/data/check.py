@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from zsad_bench.data import files, transforms
+from zsad_bench.data import transforms
 from zsad_bench.data.base import Expected, ZeroShotDataModule
 from zsad_bench.data.overlap import sha256
 from zsad_bench.errors import DatasetError, DatasetLayoutError
@@ -152,7 +152,7 @@ def _opened(
     of_image: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         of_image[sample.image].append(sample)
-    empty = _empty_files(module.root, samples)
+    empty = [module.root / path for path in module.unused.empty]
     findings = [Finding("empty_file", f"{path} is empty (0 bytes) and left out; restore it") for path in empty]
     sizes, modes, formats = Counter(), Counter(), Counter()
     same: dict[str, list[_Image]] = defaultdict(list)
@@ -178,7 +178,7 @@ def _opened(
         sum(n for (_, label), n in labels.items() if label == 1),
         "",
     )
-    said = [note for note in module.notes if not any(note.startswith(f"{path} ") for path in empty)]
+    said = [note for note in module.notes if note != module.unused.lines(module.root).get("empty")]
     said = [note for note in said if not note.startswith(f"{module.name} holds ")]  # of the counts, which stand below
     as_published = counted[:2] == module.expected[:2]
     for finding, is_note in (*_counts(module, counted), *_repeated(module, same, as_published)):
@@ -260,25 +260,6 @@ def _masks(module: ZeroShotDataModule, samples: Sequence[Sample], size: tuple[in
                 f"{where} is anomalous and no pixel of its mask {' + '.join(sample.masks)} is above "
                 f"{module.mask_threshold}; restore the mask",
             )
-
-
-def _empty_files(root: Path, samples: Sequence[Sample]) -> list[Path]:
-    """Images and masks of no bytes beside those of the table, which readers leave out."""
-    used = {root / path for sample in samples for path in (sample.image, *sample.masks)}
-    found = []
-    for folder in sorted({path.parent for path in used}):
-        for entry in files.entries(folder):
-            path = folder / entry.name
-            if path not in used and entry.name.lower().endswith(files.SUFFIXES) and _is_empty(path):
-                found.append(path)
-    return found
-
-
-def _is_empty(path: Path) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size == 0
-    except OSError:  # a link that points to itself
-        return False
 
 
 # Each yields (finding, whether it is only a note).

@@ -1,18 +1,30 @@
 """Looking into folders of images: what counts, in which order, and one line where a folder cannot be read.
 
-Nothing here descends by itself, so a loop of links ends nowhere. Everything is sorted by name in byte order, whatever
+A loop of links ends nowhere: no folder is entered twice. Everything is sorted by name in byte order, whatever
 order the file system has.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
+
+from PIL import Image
 
 from zsad_bench.errors import DatasetError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")  # in any case; the content decides the format
+# Pillow has a name for them and no photographs inside: vector drawings (EPS would run Ghostscript), films, icons,
+# fonts, and formats of which it reads the header alone.
+_NO_PHOTOGRAPHS = frozenset(
+    ".eps .ps .emf .wmf .mpg .mpeg .flc .fli .ico .icns .cur .ftc .ftu .bufr .grib .h5 .hdf".split()
+)
+# Images that Pillow cannot read: named where they are left out.
+_FOREIGN = frozenset(
+    ".heic .heif .jxl .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw .dcm .dicom .nii .exr .hdr .svg .eps .pdf".split()
+)
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".7z", ".rar")
 _NOISE = ("thumbs.db", "desktop.ini", "__macosx")
 
@@ -25,7 +37,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
     """
     try:
         with os.scandir(folder) as found:
-            kept = [e for e in found if not e.name.startswith(".") and e.name.lower() not in _NOISE]
+            kept = [entry for entry in found if not is_noise(entry.name)]
     except OSError as error:
         raise DatasetError(
             f"cannot read the folder {folder} ({error.strerror}); correct the path or its permissions"
@@ -33,15 +45,39 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(kept, key=lambda e: os.fsencode(e.name))
 
 
+def is_noise(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that operating systems leave behind."""
+    return name.startswith(".") or name.lower() in _NOISE
+
+
 def folders(folder: Path) -> list[str]:
     """Names of the folders in a folder."""
     return [entry.name for entry in entries(folder) if _is(entry.is_dir)]
 
 
-def images(folder: Path, notes: list[str] | None = None) -> list[str]:
+@cache
+def suffixes() -> frozenset[str]:
+    """What the names of images end in, in lower case: every format that Pillow reads photographs from."""
+    Image.init()
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN) - (
+        _NO_PHOTOGRAPHS
+    )
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is taken for an image: by its suffix, in any case. Which format it has, its content says."""
+    return PurePosixPath(name).suffix.lower() in suffixes()
+
+
+def is_foreign(name: str) -> bool:
+    """Whether the suffix is of images that cannot be read here: raw photographs, DICOM, HEIC…"""
+    return PurePosixPath(name).suffix.lower() in _FOREIGN
+
+
+def images(folder: Path) -> list[str]:
     """Names of the images directly in a folder, judged by suffix; [] when there is no such folder.
 
-    Empty files are left out and said in `notes`.
+    Empty files are left out; `data/unused.py` says which they are.
 
     Raises:
         DatasetError: the folder may not be read, or holds a link to nothing.
@@ -50,18 +86,57 @@ def images(folder: Path, notes: list[str] | None = None) -> list[str]:
         return []
     names = []
     for entry in entries(folder):
-        if not entry.name.lower().endswith(SUFFIXES):
+        if not is_image(entry.name):
             continue
         if not _is(entry.is_file):
-            if entry.is_symlink():
+            if entry.is_symlink() and not _is(entry.is_dir):
                 raise DatasetError(f"{entry.path} is a link to nothing, or to itself; restore the file it stands for")
             continue
-        if entry.stat().st_size == 0:
-            if notes is not None:
-                notes.append(f"{entry.path} is empty (0 bytes) and left out; restore it")
-            continue
-        names.append(entry.name)
+        if entry.stat().st_size:
+            names.append(entry.name)
     return names
+
+
+def images_below(folder: Path, skip: Callable[[Path], bool] = lambda inner: False) -> list[str]:
+    """POSIX paths below a folder of all images in it and in its folders, but for those folders that `skip` names.
+
+    Links to folders are followed, each folder once.
+    """
+    found: list[str] = []
+    _collect(folder, "", skip, set(), found)
+    return found
+
+
+def _collect(folder: Path, start: str, skip: Callable[[Path], bool], been: set[str], found: list[str]) -> None:
+    real = os.path.realpath(folder)
+    if real in been or not folder.is_dir():
+        return
+    been.add(real)
+    found += [start + name for name in images(folder)]
+    for name in folders(folder):
+        if not skip(folder / name):
+            _collect(folder / name, f"{start}{name}/", skip, been, found)
+
+
+def plain(name: str) -> str:
+    """A name by its letters and digits alone, in lower case: `groundtruth` of `Ground_Truth`."""
+    return "".join(letter for letter in unicodedata.normalize("NFC", name).casefold() if letter.isalnum())
+
+
+def any_case(folder: Path, path: str) -> str | None:
+    """The POSIX path of the folder below `folder` that this one names in any letter case; None when there is none.
+
+    Where several differ only in their case, the one as written, else the first by name.
+    """
+    found: list[str] = []
+    for part in path.split("/"):
+        here = folder.joinpath(*found)
+        names = folders(here) if here.is_dir() else []
+        alike = [name for name in names if name.casefold() == part.casefold()]
+        if not alike:
+            return None
+        found.append(part if part in alike else alike[0])
+    return "/".join(found)
 
 
 def nested(folder: Path, names: Iterable[str], depth: int = 2) -> Iterator[Path]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
-from zsad_bench.data import files
+from zsad_bench.data import files, type_folders
 from zsad_bench.errors import DatasetError, DatasetLayoutError
 from zsad_bench.types import Sample
 
@@ -34,7 +35,8 @@ class Rules(NamedTuple):
     """What the shared readers need to know of a dataset.
 
     categories: folder or class name, as anyone writes it -> our category. single: the root may itself be the one
-    category. mask_folders, mask_names: candidates in order, with {type}, {stem} and {suffix}.
+    category. normal_folders: types of normal images, in lower case. mask_folders: names of folders of masks beside the
+    usual ones. types: of each category, as the release spells them.
     """
 
     name: str
@@ -42,8 +44,15 @@ class Rules(NamedTuple):
     single: bool
     normal_folders: tuple[str, ...]
     masks: bool
-    mask_folders: tuple[str, ...]
-    mask_names: tuple[str, ...]
+    mask_folders: tuple[str, ...] = ()
+    types: Mapping[str, Sequence[str]] = {}
+    deep: bool = False
+
+    def category(self, name: str) -> str | None:
+        """Our category of that name, in any letter case; None when there is none."""
+        if name in self.categories:
+            return self.categories[name]
+        return {known.casefold(): ours for known, ours in self.categories.items()}.get(name.casefold())
 
 
 def detect(
@@ -98,18 +107,19 @@ def read_meta_json(root: Path, rules: Rules, notes: list[str]) -> list[Sample]:
     path = root / "meta.json"
     samples, dropped = [], 0
     for phase, name, record in _records(path):
-        if name not in rules.categories:
+        category = rules.category(name)
+        if category is None:
             raise DatasetError(
                 f"{rules.name}: {path} names the category '{name}'; known: {', '.join(sorted(rules.categories))}"
             )
         stray = PurePosixPath(record["img_path"].replace("\\", "/"))
-        if stray.parent.name in _STRAY or stray.suffix.lower() not in files.SUFFIXES:
+        if stray.parent.name in _STRAY or not files.is_image(stray.name):
             dropped += 1  # some scripts list whatever a folder holds
             continue
         image = _resolve(record["img_path"], root, path, rules.name)
         masks = () if record["anomaly"] == 0 or not rules.masks else _mask_of(record, root, path, rules.name)
         kind = "good" if record["anomaly"] == 0 else str(record.get("specie_name") or Path(image).parent.name)
-        samples.append(Sample(image, masks, record["anomaly"], rules.categories[name], kind, phase))
+        samples.append(Sample(image, masks, record["anomaly"], category, kind, phase))
     if dropped:
         stray = " or ".join(f"{name}/" for name in _STRAY)
         notes.append(f"{path}: {dropped} records are no images or of {stray}, which no test set holds, and left out")
@@ -168,79 +178,42 @@ def _resolve(text: str, root: Path, source: Path, name: str) -> str:
 
 def category_folders(root: Path, rules: Rules) -> dict[str, str]:
     """Folder below the root ("." is the root itself) -> its name, for all that hold a `test/` of image folders."""
-    if _test_folder(root) is not None:
+    if _test_folder(root, rules) is not None:
         return {".": root.name} if rules.single else {}
-    return {name: name for name in files.folders(root) if _test_folder(root / name) is not None}
+    return {name: name for name in files.folders(root) if _test_folder(root / name, rules) is not None}
 
 
 def read_mvtec_style(root: Path, rules: Rules, notes: list[str]) -> list[Sample]:
-    """The samples of `{category}/{train,test}/{type}/`; a mask is found by name, or by order where no name matches.
+    """The samples of `{category}/{train,test}/{type}/`; masks are found by name, see `data/pairing.py`.
 
     Raises:
-        DatasetError: a category that is not this dataset's.
+        DatasetError: a category that is not this dataset's, or a mask that could be of several images.
     """
     samples: list[Sample] = []
     for folder, shown in category_folders(root, rules).items():
-        category = next(iter(rules.categories.values())) if folder == "." else rules.categories.get(shown)
+        category = next(iter(rules.categories.values())) if folder == "." else rules.category(shown)
         if category is None:
             raise DatasetError(
                 f"{rules.name}: {root / folder} is no category of it; known: {', '.join(sorted(rules.categories))}"
             )
+        spelt = {kind.casefold(): kind for kind in rules.types.get(category, ())}
         for split in ("train", "test"):
-            top = _folder_of(root / folder, split)
-            for kind in files.folders(top) if top is not None else []:
-                normal = kind in rules.normal_folders
-                names = files.images(top / kind, notes)
-                masks = {} if normal or not rules.masks else masks_by_name(root / folder, kind, names, rules, notes)
-                for name in names:
-                    image = files.relative(top / kind / name, root)
-                    found = tuple(files.relative(path, root) for path in masks.get(name, ()))
-                    samples.append(Sample(image, found, int(not normal), category, "good" if normal else kind, split))
+            top = _phase_of(root / folder, split)
+            if top is not None:
+                read = type_folders.read(
+                    root, root / folder, top, category, split, notes, normal=rules.normal_folders, masks=rules.masks,
+                    more_mask_folders=rules.mask_folders, deep=rules.deep,
+                )  # fmt: skip
+                samples += [replace(s, anomaly_type=spelt.get(s.anomaly_type.casefold(), s.anomaly_type)) for s in read]
     return samples
 
 
-def masks_by_name(
-    folder: Path, kind: str, names: Sequence[str], rules: Rules, notes: list[str] | None = None
-) -> dict[str, tuple[Path, ...]]:
-    """Image name -> its mask, from the first of the mask folders that exists; `notes` says when names did not help."""
-    places = [folder / pattern.format(type=kind) for pattern in rules.mask_folders]
-    place = next((p for p in places if p.is_dir()), None)
-    if place is None:
-        return {}
-    paired = pair(names, files.images(place), rules.mask_names)
-    if notes is not None and paired and not any(_alike(name, mask) for name, mask in paired.items()):
-        notes.append(f"{place}: no mask is named as its image; both are paired in the order of their names")
-    return {name: (place / mask,) for name, mask in paired.items()}
+def _test_folder(folder: Path, rules: Rules) -> Path | None:
+    """`test/` in any case, if it has folders of images that are not of masks, as DAGM's `Label` is."""
+    top = _phase_of(folder, "test")
+    return top if top is not None and type_folders.types_in(top, rules.deep) else None
 
 
-def pair(images: Sequence[str], masks: Sequence[str], patterns: Sequence[str]) -> dict[str, str]:
-    """Image name -> mask name: the first pattern that matches, suffixes in any case.
-
-    Where no image has one and there are equally many of both, they are paired in sorted order, as published scripts do.
-    """
-    by_name = {"".join(files.stem_and_suffix(name)): name for name in reversed(masks)}
-    paired = {}
-    for image in images:
-        stem, suffix = files.stem_and_suffix(image)
-        tried = ("".join(files.stem_and_suffix(p.format(stem=stem, suffix=suffix))) for p in patterns)
-        if hit := next((by_name[name] for name in tried if name in by_name), None):
-            paired[image] = hit
-    if not paired and len(images) == len(masks):
-        return dict(zip(images, masks, strict=True))
-    return paired
-
-
-def _alike(image: str, mask: str) -> bool:
-    return f"{files.stem_and_suffix(mask)[0]}_".startswith(f"{files.stem_and_suffix(image)[0]}_")
-
-
-def _test_folder(folder: Path) -> Path | None:
-    """`test/` in any case, if it has no image directly inside and a folder of images other than DAGM's `Label`."""
-    top = _folder_of(folder, "test")
-    if top is None or files.images(top):
-        return None
-    return top if any(files.images(top / name) for name in files.folders(top) if name != "Label") else None
-
-
-def _folder_of(folder: Path, name: str) -> Path | None:
-    return next((folder / found for found in files.folders(folder) if found.lower() == name), None)
+def _phase_of(folder: Path, phase: str) -> Path | None:
+    name = files.any_case(folder, phase)
+    return None if name is None else folder / name

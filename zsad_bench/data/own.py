@@ -21,7 +21,8 @@ class OwnDataModule(ZeroShotDataModule):
     categories. mask_threshold: grey values above it are anomalous. allow_missing_masks: where some anomalous images
     have a mask, those without one count as normal in every pixel.
 
-    The level is `both` when every anomalous image has a mask, `image` when none has.
+    The level is `both` when every anomalous image has a mask, `pixel` when there is no other image, `image` when none
+    has one.
 
     Raises:
         UsageError: no root. DatasetError: not such a dataset; one line that names the file.
@@ -102,8 +103,8 @@ class OwnDataModule(ZeroShotDataModule):
         self.category_cards = tuple(CategoryCard(name, self._prompt(name), self.kind) for name in names)
         anomalous = [sample for sample in samples if sample.label == 1]
         bare = [sample for sample in anomalous if not sample.masks]
-        self.level = "image" if len(bare) == len(anomalous) else "both"
-        if bare and self.level == "both" and not self.allow_missing_masks:
+        self.level = "image" if len(bare) == len(anomalous) else "both" if len(anomalous) < len(samples) else "pixel"
+        if bare and self.level != "image" and not self.allow_missing_masks:
             raise DatasetError(
                 f"{self.name}: {self.root / bare[0].image} has no mask, nor have {len(bare) - 1} others of the "
                 f"{len(anomalous)} anomalous images; add the masks, remove all of them, or set "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from zsad_bench.data import files, layouts
+from zsad_bench.data import files, pairing
 from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
@@ -28,13 +29,12 @@ class PairedDataModule(PublicDataModule):
     """
 
     folders: ClassVar[tuple[Pair, ...]] = (Pair("images", "masks"),)  # in order of preference
-    raw_mask_names: ClassVar[tuple[str, ...]] = ("{stem}{suffix}", *("{stem}" + suffix for suffix in files.SUFFIXES))
     no_images: ClassVar[tuple[str, ...]] = ()  # ends of the stems of files beside the images that are something else
 
     @classmethod
     def is_raw(cls, root: Path) -> bool:
         # The images alone are enough: a copy without its masks is told so, not that nothing was found.
-        return any(files.images(root / pair.images) for pair in cls.folders)
+        return bool(cls._lying(root, cls.folders))
 
     @classmethod
     def pairs(cls, root: Path) -> list[Pair]:
@@ -42,13 +42,13 @@ class PairedDataModule(PublicDataModule):
         return list(cls.folders)
 
     def read_raw(self, root: Path) -> list[Sample]:
-        present = [pair for pair in self.pairs(root) if files.images(root / pair.images)]
+        present = self._lying(root, self.pairs(root))
         if not present:
             raise DatasetError(f"{self.name}: {root} holds no folder of images; {self.how_to_get}")
         pair = next((pair for pair in present if files.images(root / pair.masks)), present[0])
         images, masks = root / pair.images, root / pair.masks
-        names = self._one_a_stem([name for name in files.images(images, self.notes) if self._is_image(name)], images)
-        mask_of = self._masks(names, files.images(masks, self.notes), masks)
+        names = self._one_a_stem([name for name in files.images(images) if self._is_image(name)], images)
+        mask_of = self._masks(names, self._one_a_stem(files.images(masks), masks), masks)
         if (without := [name for name in names if name not in mask_of]) and not self.allow_missing_masks:
             where = masks if masks.is_dir() else f"{masks} (no such folder)"
             raise DatasetError(
@@ -59,7 +59,7 @@ class PairedDataModule(PublicDataModule):
         return [
             Sample(
                 f"{pair.images}/{name}",
-                (f"{pair.masks}/{mask_of[name]}",) if name in mask_of else (),
+                tuple(f"{pair.masks}/{mask}" for mask in mask_of.get(name, ())),
                 1,
                 category,
                 kind,
@@ -67,6 +67,12 @@ class PairedDataModule(PublicDataModule):
             )
             for name in names
         ]
+
+    @staticmethod
+    def _lying(root: Path, pairs: Sequence[Pair]) -> list[Pair]:
+        """Those of the pairs whose images are there, in the letter case of the disk."""
+        spelt = [Pair(files.any_case(root, p.images) or "", files.any_case(root, p.masks) or p.masks) for p in pairs]
+        return [pair for pair in spelt if pair.images and files.images(root / pair.images)]
 
     def compose(self, samples: list[Sample]) -> list[Sample]:
         """The samples of a prepared copy, with the type in place of the folder's name that stands for it there."""
@@ -90,16 +96,16 @@ class PairedDataModule(PublicDataModule):
             )
         return [name for name in names if chosen[files.stem_and_suffix(name)[0]] == name]
 
-    def _masks(self, names: list[str], masks: list[str], folder: Path) -> dict[str, str]:
-        """Image name -> mask name, with notes of what a user should know of the pairing."""
-        mask_of = layouts.pair(names, masks, self.raw_mask_names)
-        stems = {name: files.stem_and_suffix(name)[0] for name in (*names, *masks)}
-        if mask_of and not any(f"{stems[mask]}_".startswith(f"{stems[name]}_") for name, mask in mask_of.items()):
-            self.notes.append(f"{folder}: no mask is named as its image; both are paired in the order of their names")
-        used = {stems[mask] for mask in mask_of.values()}
-        if left := [mask for mask in masks if stems[mask] not in used]:
-            self.notes.append(f"{folder}: {len(left)} masks belong to no image: {_listed(left)}")
-        return mask_of
+    def _masks(self, names: list[str], masks: list[str], folder: Path) -> dict[str, tuple[str, ...]]:
+        """Image name -> its masks, with notes of what a user should know of the pairing."""
+        try:
+            paired = pairing.pair(names, masks)
+        except DatasetError as error:
+            raise DatasetError(f"{self.name}: {folder}: {error}") from None
+        self.notes += [f"{folder}: {note}" for note in paired.notes]
+        if paired.unused:
+            self.notes.append(f"{folder}: {len(paired.unused)} masks belong to no image: {_listed(paired.unused)}")
+        return paired.masks
 
 
 def _listed(names: list[str]) -> str:

@@ -39,11 +39,8 @@ class PublicDataModule(ZeroShotDataModule):
     shares_images_with: ClassVar[tuple[str, ...]] = ()  # datasets that hold some of the same files, as footnotes say
     raw_is_mvtec_style: ClassVar[bool] = False
     raw_looks_like: ClassVar[str] = "the download itself"
-    normal_folders: ClassVar[tuple[str, ...]] = ("good",)
-    mask_folders: ClassVar[tuple[str, ...]] = ("ground_truth/{type}",)
-    mask_names: ClassVar[tuple[str, ...]] = (
-        "{stem}_mask.png", "{stem}.png", "{stem}{suffix}", "{stem}_mask{suffix}", "{stem}.bmp",
-    )  # fmt: skip
+    normal_folders: ClassVar[tuple[str, ...]] = ("good", "ok", "normal")  # in any letter case
+    mask_folders: ClassVar[tuple[str, ...]] = ()  # names of folders of masks beside the usual ones
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -145,7 +142,7 @@ class PublicDataModule(ZeroShotDataModule):
             normal_folders=self.normal_folders,
             masks=self.has_masks,
             mask_folders=self.mask_folders,
-            mask_names=self.mask_names,
+            types=self.anomaly_types,
         )
 
     def index(self, root: Path) -> list[Sample]:

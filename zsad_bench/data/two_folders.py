@@ -20,25 +20,31 @@ class TwoFolders(NamedTuple):
 
     def lies_in(self, root: Path) -> bool:
         """Whether at least one of the two is there, so that `read` can name the other when it is missing."""
-        return (root / self.normal).is_dir() or (root / self.anomalous).is_dir()
+        return any(files.any_case(root, folder) for folder in (self.normal, self.anomalous))
 
-    def read(self, name: str, root: Path, notes: list[str]) -> tuple[list[Sample], list[Sample]]:
+    def anomalous_in(self, root: Path) -> list[str]:
+        """Names of the images in the folder of anomalous ones; [] when there is none."""
+        lying = files.any_case(root, self.anomalous)
+        return files.images(root / lying) if lying else []
+
+    def read(self, name: str, root: Path) -> tuple[list[Sample], list[Sample]]:
         """Normal and anomalous samples, each in byte order of their paths; nothing below the two folders is read.
 
         Raises:
             DatasetError: a folder is missing or has no image in it; names it.
         """
         return (
-            self._samples(name, root, self.normal, 0, "good", notes),
-            self._samples(name, root, self.anomalous, 1, self.anomaly_type, notes),
+            self._samples(name, root, self.normal, 0, "good"),
+            self._samples(name, root, self.anomalous, 1, self.anomaly_type),
         )
 
-    def _samples(self, name: str, root: Path, folder: str, label: int, kind: str, notes: list[str]) -> list[Sample]:
-        images = files.images(root / folder, notes)
+    def _samples(self, name: str, root: Path, folder: str, label: int, kind: str) -> list[Sample]:
+        lying = files.any_case(root, folder)
+        images = files.images(root / lying) if lying else []
         if not images:
-            state = "has no image directly inside" if (root / folder).is_dir() else "is missing"
+            state = "has no image directly inside" if lying else "is missing"
             raise DatasetError(
                 f"{name}: {root / folder} {state}, expected the {'anomalous' if label else 'normal'} images there; "
                 "the copy is partial, restore it"
             )
-        return [Sample(f"{folder}/{image}", (), label, self.category, kind, "test") for image in images]
+        return [Sample(f"{lying}/{image}", (), label, self.category, kind, "test") for image in images]

@@ -65,9 +65,10 @@ def test_counts_are_compared_with_the_published_ones(tmp_path):
     miniature.write(tmp_path, "raw")
     module = Br35h(tmp_path)
     module.samples()
-    assert module.notes == ["br35h holds 3 normal and 3 anomalous test images, expected 1500 and 1500 (evidence V)"], (
-        "one line, with both numbers"
-    )
+    assert module.notes[0] == "br35h holds 3 normal and 3 anomalous test images, expected 1500 and 1500 (evidence V)"
+    (left_out,) = module.notes[1:]
+    assert "image files of no sample, left out" in left_out, "pred/ and the copies in Br35H-Mask-RCNN/"
+    assert "pred/" in left_out
 
 
 def test_there_is_one_variant(tmp_path):

@@ -15,22 +15,22 @@ from zsad_bench.errors import DatasetError, DatasetLayoutError
 NESTED = "DTD-Synthetic/DTD-Synthetic"
 
 
-def test_masks_of_other_names_are_paired_in_order_and_noted(tmp_path):
+def test_masks_of_other_names_are_paired_by_number_and_noted(tmp_path):
     miniature.write(tmp_path, "mvtec_style")
     module = Dtd(tmp_path)
     pairs = [(s.image[-7:], s.masks[0].rpartition("/")[2]) for s in module.samples() if s.label]
-    assert {pair for pair in pairs if pair[1].startswith("mask")} == {
-        ("000.png", "mask1.png"),
-        ("001.png", "mask2.png"),
+    assert {pair for pair in pairs if pair[1].startswith("painted")} == {
+        ("000.png", "painted-0.png"),
+        ("001.png", "painted-1.png"),
     }
-    noted = [note for note in module.notes if "order" in note]
-    assert len(noted) == 1, f"one folder was paired by order, noted: {noted}"
-    assert f"{miniature.UNALIKE}/ground_truth/bad" in noted[0]
+    noted = [note for note in module.notes if "by the numbers in their names" in note]
+    assert len(noted) == 1, f"one folder was paired by number, noted: {noted}"
+    assert f"{miniature.UNALIKE}/ground_truth" in noted[0]
 
 
-def test_counts_that_differ_are_not_paired_in_order(tmp_path):
+def test_a_number_without_its_mask_is_told(tmp_path):
     miniature.write(tmp_path, "mvtec_style")
-    (tmp_path / NESTED / miniature.UNALIKE / "ground_truth/bad/mask1.png").unlink()
+    (tmp_path / NESTED / miniature.UNALIKE / "ground_truth/bad/painted-0.png").unlink()
     with pytest.raises(DatasetError, match=f"{miniature.UNALIKE}/test/bad/000.png is anomalous and has no mask"):
         Dtd(tmp_path).samples()
 

@@ -31,13 +31,12 @@ def test_two_folders_of_images_are_not_guessed_between(tmp_path):
         Endo(tmp_path).samples()
 
 
-def test_masks_of_other_names_pair_in_order(tmp_path):
+def test_masks_of_other_names_are_not_guessed(tmp_path):
     endo.write(tmp_path, "raw")
     for i, path in enumerate(sorted((tmp_path / "masks").glob("*.jpg"))):
         path.rename(tmp_path / "masks" / f"{i:03d}.jpg")
-    module = Endo(tmp_path)
-    assert [s.masks for s in module.samples()] == [(f"masks/{i:03d}.jpg",) for i in range(3)]
-    assert any("paired in the order of their names" in note for note in module.notes), module.notes
+    with pytest.raises(DatasetError, match="3 of 3 images in .*images have no mask in .*masks: "):
+        Endo(tmp_path).samples()
 
 
 def test_any_folder_of_images_alone_is_not_endo(tmp_path):

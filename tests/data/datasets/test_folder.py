@@ -117,12 +117,12 @@ def test_a_category_with_one_label_is_said(tmp_path):
     assert any("b: no anomalous images" in note for note in module.notes), module.notes
 
 
-def test_masks_paired_by_order_are_said(tmp_path):
+def test_masks_paired_by_number_are_said(tmp_path):
     root = write(tmp_path, "good/0.png", "bad/x1.png", "bad/x2.png")
     write_mask(root / "masks/bad/m1.png")
     write_mask(root / "masks/bad/m2.png")
     module = build(root)
-    assert any("paired in the order of their names" in note for note in module.notes), module.notes
+    assert any("paired by the numbers in their names" in note for note in module.notes), module.notes
 
 
 def test_wrong_roots(tmp_path):

@@ -82,7 +82,7 @@ def test_openset25_draws_in_the_order_of_the_labels(tmp_path):
     # First of numpy's RandomState(42).permutation(100).
     assert drawn[:5] == ["183.png", "153.png", "170.png", "145.png", "144.png"]
     assert counts(module) == (25, 100)
-    assert module.notes == []
+    assert module.notes == [f"{tmp_path}: 75 image files of no sample, left out: ./ 75 (101.png, 102.png, …)"]
     (tmp_path / "labels.csv").write_text("\n".join(["id, hemorrhage", *lines[::-1]]))
     module = Headct(tmp_path, variant="openset25")
     assert [s.image for s in module.index(module.root) if s.label == 0][:2] == ["116.png", "146.png"]

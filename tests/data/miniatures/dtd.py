@@ -14,12 +14,12 @@ CATEGORIES = (
     "Woven_001", "Woven_127", "Woven_104", "Stratified_154", "Blotchy_099", "Woven_068", "Woven_125", "Marbled_078",
     "Perforated_037", "Mesh_114", "Fibrous_183", "Matted_069",
 )  # fmt: skip
-UNALIKE = "Mesh_114"  # its masks have names of their own, in the order of its images
+UNALIKE = "Mesh_114"  # its masks have names of their own, with the numbers of its images
 
 
 def mask_name(category: str, number: int) -> str:
     if category == UNALIKE:
-        return f"mask{number + 1}.png"
+        return f"painted-{number}.png"
     return f"{number:03d}_mask.png" if category < "N" else f"{number:03d}.png"
 
 

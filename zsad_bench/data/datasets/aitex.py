@@ -80,7 +80,7 @@ class Aitex(PublicDataModule):
             )
         tiles = []
         for fabric in fabrics:
-            for name in files.images(folder / fabric, self.notes):
+            for name in files.images(folder / fabric):
                 path = folder / fabric / name
                 image = files.relative(path, root)
                 tiles += [Sample(image, (), 0, "AITEX", "good", "train", box) for box in self._boxes(path)[1]]
@@ -89,11 +89,11 @@ class Aitex(PublicDataModule):
     def _anomalous(self, root: Path, folder: Path, mask_folder: Path) -> list[Sample]:
         """The tiles of the strips with defects in which a mask marks a pixel."""
         masks: dict[str, list[Path]] = {}
-        for name in files.images(mask_folder, self.notes):
+        for name in files.images(mask_folder):
             if named := _MASK.fullmatch(files.stem_and_suffix(name)[0]):
                 masks.setdefault(named[1], []).append(mask_folder / name)
         tiles = []
-        for name in files.images(folder, self.notes):
+        for name in files.images(folder):
             stem, path = files.stem_and_suffix(name)[0], folder / name
             code = _STRIP.fullmatch(stem)
             if code is None or code[1] not in _DEFECTS:

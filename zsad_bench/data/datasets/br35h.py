@@ -46,11 +46,11 @@ class Br35h(PublicDataModule):
     def refuse(cls, root: Path) -> str | None:
         """BrainMRI has the same two folders, with other names inside."""
         for place in files.nested(root, (*cls.root_names, "brain_tumor_dataset")):
-            stems = [files.stem_and_suffix(name)[0] for name in files.images(place / "yes")]
+            stems = [files.stem_and_suffix(name)[0] for name in _RAW.anomalous_in(place)]
             if stems and not any(re.fullmatch(r"y\d+", stem) for stem in stems):
                 return "another dataset with folders yes/ and no/, perhaps BrainMRI: none of yes/ is called y<number>"
         return None
 
     def read_raw(self, root: Path) -> list[Sample]:
-        normal, anomalous = _RAW.read(self.name, root, self.notes)
+        normal, anomalous = _RAW.read(self.name, root)
         return normal + anomalous

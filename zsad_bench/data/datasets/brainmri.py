@@ -46,7 +46,7 @@ class Brainmri(PublicDataModule):
     def refuse(cls, root: Path) -> str | None:
         """Br35H has the same two folders, with other names inside."""
         for place in files.nested(root, cls.root_names):
-            stems = [files.stem_and_suffix(name)[0] for name in files.images(place / "yes")]
+            stems = [files.stem_and_suffix(name)[0] for name in _RAW.anomalous_in(place)]
             if stems and all(re.fullmatch(r"y\d+", stem) for stem in stems):
                 return "Br35H, another dataset with folders yes/ and no/"
         return None
@@ -54,5 +54,5 @@ class Brainmri(PublicDataModule):
     def read_raw(self, root: Path) -> list[Sample]:
         # Most zips hold the pair twice, at the top and below brain_tumor_dataset/: `root` has one of the two directly
         # inside, and only that one is read. Samples, and so hashes, are the same for either.
-        normal, anomalous = _RAW.read(self.name, root, self.notes)
+        normal, anomalous = _RAW.read(self.name, root)
         return (holdout25(normal) if self.variant == "openset25" else normal) + anomalous

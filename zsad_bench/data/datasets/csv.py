@@ -7,7 +7,7 @@ import io
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -76,6 +76,10 @@ class Csv(OwnDataModule):
                 f"{sum(s.label == 1 for s in samples)} anomalous images; a test needs both"
             )
         return samples
+
+    def folders_of_images(self, samples: Sequence[Sample]) -> list[str]:
+        """Those that the table's images lie in: the table itself may well lie in a home folder."""
+        return list(dict.fromkeys(PurePosixPath(sample.image).parent.as_posix() for sample in samples))
 
     def _text(self, table: Path) -> str:
         try:

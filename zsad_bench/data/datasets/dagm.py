@@ -72,7 +72,7 @@ class Dagm(PublicDataModule):
 
     def _phase(self, root: Path, top: Path, category: str, phase: str) -> list[Sample]:
         """The samples of one phase of one category."""
-        images = {files.stem_and_suffix(name)[0]: top / name for name in files.images(top, self.notes)}
+        images = {files.stem_and_suffix(name)[0]: top / name for name in files.images(top)}
         label = _any_case(top, "label")
         # An empty mask file still says that its image has a defect, so suffix and size are not looked at.
         found = {} if label is None else {files.stem_and_suffix(e.name)[0]: Path(e.path) for e in files.entries(label)}
@@ -137,5 +137,5 @@ def balanced(samples: list[Sample]) -> list[Sample]:
 
 
 def _any_case(folder: Path, name: str) -> Path | None:
-    """The folder of this name, in upper or lower case; None when there is none."""
-    return next((folder / found for found in files.folders(folder) if found.lower() == name), None)
+    found = files.any_case(folder, name)
+    return None if found is None else folder / found

@@ -16,7 +16,7 @@ _TEXTURES = (
 class Dtd(PublicDataModule):
     """The released test split. Five patterns of defects were painted and are not told apart: all are `bad`.
 
-    Masks are called `{stem}_mask.png` or `{stem}.png`; where no name matches they are paired in sorted order.
+    Masks are called `{stem}_mask.png` or `{stem}.png`.
     """
 
     title = "DTD-Synthetic"

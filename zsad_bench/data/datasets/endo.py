@@ -37,7 +37,7 @@ class Endo(PairedDataModule):
     @classmethod
     def is_raw(cls, root: Path) -> bool:
         # One folder of images alone says too little, unless it is called `images`.
-        return super().is_raw(root) or (bool(files.images(root / "masks")) and bool(cls.pairs(root)))
+        return super().is_raw(root) or (bool(files.any_case(root, "masks")) and bool(cls.pairs(root)))
 
     @classmethod
     def pairs(cls, root: Path) -> list[Pair]:
@@ -46,9 +46,9 @@ class Endo(PairedDataModule):
         Raises:
             DatasetError: there are several.
         """
-        if files.images(root / "images"):
+        if cls._lying(root, cls.folders):
             return list(cls.folders)
-        named = [name for name in files.folders(root) if name not in _NOT_IMAGES and files.images(root / name)]
+        named = [name for name in files.folders(root) if name.lower() not in _NOT_IMAGES and files.images(root / name)]
         if len(named) > 1:
             raise DatasetError(
                 f"endo: {root} holds several folders of images: {', '.join(named)}; leave one beside masks/"

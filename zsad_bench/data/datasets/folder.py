@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from zsad_bench.data import files, layouts
+from zsad_bench.data import crops, files, layouts, pairing, type_folders
 from zsad_bench.data.own import OwnDataModule
-from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError, DatasetLayoutError
 from zsad_bench.types import Sample
 
-_NORMAL = ("good", "ok", "normal")
-_MASKS = ("ground_truth", "masks", "mask")
+_IMAGES = ("images", "image", "imgs", "img")
 
 
 class Folder(OwnDataModule):
-    """One of three forms, in any letter case, taken in this order.
+    """One of four forms, in any letter case, taken in this order.
 
-    `{category}/test/{type}/`, as MVTec AD has it. The same of the folder itself: `test/{type}/`. Without `test/`:
-    `normal/` and at least one other folder of images, in the folder itself or in each category's. Normal images lie
-    in `good`, `ok` or `normal`; masks in `ground_truth/{type}/` or `masks/{type}/`, found by name.
+    `{category}/test/{type}/`, as MVTec AD has it. The same of the folder itself: `test/{type}/`. Without `test/`: a
+    folder of normal images and at least one other folder of images, in the folder itself or in each category's. Or
+    `images/` beside `masks/`, as segmentation sets come: an image is anomalous if its mask marks a pixel.
+
+    Normal images lie in `good`, `ok` or `normal`, or in `no` beside `yes`, `negative` beside `positive`. Where masks
+    may lie and how they are named: `data/type_folders.py` and `data/pairing.py`.
     """
 
     title = "Own folder"
@@ -39,40 +39,58 @@ class Folder(OwnDataModule):
             name=self.name,
             categories={},
             single=True,
-            normal_folders=tuple(each for name in _NORMAL for each in (name, name.capitalize(), name.upper())),
+            normal_folders=type_folders.NORMAL,
             masks=True,
-            mask_folders=tuple(f"{folder}/{{type}}" for folder in _MASKS),
-            mask_names=PublicDataModule.mask_names,
+            deep=True,
         )
-        styled = layouts.category_folders(root, rules)
-        if styled:
-            rules = rules._replace(categories={name: name for name in styled.values()})
+        needed = {0, 1}
+        if found := _with_types(root, layouts.category_folders(root, rules)):
+            rules = rules._replace(categories={name: name for name in found.values()})
             samples = layouts.read_mvtec_style(root, rules, self.notes)
-            found = styled
+        elif found := {place: name for place, name in _candidates(root) if _has_normal(root / place)}:
+            samples = [
+                sample
+                for place, name in found.items()
+                for sample in type_folders.read(root, root / place, root / place, name, "test", self.notes, deep=True)
+            ]
         else:
-            found = {place: name for place, name in _candidates(root) if _kinds(root / place)[0]}
-            samples = [s for place, name in found.items() for s in self._read_bare(root, place, name, rules)]
+            found, needed = {place: name for place, name in _candidates(root) if _has_pairs(root / place)}, {1}
+            samples = [s for place, name in found.items() for s in self._read_pairs(root, root / place, name)]
+        if needed == {0, 1}:
             kinds = sorted({sample.anomaly_type for sample in samples if sample.label})
             self.notes.append(f"{root}: taken as anomalous is what lies in {', '.join(kinds) or 'no folder'}")
-        self._check_labels(root, samples)
+        self._check_labels(root, samples, needed)
         self._say_what_was_left_out(root, found, samples)
         return samples
 
-    def _read_bare(self, root: Path, place: str, category: str, rules: layouts.Rules) -> Iterator[Sample]:
-        """The samples of a category without `test/`: all are test images."""
-        folder = root / place
-        for kinds, label in zip(_kinds(folder), (0, 1), strict=True):
-            for kind in kinds:
-                names = files.images(folder / kind, self.notes)
-                masks = layouts.masks_by_name(folder, kind, names, rules, self.notes) if label else {}
-                for name in names:
-                    paired = tuple(files.relative(path, root) for path in masks.get(name, ()))
-                    image = files.relative(folder / kind / name, root)
-                    yield Sample(image, paired, label, category, kind if label else "good", "test")
+    def _read_pairs(self, root: Path, folder: Path, category: str) -> list[Sample]:
+        """The samples of `images/` beside `masks/`: masks alone say what is anomalous, and are opened for it."""
+        images, masks = _has_pairs(folder)
+        names = files.images_below(folder / images)
+        try:
+            paired = pairing.pair(names, files.images_below(folder / masks))
+        except DatasetError as error:
+            raise DatasetError(f"{self.name}: {folder / masks}: {error}") from None
+        self.notes += [f"{folder / masks}: {note}" for note in paired.notes]
+        samples = []
+        for name in names:
+            path = folder / images / name
+            lying = [folder / masks / mask for mask in paired.masks.get(name, ())]
+            size = crops.size_of(path)
+            marked = bool(lying) and crops.marked(path, size, lying, [(0, 0, *size)], self.mask_threshold)[0]
+            found = tuple(files.relative(mask, root) for mask in lying) if marked else ()
+            kind = "anomalous" if marked else "good"
+            samples.append(Sample(files.relative(path, root), found, int(marked), category, kind, "test"))
+        normal = sum(sample.label == 0 for sample in samples)
+        self.notes.append(
+            f"{folder}: {images}/ beside {masks}/: {len(samples) - normal} images whose masks mark a pixel are taken "
+            f"as anomalous, {normal} as normal ({len(names) - len(paired.masks)} of them have no mask)"
+        )
+        return samples
 
-    def _check_labels(self, root: Path, samples: list[Sample]) -> None:
+    def _check_labels(self, root: Path, samples: list[Sample], needed: set[int]) -> None:
         labels = {sample.label for sample in samples if sample.split == self.split}
-        if labels == {0, 1} or (labels and self.split == "train"):
+        if labels >= needed or (labels and self.split == "train"):
             return
         found = {
             frozenset({0}): "only normal images",
@@ -81,12 +99,13 @@ class Folder(OwnDataModule):
         packed = files.archives(root)
         raise DatasetLayoutError(
             f"folder: {root} cannot be tested on: it needs normal images in good/ and anomalous ones in at least one "
-            f"other folder, as in normal/ and defect/, or test/good/ and test/defect/; found {found}"
-            + (f"; unpack {packed[0]} first" if packed else "")
+            f"other folder, as in normal/ and defect/, no/ and yes/, or test/good/ and test/defect/; or images/ beside "
+            f"masks/; found {found}" + (f"; unpack {packed[0]} first" if packed else "")
         )
 
     def _say_what_was_left_out(self, root: Path, found: dict[str, str], samples: list[Sample]) -> None:
-        if "." not in found and (rest := [name for name in files.folders(root) if name not in found]):
+        taken = {place.partition("/")[0] for place in found}
+        if not found.keys() & {".", "test"} and (rest := [n for n in files.folders(root) if n not in taken]):
             self.notes.append(f"{root}: left out, as no category: {', '.join(rest)}")
         for place, name in found.items():
             labels = {sample.label for sample in samples if sample.category == name and sample.split == "test"}
@@ -95,17 +114,39 @@ class Folder(OwnDataModule):
                 self.notes.append(f"{root / place}: no {what} images, so image metrics of {name} are undefined")
 
 
+def _with_types(root: Path, styled: dict[str, str]) -> dict[str, str]:
+    """What has `test/`, but for where it is of pairs: `test/images/` beside `test/masks/`."""
+    tests = {place: files.any_case(root / place, "test") for place in styled}
+    of_pairs = [place for place, test in tests.items() if test and _has_pairs(root / place / test)]
+    return {} if len(of_pairs) == len(styled) else styled
+
+
 def _candidates(root: Path) -> list[tuple[str, str]]:
-    """(folder below the root, name) of what may be a category: the root, and if it is none, its folders."""
-    if _kinds(root)[0]:
-        return [(".", root.name)]
-    return [(name, name) for name in files.folders(root) if name.lower() not in _MASKS]
+    """(folder below the root, name) of what may be a category: the root, then its folders; or `test/` in them."""
+    found = []
+    for place, name in [(".", root.name), *((n, n) for n in files.folders(root) if not pairing.is_mask_folder(n))]:
+        test = files.any_case(root / place, "test")
+        inner = f"{place}/{test}".removeprefix("./")
+        found.append((inner if test and _has_pairs(root / inner) else place, name))
+        if place == "." and (_has_normal(root) or _has_pairs(root / found[0][0])):
+            break
+    return found
 
 
-def _kinds(folder: Path) -> tuple[list[str], list[str]]:
-    """Folders of normal, and of anomalous images."""
-    kinds = [name for name in files.folders(folder) if name.lower() not in _MASKS and files.images(folder / name)]
-    return [k for k in kinds if k.lower() in _NORMAL], [k for k in kinds if k.lower() not in _NORMAL]
+def _has_normal(folder: Path) -> bool:
+    kinds = type_folders.types_in(folder, deep=True)
+    return any(type_folders.is_normal(kind, kinds) for kind in kinds)
+
+
+def _has_pairs(folder: Path) -> tuple[str, str] | None:
+    """The names of a folder of images and of one of masks beside it, both with images inside; None without them, or
+    where there are folders of normal images."""
+    inside = files.folders(folder)
+    if any(type_folders.is_normal(name, inside) for name in inside):
+        return None
+    images = next((n for n in inside if n.casefold() in _IMAGES and files.images_below(folder / n)), None)
+    masks = next((n for n in inside if pairing.is_mask_folder(n) and files.images_below(folder / n)), None)
+    return (images, masks) if images and masks else None
 
 
 def _count(root: Path) -> str:

@@ -48,7 +48,7 @@ class Headct(PublicDataModule):
 
     def read_raw(self, root: Path) -> list[Sample]:
         labels = self._labels_of(root)
-        names = {_stem(name): name for name in files.images(root, self.notes)}
+        names = {_stem(name): name for name in files.images(root)}
         lines = read_labels(labels)
         missing = [line.stem for line in lines if line.stem not in names]
         if missing:

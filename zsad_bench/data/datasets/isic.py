@@ -9,7 +9,6 @@ from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.paired import Pair, PairedDataModule
-from zsad_bench.data.public import PublicDataModule
 
 _IMAGES, _MASKS = "ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"
 _LATER = re.compile(r"isic[-_ ]?201[78]", re.IGNORECASE)
@@ -43,9 +42,7 @@ class Isic(PairedDataModule):
     mask_threshold = 0
     folders = (Pair(_IMAGES, _MASKS),)
     no_images = ("_superpixels",)  # later releases put them beside the images
-    raw_mask_names = ("{stem}_Segmentation.png", "{stem}_segmentation.png", "{stem}_SEGMENTATION.png")
-    mask_folders = (*PublicDataModule.mask_folders, _MASKS)  # the latter in AnomalyCLIP's prepared copy, ISBI/skin
-    mask_names = (*PublicDataModule.mask_names, *raw_mask_names)
+    mask_folders = (_MASKS,)  # in AnomalyCLIP's prepared copy, ISBI/skin
 
     @classmethod
     def refuse(cls, root: Path) -> str | None:

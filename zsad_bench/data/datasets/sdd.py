@@ -78,7 +78,7 @@ class Sdd(PublicDataModule):
 
         Every photograph has a mask beside it, all zero where nothing is wrong: only pixels say what is anomalous.
         """
-        names = files.images(folder, self.notes)
+        names = files.images(folder)
         masks = {files.stem_and_suffix(n)[0]: n for n in names if files.stem_and_suffix(n)[0].endswith("_label")}
         parts = []
         for name in names:
