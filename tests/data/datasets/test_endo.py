@@ -35,7 +35,7 @@ def test_masks_of_other_names_are_not_guessed(tmp_path):
     endo.write(tmp_path, "raw")
     for i, path in enumerate(sorted((tmp_path / "masks").glob("*.jpg"))):
         path.rename(tmp_path / "masks" / f"{i:03d}.jpg")
-    with pytest.raises(DatasetError, match="3 of 3 images in .*images have no mask in .*masks: "):
+    with pytest.raises(DatasetError, match=r"3 of 3 images in .*images have no mask in .*masks: "):
         Endo(tmp_path).samples()
 
 

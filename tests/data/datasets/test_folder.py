@@ -186,3 +186,139 @@ def test_any_name_is_read_with_its_own_mask(names, suffix):
             write_mask(root / f"ground_truth/bad/{name}_mask.png")
         found = {s.image: s.masks for s in build(root).samples() if s.label}
         assert found == {f"bad/{name}{suffix}": (f"ground_truth/bad/{name}_mask.png",) for name in names}
+
+
+# --- masks: where they may lie, and how they are called ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["Masks", "MASK", "Ground_Truth", "ground truth", "GT", "labels"])
+@pytest.mark.parametrize("kind", ["Crack/", "crack/", ""])
+@pytest.mark.parametrize("form", ["{top}", "{top}test/", "nut/{top}test/"])
+def test_folders_of_masks_in_any_case(tmp_path, folder, kind, form):
+    top = form.format(top="")
+    root = write(tmp_path, f"{top}good/0.png", f"{top}crack/0.png", f"{top}crack/1.png")
+    place = tmp_path / top.removesuffix("test/") / folder / kind
+    for number in (0, 1):
+        write_mask(place / f"{number}.png")
+    module = build(root)
+    assert (module.level, len([s for s in module.samples() if s.masks])) == ("both", 2)
+
+
+@pytest.mark.parametrize("place", ["test/masks/crack", "test/crack/masks", "test/crack/GT", "masks"])
+def test_masks_in_the_folders_of_types(tmp_path, place):
+    root = write(tmp_path, "test/good/0.png", "test/crack/0.png")
+    write_mask(root / place / "0.png")
+    assert [s.masks for s in build(root).samples()] == [(f"{place}/0.png",), ()]
+
+
+def test_folders_of_images_and_masks_in_each_type(tmp_path):
+    root = write(tmp_path, "good/images/0.png", "crack/images/0.png", "crack/images/1.png")
+    write_mask(root / "crack/masks/0.png")
+    write_mask(root / "crack/masks/1_mask.png")
+    assert [s.masks for s in build(root).samples() if s.label] == [("crack/masks/0.png",), ("crack/masks/1_mask.png",)]
+
+
+def test_a_folder_of_masks_for_each_image(tmp_path):
+    """MVTec LOCO: masks of one image in a folder called as the image."""
+    root = write(tmp_path, "test/good/000.png", "test/logical_anomalies/000.png", "test/logical_anomalies/001.png")
+    for path, box in (("000/000", (0, 0, 4, 4)), ("000/001", (8, 8, 12, 12)), ("001/000", (0, 0, 8, 8))):
+        write_mask(root / f"ground_truth/logical_anomalies/{path}.png", box=box)
+    module = Folder(root, image_size=24, workers=0)
+    assert [len(s.masks) for s in module.samples()] == [0, 2, 1]
+    (batch,) = module.test_dataloader()
+    assert [bool(m[2, 2]) for m in batch.masks] == [False, True, True]
+    assert [bool(m[15, 10]) for m in batch.masks] == [False, True, False], "the second mask is united with the first"
+
+
+def test_masks_beside_the_images_are_masks(tmp_path):
+    root = write(tmp_path, "good/0.png", "crack/0.png", "crack/1.png", "crack/front_mask.png")
+    write_mask(root / "crack/0_mask.png")
+    write_mask(root / "crack/1_mask.png")
+    write_mask(root / "crack/front_mask_label.png")
+    write_mask(root / "good/0_label.bmp", box=None)
+    module = build(root)
+    assert [(s.image, s.masks) for s in module.samples()] == [
+        ("crack/0.png", ("crack/0_mask.png",)),
+        ("crack/1.png", ("crack/1_mask.png",)),
+        ("crack/front_mask.png", ("crack/front_mask_label.png",)),
+        ("good/0.png", ()),
+    ]
+    assert any("3 files are called as masks of the images beside them" in note for note in module.notes), module.notes
+
+
+@pytest.mark.parametrize("place", ["masks/crack", "gt", "ground_truth/Crack"])
+def test_masks_of_other_names_are_said(tmp_path, place):
+    root = write(tmp_path, "good/0.png", "crack/a.png")
+    write_mask(root / place / "z.png")
+    module = build(root)
+    assert module.level == "image"
+    assert any("named as an anomalous image" in note and "z.png" in note for note in module.notes), module.notes
+
+
+def test_images_of_one_stem_are_said(tmp_path):
+    root = write(tmp_path, "good/0.png", "crack/1.png", "crack/1.jpg")
+    module = build(root)
+    assert any("1 stems have several images (1.jpg and 1.png)" in note for note in module.notes), module.notes
+    write_mask(root / "masks/crack/1.tif")
+    with pytest.raises(DatasetError, match=r"masks: crack/1\.tif could be the mask of"):
+        build(root)
+
+
+# --- forms -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("normal", "anomalous"), [("no", "yes"), ("No", "Yes"), ("negative", "positive"), ("OK", "NG")]
+)
+def test_names_of_normal_images(tmp_path, normal, anomalous):
+    module = build(write(tmp_path, f"{normal}/0.png", f"{anomalous}/0.png"))
+    assert {s.image: s.label for s in module.samples()} == {f"{normal}/0.png": 0, f"{anomalous}/0.png": 1}
+
+
+def test_no_is_normal_only_beside_yes(tmp_path):
+    module = build(write(tmp_path, "good/0.png", "no/0.png"))
+    assert {s.image: s.label for s in module.samples()} == {"good/0.png": 0, "no/0.png": 1}
+
+
+@pytest.mark.parametrize(("images", "masks"), [("Images", "Masks"), ("images", "GroundTruth"), ("img", "labels")])
+@pytest.mark.parametrize("top", ["", "test/", "nut/", "nut/test/"])
+def test_images_beside_masks(tmp_path, images, masks, top):
+    root = tmp_path / "parts"
+    write(root, *(f"{top}{images}/{number}.png" for number in range(3)))
+    write_mask(root / top / masks / "0_mask.png")
+    write_mask(root / top / masks / "1_mask.png", box=None)
+    module = build(root)
+    assert [(s.label, len(s.masks)) for s in module.samples()] == [(1, 1), (0, 0), (0, 0)]
+    assert (module.level, module.categories()[0].name) == ("both", "nut" if "nut" in top else "parts")
+    assert any("1 images whose masks mark a pixel" in note and "2 as normal (1 of" in note for note in module.notes)
+
+
+def test_images_all_with_marked_masks_are_of_pixel_level(tmp_path):
+    root = write(tmp_path, "images/0.png", "images/1.png")
+    for number in (0, 1):
+        write_mask(root / f"masks/{number}.png")
+    module = build(root)
+    assert module.level == "pixel"
+    assert any("image metrics of" in note for note in module.notes), module.notes
+
+
+def test_deeper_folders_are_of_their_type(tmp_path):
+    root = write(tmp_path, "good/0.png", "good/cam2/0.png", "crack/0.png", "crack/cam1/0.png", "hole/cam1/a/0.png")
+    write_mask(root / "masks/crack/cam1/0.png")
+    for path in ("crack/0", "hole/cam1/a/0"):
+        write_mask(root / f"masks/{path}.png")
+    module = build(root)
+    assert [(s.image, s.masks, s.anomaly_type) for s in module.samples()] == [
+        ("crack/0.png", ("masks/crack/0.png",), "crack"),
+        ("crack/cam1/0.png", ("masks/crack/cam1/0.png",), "crack"),
+        ("good/0.png", (), "good"),
+        ("good/cam2/0.png", (), "good"),
+        ("hole/cam1/a/0.png", ("masks/hole/cam1/a/0.png",), "hole"),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jfif", ".GIF", ".ppm", ".jp2", ".tga", ".pgm", ".jpe"])
+def test_whatever_pillow_reads(tmp_path, suffix):
+    root = write(tmp_path, "good/0.png", "crack/0.png")
+    write_image(root / f"crack/1{suffix}", format="JPEG" if "j" in suffix and suffix != ".jp2" else None)
+    assert len(build(root).samples()) == 3
