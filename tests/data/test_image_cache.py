@@ -36,8 +36,8 @@ def kept(tmp_path):
 def decoded(monkeypatch):
     """Grows by every image that is decoded in this process."""
     seen = []
-    original = loaders.transforms.open_rgb
-    monkeypatch.setattr(loaders.transforms, "open_rgb", lambda path: seen.append(path) or original(path))
+    original = loaders.decode.read_image
+    monkeypatch.setattr(loaders.decode, "read_image", lambda path: seen.append(path) or original(path))
     return seen
 
 

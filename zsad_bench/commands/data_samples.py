@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from zsad_bench import registry
-from zsad_bench.data import contact_sheet, roots, transforms
+from zsad_bench.data import contact_sheet, decode, roots, transforms
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.types import Sample
@@ -73,11 +73,11 @@ def draw(data: ZeroShotDataModule, per_category: int) -> Image.Image:
 def _cell(data: ZeroShotDataModule, sample: Sample) -> contact_sheet.Cell:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large photographs are no attack
-        image = transforms.open_rgb(data.root / sample.image)
+        image, stored, *_ = decode.read_image(data.root / sample.image, whole=False)
         mask = None
         if data.has_masks and sample.masks:
             paths = [data.root / path for path in sample.masks]
-            mask, _ = transforms.open_masks(paths, data.mask_threshold, image.size)
+            mask = transforms.open_masks(paths, data.mask_threshold, image.size, stored).union
     if sample.crop is not None:
         image = image.crop(sample.crop)
         mask = None if mask is None else mask.crop(sample.crop)

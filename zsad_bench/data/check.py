@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from zsad_bench.data import transforms
+from zsad_bench.data import decode, transforms
 from zsad_bench.data.base import Expected, ZeroShotDataModule
 from zsad_bench.data.overlap import sha256
 from zsad_bench.errors import DatasetError, DatasetLayoutError
@@ -27,7 +27,7 @@ from zsad_bench.types import Sample
 Verdict = Literal["clean", "findings", "not_found", "not_recognised"]
 Kind = Literal[
     "not_found", "not_recognised", "broken", "counts", "unreadable", "empty_file", "missing_mask", "blank_mask",
-    "mask_size", "duplicate", "contradiction",
+    "mask_size", "uniform", "duplicate", "contradiction",
 ]  # fmt: skip
 
 LARGE = 60_000_000  # pixels: read, and said, since each takes some 10 bytes of memory while it is read
@@ -77,7 +77,10 @@ class Report:
 
 
 class _Image(NamedTuple):
-    """What one image file and its masks showed; header is (size, mode, format), None when it cannot be read."""
+    """What one image file and its masks showed; header is (size, mode, format), None when it cannot be read.
+
+    done: what decoding them did, as `decode.said` takes it.
+    """
 
     path: str
     labels: frozenset[int]
@@ -85,6 +88,7 @@ class _Image(NamedTuple):
     bytes: int
     header: tuple[tuple[int, int], str, str] | None
     findings: tuple[Finding, ...]
+    done: tuple[tuple[str, str], ...] = ()
 
 
 def check(
@@ -156,6 +160,7 @@ def _opened(
     findings = [Finding("empty_file", f"{path} is empty (0 bytes) and left out; restore it") for path in empty]
     sizes, modes, formats = Counter(), Counter(), Counter()
     same: dict[str, list[_Image]] = defaultdict(list)
+    done_to: set[tuple[str, str]] = set()
     total = large = 0
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of large images and odd metadata; what counts is said here
@@ -163,7 +168,8 @@ def _opened(
         for done, seen in enumerate(looked, 1):
             findings += seen.findings
             total += seen.bytes
-            same[seen.digest].append(seen._replace(findings=()))
+            done_to.update(seen.done)
+            same[seen.digest].append(seen._replace(findings=(), done=()))
             if seen.header is not None:
                 (width, height), mode, format = seen.header
                 sizes[f"{width}x{height}"] += 1
@@ -183,6 +189,7 @@ def _opened(
     as_published = counted[:2] == module.expected[:2]
     for finding, is_note in (*_counts(module, counted), *_repeated(module, same, as_published)):
         said.append(finding.message) if is_note else findings.append(finding)
+    said += decode.said(done_to)
     if large:
         said.append(f"{large} images have more than {LARGE // 10**6} megapixels: they are read, at a cost in memory")
     said += [f"it shares images with {other}: do not count both as evidence" for other in _relatives(module)]
@@ -224,16 +231,26 @@ def _look(module: ZeroShotDataModule, samples: Sequence[Sample]) -> _Image:
             return _Image(
                 name, labels, name, 0, None, (Finding("empty_file", f"{path} is empty (0 bytes); restore it"),)
             )
-        image = transforms.open_rgb(path)
-        with Image.open(path) as file:
-            header = file.size, file.mode, file.format or "unknown"
+        image, stored, mode, format, converted = decode.read_image(path)
     except (DatasetError, OSError) as error:
         return _Image(name, labels, name, 0, None, (Finding("unreadable", " ".join(str(error).split())),))
-    found = list(_masks(module, samples, image.size)) if module.has_masks else []
-    return _Image(name, labels, digest, size, header, tuple(dict.fromkeys(found)))
+    found, done = [], [(key, str(path)) for key in converted if key != "uniform"]
+    if "uniform" in converted:
+        colour = ", ".join(map(str, image.getpixel((0, 0))))
+        found.append(Finding("uniform", f"image {path} is of one colour everywhere ({colour}); look at it, restore it"))
+    if module.has_masks:
+        found += _masks(module, samples, image.size, stored, done)
+    return _Image(name, labels, digest, size, (image.size, mode, format), tuple(dict.fromkeys(found)), tuple(done))
 
 
-def _masks(module: ZeroShotDataModule, samples: Sequence[Sample], size: tuple[int, int]) -> Iterator[Finding]:
+def _masks(
+    module: ZeroShotDataModule,
+    samples: Sequence[Sample],
+    size: tuple[int, int],
+    stored: tuple[int, int],
+    done: list[tuple[str, str]],
+) -> Iterator[Finding]:
+    """What is wrong with the masks of an image; adds what decoding them did to `done`."""
     unions: dict[tuple[str, ...], Image.Image] = {}
     for sample in samples:
         where = module.root / sample.image
@@ -244,7 +261,11 @@ def _masks(module: ZeroShotDataModule, samples: Sequence[Sample], size: tuple[in
         if sample.masks not in unions:
             paths = [module.root / mask for mask in sample.masks]
             try:
-                unions[sample.masks], other = transforms.open_masks(paths, module.mask_threshold, size)
+                unions[sample.masks], other, did = transforms.open_masks(paths, module.mask_threshold, size, stored)
+                done += did
+            except transforms.GeometryError as error:
+                yield Finding("mask_size", str(error))
+                continue
             except (DatasetError, OSError) as error:
                 yield Finding("unreadable", " ".join(str(error).split()))
                 continue
@@ -257,9 +278,15 @@ def _masks(module: ZeroShotDataModule, samples: Sequence[Sample], size: tuple[in
         if sample.label == 1 and union.getbbox() is None:
             yield Finding(
                 "blank_mask",
-                f"{where} is anomalous and no pixel of its mask {' + '.join(sample.masks)} is above "
-                f"{module.mask_threshold}; restore the mask",
+                f"{where} is anomalous and its mask {' + '.join(sample.masks)} marks no pixel "
+                f"({_above(module.mask_threshold)}); restore the mask",
             )
+
+
+def _above(threshold: int | None) -> str:
+    if threshold is None:
+        return f"above 0, above {decode.LOSSY_THRESHOLD} in a JPEG"
+    return f"above {threshold}"
 
 
 # Each yields (finding, whether it is only a note).

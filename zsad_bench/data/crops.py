@@ -10,33 +10,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from zsad_bench.data.transforms import UnreadableError, open_masks
+from zsad_bench.data.decode import Size, size_of, stored_size_of
+from zsad_bench.data.transforms import open_masks
 from zsad_bench.errors import DatasetError
 
+__all__ = ["size_of"]
+
 Crop = tuple[int, int, int, int]  # left, top, right, bottom, as `Sample.crop`
-Size = tuple[int, int]  # width, height
-
-
-def size_of(path: Path) -> Size:
-    """Width and height of an image, from its header.
-
-    Raises:
-        UnreadableError: it is no image, or may not be read; names the file.
-    """
-    try:
-        with Image.open(path) as file:
-            return file.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableError(
-            f"cannot read image {path} ({reason}); replace the file or fetch the dataset again"
-        ) from None
 
 
 def marked(
-    image: Path, size: Size, masks: Sequence[Path], crops: Sequence[Crop], threshold: int = 0, strict: bool = False
+    image: Path,
+    size: Size,
+    masks: Sequence[Path],
+    crops: Sequence[Crop],
+    threshold: int | None = 0,
+    strict: bool = False,
 ) -> list[bool]:
     """Whether the union of the masks has a pixel above the threshold in each crop.
 
@@ -47,7 +37,7 @@ def marked(
     """
     stats = [path.stat() for path in masks]
     state = tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(masks, stats, strict=True))
-    answer, resized = _marked(state, size, tuple(crops), threshold)
+    answer, resized = _marked(state, size, stored_size_of(image), tuple(crops), threshold)
     if strict and resized:
         (path, (width, height)), *_ = resized
         raise DatasetError(
@@ -59,10 +49,10 @@ def marked(
 
 @functools.lru_cache(maxsize=8192)
 def _marked(
-    state: tuple[tuple[Path, int, int], ...], size: Size, crops: tuple[Crop, ...], threshold: int
+    state: tuple[tuple[Path, int, int], ...], size: Size, stored: Size, crops: tuple[Crop, ...], threshold: int | None
 ) -> tuple[tuple[bool, ...], tuple[tuple[Path, Size], ...]]:
     """(an answer a crop, masks of another size); files that changed since have another state."""
-    mask, resized = open_masks([path for path, *_ in state], threshold, size)
+    mask, resized, _ = open_masks([path for path, *_ in state], threshold, size, stored)
     pixels = np.asarray(mask)
     answer = (bool(pixels[top:bottom, left:right].any()) for left, top, right, bottom in crops)
     return tuple(answer), tuple(resized.items())

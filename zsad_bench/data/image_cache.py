@@ -18,34 +18,37 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.errors import DatasetError
 
-_FORMAT = 1
+_FORMAT = 2
 # What numpy raises on files that are cut short, mangled, or something else; zip archives check their content.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile)
 
-Arrays = tuple[np.ndarray, "np.ndarray | None"]
+Arrays = tuple[np.ndarray, "np.ndarray | None", tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """Arrays by what they were made of: (pixels (S,S,3) uint8, mask (S,S) bool or None). Safe to share by processes."""
+    """What was made of files: pixels (S,S,3) uint8, mask (S,S) bool or None, and what decoding did, as `decode.said`
+    takes it. Safe to share by processes.
+    """
 
     folder: Path
 
     def place(
-        self, files: Sequence[Path], crop: tuple[int, int, int, int] | None, size: int, mask_threshold: int
+        self, files: Sequence[Path], crop: tuple[int, int, int, int] | None, size: int, mask_threshold: int | None
     ) -> Path | None:
         """Where the arrays of an image file and its masks belong; None when a file is not there.
 
-        It depends on the files' paths, sizes and times of change, on everything done to them, and on the version of
-        Pillow, whose resize may change.
+        It depends on the files' paths, sizes and times of change, on everything done to them by the present rule for
+        pixels, and on the version of Pillow, whose resize may change.
         """
         try:
             stats = [(os.fspath(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in files]
         except OSError:
             return None
-        key = repr((_FORMAT, PIL.__version__, stats, crop, size, mask_threshold))
+        key = repr((_FORMAT, PIXEL_RULE, PIL.__version__, stats, crop, size, mask_threshold))
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
         return self.folder / digest[:2] / f"{digest}.npz"
 
@@ -55,18 +58,25 @@ class ImageCache:
             with np.load(place, allow_pickle=False) as kept:
                 pixels, bits = kept["pixels"], kept["mask"] if masked else None
                 mask = None if bits is None else np.unpackbits(bits, count=size * size).reshape(size, size).astype(bool)
+                done = tuple((str(key), str(path)) for key, path in kept["done"]) if "done" in kept else ()
         except _DAMAGED:
             return None
         fits = pixels.shape == (size, size, 3) and pixels.dtype == np.uint8
-        return (pixels, mask) if fits else None
+        return (pixels, mask, done) if fits else None
 
-    def write(self, place: Path, pixels: np.ndarray, mask: np.ndarray | None) -> None:
+    def write(
+        self, place: Path, pixels: np.ndarray, mask: np.ndarray | None, done: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Keeps the arrays; the file appears whole or not at all.
 
         Raises:
             DatasetError: the folder cannot be written, or the disk is full.
         """
-        arrays = {"pixels": pixels} if mask is None else {"pixels": pixels, "mask": np.packbits(mask)}
+        arrays = {"pixels": pixels}
+        if mask is not None:
+            arrays["mask"] = np.packbits(mask)
+        if done:
+            arrays["done"] = np.array(done, dtype=np.str_)
         unfinished = None
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from zsad_bench.data import transforms
+from zsad_bench.data import decode, transforms
 from zsad_bench.data.augment import Augmentation
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.errors import DatasetError, ZsadError
@@ -27,14 +27,18 @@ _MOST_WORKERS = 8
 _MOST_RESIZED = 0.01
 
 
+Done = tuple[tuple[str, str], ...]  # (what decoding did, with which file)
+
+
 class Item(NamedTuple):
-    """A sample as arrays. resized: one line a mask that had another size than its image."""
+    """A sample as arrays. resized: one line a mask that had another size than its image. done: for `decode.said`."""
 
     image: np.ndarray  # (3,S,S) float32
     label: int
     mask: np.ndarray | None  # (S,S) bool
     info: SampleInfo
     resized: tuple[str, ...] = ()
+    done: Done = ()
 
 
 class Bad(NamedTuple):
@@ -53,6 +57,7 @@ class Collated(NamedTuple):
     samples: list[SampleInfo]
     bad: list[Bad]
     resized: list[str]
+    done: Done
 
 
 @dataclass
@@ -76,7 +81,7 @@ class ImageTable(Dataset):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     masks: bool
-    mask_threshold: int = 0
+    mask_threshold: int | None = 0
     strict_mask_size: bool = False
     skip_bad: bool = False
     augment: Augmentation | None = None
@@ -105,14 +110,14 @@ class ImageTable(Dataset):
         sample = self.samples[index]
         info = SampleInfo(f"{self.dataset}/{sample.id}", self.categories[sample.category])
         try:
-            pixels, mask, resized = self._arrays(sample)
+            pixels, mask, resized, done = self._arrays(sample)
         except transforms.UnreadableError as error:
             if not self.skip_bad:
                 raise
             return Bad(info, str(error))
         if self.masks and mask is None:
             mask = np.zeros((self.image_size, self.image_size), bool)
-        return Item(transforms.normalised(pixels, self.mean, self.std), sample.label, mask, info, resized)
+        return Item(transforms.normalised(pixels, self.mean, self.std), sample.label, mask, info, resized, done)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item | Bad] | ZsadError:
         # How a DataLoader asks for a batch. An error travels as a value: raised inside a worker process it would
@@ -122,8 +127,11 @@ class ImageTable(Dataset):
         except ZsadError as error:
             return error
 
-    def _arrays(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-        """(pixels (S,S,3) uint8, mask (S,S) bool or None, lines on resized masks), from the cache where it has them."""
+    def _arrays(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+        """(pixels (S,S,3) uint8, mask (S,S) bool or None, lines on resized masks, what decoding did).
+
+        From the cache where it has them.
+        """
         if self.cache is None or self.augment is not None:
             return self._decoded(sample)
         files = [self.root / path for path in (sample.image, *(sample.masks if self.masks else ()))]
@@ -131,16 +139,22 @@ class ImageTable(Dataset):
         place = self.cache.place(*identity)
         kept = None if place is None else self.cache.read(place, self.image_size, masked=len(files) > 1)
         if kept is not None:
-            return (*kept, ())
-        pixels, mask, resized = self._decoded(sample)
+            pixels, mask, done = kept
+            return pixels, mask, (), done
+        pixels, mask, resized, done = self._decoded(sample)
         # A resized mask is counted in every pass, so its image is not kept; nor is one that was replaced meanwhile.
         if not resized and place is not None and place == self.cache.place(*identity):
-            self.cache.write(place, pixels, mask)
-        return pixels, mask, resized
+            self.cache.write(place, pixels, mask, done)
+        return pixels, mask, resized, done
 
-    def _decoded(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-        image = transforms.open_rgb(self.root / sample.image)
-        mask, resized = self._mask(sample, image.size) if self.masks and sample.masks else (None, ())
+    def _decoded(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+        path = self.root / sample.image
+        image, stored, _, _, found = decode.read_image(path)
+        done = tuple((key, str(path)) for key in found)
+        mask, resized = None, ()
+        if self.masks and sample.masks:
+            mask, resized, of_mask = self._mask(sample, image.size, stored)
+            done += of_mask
         if sample.crop is not None:
             image = image.crop(sample.crop)
             mask = None if mask is None else mask.crop(sample.crop)
@@ -149,11 +163,13 @@ class ImageTable(Dataset):
             pixels, grey = self.augment(np.asarray(image), None if mask is None else np.asarray(mask), key)
             image, mask = Image.fromarray(pixels), None if grey is None else Image.fromarray(grey)
         pixels = transforms.image_pixels(image, self.image_size)
-        return pixels, None if mask is None else transforms.mask_array(mask, self.image_size), resized
+        return pixels, None if mask is None else transforms.mask_array(mask, self.image_size), resized, done
 
-    def _mask(self, sample: Sample, native: tuple[int, int]) -> tuple[Image.Image, tuple[str, ...]]:
+    def _mask(
+        self, sample: Sample, native: decode.Size, stored: decode.Size
+    ) -> tuple[Image.Image, tuple[str, ...], Done]:
         paths = [self.root / path for path in sample.masks]
-        mask, other = transforms.open_masks(paths, self.mask_threshold, native)
+        mask, other, done = transforms.open_masks(paths, self.mask_threshold, native, stored)
         lines = tuple(
             f"mask {path} is {_size(size)} but its image {sample.image} is {_size(native)}"
             for path, size in other.items()
@@ -162,7 +178,7 @@ class ImageTable(Dataset):
             raise DatasetError(
                 f"{lines[0]}; they must have the same size: restore the files or fetch the dataset again"
             )
-        return mask, lines
+        return mask, lines, done
 
 
 class BatchLoader(DataLoader):
@@ -172,7 +188,8 @@ class BatchLoader(DataLoader):
     bad samples alone are passed over.
 
     Of the last pass, or so far in this one: `skipped`, the samples that could not be read, `reasons`, one line for each
-    of them, and `resized`, one line a mask that had another size than its image. Each process counts what it reads.
+    of them, `resized`, one line a mask that had another size than its image, and `said`, what decoding did, in lines
+    with the number of files. Each process counts what it reads.
 
     Raises:
         DatasetError: while iterating; more than 1 % of the dataset's masks have another size than their images, or
@@ -184,9 +201,14 @@ class BatchLoader(DataLoader):
         self.skipped: list[SampleInfo] = []
         self.reasons: list[str] = []
         self.resized: list[str] = []
+        self._done: set[tuple[str, str]] = set()
+
+    @property
+    def said(self) -> list[str]:
+        return decode.said(self._done)
 
     def __iter__(self) -> Iterator[Batch]:
-        self.skipped, self.reasons, self.resized = [], [], []
+        self.skipped, self.reasons, self.resized, self._done = [], [], [], set()
         tables: list[ImageTable] = getattr(self.dataset, "tables", [self.dataset])  # a union is made of several
         for table in tables:
             table.epoch += 1
@@ -209,6 +231,7 @@ class BatchLoader(DataLoader):
             self.skipped.append(info)
             self.reasons.append(reason)
         self.resized += item.resized
+        self._done.update(item.done)
         if len(self.resized) > _MOST_RESIZED * masks:
             raise DatasetError(
                 f"{self.resized[0]}; more than 1 % of the {masks} masks have another size than their images "
@@ -223,7 +246,7 @@ def collate(items: Sequence[Item | Bad] | ZsadError) -> Collated | ZsadError:
     good = [item for item in items if isinstance(item, Item)]
     bad = [item for item in items if isinstance(item, Bad)]
     if not good:
-        return Collated(None, None, None, [], bad, [])
+        return Collated(None, None, None, [], bad, [], ())
     return Collated(
         torch.from_numpy(np.stack([item.image for item in good])),
         torch.tensor([item.label for item in good], dtype=torch.int64),
@@ -231,6 +254,7 @@ def collate(items: Sequence[Item | Bad] | ZsadError) -> Collated | ZsadError:
         [item.info for item in good],
         bad,
         [line for item in good for line in item.resized],
+        tuple(pair for item in good for pair in item.done),
     )
 
 

@@ -1,4 +1,4 @@
-"""From a file to what a backbone sees: PIL decode, RGB, one antialiased resize to a square, mean and std.
+"""From a decoded picture to what a backbone sees: one antialiased resize to a square, mean and std.
 
 The same path for training without augmentation and for testing. Masks take their own: threshold at native size,
 resize, threshold again, as in the published evaluations, so that metrics never resize anything.
@@ -7,66 +7,83 @@ Axes: 3 channels, S the side of the square.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops
 
+from zsad_bench.data import decode
+from zsad_bench.data.decode import Size, UnreadableError
 from zsad_bench.errors import DatasetError
+
+__all__ = ["UnreadableError"]
 
 # Mean and standard deviation of the OpenAI CLIP training images, RGB in [0,1]; every published method uses them.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-# What PIL raises on files that are truncated, mangled, or no images at all.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+class GeometryError(DatasetError):
+    """An image and its mask were stored in one geometry and are shown in two."""
 
 
-class UnreadableError(DatasetError):
-    """A file that is there and cannot be decoded."""
+class Masks(NamedTuple):
+    """The masks of an image as one: mode L, 255 where any of them marks, else 0.
+
+    resized: those that had another size than the image, with theirs. done: what decoding did, pairs for `decode.said`.
+    """
+
+    union: Image.Image
+    resized: dict[Path, Size]
+    done: tuple[tuple[str, str], ...]
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The decoded image in RGB at its native size; the content decides the format, not the suffix.
+    """The picture alone, for eyes: RGB, upright, at its native size; of a damaged file what Pillow makes of it.
 
-    Conversion comes before any resize: a palette image would otherwise be resized by nearest neighbour.
+    What is measured reads `decode.read_image`, which refuses damaged files.
 
     Raises:
-        DatasetError: missing, or (UnreadableError) unreadable or truncated; the message names the file.
+        DatasetError: missing, or (UnreadableError) unreadable; the message names the file.
     """
-    return _decoded(path, "RGB", "image")
+    return decode.read_image(path, whole=False).image
 
 
-def open_mask(path: Path, threshold: int = 0) -> Image.Image:
-    """The mask at its native size, mode L, 255 where the file's grey value is above `threshold`, else 0.
+def open_mask(path: Path, threshold: int | None = 0) -> Image.Image:
+    """The picture of `decode.read_mask` alone: mode L, 255 where the mask marks, else 0, upright, at its native size.
 
     Raises:
-        DatasetError: missing, or (UnreadableError) unreadable or truncated; the message names the file.
+        DatasetError: missing, or (UnreadableError) unreadable; the message names the file.
     """
-    grey = np.asarray(_decoded(path, "L", "mask"))
-    return Image.fromarray((grey > threshold).astype(np.uint8) * np.uint8(255))
+    return decode.read_mask(path, threshold).image
 
 
-def open_masks(
-    paths: Sequence[Path], threshold: int, size: tuple[int, int]
-) -> tuple[Image.Image, dict[Path, tuple[int, int]]]:
-    """(union of the masks, as `open_mask` gives each; those that had another size than `size`, with theirs).
+def open_masks(paths: Sequence[Path], threshold: int | None, size: Size, stored: Size | None = None) -> Masks:
+    """The union of the masks of an image.
 
-    size: width and height of the image. A mask of another size is brought to it by nearest neighbour.
+    size: width and height of the image as it stands upright. stored: those of its file, before its EXIF orientation
+    was applied. A mask of another size than `size` is brought to it by nearest neighbour.
 
     Raises:
+        GeometryError: a mask has the shape of the stored image and not that of the upright one.
         DatasetError: one cannot be read.
     """
-    union, resized = Image.new("L", size), {}
+    union, resized, done = Image.new("L", size), {}, []
     for path in paths:
-        mask = open_mask(path, threshold)
+        mask, _, _, _, found = decode.read_mask(path, threshold)
+        done += [(key, str(path)) for key in found]
         if mask.size != size:
+            if stored is not None and _like(mask.size, stored) and not _like(mask.size, size):
+                raise GeometryError(
+                    f"mask {path} is {_wide(mask.size)} as its image is stored, and the image is {_wide(size)} as its "
+                    "EXIF orientation says it is shown; turn the mask, or remove the orientation from the image"
+                )
             resized[path] = mask.size
             mask = mask.resize(size, Image.Resampling.NEAREST)
         union = ImageChops.lighter(union, mask)
-    return union, resized
+    return Masks(union, resized, tuple(done))
 
 
 def image_array(image: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
@@ -90,14 +107,10 @@ def mask_array(mask: Image.Image, size: int) -> np.ndarray:
     return np.asarray(mask.resize((size, size), Image.Resampling.BILINEAR)) > 127
 
 
-def _decoded(path: Path, mode: str, what: str) -> Image.Image:
-    try:
-        with Image.open(path) as file:
-            return file.convert(mode)
-    except FileNotFoundError:
-        raise DatasetError(f"{what} {path} does not exist; restore the file or fetch the dataset again") from None
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableError(
-            f"cannot read {what} {path} ({reason}); replace the file or fetch the dataset again"
-        ) from None
+def _like(one: Size, other: Size) -> bool:
+    """Whether both are equally wide for their height."""
+    return one[0] * other[1] == one[1] * other[0]
+
+
+def _wide(size: Size) -> str:
+    return f"{size[0]} x {size[1]} (width x height)"

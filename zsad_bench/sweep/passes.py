@@ -58,7 +58,7 @@ def test(asked: str, data: ZeroShotDataModule, members: Sequence[Member], consol
             trainer.test(SharedPass(methods), dataloaders=loader, verbose=False)
         if largest and shown:
             draw_sheet(largest, shown, members[0].folder / f"maps_{file_name(data.name)}_{size}px.png")
-        for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized]:
+        for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said]:
             console.print(line, style="yellow", highlight=False, soft_wrap=True)
 
 

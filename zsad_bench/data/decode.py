@@ -1,0 +1,359 @@
+"""From a file to a picture: whole or refused, upright, in RGB or as a mask; and what was done on the way, in words.
+
+Everything that decodes an image of a dataset does it here, so that `data check` and a run see and say the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import struct
+import threading
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from zsad_bench.data import pixels
+from zsad_bench.data.pixels import RefusedError
+from zsad_bench.data.whole import require_whole, require_whole_tiff
+from zsad_bench.errors import DatasetError
+
+Size = tuple[int, int]  # width, height
+
+LOSSY_THRESHOLD = 127  # of masks in a lossy format, where none is given: ringing is a few grey levels on either side
+
+# What is said of what was done, by its key, as [one file|several] need it. `data check` and runs use these words.
+SAID = {
+    "turned": "image[s] carr[ies|y] an EXIF orientation and [is|are] turned upright",
+    "grey12": "image[s] [is|are] 12-bit grey and scaled by the full range of [its|their] type",
+    "grey16": "image[s] [is|are] 16-bit grey and scaled by the full range of [its|their] type",
+    "grey32": "image[s] [is|are] 32-bit grey and scaled by the full range of [its|their] type",
+    "dim": (
+        "16-bit image[s] hold[s|] nothing above 4095 and come[s|] out nearly black; if the camera has 12 bits or "
+        "fewer, scale [it|them] to the full range"
+    ),
+    "colours16": "image[s] [has|have] 16-bit colours, of which the upper eight bits are read",
+    "float": "image[s] [is|are] floating point and read as 0 to 1",
+    "space": "image[s] [is|are] CMYK, YCbCr or LAB and converted to RGB without a colour profile",
+    "alpha": "image[s] [has|have] transparent pixels, of which the stored colours are read",
+    "extra": "image file[s] hold[s|] further pictures (a preview, a second view), which are not read",
+    "uniform": "image[s] [is|are] of one colour everywhere",
+    "mask_turned": "mask[s] carr[ies|y] an EXIF orientation and [is|are] turned upright",
+    "mask_lossy": f"mask[s] [is|are] JPEG or another lossy format and mark[s|] what is above {LOSSY_THRESHOLD} of 255",
+    "mask_pages": "mask[s] [has|have] several pages, which are united",
+    "mask_alpha": "mask[s] [has|have] transparent pixels, which are not marked",
+    "mask_colour": "mask[s] [is|are] in colour and mark[s|] every pixel that is not black",
+    "mask_index": "mask[s] [has|have] a palette that paints everything black and [is|are] read by [its|their] indices",
+}
+_NAMED = ("dim", "uniform")  # the first file is named
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION, _WIDTH, _SUBFILE, _OLD_SUBFILE, _SUB_IFDS = 274, 256, 254, 255, 330  # TIFF tags
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+_LAYERED = ("MPO", "PSD")  # the first picture is the whole; what follows are other views, or layers
+
+# What Pillow raises on files that are truncated, mangled, or no images at all.
+_UNREADABLE = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError,
+    NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+
+class UnreadableError(DatasetError):
+    """A file that is there and cannot be decoded."""
+
+
+class Decoded(NamedTuple):
+    """A picture, upright, and what the file said.
+
+    image: RGB, or L of 0 and 255 of a mask. stored: width and height before it was turned. mode, format: of the file,
+    in Pillow's words. done: keys of `SAID`, each once.
+    """
+
+    image: Image.Image
+    stored: Size
+    mode: str
+    format: str
+    done: tuple[str, ...]
+
+
+def read_image(path: Path, whole: bool = True) -> Decoded:
+    """The image at its native size, turned as its EXIF orientation says; the content decides the format.
+
+    whole: False shows of a damaged file what Pillow makes of it, for eyes and never for numbers.
+
+    Further pictures of a camera's file (MPO: a second eye, a preview) and smaller copies in a TIFF are passed over and
+    said; several pages or frames of equal standing are refused, since nothing says which one is meant.
+
+    Raises:
+        DatasetError: missing, or (UnreadableError) damaged, unknown, or of a range that no rule covers; one line.
+    """
+    with _opened(path, "image", whole) as (file, data):
+        done = _to_the_page(file)
+        mode = file.mode
+        form, orientation = _load(file, data, whole)
+        image, converted = pixels.rgb(file, form)
+        image = _upright(image, file, orientation)
+        done += [*(["turned"] if orientation != 1 else []), *converted]
+        done += ["uniform"] if pixels.is_uniform(image) else []
+        return Decoded(image, _stored_size(file), mode, file.format or "unknown", tuple(done))
+
+
+def read_mask(path: Path, threshold: int | None = 0) -> Decoded:
+    """The mask at its native size, turned as its own EXIF orientation says: L, 255 where it marks, else 0.
+
+    threshold: `pixels.marked` says what it is compared with; None is 0, or 127 where the file is of a lossy format
+    (JPEG, whatever its suffix says). Pages and frames are united.
+
+    Raises:
+        DatasetError: missing, or (UnreadableError) damaged, unknown, or of a range that no rule covers; one line.
+    """
+    with _opened(path, "mask") as (file, data):
+        pages, _ = _pages(file)
+        mode, lossy = file.mode, threshold is None and _is_lossy(file, data)
+        cut = LOSSY_THRESHOLD if lossy else threshold or 0
+        done = [*(["mask_lossy"] if lossy else []), *(["mask_pages"] if len(pages) > 1 else [])]
+        united: np.ndarray | None = None
+        for page in pages:
+            if file.tell() != page:
+                file.seek(page)
+            form, orientation = _load(file, data)
+            found, converted = pixels.marked(file, form, cut, functools.partial(_again, data, page))
+            image = _upright(Image.fromarray(found.astype(np.uint8) * np.uint8(255)), file, orientation)
+            done += [*(["mask_turned"] if orientation != 1 else []), *converted]
+            one = np.asarray(image)
+            if united is not None and one.shape != united.shape:
+                sizes = " and ".join(f"{a.shape[1]} x {a.shape[0]}" for a in (united, one))
+                raise RefusedError(f"its pages are {sizes} wide and high", "give all of them one size")
+            united = one if united is None else united | one
+        stored = _stored_size(file)
+        return Decoded(Image.fromarray(united), stored, mode, file.format or "unknown", tuple(dict.fromkeys(done)))
+
+
+def size_of(path: Path) -> Size:
+    """Width and height of an image as it stands upright, from its header.
+
+    Raises:
+        DatasetError: missing, or (UnreadableError) no image, or not to be read; names the file.
+    """
+    return _header(path)[0]
+
+
+def stored_size_of(path: Path) -> Size:
+    """Width and height of an image before its EXIF orientation is applied, from its header.
+
+    Raises:
+        DatasetError: as `size_of`.
+    """
+    return _header(path)[1]
+
+
+def said(done: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines on what was done, with the number of files, from pairs (key of `SAID`, path of the file)."""
+    files: dict[str, set[str]] = defaultdict(set)
+    for key, path in done:
+        files[key].add(path)
+    lines = []
+    for key in SAID:
+        if count := len(files[key]):
+            first = min(files[key])
+            named = "" if key not in _NAMED else f": {first}" if count == 1 else f", the first of them {first}"
+            lines.append(f"{count} {_worded(SAID[key], count)}{named}")
+    return lines
+
+
+def _worded(text: str, count: int) -> str:
+    def chosen(found: re.Match[str]) -> str:
+        one, bar, several = found[1].partition("|")
+        return (one if count == 1 else several) if bar else ("" if count == 1 else one)
+
+    return re.sub(r"\[(.*?)\]", chosen, text)
+
+
+def _header(path: Path) -> tuple[Size, Size]:
+    """(upright size, stored size)."""
+    with _errors(path, "image"), _strict, Image.open(path) as file:
+        _to_the_page(file)
+        if file.format == "PNG" and "exif" not in file.info and _has_late_exif(path):
+            file.load()
+        stored = _stored_size(file)
+        return (stored[::-1] if _orientation(file) >= 5 else stored), stored
+
+
+@contextmanager
+def _opened(path: Path, what: str, whole: bool = True) -> Iterator[tuple[Image.Image, bytes]]:
+    """The file as Pillow opens it, and its bytes: read once, and whole as far as they can tell."""
+    with _errors(path, what):
+        data = path.read_bytes()
+        if whole:
+            require_whole(data)
+        with _strict, Image.open(io.BytesIO(data)) as file:
+            yield file, data
+
+
+@contextmanager
+def _errors(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise DatasetError(f"{what} {path} does not exist; restore the file or fetch the dataset again") from None
+    except RefusedError as error:
+        raise UnreadableError(f"cannot read {what} {path} ({error}); {error.remedy}") from None
+    except UnidentifiedImageError:
+        raise UnreadableError(
+            f"cannot read {what} {path} (no image, or of a kind that is not known); replace the file or fetch the "
+            "dataset again"
+        ) from None
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableError(
+            f"cannot read {what} {path} ({reason}); replace the file or fetch the dataset again"
+        ) from None
+
+
+class _Strict:
+    """While a thread is within, Pillow fills in nothing for what is missing, whatever another library asked of it."""
+
+    def __init__(self) -> None:
+        self._lock, self._within, self._before = threading.Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._within == 0:
+                self._before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if self._within == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+_strict = _Strict()
+
+
+def _load(file: Image.Image, data: bytes, whole: bool = True) -> tuple[pixels.Form, int]:
+    """Decodes the current page; (what its samples are, its orientation)."""
+    if whole and file.format == "TIFF":
+        require_whole_tiff(file, data)
+    form, before = pixels.form_of(file), _orientation(file)
+    file.load()
+    return form, before if file.format == "TIFF" else _orientation(file)
+
+
+def _again(data: bytes, page: int, raw: str) -> Image.Image:
+    """A page read with another order of bytes within its samples."""
+    file = Image.open(io.BytesIO(data))
+    if page:
+        file.seek(page)
+    file.tile = [
+        tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw) for tile in file.tile
+    ]
+    file.load()
+    return file
+
+
+def _to_the_page(file: Image.Image) -> list[str]:
+    """Brings the file to the page that is the image; what was passed over."""
+    pages, others = _pages(file)
+    if len(pages) > 1:
+        what = "pages" if file.format == "TIFF" else "frames"
+        raise RefusedError(
+            f"it holds {len(pages)} {what} and nothing says which is meant", "save each as a file of its own"
+        )
+    if file.tell() != pages[0]:
+        file.seek(pages[0])
+    return ["extra"] if others else []
+
+
+def _pages(file: Image.Image) -> tuple[list[int], int]:
+    """(pages of equal standing, number of other pictures in the file).
+
+    A TIFF says of each page whether it is a smaller copy or a mask of transparency; where all are, the first counts.
+    """
+    count = getattr(file, "n_frames", 1)
+    if file.format in _LAYERED:
+        return [file.tell()], count - 1 if file.format == "MPO" else 0
+    if file.format != "TIFF":
+        return list(range(count)), 0
+    full = []
+    for page in range(count):
+        file.seek(page)
+        kind, old = file.tag_v2.get(_SUBFILE, 0), file.tag_v2.get(_OLD_SUBFILE, 1)
+        if not kind & 5 and old != 2:  # bit 0: smaller copy, bit 2: mask of transparency
+            full.append(page)
+        elif count == 1 and _SUB_IFDS in file.tag_v2:
+            raise RefusedError("it is a camera's raw file, of which only a preview can be read", "develop it first")
+    file.seek(full[0] if full else 0)
+    return full or [0], count - len(full or [0])
+
+
+def _orientation(file: Image.Image) -> int:
+    """1 to 8, by the EXIF alone; what XMP says of an orientation is not followed by viewers.
+
+    A TIFF says it until it is loaded, a PNG perhaps only from then on.
+    """
+    if file.format == "TIFF":
+        found = file.tag_v2.get(_ORIENTATION, 1)
+    else:
+        exif = Image.Exif()
+        try:
+            exif.load(file.info.get("exif") or b"")
+            found = exif.get(_ORIENTATION, 1)
+        except Exception:  # Pillow raises anything; an EXIF that is broken says nothing, and the pixels are whole
+            found = 1
+    return found if found in _TURNS else 1
+
+
+def _upright(image: Image.Image, file: Image.Image, orientation: int) -> Image.Image:
+    """Turned, unless the file is a TIFF, which Pillow turns as it loads it."""
+    return image if file.format == "TIFF" or orientation == 1 else image.transpose(_TURNS[orientation])
+
+
+def _stored_size(file: Image.Image) -> Size:
+    return (file.tag_v2[_WIDTH], file.tag_v2[_WIDTH + 1]) if file.format == "TIFF" else file.size
+
+
+def _has_late_exif(path: Path) -> bool:
+    """Whether a PNG has an EXIF behind its pixels, where Pillow sees it only after decoding them."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return False
+
+
+def _is_lossy(file: Image.Image, data: bytes) -> bool:
+    if file.format == "TIFF":
+        return file.info.get("compression") in _LOSSY_TIFF
+    return file.format in _LOSSY or (file.format == "WEBP" and _is_lossy_webp(data))
+
+
+def _is_lossy_webp(data: bytes) -> bool:
+    at = 12
+    while at + 8 <= len(data):
+        name = data[at : at + 4]
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8 "
+        # A frame of an animation holds chunks of its own, behind 16 bytes on where it belongs.
+        at += 24 if name == b"ANMF" else 8 + (int.from_bytes(data[at + 4 : at + 8], "little") + 1 & ~1)
+    return False
