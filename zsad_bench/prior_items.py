@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from zsad_bench import registry
+from zsad_bench import path_lists, registry
 from zsad_bench.errors import UnknownNameError, UsageError
 
 CATCH_ALL = ("combined", "other", "defective", "anomalous", "bad")  # types that say only that something is wrong
@@ -38,8 +38,7 @@ def parts_of(name: str) -> tuple[Part, ...]:
         UnknownNameError, UsageError: an item that there is not, or a value that does not fit.
     """
     found = []
-    for text in name.split("+"):
-        base, *items = (piece.strip() for piece in text.split(":"))
+    for base, *items in path_lists.parts_of_name(name):
         part = Part(base)
         for item in items:
             part = with_item(part, item, name)

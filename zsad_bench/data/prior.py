@@ -8,7 +8,7 @@ A specification is `base[:item]…[+base[:item]…]…`, safe in a shell:
     mvtec:types=5:unit=name           kinds pooled over categories ("scratch" counts once)
     mvtec:shots=4:normals=matched     normal images only of categories that keep an anomalous one
     mvtec+colondb                     a union
-    @kept.jsonl                       what a written manifest lists
+    @kept.jsonl                       what a written manifest lists; a path that exists is taken whole
 
 `parse` and `resolve` turn it into a PriorSpec, `select` is a pure function of one dataset's samples and one part. Every
 choice is by rank, `sha256("kind|draw|item")`, so it depends on no random generator and no order of files, and fewer
@@ -18,13 +18,14 @@ types or shots are always a subset of more.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from zsad_bench import registry
+from zsad_bench import path_lists, registry
 from zsad_bench.data import manifest
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.prior_items import CATCH_ALL, Part, Unit, spell, with_item
@@ -85,8 +86,7 @@ def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
         raise UnknownNameError(registry.did_you_mean("suite", suite, _AUXILIARY))
     known = registry.names("datasets")
     spelt, parts, draws = [], [], set()
-    for text in spec.split("+"):
-        base, *items = (piece.strip() for piece in text.split(":"))
+    for base, *items in path_lists.parts(spec):
         part = _base(base, suite, target, known)
         for item in items:
             part = with_item(part, item, spec)
@@ -94,7 +94,7 @@ def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
             raise UsageError(f"prior '{spec}': unit=name says what a type is; give types=K with it")
         draws |= {part.draw} if any(item.startswith("draw=") for item in items) else set()
         parts.append(part)
-        spelt.append(":".join([base, *spell(part)]))
+        spelt.append(":".join([path_lists.spell(base), *spell(part)]))
     if len(draws) > 1:
         raise UsageError(f"prior '{spec}': its parts have different draws; give one")
     if doubled := [name for name in {p.dataset for p in parts} if sum(p.dataset == name for p in parts) > 1]:
@@ -170,7 +170,7 @@ def prior_hash(contents: Mapping[str, str]) -> str:
 
 def _base(base: str, suite: str, target: str | None, known: Sequence[str]) -> Part:
     if base.startswith("@"):
-        header, records = manifest.read(Path(base[1:]))
+        header, records = manifest.read(Path(os.path.expanduser(base[1:])))  # noqa: PTH111 - never raises
         return Part(header["dataset"], listed=tuple(record["id"] for record in records))
     named = _AUXILIARY[suite]
     if base not in named and base not in known:
