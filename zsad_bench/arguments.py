@@ -2,53 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable
-from typing import NoReturn
 
-from jsonargparse import ArgumentParser
-
-from zsad_bench import registry
+from zsad_bench.usage import Parser
 
 OFFICIAL = ("anomalyclip", "faprompt")  # methods whose released checkpoints can be read and written
-# Commands whose options stand with their name in front in what jsonargparse says.
-_COMMANDS = (
-    "bench|sweep|status|track|sync|dashboard|ls|data|check|fetch|samples|prior|table|figure|page|rows|merge|verify|"
-    "(?:im|ex)port-checkpoint"
-)
-
-
-class Parser(ArgumentParser):
-    """Wrong usage is one line and exit code 2."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        line = " ".join(str(message).split())
-        said = line.split()
-        unknown = next((word for word in sys.argv[1:] if word.startswith("--") and word in said), None)
-        known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-        if unknown and ("nrecognized" in line or "not found" in line or "does not accept" in line):
-            line = registry.did_you_mean("option", unknown.partition("=")[0], known)
-        wrong = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", line)
-        if wrong:
-            line = registry.did_you_mean("command", wrong[1], re.findall(r"'(.+?)'", wrong[2]))
-        missing = re.search(r'expected "(?:\w+\.)?(\w+)" to be one of {.*?}, but it was not provided', line)
-        if missing:
-            line = f"expected one of the commands {', '.join(_subcommands(self, missing[1]))}"
-        line = re.sub(rf"\b(?:(?:{_COMMANDS})\.)+(\w+)", r"\1", line)
-        prog = self.prog.replace(" [options]", "")
-        print(f"{prog}: {line}; see {prog} --help", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _subcommands(parser: ArgumentParser, dest: str) -> list[str]:
-    """The names that `dest` (`command`, or a command's `action`) may have, wherever below the parser it stands."""
-    for action in parser._actions:
-        if isinstance(action.choices, dict):
-            below = [name for inner in action.choices.values() for name in _subcommands(inner, dest)]
-            if found := list(action.choices) if action.dest == dest else below:
-                return found
-    return []
 
 
 def command_line() -> Parser:

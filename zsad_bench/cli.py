@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from zsad_bench import registry
 from zsad_bench.arguments import OFFICIAL, command_line
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
+from zsad_bench.printable import never_fail_to_print, say
 from zsad_bench.tracking.access import check as check_track
 
 _WHOSE = ("board", "from", "backbone", "mixed")
@@ -30,16 +31,17 @@ CAUSES = "; --debug shows where it was raised"
 
 def main() -> int:
     """Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
+    never_fail_to_print()
     args = command_line().parse_args()
     try:
         return _commands()[_path(args)](_options(args)) or 0
     except ZsadError as error:
         if args.debug:
             raise
-        print(f"zsad-bench: {error}", file=sys.stderr)
+        say(f"zsad-bench: {error}", error=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print("zsad-bench: stopped; rows that were complete are kept", file=sys.stderr)
+        say("zsad-bench: stopped; rows that were complete are kept", error=True)
         return 130
     except BrokenPipeError:  # the reader of a pipe went away (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,7 +49,7 @@ def main() -> int:
     except Exception as error:
         if args.debug:
             raise
-        print(f"zsad-bench: unexpected {type(error).__name__}: {' '.join(str(error).split())}{CAUSES}", file=sys.stderr)
+        say(f"zsad-bench: unexpected {type(error).__name__}: {' '.join(str(error).split())}{CAUSES}", error=True)
         return 1
 
 
@@ -169,6 +171,8 @@ def data_prior(options: Namespace) -> None:
 
 
 def make_demo(options: Namespace) -> None:
+    if options.seed < 0:
+        raise UsageError(f"--seed {options.seed}: expected a whole number from 0")
     from zsad_bench.commands.data import make_demo as run
 
     run(options.seed)
@@ -213,7 +217,8 @@ def figure(options: Namespace) -> int:
 
     if options.name == "list":
         for name, entry in FIGURES.items():
-            print(f"{name:17} {entry.shows}\n{'':17} needs {entry.needs}")
+            say(f"{name:17} {entry.shows}")
+            say(f"{'':17} needs {entry.needs}")
         return 0
     if options.name not in (*FIGURES, "all"):
         raise UnknownNameError(registry.did_you_mean("figure", options.name, [*FIGURES, "all", "list"]))

@@ -63,12 +63,12 @@ def nothing_runs(monkeypatch) -> None:
         (bench(set="temperature=hot"), "clip: temperature='hot' does not fit; expected float"),
         (bench(set="temperature"), "--set temperature: expected key=value"),
         (bench(set="block=[1"), "not a YAML value"),
-        (["ls"], "what"),
+        (["ls"], "missing methods|datasets|priors|backbones"),
         (["ls", "method"], "unknown list 'method'; did you mean methods?"),
         (["table", "demos"], "unknown suite 'demos'; did you mean demo?"),
         (["data"], "make-demo"),
         (["data", "make-dmo"], "make-demo"),
-        (["data", "make-demo", "--seed", "x"], "seed"),
+        (["data", "make-demo", "--seed", "x"], "data make-demo: --seed x: expected a whole number"),
     ],
 )
 def test_wrong_usage_is_one_line(refused, args, said):

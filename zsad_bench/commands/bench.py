@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from zsad_bench import registry
 from zsad_bench.commands import places, table
 from zsad_bench.commands.spread import spread
+from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
@@ -31,13 +30,13 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
     Raises:
         ZsadError: wrong names or options before anything runs; later failures keep the rows that were complete.
     """
-    console = Console(soft_wrap=False)
+    console = Console()
     place = places.choose(options)
     if options.checkpoint and options.executor in ("ray", "slurm"):
         raise UsageError(f"--checkpoint is tested here, on one device; leave out --executor {options.executor}")
     chosen, why = suite.choose(options.suite)
     if why:
-        console.print(why, highlight=False, soft_wrap=True)
+        console.print(why)
     settings = parse_settings(options.set)
     for name in methods:
         configure(name, {**chosen.overrides_for(name), **settings})
@@ -47,7 +46,7 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
     for spec in specs if learners else ():
         for target in [target for target in targets if not any(target in share for share in shares[spec])]:
             left_out = f"{target} is what prior {spec} learns from, and not tested under it"
-            console.print(left_out, highlight=False, soft_wrap=True)
+            console.print(left_out)
     _licences(targets, console)
     common = {
         "suite": chosen,
@@ -76,7 +75,7 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
         ("rows", board / "rows"),
         ("run", ", ".join(map(str, folders))),
     ):
-        console.print(f"{what}: {where}", highlight=False, soft_wrap=True)
+        console.print(f"{what}: {where}")
     if lacking:
         raise ZsadError(lacking)
 
@@ -174,4 +173,4 @@ def _licences(targets: tuple[str, ...], console: Console) -> None:
     for name in dict.fromkeys(target.partition(":")[0] for target in targets):
         cls: type[ZeroShotDataModule] = registry.load("datasets", name)
         if not cls.redistribute and cls.url:
-            console.print(f"{cls.title}: {cls.licence}", highlight=False)
+            console.print(f"{cls.title}: {cls.licence}")

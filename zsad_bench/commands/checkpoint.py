@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from zsad_bench import registry
 from zsad_bench.backbones.architecture import build_model, named_config
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.load import LOCAL_DIR, load_backbone, weights_at_hand
+from zsad_bench.console import Console
 from zsad_bench.errors import BackboneError, CheckpointError, UnknownNameError, UsageError
 from zsad_bench.methods import _official as official
 from zsad_bench.methods._official_file import open_file, save_file
@@ -216,4 +216,4 @@ def _check_out(source: Path, out: Path, suffix: str) -> None:
 
 
 def _say(line: str) -> None:
-    Console().print(line, highlight=False, soft_wrap=True, markup=False)
+    Console().print(line)

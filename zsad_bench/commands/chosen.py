@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from zsad_bench import registry
+from zsad_bench.console import Console
 from zsad_bench.data import known
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard import rows as store
@@ -104,7 +103,7 @@ def chosen_rows(
     remarks = [f"Two values for one number in one run, neither is used: {one}." for one in found.conflicts]
     remarks += [f"Left out: {one.told(one.path.name)}." for one in read.torn]
     for remark in remarks:
-        console.print(remark, style="red", soft_wrap=True, highlight=False, markup=False)
+        console.print(remark, style="red")
     rows = found.with_gaps()
     if options.backbone:
         rows = [row for row in rows if row.backbone in (*listed(options.backbone), "none")]
@@ -112,7 +111,7 @@ def chosen_rows(
         rows, left_out = comparable(rows)
         for sentence in left_out:
             remarks.append(f"Left out: {sentence}.")
-            console.print(remarks[-1], style="yellow", soft_wrap=True, highlight=False, markup=False)
+            console.print(remarks[-1], style="yellow")
     else:
         refuse_mixed(rows, _MIXED)
     if told is not None:

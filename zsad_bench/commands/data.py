@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
-
+from zsad_bench.console import Console
 from zsad_bench.data.demo.suite import PARTS, ensure
 
 
@@ -15,4 +14,4 @@ def make_demo(seed: int) -> None:
     for part in PARTS:
         started = time.perf_counter()
         folder = ensure(part, seed=seed)
-        console.print(f"{part}: {folder} ({time.perf_counter() - started:.1f} s)", highlight=False, soft_wrap=True)
+        console.print(f"{part}: {folder} ({time.perf_counter() - started:.1f} s)")

@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn
+from rich.text import Text
 
 from zsad_bench import registry
+from zsad_bench.console import Console, Progress, styled
 from zsad_bench.data import check as checks
 from zsad_bench.data import known, roots
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
+from zsad_bench.printable import printable
 from zsad_bench.sweep.suite import is_found
 
 SCHEMA = 1  # of the JSON form, docs/datasets.md
@@ -61,7 +62,7 @@ def _check_all(options: Any) -> int:
         verdicts[report.verdict] += 1
     if not options.json:
         said = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.items()) or "none found"
-        console.print(f"{said}; not there: {', '.join(absent) or 'none'}", highlight=False, soft_wrap=True)
+        console.print(f"{said}; not there: {', '.join(absent) or 'none'}")
     return max(codes, default=2)
 
 
@@ -98,9 +99,7 @@ def _report(asked: str, root: str | None, layout: str | None) -> checks.Report:
         there = Path(path or root or "").expanduser().exists()
         kind = ("not_recognised" if isinstance(error, DatasetLayoutError) else "broken") if there else "not_found"
         return checks.failed(checks.Report(cls.name, cls.title, "clean"), kind, error)
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(BarColumn(), MofNCompleteColumn()) as bar:
         task = bar.add_task(f"{asked}: opening files", total=None)
         return checks.check(module, progress=lambda done, total: bar.update(task, completed=done, total=total))
 
@@ -110,7 +109,7 @@ def _say(report: checks.Report, as_json: bool, console: Console) -> None:
         print(json.dumps(as_object(report)), flush=True)
         return
     for line in lines(report):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     console.print()
 
 
@@ -144,13 +143,14 @@ def as_object(report: checks.Report) -> dict[str, Any]:
     }
 
 
-def lines(report: checks.Report) -> Iterator[str]:
-    """The report for a person, with rich's markup."""
+def lines(report: checks.Report) -> Iterator[str | Text]:
+    """The report for a person."""
     colour = "green" if report.exit_code == 0 else "red"
-    yield f"[bold]{report.dataset}[/bold]: [{colour}]{report.verdict.replace('_', ' ')}[/{colour}]"
+    verdict = styled(report.verdict.replace("_", " "), f"not bold {colour}")
+    yield styled(report.dataset, "bold").append(": ", "not bold").append(verdict)
     if report.root is not None:
         shape = f"layout {report.layout}, variant {report.variant}" if report.layout else "a layout of its own"
-        yield f"  {escape(str(report.root))}, {shape}"
+        yield f"  {report.root}, {shape}"
         expected = report.expected
         yield (
             f"  {report.normal} normal, {report.anomalous} anomalous; expected {expected.normal}, "
@@ -162,13 +162,13 @@ def lines(report: checks.Report) -> Iterator[str]:
         yield f"  manifest hash {report.manifest_hash or '– (the table cannot be used as it is)'}"
     kinds = Counter(finding.kind for finding in report.findings)
     for kind, count in kinds.items():
-        yield f"  [red]{kind.replace('_', ' ')}: {count}[/red]"
+        yield styled(f"  {kind.replace('_', ' ')}: {count}", "red")
         messages = [finding.message for finding in report.findings if finding.kind == kind]
-        yield from (f"    {escape(message)}" for message in messages[:_SHOWN])
+        yield from (f"    {message}" for message in messages[:_SHOWN])
         if count > _SHOWN:
             yield f"    … and {count - _SHOWN} more; --json lists all"
     for note in report.notes:
-        yield f"  [yellow]note[/yellow] {escape(note)}"
+        yield styled("  note", "yellow").append(f" {printable(note)}", "default")
 
 
 def _most(counts: dict[str, int]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from zsad_bench import registry
+from zsad_bench.console import Console, Progress
 from zsad_bench.data import fetch as downloading
 from zsad_bench.data import roots
 from zsad_bench.data.base import ZeroShotDataModule
@@ -31,7 +31,7 @@ def fetch(options: Any) -> None:
     console = Console()
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line)
 
     if issubclass(cls, DemoDataModule):
         raise UsageError(f"{cls.name} is generated, not downloaded: `zsad-bench data make-demo` does it")
@@ -54,7 +54,8 @@ def fetch(options: Any) -> None:
         )
     for entry in _with_progress(cls, place):
         checked = "as expected" if entry.verified else "seen, NOT verified: no hash of this file is published"
-        say(f"{entry.url}\n  {entry.size:,} bytes, sha256 {entry.sha256} ({checked})")
+        say(entry.url)
+        say(f"  {entry.size:,} bytes, sha256 {entry.sha256} ({checked})")
     say(f"{cls.name} lies in {place}")
     data = cls(root=place)
     labels = [sample.label for sample in data.samples()]
@@ -94,10 +95,7 @@ def _place(cls: type[ZeroShotDataModule], into: str | None) -> Path | None:
 
 
 def _with_progress(cls: type[ZeroShotDataModule], place: Path) -> list[downloading.Fetched]:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as progress:
         task = progress.add_task("connecting", total=None)
 
         def report(what: str, done: int, total: int | None) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from zsad_bench import registry
+from zsad_bench.console import Console, Table, styled
 from zsad_bench.data import known, roots
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.demo.module import DemoDataModule
@@ -36,8 +35,7 @@ def show(options: Any) -> None:
         return
     root = roots.data_root()
     table = Table("name", "level", "found", "normal", "anomalous", "expected", "licence", box=None, pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
+    places: list[tuple[str, str]] = []
     for column in table.columns[3:5]:
         column.justify = "right"
     found = broken = 0
@@ -47,8 +45,12 @@ def show(options: Any) -> None:
         found += seen.module is not None
         broken += bool(seen.error)
         counts = ("–", "–") if seen.counts is None else map(str, seen.counts)
-        table.add_row(cls.name, cls.level, _where(cls, seen), *counts, _expected(cls), escape(cls.licence))
+        state, where = _where(cls, seen)
+        table.add_row(cls.name, cls.level, state, *counts, _expected(cls), cls.licence)
+        places += [(cls.name, where)] if where else []
     console.print(table)
+    console.print()
+    console.pairs(places)
     under = f"ZSAD_DATA is {root}" if root else "ZSAD_DATA is not set: point it at the folder that holds them"
     for line in (
         "",
@@ -56,7 +58,7 @@ def show(options: Any) -> None:
         "`zsad-bench data list NAME` says how to get one, `data check NAME` opens every file.",
         "Evidence of what is expected: V verified on files, S stated in a public source, I inferred, R recalled.",
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line)
 
 
 def look(cls: type[ZeroShotDataModule]) -> Seen:
@@ -72,14 +74,15 @@ def look(cls: type[ZeroShotDataModule]) -> Seen:
     return Seen(module, (labels.count(0), labels.count(1)))
 
 
-def _where(cls: type[ZeroShotDataModule], seen: Seen) -> str:
+def _where(cls: type[ZeroShotDataModule], seen: Seen) -> tuple[Text, str]:
+    """Whether it is there in a word, and where or what is wrong with it in a line; "" where there is nothing to say."""
     if seen.error:
-        return f"[red]{escape(seen.error)}[/red]"
+        return styled("broken", "red"), seen.error
     if seen.module is None:
         packed = known.packed(cls)
-        return f"[yellow]packed: {escape(packed[0])}; unpack it[/yellow]" if packed else "[dim]not found[/dim]"
+        return (styled("packed", "yellow"), f"packed: {packed[0]}; unpack it") if packed else (styled("no", "dim"), "")
     layout = getattr(seen.module, "layout", None)
-    return escape(str(seen.module.root)) + (f" ({layout})" if layout else "")
+    return styled("yes"), f"{seen.module.root}" + (f" ({layout})" if layout else "")
 
 
 def _expected(cls: type[ZeroShotDataModule]) -> str:
@@ -88,12 +91,10 @@ def _expected(cls: type[ZeroShotDataModule]) -> str:
 
 def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
     """Everything about one dataset: the card, the layouts it comes in, and what is found here."""
-    lines = Table(box=None, show_header=False, pad_edge=False)
-    lines.add_column(style="bold", no_wrap=True)
-    lines.add_column(overflow="fold")
+    lines: list[tuple[str, str]] = []
 
     def row(what: str, text: object) -> None:
-        lines.add_row(what, escape(str(text)))
+        lines.append((what, str(text)))
 
     row(cls.name, f"{cls.title}: {cls.domain}, level {cls.level}")
     row("home page", cls.url)
@@ -119,17 +120,17 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
         packed = known.packed(cls)
         row("found", f"only packed: {', '.join(packed)}; unpack it" if packed else "no")
     elif seen.error:
-        lines.add_row("found", f"[red]{escape(seen.error)}[/red]")
+        row("found", seen.error)
     else:
         row("found", f"{seen.module.root}, layout {getattr(seen.module, 'layout', 'its own')}")
         row("counts", f"{seen.counts[0]} normal, {seen.counts[1]} anomalous")
         row("manifest hash", seen.module.manifest_hash)
     for number, note in enumerate(dict.fromkeys(seen.module.notes) if seen.module else ()):
         row("notes" if number == 0 else "", note)
-    console.print(lines)
+    console.pairs(lines)
     categories = Table("category", "prompt name", "friendly", "kind", box=None, pad_edge=False)
     for card in cls.category_cards:
-        categories.add_row(*map(escape, (card.name, card.prompt_name, card.friendly or card.prompt_name, card.kind)))
+        categories.add_row(card.name, card.prompt_name, card.friendly or card.prompt_name, card.kind)
     if cls.category_cards:
         console.print()
         console.print(categories)

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from zsad_bench import registry
+from zsad_bench.console import Console, Table, styled
 from zsad_bench.data import manifest
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UsageError
+from zsad_bench.printable import printable
 from zsad_bench.sweep.auxiliary import kept
 from zsad_bench.types import Sample
 
@@ -39,18 +37,16 @@ def prior(options: Any) -> None:
     for module in modules:
         samples = module.samples()
         normal = sum(sample.label == 0 for sample in samples)
-        console.print(
-            f"[bold]{module.name}[/bold] ({escape(module.title)}): {normal} normal, {len(samples) - normal} anomalous",
-            highlight=False,
-        )
+        named = styled(module.name, "bold").append(f" ({printable(module.title)})", "not bold")
+        console.print(named.append(f": {normal} normal, {len(samples) - normal} anomalous", "not bold"), soft_wrap=True)
         console.print(composition(samples))
         console.print()
     hashed = priors.prior_hash({module.name: module.manifest_hash for module in modules})
-    console.print(f"prior {escape(spec.name)} · draw {spec.draw} · hash {hashed}", highlight=False, soft_wrap=True)
+    console.print(f"prior {spec.name} · draw {spec.draw} · hash {hashed}")
     if options.out:
         (module,) = modules
         manifest.write(Path(options.out), module.name, spec.name, spec.draw, priors.RULE_VERSION, module.samples())
-        console.print(f"manifest: {escape(options.out)}", highlight=False, soft_wrap=True)
+        console.print(f"manifest: {options.out}")
 
 
 def composition(samples: Sequence[Sample]) -> Table:
@@ -61,15 +57,13 @@ def composition(samples: Sequence[Sample]) -> Table:
     types = sorted({sample.anomaly_type for sample in samples if sample.label == 1})
     wide = len(types) > _MOST_COLUMNS
     table = Table(
-        "category", "normal", "anomalous", *(["types"] if wide else map(escape, types)), box=None, pad_edge=False
+        "category", "normal", "anomalous", *(["types"] if wide else map(printable, types)), box=None, pad_edge=False
     )
     for column in table.columns[1 : 3 if wide else None]:
         column.justify = "right"
     for category, of in by_category.items():
         counts = Counter(sample.anomaly_type for sample in of if sample.label == 1)
-        table.add_row(
-            escape(category), str(sum(s.label == 0 for s in of)), str(counts.total()), *_cells(counts, types, wide)
-        )
+        table.add_row(category, str(sum(s.label == 0 for s in of)), str(counts.total()), *_cells(counts, types, wide))
     if len(by_category) > 1:
         counts = Counter(sample.anomaly_type for sample in samples if sample.label == 1)
         cells = [f"{len(counts)} different"] if wide else _cells(counts, types, wide)
@@ -80,7 +74,7 @@ def composition(samples: Sequence[Sample]) -> Table:
 
 def _cells(counts: Mapping[str, int], types: Sequence[str], wide: bool) -> list[str]:
     if wide:
-        return [", ".join(f"{escape(name)} {counts[name]}" for name in types if counts[name])]
+        return [", ".join(f"{name} {counts[name]}" for name in types if counts[name])]
     return [str(counts[name]) if counts[name] else "·" for name in types]
 
 

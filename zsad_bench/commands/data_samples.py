@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
 
 from zsad_bench import registry
+from zsad_bench.console import Console
 from zsad_bench.data import contact_sheet, decode, roots, transforms
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import DatasetError, UsageError
@@ -45,12 +45,9 @@ def samples(options: Any) -> None:
     except OSError as error:
         raise DatasetError(f"cannot write {out} ({error.strerror or error}); give --out another file") from None
     console = Console()
-    console.print(f"{out} ({picture.width} x {picture.height})", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{out} ({picture.width} x {picture.height})")
     if not cls.redistribute:
-        console.print(
-            f"its pixels are under {cls.title}'s licence ({cls.licence}): not to be published or committed",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+        console.print(f"its pixels are under {cls.title}'s licence ({cls.licence}): not to be published or committed")
 
 
 def draw(data: ZeroShotDataModule, per_category: int) -> Image.Image:

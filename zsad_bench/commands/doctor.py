@@ -8,11 +8,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from zsad_bench import registry
 from zsad_bench.backbones.load import weights_at_hand
+from zsad_bench.console import Console
 from zsad_bench.data import roots
 from zsad_bench.sweep import suite
 
@@ -31,23 +30,21 @@ PACKAGES = (
 def doctor() -> None:
     """Prints what was found; nothing is downloaded or generated."""
     console = Console()
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("python", f"{sys.version.split()[0]} on {platform.platform()}")
-    table.add_row("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
-    table.add_row("devices", ", ".join(_devices()))
-    table.add_row("ZSAD_DATA", str(roots.data_root() or "not set"))
-    table.add_row("ZSAD_CACHE", str(roots.cache_root()))
+    lines = [
+        ("python", f"{sys.version.split()[0]} on {platform.platform()}"),
+        ("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
+        ("devices", ", ".join(_devices())),
+        ("ZSAD_DATA", str(roots.data_root() or "not set")),
+        ("ZSAD_CACHE", str(roots.cache_root())),
+    ]
     for one in suite.SUITES.values():
         found = "found" if weights_at_hand(one.backbone, one.weights) else "not on this machine (see --weights)"
-        table.add_row(f"weights of {one.name}", f"{one.backbone}: {found}")
-    console.print(table)
-    datasets = Table("dataset", "", box=None, pad_edge=False)
-    for entry in registry.describe("datasets"):
-        datasets.add_row(entry.name, _where(entry.name))
+        lines.append((f"weights of {one.name}", f"{one.backbone}: {found}"))
+    console.pairs(lines)
     console.print()
-    console.print(datasets)
+    console.pairs((name, _where(name)) for name in registry.names("datasets"))
     _, why = suite.choose("auto")
-    console.print(f"\n{why}", highlight=False, soft_wrap=True)
+    console.print(f"\n{why}")
 
 
 def _version(name: str) -> str:

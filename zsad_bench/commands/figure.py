@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console
-
 from zsad_bench.commands import figure_trained as trained
 from zsad_bench.commands.chosen import averaged, groups, listed
 from zsad_bench.commands.figure_source import Source
+from zsad_bench.console import Console
 from zsad_bench.errors import RowError, UsageError, ZsadError
 from zsad_bench.leaderboard.figures import (
     by_setting,
@@ -37,7 +36,7 @@ def figure(name: str, options: Any) -> int:
     Raises:
         ZsadError: what a figure lacks; of all, what they lack is printed instead.
     """
-    console, source = Console(soft_wrap=True), Source(options)
+    console, source = Console(), Source(options)
     drawn = 0
     for one in catalogue.FIGURES if name == "all" else [name]:
         try:
@@ -47,11 +46,11 @@ def figure(name: str, options: Any) -> int:
         except ZsadError as error:
             if name != "all":
                 raise
-            console.print(f"{one}: not drawn: {error}", style="yellow", highlight=False, markup=False)
+            console.print(f"{one}: not drawn: {error}", style="yellow")
             continue
         drawn += 1
-        console.print(f"{one}: {', '.join(map(str, files))}", highlight=False, markup=False)
-        console.print(f"  {made.caption}", style="dim", highlight=False, markup=False)
+        console.print(f"{one}: {', '.join(map(str, files))}")
+        console.print(f"  {made.caption}", style="dim")
     return 0 if drawn else 1
 
 

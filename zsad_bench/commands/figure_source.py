@@ -6,10 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from zsad_bench.commands import figure_trained as trained
 from zsad_bench.commands.chosen import all_facts, chosen_rows, listed, rows_folder, suite_with_rows
+from zsad_bench.console import Console
 from zsad_bench.errors import CheckpointError, RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.figures import picked, style
 from zsad_bench.leaderboard.row import Row
@@ -40,7 +39,7 @@ class Source:
 
     @cached_property
     def rows(self) -> list[Row]:
-        rows = chosen_rows(self.options, Console(soft_wrap=True), self.suite)
+        rows = chosen_rows(self.options, Console(), self.suite)
         if wanted := listed(self.options.method or ""):
             known = sorted({row.method for row in rows})
             if unknown := [name for name in wanted if name not in known]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-
 from zsad_bench import registry
+from zsad_bench.console import Console, Table
 from zsad_bench.errors import UnknownNameError
 
 WHAT = ("methods", "datasets", "priors", "backbones")

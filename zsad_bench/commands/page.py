@@ -8,6 +8,7 @@ from typing import Any
 from zsad_bench.commands.table import board
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.leaderboard.page.build import write_page
+from zsad_bench.printable import say
 from zsad_bench.registry import did_you_mean
 from zsad_bench.sweep.suite import SUITES
 
@@ -30,13 +31,13 @@ def page(options: Any) -> None:
         raise UsageError(f"--out {out}: a folder; expected the name of a file, as in {out / 'index.html'}")
     made = write_page(folder, out, board(SUITES[options.suite]), options.photos, options.megabytes)
     shown = made.gallery
-    print(f"{made.path}: {made.size / _MB:.1f} MB, {made.n_rows} rows, {_pictures(len(shown.cards))}")
+    say(f"{made.path}: {made.size / _MB:.1f} MB, {made.n_rows} rows, {_pictures(len(shown.cards))}")
     for title, n in shown.withheld.items():
-        print(f"{title}: {_pictures(n)} left out, its images may not be passed on; --photos puts them in, for yourself")
+        say(f"{title}: {_pictures(n)} left out, its images may not be passed on; --photos puts them in, for yourself")
     if shown.too_many:
-        print(f"{_pictures(shown.too_many)} left out: more than {options.megabytes:g} MB; --megabytes allows more")
+        say(f"{_pictures(shown.too_many)} left out: more than {options.megabytes:g} MB; --megabytes allows more")
     elif made.size > options.megabytes * _MB:
-        print(f"rows and tables alone are larger than {options.megabytes:g} MB; they are all there")
+        say(f"rows and tables alone are larger than {options.megabytes:g} MB; they are all there")
 
 
 def _pictures(n: int) -> str:

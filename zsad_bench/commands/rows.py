@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from zsad_bench.leaderboard import rows as store
 from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.merge import merge as merged
 from zsad_bench.leaderboard.verify import verify as verified
+from zsad_bench.printable import say
 
 
 def merge(folders: Sequence[str], out: str) -> None:
@@ -26,9 +26,9 @@ def merge(folders: Sequence[str], out: str) -> None:
         warnings.simplefilter("always")
         found = merged(folders, out)
     for warning in caught:
-        print(f"zsad-bench: {warning.message}", file=sys.stderr)
+        say(f"zsad-bench: {warning.message}", error=True)
     doubled = f"; {found.n_doubled} were in both and are kept once" if found.n_doubled else ""
-    print(f"{found.n_rows} rows{doubled}: {out} ({len(found.files)} files)")
+    say(f"{found.n_rows} rows{doubled}: {out} ({len(found.files)} files)")
 
 
 def export(folder: str, out: str) -> None:
@@ -43,8 +43,8 @@ def export(folder: str, out: str) -> None:
     found = store.current(store.load(rows))
     write_whole(out, frame(found.rows).to_csv(index=False).encode())
     for conflict in found.conflicts:
-        print(f"zsad-bench: left out: {conflict}", file=sys.stderr)
-    print(f"{len(found.rows)} rows: {out}")
+        say(f"zsad-bench: left out: {conflict}", error=True)
+    say(f"{len(found.rows)} rows: {out}")
 
 
 def verify(folder: str) -> int:
@@ -55,9 +55,9 @@ def verify(folder: str) -> int:
     """
     found = verified(folder)
     for finding in found.findings:
-        print(finding)
+        say(finding)
     schemas = ", ".join(f"{n} of schema {schema}" for schema, n in sorted(found.schemas.items()))
     verdict = f"{len(found.findings)} findings" if found.findings else "nothing wrong"
     replaced = f"; newer runs replace {found.n_superseded}" if found.n_superseded else ""
-    print(f"{folder}: {found.n_rows} whole rows in {found.n_files} files ({schemas or 'none'}){replaced}; {verdict}")
+    say(f"{folder}: {found.n_rows} whole rows in {found.n_files} files ({schemas or 'none'}){replaced}; {verdict}")
     return 1 if found.findings else 0

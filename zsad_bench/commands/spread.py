@@ -7,10 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from zsad_bench.commands.places import Place
 from zsad_bench.commands.sweep import sigterm_exits, work_through
+from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.leaderboard import rows as store
@@ -79,8 +78,7 @@ def spread(
     board, runs = Path(common["board"]), Path(common["runs"])
     folder = Folder(runs / "sweeps" / name)
     write_plan(folder, made, board.resolve(), runs.resolve(), since)
-    console.print(f"{len(made.cells)} cells in {len(made.groups)} groups, {place}; {folder.path}", highlight=False,
-                  soft_wrap=True)  # fmt: skip
+    console.print(f"{len(made.cells)} cells in {len(made.groups)} groups, {place}; {folder.path}")  # fmt: skip
     with sigterm_exits():
         shown = work_through(folder, place, track, console)
     keys = {shown.cells[cell.id].get("key") for cell in made.cells}

@@ -8,11 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.console import Group as Lines
 from rich.live import Live
-from rich.table import Table
 
+from zsad_bench.console import Console, Table, styled
 from zsad_bench.errors import ZsadError
 from zsad_bench.sweep.plan import Cell, Group
 from zsad_bench.sweep.state import Board, Folder, cost, read_cells, read_plan, trained_seconds
@@ -106,7 +105,7 @@ class View:
         """A line of its own; above the table, where there is one."""
         done = sum(map(self.shown.is_done, self.shown.groups))
         line = f"[{done}/{len(self.shown.groups)}] {name_of(group)}: {what}"
-        self.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(line, style=style)
 
 
 def status(asked: str, options: Any) -> int:
@@ -118,7 +117,7 @@ def status(asked: str, options: Any) -> int:
     folder = Folder(Path(options.runs) / "sweeps" / Path(asked).stem)
     if not folder.plan.is_file():
         raise ZsadError(f"no sweep of {asked} in {folder.path.parent}; start it with `zsad-bench sweep {asked}`")
-    console = Console(soft_wrap=False)
+    console = Console()
     shown = Snapshot(folder)
     if options.cells:
         print_cells(shown, console)
@@ -143,7 +142,7 @@ def table(shown: Snapshot) -> Table:
     for column in made.columns[3:-1]:
         column.justify = "right"
     for of, counts in lines.items():
-        numbers = [f"[{COLOURS[s]}]{counts[s]}" if counts[s] and COLOURS[s] else str(counts[s] or "") for s in STATES]
+        numbers = [styled(str(counts[state] or ""), COLOURS[state]) for state in STATES]
         made.add_row(*of, *numbers, "; ".join(where.get(of, {})))
     return made
 
@@ -158,7 +157,7 @@ def print_cells(shown: Snapshot, console: Console) -> None:
         seconds = shown.cost(group)
         rest = "done" if shown.is_done(group) else f"cost {'unknown' if seconds is None else clock(seconds)}"
         said = f"group {group.id}: {len(group.cells)} cells, {rest}"
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        console.print(said)
         for job in group.jobs:
             states = {}
             for cell in group.cells:
@@ -166,7 +165,7 @@ def print_cells(shown: Snapshot, console: Console) -> None:
                     states.setdefault(shown.state(group, cell), []).append(cell.target)
             on = "; ".join(f"{state}: {' '.join(targets)}" for state, targets in states.items())
             line = f"  {_name(job)} · {on}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line)
 
 
 def print_summary(shown: Snapshot, console: Console) -> None:
@@ -179,8 +178,8 @@ def print_summary(shown: Snapshot, console: Console) -> None:
         if what:
             log = "" if why else f"; see {shown.folder.log(group.id)}"
             line = f"{name_of(group)}: {what}{log}"
-            console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
-    console.print(_summary(shown), highlight=False, markup=False, soft_wrap=True)
+            console.print(line, style="red")
+    console.print(_summary(shown))
 
 
 def _summary(shown: Snapshot) -> str:

@@ -11,10 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
-
 from zsad_bench.commands import places
 from zsad_bench.commands.status import Snapshot, View, clock, name_of, print_cells, print_summary
+from zsad_bench.console import Console
 from zsad_bench.errors import ZsadError
 from zsad_bench.sweep import plan as planning
 from zsad_bench.sweep import recipe as recipes
@@ -33,7 +32,7 @@ def sweep(asked: str, options: Any) -> int:
         ZsadError: a recipe that cannot be planned, before anything runs.
     """
     place = places.choose(options)
-    console = Console(soft_wrap=False)
+    console = Console()
     recipe = recipes.load(recipes.find(asked))
     found = cache(is_found)
     made = planning.plan(recipe, found, options.together or planning.TOGETHER)
@@ -58,7 +57,7 @@ def sweep(asked: str, options: Any) -> int:
         from zsad_bench.commands.table import regenerate
 
         regenerate(made.suite.name, options.out)
-        console.print(f"tables: {board / 'README.md'}", highlight=False, soft_wrap=True)
+        console.print(f"tables: {board / 'README.md'}")
     return 0 if all(shown.is_done(group) for group in shown.groups) else 1
 
 
@@ -76,8 +75,7 @@ def work_through(
     shown = hashed(folder, console)
     todo, held = _todo(shown, retry_failed)
     for group in held:
-        console.print(f"failed before, --retry-failed runs it again: {name_of(group)}", style="yellow",
-                      highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(f"failed before, --retry-failed runs it again: {name_of(group)}", style="yellow")  # fmt: skip
     if todo:
         environment = worker.environment(place.threads, _tracking(track, Path(shown.content["runs"]), console))
         _run(todo, executor, environment, folder, shown, console)
@@ -97,14 +95,14 @@ def _say_plan(made: planning.Plan, console: Console) -> None:
     say += [f"not here: {dataset} ({count} cells)" for dataset, count in gone.items()]
     say += [f"left out: {target} under prior {prior}, which learns from it" for prior, target in made.left_out]
     for line in say:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line)
 
 
 def hashed(folder: Folder, console: Console) -> Snapshot:
     """The sweep with the keys of all its cells; of the weights and data that were hashed for them nothing is kept."""
     from zsad_bench.sweep.expect import expected
 
-    console.print("hashing weights and data", highlight=False)
+    console.print("hashing weights and data")
     content, groups = read_plan(folder)
     planned = [(group, [worker.member(content, job, group.targets) for job in group.jobs]) for group in groups]
     write_cells(folder, expected(planned))
@@ -116,7 +114,7 @@ def _tracking(asked: str, runs: Path, console: Console) -> str:
     """What the processes are to be asked; what is wrong with wandb is told here, once, instead of in every log."""
     found = access.decide(asked, runs)
     if found.warning:
-        console.print(found.warning, style="yellow", highlight=False, soft_wrap=True)
+        console.print(found.warning, style="yellow")
     return found.mode
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
-
 from zsad_bench import registry
 from zsad_bench.commands.chosen import footnotes
+from zsad_bench.console import Console
 from zsad_bench.data.demo.suite import PARTS
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard.rows import Row, RowWarning
@@ -18,6 +16,7 @@ from zsad_bench.leaderboard.tables.board import Board
 from zsad_bench.leaderboard.tables.terminal import print_tables
 from zsad_bench.leaderboard.tables.write import write_leaderboard
 from zsad_bench.metrics.functional.rcpro import described
+from zsad_bench.printable import say
 from zsad_bench.sweep.suite import DEMO, SUITES, Suite
 
 GENERATED_NOTE = (
@@ -73,4 +72,4 @@ def regenerate(name: str, out: str | Path) -> None:
         warnings.simplefilter("always", RowWarning)
         write_leaderboard(folder / "rows", folder, board(SUITES[name]))
     for warning in caught:
-        print(f"zsad-bench: {warning.message}", file=sys.stderr)
+        say(f"zsad-bench: {warning.message}", error=True)

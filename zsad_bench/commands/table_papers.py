@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from zsad_bench import registry
 from zsad_bench.commands.chosen import all_facts, chosen_rows, groups, listed, rows_folder, suite_with_rows
 from zsad_bench.commands.written import say_where, write_table
+from zsad_bench.console import Console
 from zsad_bench.errors import RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.statistics import paired
 from zsad_bench.leaderboard.tables import claims, show
@@ -26,7 +25,7 @@ def paper(name: str, options: Any) -> None:
     """
     if name != "all" and name not in TABLES:
         raise UnknownNameError(registry.did_you_mean("paper table", name, ["all", *TABLES]))
-    console, facts, published = Console(soft_wrap=False), all_facts(), read_published()
+    console, facts, published = Console(), all_facts(), read_published()
     told: list[str] = []
     rows = chosen_rows(options, console, "paper", optional=True, told=told)
     for one in TABLES if name == "all" else [name]:
@@ -45,7 +44,7 @@ def pivot(options: Any) -> None:
     Raises:
         UsageError: an axis that there is not. RowError: nothing to show, or what should not be averaged.
     """
-    console, facts = Console(soft_wrap=False), all_facts()
+    console, facts = Console(), all_facts()
     lines, columns = _axes(options.rows or "dataset", "--rows"), _axes(options.cols or "method", "--cols")
     only = {
         axis: listed(options[axis]) for axis in ("metric", "prior", "method", "dataset", "backbone") if options[axis]
@@ -62,7 +61,7 @@ def pivot(options: Any) -> None:
 
 def claim(options: Any) -> None:
     """Prints the papers' headline gains, as claimed, as printed and as measured; writes them to `--out`."""
-    console, told = Console(soft_wrap=False), []
+    console, told = Console(), []
     rows = chosen_rows(options, console, "paper", optional=True, told=told)
     shown, records = claims.table(read_published(), rows, all_facts())
     show.terminal([shown], console)
@@ -88,7 +87,7 @@ def compare(options: Any) -> None:
         )
     if metric not in statistics:
         raise UsageError(f"table paired: per-image scores give {', '.join(statistics)}; found --metric {metric}")
-    console, facts = Console(soft_wrap=False), all_facts()
+    console, facts = Console(), all_facts()
     suite = options.suite or suite_with_rows(options)
     rows = chosen_rows(options, console, suite)
     keep = {"prior": {*listed(options.prior or "")}, "target": {*listed(options.dataset or "")}}
@@ -110,8 +109,7 @@ def compare(options: Any) -> None:
         f"{titles}, {metric}: {100 * found.value:+.2f} points, {found.level:.0%} interval {100 * found.low:+.2f} to "
         f"{100 * found.high:+.2f}, not better in {found.below_zero:.1%} of resamples; {found.n_images} images of "
         f"{found.n_categories} categories, drawn alike for both"
-        + (f"; {found.n_left_out} categories of only one of them left out" if found.n_left_out else ""),
-        highlight=False, soft_wrap=True,
+        + (f"; {found.n_left_out} categories of only one of them left out" if found.n_left_out else "")
     )  # fmt: skip
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from zsad_bench.commands.chosen import all_facts, averaged, chosen_rows, listed, rows_folder, suite_with_rows
 from zsad_bench.commands.written import say_where, write_table
+from zsad_bench.console import Console
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.statistics import falsifiers
@@ -22,7 +21,7 @@ def curve(options: Any) -> None:
     Raises:
         RowError: rows that cannot be read or should not be mixed, or no prior with two numbers among them.
     """
-    console, facts = Console(soft_wrap=False), all_facts()
+    console, facts = Console(), all_facts()
     suite = options.suite or suite_with_rows(options)
     told: list[str] = []
     rows = _rows(options, console, suite, ("metric", "method"), told)
@@ -46,7 +45,7 @@ def claims(options: Any) -> None:
     Raises:
         RowError: no rows of DIVE or AnomalyCLIP, rows that should not be mixed, or scores that cannot be read.
     """
-    console = Console(soft_wrap=False)
+    console = Console()
     suite = options.suite or suite_with_rows(options)
     told: list[str] = []
     rows = _rows(options, console, suite, ("prior",), told)

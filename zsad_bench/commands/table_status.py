@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from zsad_bench.commands.chosen import all_facts, chosen_rows
 from zsad_bench.commands.written import as_csv
+from zsad_bench.console import Console
 from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.tables import status as states
 from zsad_bench.leaderboard.tables.papers import TABLES
@@ -21,7 +20,7 @@ from zsad_bench.sweep.state import Folder, read_plan, trained_seconds
 
 def status(options: Any) -> None:
     """Prints how many published numbers are reproduced, line by line; every number goes to `--out`/status.csv."""
-    console, facts = Console(soft_wrap=False), all_facts()
+    console, facts = Console(), all_facts()
     rows = chosen_rows(options, console, "paper", optional=True)
     found = states.states(read_published(), rows, facts, training(Path(options.runs or "runs")))
     records = [
@@ -35,18 +34,14 @@ def status(options: Any) -> None:
         for s in found
     ]  # fmt: skip
     write_whole(Path(options.out) / "status.csv", as_csv(records).encode())
-    console.print(f"{len(found)} published numbers: {_tally(found)}", highlight=False, soft_wrap=True)
+    console.print(f"{len(found)} published numbers: {_tally(found)}")
     table = ""
     for (name, entry), of in states.by_line(found).items():
         if name != table:
             table = name
-            console.print(
-                f"\n{TABLES[name].title} (zsad-bench sweep {TABLES[name].recipe})", highlight=False, style="bold"
-            )
-        console.print(
-            f"  {facts.name(entry)}: {len(of)} numbers, {_tally(of)}{_cost(of)}", highlight=False, soft_wrap=True
-        )
-    console.print(f"\nthe command of each: {Path(options.out) / 'status.csv'}", highlight=False, soft_wrap=True)
+            console.print(f"\n{TABLES[name].title} (zsad-bench sweep {TABLES[name].recipe})", style="bold")
+        console.print(f"  {facts.name(entry)}: {len(of)} numbers, {_tally(of)}{_cost(of)}")
+    console.print(f"\nthe command of each: {Path(options.out) / 'status.csv'}")
 
 
 def training(runs: Path) -> states.Training:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from zsad_bench.errors import RowError, UnknownNameError, ZsadError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.leaderboard.pictures import read_pictures
+from zsad_bench.printable import say
 from zsad_bench.registry import did_you_mean
 from zsad_bench.sweep.shown import averaged, shown
 from zsad_bench.sweep.state import Folder, read_cells
@@ -36,7 +36,7 @@ def sync(options: Any) -> None:
     for conflict in standing.conflicts:
         row = conflict.rows[0]
         what = f"{row.method} on {row.target}/{row.category}, {row.metric}"
-        print(f"zsad-bench: left out, two values in one run: {what}", file=sys.stderr)
+        say(f"zsad-bench: left out, two values in one run: {what}", error=True)
     found = access.decide("offline", runs) if options.offline else _online()
     if found.mode == "off":
         raise ZsadError(found.warning)
@@ -53,7 +53,7 @@ def sync(options: Any) -> None:
     if found.mode == "offline":
         files = access.files_below(runs) / "wandb"
         where = f"{files}; send them with `wandb sync {files}/offline-*`"
-    print(f"{len(entries)} runs of {len(standing.rows)} rows: {where}")
+    say(f"{len(entries)} runs of {len(standing.rows)} rows: {where}")
 
 
 def dashboard(options: Any) -> None:

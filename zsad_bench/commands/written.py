@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from zsad_bench.console import Console
 from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.tables import show
 from zsad_bench.leaderboard.tables.grid import Grid
@@ -45,4 +44,4 @@ def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
 
 def say_where(console: Console, out: str | Path) -> None:
     """Prints the folder that tables were written to."""
-    console.print(f"\ntables: {out}", highlight=False, soft_wrap=True)
+    console.print(f"\ntables: {out}")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning import seed_everything
-from rich.console import Console
 
 from zsad_bench import registry
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.load import load_backbone
+from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.overlap import check_overlap
@@ -151,7 +151,7 @@ def run_together(
     targets = open_targets(groups[0], backbone)
     for data in targets:
         for note in data.notes:
-            console.print(note, style="yellow", highlight=False, soft_wrap=True)
+            console.print(note, style="yellow")
     members = [prepare(group, backbone, targets) for group in groups]
     rows_of = cache(lambda name: resume.rows_of(groups[0].board, name, since) if skip_complete else [])
     claimed: set[str] = set()
@@ -282,11 +282,11 @@ def _train(member: Member, console: Console, reuse: str | None, trained: OnTrain
             kept = resume.find_checkpoint(group.runs, name, method, training, reuse)
             if kept is not None:
                 member.built[name], _ = checkpoint.load(kept, method.backbone, name)
-                console.print(f"{method.title}: trained before, {kept}", highlight=False, soft_wrap=True)
+                console.print(f"{method.title}: trained before, {kept}")
                 continue
             if name in member.begun:
                 gone = f"{method.title}: has rows already, but its checkpoint is not in {group.runs} any more"
-                console.print(f"{gone}; training again", style="yellow", highlight=False, soft_wrap=True)
+                console.print(f"{gone}; training again", style="yellow")
         watch = live.curves(member, name)
         started = time.perf_counter()
         seed_everything(group.seed, verbose=False)  # the same start whatever else is trained beside it

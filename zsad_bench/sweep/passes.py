@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lightning import Trainer
-from rich.console import Console
 
+from zsad_bench.console import Console
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.leaderboard.files import file_name
 from zsad_bench.leaderboard.pictures import Pick
@@ -59,7 +59,7 @@ def test(asked: str, data: ZeroShotDataModule, members: Sequence[Member], consol
         if largest and shown:
             draw_sheet(largest, shown, members[0].folder / f"maps_{file_name(data.name)}_{size}px.png")
         for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said]:
-            console.print(line, style="yellow", highlight=False, soft_wrap=True)
+            console.print(line, style="yellow")
 
 
 def _writer(

@@ -6,7 +6,8 @@ import time
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
-from rich.console import Console
+
+from zsad_bench.console import Console, Description
 
 EVERY_SECONDS = 10.0
 
@@ -51,7 +52,7 @@ class PlainProgress(Callback):
         self._say(f"done ({time.perf_counter() - self.started:.0f} s)")
 
     def _say(self, text: str) -> None:
-        self.console.print(f"{self.what}: {text}", highlight=False, soft_wrap=True)
+        self.console.print(f"{self.what}: {text}")
 
 
 class Bars(RichProgressBar):
@@ -62,12 +63,16 @@ class Bars(RichProgressBar):
         self.console, self.what = console, what
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.console.print(self.what, highlight=False)
+        self.console.print(self.what)
         super().on_train_start(trainer, pl_module)
 
     @property
     def test_description(self) -> str:
         return self.what
+
+    def configure_columns(self, trainer: Trainer) -> list:
+        """Lightning's, but what is tested is data: it reads brackets in a name as markup."""
+        return [Description(), *super().configure_columns(trainer)[1:]]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict]:
         shown = super().get_metrics(trainer, pl_module)

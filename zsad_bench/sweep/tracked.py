@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning import Callback
-from rich.console import Console
 
+from zsad_bench.console import Console
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.leaderboard.pictures import read_pictures
 from zsad_bench.sweep import resume
@@ -31,7 +31,7 @@ def open_mirror(asked: str, folder: Path, group: str, console: Console) -> Mirro
     """
 
     def warn(line: str) -> None:
-        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+        console.print(line, style="yellow")
 
     return Mirror(decide(asked, folder), folder, group, warn)
 

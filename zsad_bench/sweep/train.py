@@ -12,8 +12,8 @@ from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
-from rich.console import Console
 
+from zsad_bench.console import Console
 from zsad_bench.data.union import Union
 from zsad_bench.errors import UsageError
 from zsad_bench.methods.base import ZeroShotMethod

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsad_bench.errors import ZsadError
+from zsad_bench.printable import never_fail_to_print, say
 from zsad_bench.sweep.plan import Group, Job
 from zsad_bench.sweep.state import BEAT_SECONDS, Folder, read_plan
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from zsad_bench.console import Console
     from zsad_bench.sweep.cell import CellGroup
 
 TRACK = "ZSAD_TRACK"  # the environment variable that says what became of --track
@@ -60,6 +60,7 @@ def main() -> int:
         "--leash", action="store_true", help="stop when standard input ends: whoever started us is gone"
     )
     args = parser.parse_args()
+    never_fail_to_print()
     # Lightning would take SIGTERM for a reason to end well, and the process would exit with 0.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
     if args.leash:
@@ -67,7 +68,7 @@ def main() -> int:
     try:
         return _run(args)
     except ZsadError as error:
-        print(f"zsad-bench: {error}", file=sys.stderr)
+        say(f"zsad-bench: {error}", error=True)
         return error.exit_code
 
 
@@ -136,7 +137,7 @@ def member(content: dict[str, Any], job: Job, targets: tuple[str, ...]) -> CellG
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from zsad_bench.console import Console
 
     return Console(width=120)
 

@@ -9,7 +9,7 @@ from zsad_bench.leaderboard.tables.grid import BEST, SECOND, Grid, Shown
 from zsad_bench.leaderboard.tables.markdown import grid as padded
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from zsad_bench.console import Console
 
 _ASCII = str.maketrans({"±": "+-", "–": "-", "·": ",", "Δ": "diff", "−": "-", "…": "..."})
 _LATEX = {
@@ -62,21 +62,22 @@ def latex(grids: Sequence[Grid], command: str) -> str:
 
 def terminal(grids: Sequence[Grid], console: Console) -> None:
     """Prints grids; one that is wider than the terminal is cut between groups of columns and goes on below."""
-    from rich.text import Text
+    from zsad_bench.console import styled
 
     for one in grids:
         console.print()
-        console.print(Text(_plain(one.title, console), style="bold"), soft_wrap=not console.is_terminal)
+        console.print(styled(_plain(one.title, console), "bold"), soft_wrap=not console.is_terminal)
         for places in _pages(one, console.width):
             console.print(_block(one, places, console))
         for note in one.notes:
-            console.print(Text(_plain(note, console), style="dim"), soft_wrap=not console.is_terminal)
+            console.print(styled(_plain(note, console), "dim"), soft_wrap=not console.is_terminal)
 
 
 def _block(one: Grid, places: Sequence[int], console: Console):
     from rich import box
-    from rich.table import Table
     from rich.text import Text
+
+    from zsad_bench.console import Table
 
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
     table.add_column(_plain(one.stub, console))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables.board import COLUMNS, Board, Line, Table, build
+from zsad_bench.printable import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from zsad_bench.console import Console
 
 _ASCII = str.maketrans({"±": "+-", "–": "-", "·": ","})
 
@@ -19,13 +20,13 @@ def print_tables(rows: Iterable[Row], console: Console, board: Board) -> None:
 
     Conflicts, undefined values and what was left out follow the tables, as in the Markdown page.
     """
-    from rich.text import Text
+    from zsad_bench.console import styled
 
     report = build(rows, board)
 
     def say(text: str, style: str = "") -> None:
         text = text.translate(_ASCII) if console.options.ascii_only else text
-        console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+        console.print(styled(text, style), soft_wrap=not console.is_terminal)
 
     if not report.tables:
         say("no rows to show")
@@ -56,11 +57,13 @@ def _seeds(tables: list[Table]) -> str:
 def _grid(tables: list[Table], console: Console):
     """One rich table: a block a method with one line a target, or one line a method where there is one target."""
     from rich import box
-    from rich.table import Table as Grid
     from rich.text import Text
 
+    from zsad_bench.console import Table as Grid
+
     def cell(text: str, style: str = "") -> Text:
-        return Text(text.translate(_ASCII) if console.options.ascii_only else text, style=style)
+        text = text.translate(_ASCII) if console.options.ascii_only else text
+        return Text("\n".join(map(printable, text.split("\n"))), style=style)
 
     # RCPRO stands in the page and the CSV files, with its definition: here it would not fit into 80 columns.
     columns = [m for m in COLUMNS if m != "pixel_rcpro" and any(m in table.columns for table in tables)]
