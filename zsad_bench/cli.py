@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from zsad_bench import registry
+from zsad_bench import outputs, path_lists, registry
 from zsad_bench.arguments import OFFICIAL, command_line
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 from zsad_bench.printable import never_fail_to_print, say
@@ -26,6 +26,21 @@ TABLE_OPTIONS = {  # what each kind of table takes beside --out
     "prior_curve": (*_WHOSE, "suite", "metric", "method"),
     "dive_claims": (*_WHOSE, "suite", "prior"),
 }
+WRITES = {  # what each command writes: options that name a folder, and a file
+    "bench": (("out", "runs"), ()),
+    "sweep": (("out", "runs"), ()),
+    "data fetch": (("into",), ()),
+    "data samples": ((), ("out",)),
+    "data stats": ((), ("out",)),
+    "data prior": ((), ("out",)),
+    "table": (("out",), ()),
+    "figure": (("out",), ()),
+    "page": ((), ("out",)),
+    "rows merge": (("out",), ()),
+    "rows export": ((), ("out",)),
+    "import-checkpoint": ((), ("out",)),
+    "export-checkpoint": ((), ("out",)),
+}
 CAUSES = "; --debug shows where it was raised"
 
 
@@ -34,6 +49,7 @@ def main() -> int:
     never_fail_to_print()
     args = command_line().parse_args()
     try:
+        _try_outputs(_path(args), _options(args))
         return _commands()[_path(args)](_options(args)) or 0
     except ZsadError as error:
         if args.debug:
@@ -62,6 +78,23 @@ def _options(args: Namespace) -> Namespace:
     options = args[args.command]
     action = getattr(options, "action", None)
     return options[action] if action else options
+
+
+def _try_outputs(command: str, options: Namespace) -> None:
+    """Says before anything is done that its results could not be written.
+
+    Raises:
+        ZsadError: as the functions of `outputs`.
+    """
+    if getattr(options, "name", None) == "list" and command == "figure":
+        return  # it prints
+    folders, files = WRITES.get(command, ((), ()))
+    for name in folders:
+        if options[name] is not None:
+            outputs.check_folder(options[name], f"--{name}")
+    for name in files:
+        if options[name] is not None:
+            outputs.check_file(options[name], f"--{name}")
 
 
 def _commands() -> dict[str, Callable[[Any], int | None]]:
@@ -93,7 +126,8 @@ def _commands() -> dict[str, Callable[[Any], int | None]]:
 
 def bench(options: Namespace) -> None:
     """Checks names before anything slow is imported, then runs."""
-    methods, priors = _names(options.method, "--method"), _names(options.prior, "--prior")
+    methods = _names(options.method, "--method")
+    priors = path_lists.priors(options.prior) or _names(options.prior, "--prior")
     known = registry.names("methods")
     for name in methods:
         if name not in known:
@@ -187,6 +221,8 @@ def table(options: Namespace) -> None:
     if unused := [f"--{name}" for name in given if name != "out" and name not in TABLE_OPTIONS[what]]:
         known = " ".join(f"--{name}" for name in ("out", *TABLE_OPTIONS[what]))
         raise UsageError(f"table {options.what}: no use for {', '.join(unused)}; it takes {known}")
+    if options.out or what != "pivot":
+        outputs.check_folder(options.out or ("leaderboards" if what == "SUITE" else "tables"), "--out")
     if what == "SUITE":
         from zsad_bench.commands.table import regenerate
 

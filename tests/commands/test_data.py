@@ -63,17 +63,19 @@ def rows(text):
 
 
 def test_list_shows_the_broken_beside_the_whole(zsad, root, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "80")
     said = zsad("data", "list")
     assert said.code == 0, said.err
     table = rows(said.out)
-    assert re.search(r"CVC-ColonDB \(raw\) 0 4 0 / 4 \(V\) research use", table["colondb"]), table["colondb"]
+    assert re.search(r"pixel yes 0 4 0 / 4 \(V\) research", table["colondb"]), table["colondb"]
+    place = registry.load("datasets", "colondb")().root
+    assert f"colondb  {place} (raw)" in said.out.splitlines(), "the path is cut at 80 columns"
     assert "has no mask; restore the mask" in table["btad"]
-    assert "– – 451 / 290 (V)" in table["btad"]
+    assert "broken – – 451 / 290 (V)" in table["btad"]
     assert "1cls.csv" in table["visa"]
     assert "unpack mpdd.zip first" in table["mpdd"]
     assert "packed: LAG_database_part_1.rar; unpack it" in table["lag"]
-    assert "not found" in table["tn3k"]
+    assert "pixel no – –" in table["tn3k"]
     assert "5 of 19 found, 3 of them broken" in said.out
 
 
@@ -242,7 +244,7 @@ def test_images_of_ones_own(zsad, tmp_path):
         (2, ("samples", "mvtek"), "unknown dataset 'mvtek'; did you mean mvtec?"),
         (2, ("prior", "riche"), "unknown prior 'riche'; did you mean rich, demo_rich?"),
         (2, ("prior", "rich", "--suite", "dmo"), "unknown suite 'dmo'; did you mean demo?"),
-        (1, ("stats", "--out", "none/at/all.md"), "cannot write none/at/all.md"),
+        (2, ("stats", "--out", "."), "--out .: is a folder"),
     ],
 )
 def test_wrong_usage_is_one_line(refused, code, args, said):
@@ -364,7 +366,9 @@ def test_the_dataset_of_the_page_can_be_added_by_another_package(zsad, tmp_path,
     monkeypatch.setenv("ZSAD_DATA", str(tmp_path / "data"))
     try:
         assert "screws" in zsad("ls", "datasets").out
-        assert re.search(r"Screws \(raw\) +2 +2 +2 / 2 \(V\) +CC BY 4.0", zsad("data", "list").out)
+        listed = zsad("data", "list").out
+        assert re.search(r"screws +\w+ +yes +2 +2 +2 / 2 \(V\) +CC BY 4.0", listed), listed
+        assert f"{folder} (raw)" in listed
         said = zsad("data", "check", "screws")
         assert said.code == 0, said.out + said.err
         (batch,) = registry.load("datasets", "screws")(image_size=16, workers=0).test_dataloader()

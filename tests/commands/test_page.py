@@ -41,7 +41,7 @@ def test_the_page_lies_beside_the_rows_and_tells_what_it_lacks(zsad, board):
     [
         (("demi",), 2, "demo"),
         (("demo", "--megabytes", "0"), 2, "--megabytes 0.0: expected a number above 0"),
-        (("demo", "--out", "."), 2, "--out .: a folder; expected the name of a file, as in index.html"),
+        (("demo", "--out", "."), 2, "--out .: is a folder; name a file, as in NAME"),
         (("paper",), 1, "no such folder of rows"),
     ],
 )

@@ -42,6 +42,8 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
         configure(name, {**chosen.overrides_for(name), **settings})
     targets = tuple(suite.pick_targets(chosen, options.targets))
     learners = [name for name in methods if trains(name) and not options.checkpoint]
+    for spec in specs:
+        priors.check_learnable(spec, learners)
     shares = {spec: _shares(spec, chosen, targets, bool(learners), asked=bool(options.targets)) for spec in specs}
     for spec in specs if learners else ():
         for target in [target for target in targets if not any(target in share for share in shares[spec])]:
@@ -152,7 +154,7 @@ def _data_options(options: Any) -> dict[str, dict[str, Any]]:
     """
     known = registry.names("datasets")
     by_name: dict[str, dict[str, Any]] = {"*": {}}
-    for key, value in parse_settings(options.data, "--data").items():
+    for key, value in parse_settings(options.data, "--data", paths=("root",)).items():
         name, dot, option = key.rpartition(".")
         if dot and name not in known:
             raise UnknownNameError(registry.did_you_mean("dataset", name, known))

@@ -28,6 +28,8 @@ def prior(options: Any) -> None:
     """
     console = Console()
     spec = priors.resolve(options.spec, options.suite)
+    if not spec.parts:
+        raise UsageError("prior none keeps nothing; name one of `zsad-bench ls priors`")
     if options.out and len(spec.parts) > 1:
         raise UsageError(
             f"--out: a manifest is of one dataset, and '{spec.name}' is a union of {' and '.join(spec.auxiliary)}; "

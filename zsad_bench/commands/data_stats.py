@@ -31,11 +31,12 @@ def stats(options: Any) -> None:
         return
     path = Path(options.out)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
         write_between(path, BEGIN, END, table)
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot write {path} ({error}); name a file in a folder that exists") from None
+        raise DatasetError(f"cannot write {path} ({error}); name another file") from None
 
 
 def markdown(found: Mapping[str, tuple[int, int]]) -> str:

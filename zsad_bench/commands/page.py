@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from zsad_bench import outputs
 from zsad_bench.commands.table import board
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.leaderboard.page.build import write_page
@@ -27,8 +28,7 @@ def page(options: Any) -> None:
         raise UsageError(f"--megabytes {options.megabytes}: expected a number above 0")
     folder = Path(options.board) / options.suite
     out = Path(options.out) if options.out else folder / "index.html"
-    if out.is_dir():
-        raise UsageError(f"--out {out}: a folder; expected the name of a file, as in {out / 'index.html'}")
+    outputs.check_file(out, "--out")
     made = write_page(folder, out, board(SUITES[options.suite]), options.photos, options.megabytes)
     shown = made.gallery
     say(f"{made.path}: {made.size / _MB:.1f} MB, {made.n_rows} rows, {_pictures(len(shown.cards))}")

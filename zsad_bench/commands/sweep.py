@@ -18,6 +18,7 @@ from zsad_bench.errors import ZsadError
 from zsad_bench.sweep import plan as planning
 from zsad_bench.sweep import recipe as recipes
 from zsad_bench.sweep import worker
+from zsad_bench.sweep.early import try_writing
 from zsad_bench.sweep.executors import Event, Executor, Task
 from zsad_bench.sweep.plan import Group
 from zsad_bench.sweep.state import Folder, read_plan, write_cells, write_plan
@@ -77,6 +78,8 @@ def work_through(
     for group in held:
         console.print(f"failed before, --retry-failed runs it again: {name_of(group)}", style="yellow")  # fmt: skip
     if todo:
+        board, runs = Path(shown.content["board"]), Path(shown.content["runs"])
+        try_writing(board, runs, {job.method for group in todo for job in group.jobs})
         environment = worker.environment(place.threads, _tracking(track, Path(shown.content["runs"]), console))
         _run(todo, executor, environment, folder, shown, console)
     shown.refresh()

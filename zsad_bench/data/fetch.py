@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from zsad_bench.data.unpack import Kind, unpack
 from zsad_bench.errors import DatasetError
+from zsad_bench.locks import Held, locked
 
 if TYPE_CHECKING:
     from requests import Response
@@ -74,20 +75,18 @@ def fetch(
             differs, an archive is damaged or unsafe, or the disk is full; one line that says what to do. The
             destination is then as it was, and what was downloaded is kept for the next try.
     """
-    import filelock
-
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise DatasetError(f"{name}: {destination} is there already and is left as it is; remove it, or name another")
     work = destination.parent / f".{destination.name}.fetch"
     try:
         work.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(work / "lock", timeout=0):
+        with locked(work / "lock", 0):
             fetched = [_retrieve(name, download, work, report) for download in downloads]
             whole = _unpacked(name, downloads, work, own_folders, report)
             _write_record(whole / RECORD, name, licence, fetched)
             os.replace(whole, destination)
             shutil.rmtree(work, ignore_errors=True)
-    except filelock.Timeout:
+    except Held:
         raise DatasetError(f"{name}: another process is fetching it into {destination}; wait for it") from None
     except DatasetError:
         if [path.name for path in work.iterdir()] in ([], ["lock"]):  # nothing worth keeping

@@ -45,10 +45,11 @@ def write(path: Path, dataset: str, prior: str, draw: int, rule: int, samples: S
     lines = [header, *(_record(sample) for sample in samples)]
     unfinished = path.with_name(path.name + ".unfinished")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         os.replace(unfinished, path)
     except OSError as error:
-        raise DatasetError(f"cannot write the manifest {path} ({error.strerror}); name a folder that exists") from None
+        raise DatasetError(f"cannot write the manifest {path} ({error.strerror}); name another file") from None
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

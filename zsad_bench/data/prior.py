@@ -31,6 +31,7 @@ from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.prior_items import CATCH_ALL, Part, Unit, spell, with_item
 from zsad_bench.types import Kind, Sample
 
+NONE = "none"  # what tables print of methods that do not learn
 RULE_VERSION = 2  # of `select` and `prior_hash`; part of the hash
 
 # suite -> prior -> auxiliary dataset. Papers train on MVTecAD (rich); DIVE's limited prior is DTD-Synthetic.
@@ -42,6 +43,7 @@ _INSTEAD = {("mvtec", "mvtec"): "visa"}  # (auxiliary, target): published conven
 _SUMMARIES = {
     "rich": "the whole test split of the suite's broad auxiliary dataset",
     "limited": "the whole test split of the suite's narrow auxiliary dataset (textures, few kinds of defects)",
+    NONE: "nothing: what tables print of methods that do not learn",
     "DATASET": "the whole test split of that dataset",
     "…:textures": "only its categories that are textures",
     "…:types=K": "only K kinds of anomaly (category/type; unit=name pools categories; exclude_catch_all)",
@@ -67,7 +69,7 @@ class PriorSpec:
 
     @property
     def draw(self) -> int:
-        return self.parts[0].draw
+        return self.parts[0].draw if self.parts else 0
 
 
 def names() -> dict[str, str]:
@@ -78,12 +80,16 @@ def names() -> dict[str, str]:
 def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
     """The prior that `spec` means in a suite; `target` matters where a paper swaps the auxiliary dataset for it.
 
+    Of "none" it has no parts, which is for methods that do not learn; `check_learnable` says so of others.
+
     Raises:
         UnknownNameError: no such prior, dataset, item or suite; lists the nearest names.
         UsageError: a value that does not fit, or an auxiliary dataset that is not registered.
     """
     if suite not in _AUXILIARY:
         raise UnknownNameError(registry.did_you_mean("suite", suite, _AUXILIARY))
+    if spec.strip() == NONE:
+        return PriorSpec(NONE, ())
     known = registry.names("datasets")
     spelt, parts, draws = [], [], set()
     for base, *items in path_lists.parts(spec):
@@ -100,6 +106,19 @@ def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
     if doubled := [name for name in {p.dataset for p in parts} if sum(p.dataset == name for p in parts) > 1]:
         raise UsageError(f"prior '{spec}' names dataset '{doubled[0]}' twice; join its items with `:` in one part")
     return with_draw(PriorSpec("+".join(spelt), tuple(parts)), draws.pop() if draws else 0)
+
+
+def check_learnable(spec: str, learners: Iterable[str]) -> None:
+    """Nothing, unless these methods would learn from no prior.
+
+    Raises:
+        UsageError: names them, and what to do.
+    """
+    if spec.strip() == NONE and (names := ", ".join(learners)):
+        raise UsageError(
+            f"prior none is for methods that do not learn, and {names} learns; name a prior, as in --prior limited "
+            "(`zsad-bench ls priors`), or a trained method with --checkpoint"
+        )
 
 
 def with_draw(spec: PriorSpec, draw: int) -> PriorSpec:

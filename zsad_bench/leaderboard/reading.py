@@ -17,6 +17,7 @@ from typing import Any
 
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.row import ALL_FIELDS, SCHEMA, Row, from_record, started_is_utc
+from zsad_bench.locks import locked
 
 _LOCK_SECONDS = 5  # an append takes milliseconds
 
@@ -150,11 +151,9 @@ def split_lines(path: str | Path) -> tuple[list[bytes], bool]:
     Raises:
         RowError: the file cannot be read.
     """
-    from filelock import FileLock
-
     found = _split(path)
     if found[1]:
-        with suppress(OSError), FileLock(f"{path}.lock", timeout=_LOCK_SECONDS):  # OSError: read-only, or too long
+        with suppress(OSError), locked(f"{path}.lock", _LOCK_SECONDS):  # OSError: read-only, or too long
             return _split(path)
     return found
 

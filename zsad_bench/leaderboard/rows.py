@@ -18,10 +18,11 @@ from typing import BinaryIO, NamedTuple
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.reading import no_collecting, parse, read_lines, split_lines
 from zsad_bench.leaderboard.row import SCHEMA, Row, cell_key, digest, now
+from zsad_bench.locks import locked
 
 __all__ = [
     "CONFLICT", "SCHEMA", "Conflict", "Current", "Loaded", "Row", "RowWarning", "Torn", "age", "append", "cell_key",
-    "current", "digest", "is_complete", "load", "now", "read", "row_files",
+    "current", "digest", "file_of", "is_complete", "load", "now", "read", "row_files", "try_append",
 ]  # fmt: skip
 CONFLICT = "two values in one run"  # why a contradicted number is undefined
 _LOCK_SECONDS = 60
@@ -91,13 +92,11 @@ def append(path: str | Path, rows: Iterable[Row]) -> None:
     Raises:
         RowError: the file cannot be written (read-only, disk full, locked for a minute); it is left as it was.
     """
-    from filelock import FileLock
-
     path = Path(path)
     data = "".join(f"{row.to_json()}\n" for row in rows).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS), path.open("a+b") as file:
+        with locked(f"{path}.lock", _LOCK_SECONDS), path.open("a+b") as file:
             start = _mend(path, file)
             try:
                 file.write(data)
@@ -108,6 +107,27 @@ def append(path: str | Path, rows: Iterable[Row]) -> None:
                 raise
     except OSError as error:
         raise RowError(f"{path}: cannot append rows ({error}); free or unlock it, then run again") from error
+
+
+def file_of(board: str | Path, method: str) -> Path:
+    """Where the rows of a method go."""
+    return Path(board) / "rows" / f"{method}.jsonl"
+
+
+def try_append(path: str | Path) -> None:
+    """Takes the lock of a file and opens it as `append` would, so that what hinders it is known before the rows are.
+
+    Raises:
+        RowError: as `append`.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(f"{path}.lock", _LOCK_SECONDS):
+            if os.path.lexists(path):
+                path.open("r+b").close()
+    except OSError as error:
+        raise RowError(f"{path}: rows could not be appended ({error}); free or unlock it, then run again") from error
 
 
 def row_files(folder: str | Path) -> list[Path]:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from zsad_bench.methods.base import ZeroShotMethod
 
 
-def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, Any]:
+def parse_settings(settings: Iterable[str], option: str = "--set", paths: Iterable[str] = ()) -> dict[str, Any]:
     """`["lr=1e-4", "taps=[6,12]"]` as a dict; values are read as YAML. option: what the user typed them behind.
+
+    paths: last parts of keys (`root` of `visa.root`) whose values are paths, and taken as they stand.
 
     Raises:
         UsageError: an entry without `=`, or a value that is no YAML.
@@ -28,6 +30,9 @@ def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, 
         key, sign, text = entry.partition("=")
         if not sign or not key.strip():
             raise UsageError(f"{option} {entry}: expected key=value, for example --set lr=0.0001")
+        if key.strip().rpartition(".")[2] in paths:
+            parsed[key.strip()] = text
+            continue
         try:
             value = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError):  # ValueError: something like a date that is none
@@ -62,7 +67,9 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
         if not fits:
             declared = next(field.type for field in fields(cls) if field.name == key)
             wanted = f"one of {', '.join(get_args(hints[key]))}" if get_origin(hints[key]) is Literal else declared
-            raise UsageError(f"{method}: {key}={value!r} does not fit; expected {wanted}")
+            raise UsageError(
+                f"{method}: {key}={value!r} does not fit; expected {wanted}{_as_a_list(key, value, declared)}"
+            )
     checked = parser.parse_object(dict(overrides))
     return cls(**{field.name: _frozen(checked[field.name]) for field in fields(cls)})
 
@@ -78,6 +85,13 @@ def build(method: str, backbone: Backbone, overrides: Mapping[str, Any], seed: i
 def trains(method: str) -> bool:
     """Whether a method learns anything, told by its configuration without building it."""
     return "epochs" in {field.name for field in fields(registry.load("methods", method).Config)}
+
+
+def _as_a_list(key: str, value: Any, declared: str) -> str:
+    """How a list is written, where one is expected and something else was given."""
+    if "tuple[" not in declared or isinstance(value, list | tuple | dict) or value is None:
+        return ""
+    return f"; a list is written {key}=[{value}]"
 
 
 def _number(text: str) -> Any:

@@ -27,6 +27,7 @@ from zsad_bench.sweep import checkpoint, passes, provenance, resume
 from zsad_bench.sweep.auxiliary import Auxiliary, auxiliary
 from zsad_bench.sweep.build import build, trains
 from zsad_bench.sweep.describe import describe
+from zsad_bench.sweep.early import try_writing
 from zsad_bench.sweep.record import Recorder, Run
 from zsad_bench.sweep.suite import Suite, is_found
 from zsad_bench.sweep.tracked import Live
@@ -72,11 +73,34 @@ class CellGroup:
             shown.append(f"augment={'+'.join(self.augment)}")
         return {**self.suite.overrides_for(method), **own}, ",".join(shown)
 
+    def _root_of(self, name: str) -> str | None:
+        """The `root` that was given for a dataset: by its name, or without a name where it can only mean this one.
+
+        Raises:
+            UsageError: a root without a name, and several datasets or none that it may be meant for.
+        """
+        own, common = self.data.get(name, {}).get("root"), self.data.get("*", {}).get("root")
+        if own is not None or common is None:
+            return own
+        meant = [target for target in self.targets if ":" not in target and "root" not in self.data.get(target, {})]
+        if not meant:
+            raise UsageError(
+                f"--data root={common}: the targets bring their own paths; leave it out, or say whose it is"
+            )
+        if len(meant) > 1:
+            whose = f"meant for {' or '.join(meant)}; say whose it is, as in --data {meant[0]}.root={common}"
+            raise UsageError(f"--data root={common}: {whose}")
+        return common if name == meant[0] else None  # auxiliary data lies elsewhere
+
     def module(self, target: str, backbone: Backbone, options: Mapping[str, Any] | None = None) -> ZeroShotDataModule:
         """The data module of a target or auxiliary dataset, with the group's options for it and these."""
         name, _, place = target.partition(":")
         asked = {**self.data.get("*", {}), **self.data.get(name, {}), **(options or {})}
-        root = place or asked.pop("root", None)
+        asked.pop("root", None)
+        given = self._root_of(name)
+        if place and name in self.data and "root" in self.data[name]:
+            raise UsageError(f"{target} and --data {name}.root={given}: give the path once")
+        root = place or given
         cls = registry.load("datasets", name)
         try:
             return cls(root, mean=backbone.mean, std=backbone.std, **{"batch_size": TEST_BATCH, **asked})
@@ -158,6 +182,8 @@ def run_together(
     for member in members:
         _look_up(member, targets, rows_of, claimed if skip_complete else None)
     busy = [member for member in members if any(map(member.needs, member.built))]
+    due = {name for member in busy for name in member.built if member.needs(name)}
+    try_writing(groups[0].board, groups[0].runs, due)
     for member in busy:
         member.folder.mkdir(parents=True, exist_ok=True)
         _write_config(member, backbone)
@@ -299,6 +325,7 @@ def _train(member: Member, console: Console, reuse: str | None, trained: OnTrain
 
 def auxiliary_of(group: CellGroup, backbone: Backbone) -> Auxiliary:
     """The auxiliary data of the group's prior and draw."""
+    priors.check_learnable(group.prior, group.methods)
     spec = priors.resolve(group.prior, group.suite.name, group.targets[0] if len(group.targets) == 1 else None)
     if group.draw is not None:
         spec = priors.with_draw(spec, group.draw)

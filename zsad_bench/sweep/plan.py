@@ -175,8 +175,10 @@ Share = tuple[tuple[str, ...], tuple[str, ...]]  # auxiliary datasets, targets
 def _shares(recipe: Recipe, part: Part, prior: str, suite: Suite, left_out: dict[tuple[str, str], None]) -> list[Share]:
     """The targets by the auxiliary data that the prior means for them."""
     shares: dict[tuple[str, ...], list[str]] = {}
+    learners = dict.fromkeys(variant.method for variant in part.variants if trains(variant.method))
     for target in part.targets or suite.targets:
         try:
+            priors.check_learnable(prior, learners)
             auxiliary = priors.resolve(prior, suite.name, target).auxiliary
         except UsageError as error:
             raise type(error)(f"{recipe.file}:{part.lines[prior]}: {error}") from None

@@ -140,5 +140,5 @@ class Recorder:
         if found.picks:
             write_pictures(board / "pictures", cell["key"], category.name, found.picks, self.about(data))
         write_scores(board / "scores", cell["key"], category.name, found.ids, result.labels, result.scores, types)
-        store.append(board / "rows" / f"{name}.jsonl", rows)
+        store.append(store.file_of(board, name), rows)
         self.run.rows += rows

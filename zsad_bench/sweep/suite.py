@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zsad_bench import registry
+from zsad_bench import path_lists, registry
 from zsad_bench.errors import UnknownNameError, UsageError
 
 GENERATED = ("demo_textures", "demo_objects", "demo_medical")
@@ -105,7 +105,7 @@ def pick_targets(suite: Suite, asked: str | None) -> list[str]:
         UnknownNameError, UsageError: a name that is not registered; nothing to test.
     """
     if asked:
-        names = list(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip()))
+        names = path_lists.targets(asked)
         known = registry.names("datasets")
         for name in (asked.partition(":")[0] for asked in names):
             if name not in known:

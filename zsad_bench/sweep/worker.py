@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsad_bench.errors import ZsadError
+from zsad_bench.locks import Held, locked
 from zsad_bench.printable import never_fail_to_print, say
 from zsad_bench.sweep.plan import Group, Job
 from zsad_bench.sweep.state import BEAT_SECONDS, Folder, read_plan
@@ -73,8 +74,6 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from filelock import FileLock, Timeout
-
     folder = Folder(args.folder)
     content, groups = read_plan(folder)
     group = next((group for group in groups if group.id == args.group), None)
@@ -82,13 +81,13 @@ def _run(args: argparse.Namespace) -> int:
         raise ZsadError(f"group {args.group} is not in {folder.plan}: it was planned anew; start the sweep again")
     folder.lock(group.id).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.lock(group.id), timeout=-1 if args.wait else 0):
+        with locked(folder.lock(group.id), -1 if args.wait else 0):
             _beat(folder, group.id)
             try:
                 _compute(folder, content, group)
             finally:
                 folder.alive(group.id).unlink(missing_ok=True)
-    except Timeout:
+    except Held:
         return BUSY
     return 0
 

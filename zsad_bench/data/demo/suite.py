@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock
-
 from zsad_bench.data import roots
 from zsad_bench.data.demo import classes
 from zsad_bench.data.demo.drawing import Draw, draw_all
 from zsad_bench.errors import DatasetError, UnknownNameError
+from zsad_bench.locks import locked
 from zsad_bench.registry import did_you_mean
 from zsad_bench.types import Sample
 
@@ -117,7 +116,7 @@ def ensure(
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f"{name}.lock"):
+        with locked(folder.parent / f"{name}.lock"):
             if not read_marker(folder):
                 _generate(name, seed, scale, folder, processes, report)
     except OSError as error:

@@ -14,6 +14,7 @@ from zsad_bench.leaderboard.files import file_name, write_whole
 from zsad_bench.leaderboard.tables.board import Board, build
 from zsad_bench.leaderboard.tables.markdown import linked, render
 from zsad_bench.leaderboard.tables.summary import Summary
+from zsad_bench.locks import locked
 
 
 def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Board) -> list[Path]:
@@ -25,13 +26,11 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Bo
     Raises:
         RowError: rows that cannot be read, or an output folder that cannot be written.
     """
-    from filelock import FileLock
-
     out = Path(out_folder)
     names = [path.name for path in store.row_files(rows_folder)]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / "README.md.lock"):
+        with locked(out / "README.md.lock"):
             found = store.read(rows_folder)
             report = build(found.rows, board, found.torn)
             pages = {f"{file_name(table.name)}.csv": _csv(table.summary) for table in report.tables}

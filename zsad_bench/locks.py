@@ -1,0 +1,92 @@
+"""One process at a time: the lock of a file, also where the file system has none to give.
+
+Network file systems without a lock daemon refuse locks (ENOLCK), some have none at all (ENOSYS, EOPNOTSUPP). There the
+existence of a file takes their place; it is beside the lock file of other systems, which stays when its lock is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zsad_bench.printable import say
+
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
+_without: dict[Path, bool] = {}  # folder -> whether its file system has no locks, as far as it was asked
+_told: set[int] = set()  # devices of file systems without locks
+
+
+class Held(TimeoutError):
+    """Another process holds a lock for longer than it was waited for."""
+
+
+@contextmanager
+def locked(path: str | Path, seconds: float = -1) -> Iterator[None]:
+    """Holds the lock that the file at `path` stands for. seconds: how long it is waited for; -1 is without end.
+
+    Where there are no locks, it is told once, and `<path>.held` exists while it is held; one that a killed
+    process of this machine left is taken away, one of another machine is waited for.
+
+    Raises:
+        Held: another process holds it for longer. OSError: the file cannot be made.
+    """
+    lock = _acquired(Path(path), seconds)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(path: Path, seconds: float) -> Any:
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    folder = path.parent.absolute()
+    try:
+        if not _has_none(folder):
+            lock = FileLock(path, timeout=seconds)
+            try:
+                lock.acquire()
+                return lock
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                _tell(folder, error)
+        lock = SoftFileLock(f"{path}.held", timeout=seconds)
+        lock.acquire()
+        return lock
+    except Timeout as error:
+        raise Held(f"another process holds {error.lock_file}") from None
+
+
+def _has_none(folder: Path) -> bool:
+    """Whether the file system of a folder has no locks; asked of a file without a name, once."""
+    if folder in _without:
+        return _without[folder]
+    try:
+        import fcntl
+    except ImportError:  # Windows: locks are part of every file system
+        _without[folder] = False
+        return False
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            _tell(folder, error)
+            return True
+    _without[folder] = False
+    return False
+
+
+def _tell(folder: Path, error: OSError) -> None:
+    _without[folder] = True
+    system = folder.stat().st_dev
+    if system not in _told:
+        _told.add(system)
+        why = f"this file system has no locks ({error.strerror})"
+        say(f"zsad-bench: {folder}: {why}; files that end in .held take their place", error=True)
