@@ -1,4 +1,4 @@
-"""The environment that every test runs in: no network, no tracking, one thread, and nothing of the user's own data.
+"""The environment that every test runs in: no network, no tracking, one thread unless asked, no data of the user's.
 
 Set here, before torch or albumentations are imported. Fixtures that several rooms share stand below, the others in
 the rooms' own conftest files.
@@ -9,18 +9,29 @@ from __future__ import annotations
 import copy
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 os.environ.update(
     HF_HUB_OFFLINE="1",  # an unreachable hub answers in 0.1 s instead of 48 s
     WANDB_MODE="disabled",
     NO_ALBUMENTATIONS_UPDATE="1",  # no version check at import
-    OMP_NUM_THREADS="1",  # workers share the cores; sums have one order
 )
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; another number is for whoever asks for it
+# However slow or busy the machine, a drawn test says the same each time.
+hypothesis.settings.register_profile(
+    "any machine",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")
 # Of several GPUs one: `bench` and `sweep` would take their groups to Ray, and out of this process.
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start.
@@ -38,6 +49,35 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZSAD_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def plug_in(monkeypatch, tmp_path_factory) -> Iterator[Callable[..., Path]]:
+    """plug_in(package, files, methods={name: value}, datasets={…}): another package, installed until the test is over.
+
+    files: path below the package's folder -> source; returns that folder's parent, which is on the path.
+    """
+    packages = []
+
+    def plugged(package: str, files: dict[str, str], **groups: dict[str, str]) -> Path:
+        site = tmp_path_factory.mktemp("site")
+        for name, source in {"__init__.py": "", **files}.items():
+            (site / package / name).parent.mkdir(parents=True, exist_ok=True)
+            (site / package / name).write_text(source, encoding="utf-8")
+        about = site / f"{package}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: 1.0\n")
+        parts = {
+            f"[zsad_bench.{group}]": [f"{name} = {value}" for name, value in of.items()] for group, of in groups.items()
+        }
+        (about / "entry_points.txt").write_text("\n".join(line for head, of in parts.items() for line in (head, *of)))
+        monkeypatch.syspath_prepend(str(site))
+        packages.append(package)
+        return site
+
+    yield plugged
+    for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

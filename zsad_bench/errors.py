@@ -22,6 +22,10 @@ class UnknownNameError(UsageError):
     """A name that is not registered; the message lists the nearest ones."""
 
 
+class RegistrationError(ZsadError):
+    """A method or dataset that is registered and cannot be had: a file or an entry point is at fault; it is named."""
+
+
 class BackboneError(ZsadError):
     """Weights that are missing, unreachable, truncated or not what the name says."""
 

@@ -1,7 +1,7 @@
 """Names to classes: the file name is the registration (`methods/dive.py` is `METHOD=dive`).
 
 Listing reads file names and docstrings only, so that it stays free of torch; a class is imported when asked for.
-Other packages plug in through the entry-point groups `zsad_bench.methods` and `zsad_bench.datasets`.
+Other packages plug in through the entry-point groups `zsad_bench.methods` and `zsad_bench.datasets` (`plugins.py`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.machinery import ModuleSpec, PathFinder
+from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
-from zsad_bench.errors import UnknownNameError
+from zsad_bench import plugins
+from zsad_bench.errors import RegistrationError, UnknownNameError, ZsadError
+from zsad_bench.plugins import PlugIn
 
 Room = Literal["methods", "datasets"]
 _PACKAGES = {"methods": "zsad_bench.methods", "datasets": "zsad_bench.data.datasets"}
+_HOOKS = {"methods": "score", "datasets": "index"}  # tell a method from a dataset and both from anything else
 _NOT_ENTRIES = {"base"}
+_OURS = "zsad_bench"
 
 
 @dataclass(frozen=True)
@@ -39,24 +43,38 @@ class Entry:
 
 def names(room: Room) -> list[str]:
     """Sorted names of what is in a room, own files and plug-ins."""
-    return sorted(_modules(room))
+    return sorted(_places(room))
 
 
 def describe(room: Room) -> list[Entry]:
-    """The entries of a room, sorted by name, read without importing them."""
-    return [_read_entry(name, module) for name, module in sorted(_modules(room).items())]
+    """The entries of a room, sorted by name, read without importing them; the summary of one that cannot be says so."""
+    return [_read_entry(place) for _, place in sorted(_places(room).items())]
 
 
 def load(room: Room, name: str) -> type[Any]:
-    """The class registered under `name`: the one class defined in the file that carries a `title`.
+    """The class registered under `name`, which it then carries: the one class of the file that has a `title`.
 
     Raises:
         UnknownNameError: no such name; the message lists the nearest ones.
+        RegistrationError: it cannot be imported, is not one class, or its entry point is left out; names the package.
     """
-    modules = _modules(room)
-    if name not in modules:
-        raise UnknownNameError(did_you_mean(room.removesuffix("s"), name, modules))
-    return _class_of(importlib.import_module(modules[name]))
+    places = _places(room)
+    if name not in places:
+        if why := _plugged_in(room, tuple(sys.path)).left_out.get(name):
+            raise RegistrationError(why)
+        raise UnknownNameError(did_you_mean(room.removesuffix("s"), name, places))
+    return _load(room, places[name])
+
+
+def classes(room: Room) -> dict[str, type[Any]]:
+    """Name -> class of all that can be loaded, by name; of each that cannot, standard error says why, once."""
+    found = {}
+    for name in names(room):
+        try:
+            found[name] = load(room, name)
+        except ZsadError as error:
+            _say(str(error))
+    return found
 
 
 def did_you_mean(what: str, name: str, known: Iterable[str]) -> str:
@@ -67,44 +85,96 @@ def did_you_mean(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what} '{name}'; {hint}"
 
 
-def _modules(room: Room) -> dict[str, str]:
+def _places(room: Room) -> dict[str, PlugIn]:
     package = _PACKAGES[room]
-    spec = importlib.util.find_spec(package)
-    found = {
-        info.name: f"{package}.{info.name}"
-        for info in pkgutil.iter_modules(spec.submodule_search_locations or [])
-        if info.name not in _NOT_ENTRIES and not info.name.startswith("_")
-    }
-    for name, module in _plugged_in(room, tuple(sys.path)):
-        found.setdefault(name, module)
-    return found
+    found = _plugged_in(room, tuple(sys.path))
+    for why in found.left_out.values():
+        _say(why)
+    return found.taken | {name: PlugIn(name, f"{package}.{name}", "", _OURS) for name in _own(room)}
+
+
+def _own(room: Room) -> set[str]:
+    spec = importlib.util.find_spec(_PACKAGES[room])
+    files = {info.name for info in pkgutil.iter_modules(spec.submodule_search_locations or [])}
+    return {name for name in files - _NOT_ENTRIES if not name.startswith("_")}
 
 
 @cache
-def _plugged_in(room: Room, path: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Names and modules of other packages' entries; looking through all that is installed takes 20 ms."""
-    return [(entry.name, entry.module) for entry in entry_points(group=f"zsad_bench.{room}")]
+def _plugged_in(room: Room, path: tuple[str, ...]) -> plugins.Found:
+    return plugins.find(room, _own(room))
 
 
-def _class_of(module: ModuleType) -> type[Any]:
+@cache
+def _say(line: str) -> None:
+    """Once a process: every command lists names again and again."""
+    print(f"zsad-bench: {line}", file=sys.stderr)
+
+
+def _load(room: Room, place: PlugIn) -> type[Any]:
+    try:
+        module = importlib.import_module(place.module)
+    except (Exception, SystemExit) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        _refuse(place, f"fails at import ({said})", error)
+    try:
+        cls = attrgetter(place.attribute)(module) if place.attribute else _titled(module, place)
+    except AttributeError as error:
+        _refuse(place, f"names a class that is not there ({error})", error)
+    if not (isinstance(cls, type) and hasattr(cls, "title") and hasattr(cls, _HOOKS[room])):
+        base = {"methods": "ZeroShotMethod", "datasets": "ZeroShotDataModule"}[room]
+        _refuse(place, f"is no {room.removesuffix('s')}: expected a subclass of {base} with a `title`, found {cls!r}")
+    if place.package != _OURS:
+        other = _names_of.setdefault(cls, place.name)
+        if other != place.name:
+            _refuse(place, f"is the class of '{other}' as well; give it one name")
+        cls.name = place.name
+    return cls
+
+
+_names_of: dict[type[Any], str] = {}  # classes of plug-ins that were loaded
+
+
+def _titled(module: Any, place: PlugIn) -> type[Any]:
     own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
-    titled = [c for c in own if "title" in vars(c)]
+    titled = [c for c in dict.fromkeys(own) if "title" in vars(c)]
     if len(titled) != 1:
-        raise TypeError(f"{module.__name__}: expected one class with a `title`, found {len(titled)}")
+        several = f"; name one of {', '.join(c.__name__ for c in titled)} behind a colon" if titled else ""
+        hint = several if place.package != _OURS else ""
+        _refuse(place, f"has {len(titled)} classes with a `title`, expected one{hint}")
     return titled[0]
 
 
-def _read_entry(name: str, module: str) -> Entry:
-    spec = importlib.util.find_spec(module)
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+def _refuse(place: PlugIn, why: str, error: BaseException | None = None) -> NoReturn:
+    if place.package == _OURS:
+        spec = _spec(place.module)
+        raise RegistrationError(f"{place.name} ({spec.origin if spec else place.module}) {why}") from error
+    raise RegistrationError(f"{place} {why}; mend or uninstall {place.package}") from error
+
+
+def _read_entry(place: PlugIn) -> Entry:
+    try:
+        tree = ast.parse(Path(_spec(place.module).origin).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError, AttributeError, TypeError, ImportError) as error:
+        what = f"{place.module} cannot be read ({' '.join(str(error).split())})"
+        return Entry(place.name, place.module, place.name, what)
     summary = (ast.get_docstring(tree) or "").split("\n")[0]
     titles = (
         node.value.value
         for cls in tree.body
-        if isinstance(cls, ast.ClassDef)
+        if isinstance(cls, ast.ClassDef) and place.attribute in ("", cls.name)
         for node in cls.body
-        if isinstance(node, ast.Assign)
-        and getattr(node.targets[0], "id", "") == "title"
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and getattr(node.targets[0] if isinstance(node, ast.Assign) else node.target, "id", "") == "title"
         and isinstance(node.value, ast.Constant)
     )
-    return Entry(name, module, next(titles, name), summary)
+    return Entry(place.name, place.module, next(titles, place.name), summary)
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module lies. The packages around it are not imported, as `importlib.util.find_spec` would do."""
+    top, *inner = module.split(".")
+    spec, name = importlib.util.find_spec(top), top
+    for part in inner:
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, spec.submodule_search_locations) if spec else None
+    return spec

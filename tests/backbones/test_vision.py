@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.float32 import assert_close
 from zsad_bench.backbones.vision import resize_positions
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import EncoderSpec, Tap
-
-TOLERANCE = {"atol": 3e-6, "rtol": 1e-5}
 
 
 def spec(backbone, *taps, ln_post=(True,), size=32, interp="bilinear"):
@@ -56,11 +55,11 @@ def test_plain_path_is_open_clip_at_native_size(mini, mini_clip, images):
         found = mini.encode_image(images, spec(mini, *taps))
         expected = mini_clip.encode_image(images)
         blocks = mini_clip.visual.forward_intermediates(images, output_fmt="NLC", output_extra_tokens=True)
-    torch.testing.assert_close(found.global_[True], expected, **TOLERANCE)
+    assert_close(found.global_[True], expected)
     for tap, patches, prefix in zip(
         taps, blocks["image_intermediates"], blocks["image_intermediates_prefix"], strict=True
     ):
-        torch.testing.assert_close(found.taps[tap], torch.cat([prefix, patches], 1), **TOLERANCE)
+        assert_close(found.taps[tap], torch.cat([prefix, patches], 1))
     assert found.grid == (4, 4), "grid is patch rows and columns"
     assert found.image_size == (32, 32), "image size of the input"
 
@@ -75,10 +74,10 @@ def test_vv_path_is_the_formula_written_out(mini, images, first):
             for tap in taps:
                 expected = (local if tap.first_vv_block else plain)[tap.block - 1]
                 expected = expected if tap.raw else mini.project(expected)
-                torch.testing.assert_close(found.taps[tap][i], expected, **TOLERANCE)
+                assert_close(found.taps[tap][i], expected)
             last = plain[-1][0]
-            torch.testing.assert_close(found.global_[False][i], last @ mini.model.visual.proj, **TOLERANCE)
-            torch.testing.assert_close(found.global_[True][i], mini.project(last), **TOLERANCE)
+            assert_close(found.global_[False][i], last @ mini.model.visual.proj)
+            assert_close(found.global_[True][i], mini.project(last))
 
 
 def test_several_requests_in_one_pass_equal_each_alone(mini, images):
@@ -99,9 +98,9 @@ def test_images_do_not_depend_on_their_batch(mini, images):
     whole = mini.encode_image(images, request)
     for i in range(len(images)):
         one = mini.encode_image(images[i : i + 1], request)
-        torch.testing.assert_close(whole.global_[True][i], one.global_[True][0], **TOLERANCE)
+        assert_close(whole.global_[True][i], one.global_[True][0])
         for tap in request.taps:
-            torch.testing.assert_close(whole.taps[tap][i], one.taps[tap][0], **TOLERANCE)
+            assert_close(whole.taps[tap][i], one.taps[tap][0])
 
 
 @pytest.mark.parametrize("interp", ["bilinear", "bicubic", "bicubic_antialias"])
@@ -117,7 +116,7 @@ def test_positions_are_resized_from_the_native_table(mini, interp):
             plane = table[1:, channel].reshape(1, 1, 4, 4)
             expected = F.interpolate(plane, size=grid, mode=mode, align_corners=False, antialias=antialias)
             expected = plane if grid == native else expected
-            torch.testing.assert_close(found[1:, channel].reshape(grid), expected[0, 0], **TOLERANCE)
+            assert_close(found[1:, channel].reshape(grid), expected[0, 0])
     assert torch.equal(table, before), "the native table was changed"
 
 
@@ -137,7 +136,7 @@ def test_antialiased_bicubic_is_open_clips_own_resize(mini, mini_clip):
     state = {"visual.positional_embedding": mini_clip.visual.positional_embedding.detach().clone()}
     resize_pos_embed(state, Wanted())
     found = resize_positions(mini.model.visual.positional_embedding, (4, 4), (6, 6), "bicubic_antialias")
-    torch.testing.assert_close(found, state["visual.positional_embedding"], **TOLERANCE)
+    assert_close(found, state["visual.positional_embedding"])
 
 
 def test_rectangles_and_other_sizes(mini):
@@ -148,7 +147,7 @@ def test_rectangles_and_other_sizes(mini):
     first_row = mini.model.visual.conv1(images)[0, :, 0, :].T  # the patches of row 0, left to right
     placed = mini.embed_patches(images)[0, 1:8]
     positions = resize_positions(mini.model.visual.positional_embedding, (4, 4), (5, 7), "bilinear")
-    torch.testing.assert_close(placed, mini.model.visual.ln_pre(first_row + positions[1:8]), **TOLERANCE)
+    assert_close(placed, mini.model.visual.ln_pre(first_row + positions[1:8]))
 
 
 def test_pieces_make_the_whole(mini, images):

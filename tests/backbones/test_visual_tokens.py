@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.float32 import assert_close
 from zsad_bench.errors import BackboneError
 from zsad_bench.types import EncoderSpec, Tap
 
@@ -23,9 +24,9 @@ def tokens(*shape, seed=3):
 
 def assert_same(a, b, message):
     for tap in TAPS:
-        torch.testing.assert_close(a.taps[tap], b.taps[tap], atol=3e-6, rtol=1e-5, msg=lambda m: f"{message}: {m}")
+        assert_close(a.taps[tap], b.taps[tap], message)
     for ln_post in (True, False):
-        torch.testing.assert_close(a.global_[ln_post], b.global_[ln_post], atol=3e-6, rtol=1e-5)
+        assert_close(a.global_[ln_post], b.global_[ln_post], message)
 
 
 def test_extra_tokens_are_seen_but_not_returned(mini, images, request_):
@@ -51,8 +52,8 @@ def test_extra_tokens_are_appended_behind_ln_pre(mini, images, request_):
     for block in mini.model.visual.transformer.resblocks:
         by_hand = block(by_hand)
     found = mini.encode_image(images, request_, extra)
-    torch.testing.assert_close(found.taps[Tap(4)], mini.project(by_hand[:, :17]), atol=3e-6, rtol=1e-5)
-    torch.testing.assert_close(found.extra["visual_tokens"], by_hand[:, 17:], atol=3e-6, rtol=1e-5)
+    assert_close(found.taps[Tap(4)], mini.project(by_hand[:, :17]))
+    assert_close(found.extra["visual_tokens"], by_hand[:, 17:])
 
 
 def test_tokens_of_each_image_are_its_own(mini, images, request_):
@@ -60,7 +61,7 @@ def test_tokens_of_each_image_are_its_own(mini, images, request_):
     whole = mini.encode_image(images, request_, own)
     for i in range(3):
         one = mini.encode_image(images[i : i + 1], request_, own[i])
-        torch.testing.assert_close(whole.taps[Tap(4, 2)][i], one.taps[Tap(4, 2)][0], atol=3e-6, rtol=1e-5)
+        assert_close(whole.taps[Tap(4, 2)][i], one.taps[Tap(4, 2)][0])
 
 
 def test_deep_tokens_overwrite_before_their_block(mini, images, request_):
@@ -72,8 +73,8 @@ def test_deep_tokens_overwrite_before_their_block(mini, images, request_):
             x = torch.cat([x[:, :17], deep[number - 2].expand(3, -1, -1)], dim=1)
         x = block(x)
         if number == 2:
-            torch.testing.assert_close(found.taps[Tap(2, raw=True)], x[:, :17], atol=3e-6, rtol=1e-5)
-    torch.testing.assert_close(found.global_[False], x[:, 0] @ mini.model.visual.proj, atol=3e-6, rtol=1e-5)
+            assert_close(found.taps[Tap(2, raw=True)], x[:, :17])
+    assert_close(found.global_[False], x[:, 0] @ mini.model.visual.proj)
 
 
 def test_injection_reaches_both_paths(mini, images, request_):
@@ -93,7 +94,7 @@ def test_injection_reaches_both_paths(mini, images, request_):
     x[:, 1:] += step
     for block in mini.model.visual.transformer.resblocks[2:]:
         x = block(x)
-    torch.testing.assert_close(found.taps[Tap(4)], mini.project(x), atol=3e-6, rtol=1e-5)
+    assert_close(found.taps[Tap(4)], mini.project(x))
 
 
 def test_injection_joins_the_sums_that_have_started(mini, images):
@@ -130,7 +131,7 @@ def test_gradients_flow_to_what_trains_and_only_there(mini, images, request_, ch
         mini.checkpoint_blocks = False
     for name, one, other in zip(("visual", "deep", "injected"), found, expected, strict=True):
         assert one.abs().max() > 0, f"no gradient reaches the {name} tokens"
-        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-4)
+        assert_close(one, other, f"gradient of the {name} tokens")
     assert all(p.grad is None for p in mini.parameters()), "a frozen weight has a gradient"
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.float32 import assert_close
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.methods.anomalyclip import AnomalyClip, AnomalyClipConfig
@@ -184,7 +185,7 @@ def test_an_ensemble_of_one_is_the_plain_method(anomalyclip, predict, learn, bat
     (terms, gradients), (own_terms, own) = learn(plain), learn(one)
     assert own_terms == pytest.approx(terms, rel=1e-5), "loss terms differ"
     for name in LEARNED:
-        assert torch.allclose(own[name].view_as(gradients[name]), gradients[name], rtol=1e-4, atol=1e-6), name
+        assert_close(own[name].view_as(gradients[name]), gradients[name], f"gradient of {name}")
 
 
 @ensembles
@@ -216,9 +217,7 @@ def test_seed_members_are_plain_methods_of_seeds_of_their_own(anomalyclip, learn
     assert terms == pytest.approx({name: sum(t[name] for t, _ in trained) for name in terms}, rel=1e-5)
     for i, (_, own) in enumerate(trained):
         for name in LEARNED:
-            assert torch.allclose(gradients[name][i], own[name], rtol=1e-4, atol=1e-5), (
-                f"{name}: member {i} would not learn as it learns alone"
-            )
+            assert_close(gradients[name][i], own[name], f"{name}: member {i} would not learn as it learns alone")
 
 
 def test_seed_ensembles_of_two_runs_share_no_member(anomalyclip):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.float32 import assert_close
 from zsad_bench.errors import BackboneError
 from zsad_bench.types import Category, Tap
 
@@ -106,4 +107,5 @@ def test_class_names_are_readable_raw_or_none(clip):
     for how, words in said.items():
         method, plain = clip(class_names=how), clip(normal_prompt=f"A photo of a normal {words}")
         with torch.no_grad():
-            assert torch.equal(method.text([board])[0, 0], plain.text([board])[0, 0]), f"{how} is not '{words}'"
+            # The other sentence of the pair is longer in one of them, and with it the rows that both are read among.
+            assert_close(method.text([board])[0, 0], plain.text([board])[0, 0], f"{how} is not '{words}'")

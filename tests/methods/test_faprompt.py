@@ -339,7 +339,7 @@ def test_unshared_prompts_leave_the_normal_tokens_out(faprompt):
         assert torch.equal(abnormal[:, 1:8], method.ctx_abnormal)
         before = method.static_texts()
         method.forget_texts()
-        method.ctx_normal.add_(1.0)
+        method.ctx_normal.add_(torch.linspace(-1, 1, 32))  # one number for all entries is what a LayerNorm takes away
         after = method.static_texts()
     assert torch.equal(before[1:], after[1:]), "abnormal texts depend on the normal prompt's tokens"
-    assert not torch.equal(before[0], after[0])
+    assert not torch.allclose(before[0], after[0], atol=1e-2)

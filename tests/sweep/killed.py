@@ -2,6 +2,9 @@
 
 Everything slow is imported once; sweeps and their workers are forks of this process that run the real commands. A
 worker still is a process of its own on a leash: it has to notice by itself that its sweep was killed.
+
+When a sweep is killed is a matter of how far it came, never of time: it is stopped at a step that was drawn before (a
+row, a checkpoint or an event is about to be written, or was), and what is stopped can be killed on any machine.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ import contextlib
 import importlib
 import io
 import json
+import mmap
 import os
 import random
 import signal
+import struct
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -47,6 +51,50 @@ def forked(run: Callable[[], int]) -> int:
 
 def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+class Steps:
+    """Counts what a sweep and its workers write, in memory that forks share, and stops the sweep at one of them."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, struct.calcsize("3q"))  # number of the sweep, steps so far, where to stop
+        self.sweep = self._number = 0
+
+    @property
+    def taken(self) -> int:
+        return struct.unpack("3q", self._shared)[1]
+
+    def begin(self, stop_at: int = 0) -> None:
+        """A sweep follows. What a worker of an earlier one still does counts no more. stop_at: 0 lets it end."""
+        self._number += 1
+        self._shared[:] = struct.pack("3q", self._number, 0, stop_at)
+
+    def watch(self) -> None:
+        """From now on a step before and after each row, checkpoint and event."""
+        from zsad_bench.leaderboard import rows
+        from zsad_bench.sweep import checkpoint, state
+
+        for place, name in ((rows, "append"), (checkpoint, "save"), (state.Folder, "tell")):
+            setattr(place, name, self._counted(getattr(place, name)))
+
+    def _counted(self, write: Callable) -> Callable:
+        def counted(*args, **kwargs):
+            self._take()
+            done = write(*args, **kwargs)
+            self._take()
+            return done
+
+        return counted
+
+    def _take(self) -> None:
+        number, taken, stop_at = struct.unpack("3q", self._shared)
+        if number == self._number:
+            self._shared[:] = struct.pack("3q", number, taken + 1, stop_at)
+            if taken + 1 == stop_at:
+                os.kill(self.sweep, signal.SIGSTOP)
+
+
+STEPS = Steps()
 
 
 class Forks:
@@ -83,6 +131,7 @@ def sweep(recipe: Path, folder: Path) -> int:
     from zsad_bench.cli import main
     from zsad_bench.commands import places
 
+    STEPS.sweep = os.getpid()
     places.EXECUTORS["serial"] = Forks
     sys.argv = ["zsad-bench", "sweep", str(recipe), "--out", str(folder / "boards"), "--runs", str(folder / "runs"),
                 "--together", "1"]  # fmt: skip
@@ -90,13 +139,15 @@ def sweep(recipe: Path, folder: Path) -> int:
         return main()
 
 
-def _until_a_group_starts(events: Path, pid: int) -> None:
-    """Returns when the sweep says so, or has ended: what comes before (hashing) has nothing to lose."""
-    before = events.read_text().count('"started"') if events.is_file() else 0
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if events.is_file() and events.read_text().count('"started"') > before:
-            return
-        time.sleep(0.02)
+def killed_at(step: int, run: Callable[[], int]) -> bool:
+    """Whether it was killed: False when it ended before it came to that step."""
+    STEPS.begin(step)
+    pid = forked(run)
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        os.kill(pid, signal.SIGKILL)
+        return ended(pid) == -signal.SIGKILL
+    return False
 
 
 def main() -> None:
@@ -111,14 +162,13 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     recipe = folder / "mini.yaml"
     recipe.write_text(RECIPE if kills > 5 else RECIPE.replace("seeds: [0, 1]", "seeds: [0]"))
+    STEPS.watch()
+    STEPS.begin()
     codes = {"whole": ended(forked(lambda: sweep(recipe, folder / "whole")))}
-    rng, died = random.Random(seed), []
-    for _ in range(kills):
-        pid = forked(lambda: sweep(recipe, folder / "killed"))
-        _until_a_group_starts(folder / "killed" / "runs" / "sweeps" / "mini" / "events.jsonl", pid)
-        time.sleep(rng.uniform(0, 1.5))
-        os.kill(pid, signal.SIGKILL)
-        died.append(ended(pid) == -signal.SIGKILL)
+    # Each kill comes within half of what is to be done, or less where there are many: the first one always hits.
+    rng, furthest = random.Random(seed), max(1, STEPS.taken // max(2, kills // 4))
+    died = [killed_at(rng.randint(1, furthest), lambda: sweep(recipe, folder / "killed")) for _ in range(kills)]
+    STEPS.begin()
     codes["killed"] = ended(forked(lambda: sweep(recipe, folder / "killed")))
     together = [forked(lambda: sweep(recipe, folder / "together")) for _ in range(2)]
     codes |= {f"together {number}": ended(pid) for number, pid in enumerate(together)}

@@ -29,8 +29,8 @@ def without_ticks(events) -> list[Event]:
     return [event for event in events if event.kind != "tick"]
 
 
-def gone(pid: int, seconds: float = 10) -> bool:
-    """Whether a process ended within that time; one that nobody waited for counts."""
+def gone(pid: int, seconds: float = 120) -> bool:
+    """Whether a process ended, waiting for it so long at most; one that nobody waited for counts."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -42,7 +42,7 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return False
 
 
-def until_said(log: Path, seconds: float = 30) -> str:
+def until_said(log: Path, seconds: float = 120) -> str:
     """What a log says, as soon as it says something."""
     until = time.monotonic() + seconds
     while not (log.is_file() and log.read_text().endswith("\n")):
@@ -69,7 +69,7 @@ def test_tasks_run_in_order_with_their_environment_and_log(tmp_path):
 
 
 def test_closing_stops_what_runs(tmp_path):
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     events = Serial().run([task(tmp_path, code)])
     assert next(events).kind == "started"
     assert next(events).kind == "tick"
@@ -82,7 +82,7 @@ def test_a_worker_ends_when_its_sweep_is_killed(tmp_path):
     code = (
         "import os, sys, threading, time; from zsad_bench.sweep import worker; "
         "threading.Thread(target=worker._end_with_input, daemon=True).start(); "
-        "print(os.getpid(), flush=True); time.sleep(60)"
+        "print(os.getpid(), flush=True); time.sleep(600)"
     )
     parent = (
         "import sys; from pathlib import Path; from zsad_bench.sweep.executors import Task; "
@@ -90,14 +90,10 @@ def test_a_worker_ends_when_its_sweep_is_killed(tmp_path):
         f"list(Serial().run([Task('one', (sys.executable, '-c', {code!r}), Path({str(tmp_path / 'log')!r}))]))"
     )
     sweep = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT)
-    log = tmp_path / "log"
-    until = time.monotonic() + 30
-    while not (log.is_file() and log.read_text().strip()):
-        assert time.monotonic() < until, "the worker did not start"
-        time.sleep(0.05)
+    pid = int(until_said(tmp_path / "log"))
     sweep.kill()
     sweep.wait()
-    assert gone(int(log.read_text())), "the worker outlives its sweep"
+    assert gone(pid), "the worker outlives its sweep"
 
 
 # --- what is read from files ------------------------------------------------------------------------------------------
@@ -188,7 +184,7 @@ def test_a_sweep_survives_being_killed_and_a_second_one_beside_it(tmp_path, kill
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert set(said["codes"].values()) == {0}, f"sweeps that were left alone failed: {said}"
-    assert any(said["died"]), f"no sweep was killed while it ran: {said}"
+    assert said["died"][0], f"the first sweep was not killed while it ran: {said}"
     sides = ("whole", "killed", "together")
     boards = {name: store.load(tmp_path / name / "boards" / "demo" / "rows") for name in sides}
     values = {name: {(r.key, r.category, r.metric): r.value for r in rows} for name, rows in boards.items()}

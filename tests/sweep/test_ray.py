@@ -61,9 +61,10 @@ def test_tasks_start_in_order_on_one_gpu_each(nodes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = (
         "import os, sys, time; from pathlib import Path; mine = Path(f'running{os.getpid()}'); mine.touch()\n"
-        "for _ in range(50):\n"
-        "    time.sleep(0.1); running = len(list(Path().glob('running*')))\n"
-        "    if running > 1: break\n"
+        "met, until = Path('met'), time.monotonic() + 120\n"
+        "while (running := len(list(Path().glob('running*')))) < 2 and not met.exists() and time.monotonic() < until:\n"
+        "    time.sleep(0.05)\n"
+        "running < 2 or met.touch()\n"
         "print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['HELLO'], sys.argv[1:], running, flush=True)\n"
         "mine.unlink(); sys.exit(3)"
     )
@@ -115,7 +116,7 @@ def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
 
 def test_what_loses_its_ray_worker_each_time_is_given_up(nodes, tmp_path):
     heard = tmp_path / "heard"
-    code = waits_for(heard) + "heard.unlink(); os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
+    code = waits_for(heard) + "heard.unlink(); os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"
     events = []
     for event in Ray().run([task(tmp_path, code)]):
         if event.kind == "started":
@@ -128,7 +129,7 @@ def test_what_loses_its_ray_worker_each_time_is_given_up(nodes, tmp_path):
 
 
 def test_closing_stops_what_runs_and_starts_nothing_more(nodes, tmp_path):
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     events = Ray().run([task(tmp_path, code, name) for name in ("one", "two", "three")])
     running = set()
     for event in events:

@@ -24,7 +24,7 @@ _MIXED = "choose with --backbone or --from, or take the newest run's of each wit
 def all_facts() -> Facts:
     """What tables need to know of every method and dataset there is."""
     titles = {entry.name: entry.title for room in ("methods", "datasets") for entry in registry.describe(room)}
-    built = {name: registry.load("methods", name) for name in registry.names("methods")}
+    built = registry.classes("methods")
     return Facts(
         titles=titles,
         built=frozenset(built),
@@ -39,8 +39,8 @@ def all_facts() -> Facts:
 def footnotes(titles: Mapping[str, str]) -> dict[str, str]:
     """A sentence on every dataset that shares image files with another one."""
     footnotes = {}
-    for name in registry.names("datasets"):
-        others = [titles[other] for other in getattr(registry.load("datasets", name), "shares_images_with", ())]
+    for name, cls in registry.classes("datasets").items():
+        others = [titles.get(other, other) for other in getattr(cls, "shares_images_with", ())]
         if others:  # in one order, so that it is said once where both stand
             both = " and ".join(sorted([titles[name], *others]))
             footnotes[name] = f"{both} share image files, byte for byte: their numbers are not independent."

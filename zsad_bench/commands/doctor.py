@@ -13,6 +13,7 @@ from zsad_bench import registry
 from zsad_bench.backbones.load import weights_at_hand
 from zsad_bench.console import Console
 from zsad_bench.data import roots
+from zsad_bench.errors import ZsadError
 from zsad_bench.sweep import suite
 
 PACKAGES = (
@@ -61,6 +62,9 @@ def _devices() -> list[str]:
 
 
 def _where(name: str) -> str:
-    cls = registry.load("datasets", name)
+    try:
+        cls = registry.load("datasets", name)
+    except ZsadError as error:
+        return str(error)
     found = cls.available()
     return str(found) if found is not None else f"not found: {cls.how_to_get or cls.url}"

@@ -50,7 +50,7 @@ def board(suite: Suite) -> Board:
         | dict.fromkeys(("folder", "csv"), OWN_NOTE),
         footnotes=footnotes(titles),
         metric_notes={"pixel_rcpro": described()},
-        sanity=tuple(n for n in registry.names("methods") if registry.load("methods", n).sanity),
+        sanity=tuple(name for name, cls in registry.classes("methods").items() if cls.sanity),
     )
 
 

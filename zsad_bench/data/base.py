@@ -66,7 +66,7 @@ class ZeroShotDataModule(LightningDataModule):
         DatasetError: not found, empty, incomplete or unreadable; one line naming the folder or file.
     """
 
-    name: ClassVar[str]  # the registry name: that of the file
+    name: ClassVar[str]  # the registry name: that of the file, or of the entry point that names it
     title: ClassVar[str]
     domain: ClassVar[Domain]
     level: ClassVar[Level]

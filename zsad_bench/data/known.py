@@ -11,7 +11,7 @@ from zsad_bench.data.own import OwnDataModule
 
 def real() -> list[type[ZeroShotDataModule]]:
     """Registered datasets that are neither generated nor the user's own: industrial before medical, pixels last."""
-    every = [registry.load("datasets", name) for name in registry.names("datasets")]
+    every = registry.classes("datasets").values()
     kept = [cls for cls in every if not issubclass(cls, (DemoDataModule, OwnDataModule))]
     return sorted(kept, key=lambda cls: (cls.domain, cls.level == "pixel", cls.name))
 

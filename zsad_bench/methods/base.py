@@ -42,6 +42,7 @@ class ZeroShotMethod(LightningModule):
     preset; the resolved configuration is what rows and checkpoints carry.
     """
 
+    name: ClassVar[str]  # the registry name: that of the file, or of the entry point that names it
     title: ClassVar[str]
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
@@ -58,9 +59,14 @@ class ZeroShotMethod(LightningModule):
         self._texts: dict[Category, Tensor] = {}
         self._stage: Stage | None = None
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):
+            cls.name = cls.__module__.rpartition(".")[2]
+
     @classmethod
     def registry_name(cls) -> str:
-        return cls.__module__.rpartition(".")[2]
+        return cls.name
 
     # -- what a subclass says -----------------------------------------------------------------------------------
     @classmethod
