@@ -12,7 +12,7 @@ import torch
 
 from zsad_bench import registry
 from zsad_bench.backbones.weights import hash_weights
-from zsad_bench.errors import TrainingError
+from zsad_bench.errors import TrainingError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint
 from zsad_bench.sweep.build import configure
@@ -208,6 +208,26 @@ def test_a_loss_that_is_not_finite_stops_with_its_name_and_step(name, make, batc
     monkeypatch.setattr(method, "losses", lambda *_: {"fine": torch.ones(()), "broken": torch.tensor(float("nan"))})
     with pytest.raises(TrainingError, match=r"not finite in step 0 of stage .* broken nan"):
         method.training_step(batch, 0)
+
+
+@trained
+def test_it_learns_from_what_it_says(name, make, batch):
+    method, unmasked = make(name), replace(batch, masks=None)
+    says = CLASSES[name].learns_from(method.config)
+    assert says == CLASSES[name].learns_from(configure(name, {})), f"{name}: says so only once it is built"
+    inverted = replace(batch, masks=~batch.masks)
+    for number, stage in enumerate(method.stages()):
+        torch.manual_seed(0)
+        terms = learn(make(name), number, batch)
+        torch.manual_seed(0)
+        if says == "labels":
+            assert learn(make(name), number, unmasked) == terms, f"{name}, {stage.name}: masks matter after all"
+            continue
+        changed = learn(make(name), number, inverted)
+        assert changed != terms, f"{name}, {stage.name}: other masks change no loss; image labels would be enough"
+    if says == "masks":
+        with pytest.raises(UsageError, match=rf"{method.title} learns from masks"):
+            method.training_step(unmasked, 0)
 
 
 @trained

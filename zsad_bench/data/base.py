@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from zsad_bench.data import augment as augmentation
-from zsad_bench.data import loaders, roots, unused
+from zsad_bench.data import complete, loaders, roots, unused
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
@@ -60,7 +60,8 @@ class ZeroShotDataModule(LightningDataModule):
     samples: the part of the table to use (a prior's selection); None is every sample of `split`.
     shuffle_seed: of the training order and of augmentation. augment: names of `data/augment.py`, for training alone.
     cache_images: keep resized images on disk (`data/image_cache.py` says how large). on_bad_image: an image or mask
-    that cannot be read stops the run, or is skipped and counted by the loader.
+    that cannot be read stops the run, or is skipped and counted by the loader. partial: what is missing of a copy is
+    left out and said, and rows say how much it is (`shortfall`), instead of being an error.
 
     Raises (from `root`, `samples()` and the loaders):
         DatasetError: not found, empty, incomplete or unreadable; one line naming the folder or file.
@@ -104,6 +105,7 @@ class ZeroShotDataModule(LightningDataModule):
         augment: Sequence[str] = (),
         cache_images: bool = False,
         on_bad_image: OnBadImage = "stop",
+        partial: bool = False,
     ) -> None:
         super().__init__()
         self._asked_root = None if root is None else Path(root).expanduser().resolve()
@@ -113,6 +115,7 @@ class ZeroShotDataModule(LightningDataModule):
         if on_bad_image not in get_args(OnBadImage):
             raise UsageError(did_you_mean("on_bad_image", str(on_bad_image), get_args(OnBadImage)))
         self.augment, self.cache_images, self.on_bad_image = augmentation.check(augment), cache_images, on_bad_image
+        self.partial = partial
         self.notes: list[str] = []  # what reading the files showed that a user should know, one line each
         self.unused = unused.Unused()  # images of no sample, known once the table is
 
@@ -194,6 +197,15 @@ class ZeroShotDataModule(LightningDataModule):
     def has_masks(self) -> bool:
         return self.level != "image"
 
+    def whole(self) -> list[complete.Counts]:
+        """The counts of test images, normal and anomalous, that a complete copy may have; first those asked for."""
+        return [self.expected[:2]]
+
+    @cached_property
+    def shortfall(self) -> str:
+        """How much of the dataset is there, "36 of 3000"; "" when it is complete. Of a table that is not restricted."""
+        return complete.shortfall(complete.counts(self._table), self.whole())
+
     def manifest(self) -> list[str]:
         """One sorted line a sample: image, masks, label, category, type, and the fingerprint of its files."""
         return sorted(
@@ -269,6 +281,9 @@ class ZeroShotDataModule(LightningDataModule):
             self.unused = unused.find(self.root, used, self.folders_of_images(indexed))
             self.notes += self.unused.lines(self.root).values()
             rows = [sample for sample in indexed if sample.split == self.split]
+            if self.partial:
+                needs_mask = self.has_masks and not self.allow_missing_masks
+                rows = complete.without_absent(rows, lambda path: (self.root / path).is_file(), needs_mask, self.notes)
         else:
             rows = self._given
         if not rows:
@@ -289,7 +304,8 @@ class ZeroShotDataModule(LightningDataModule):
                 raise DatasetError(f"{self.name}: {sample.id} is listed twice; keep one of its lines")
             if self.has_masks and sample.label == 1 and not sample.masks and not self.allow_missing_masks:
                 raise DatasetError(
-                    f"{self.name}: {self.root / sample.image} is anomalous and has no mask; restore the mask"
+                    f"{self.name}: {self.root / sample.image} is anomalous and has no mask; restore the mask, or leave "
+                    "such images out with --partial"
                 )
             seen.add(sample.id)
         files = dict.fromkeys(path for s in rows for path in (s.image, *s.masks))
@@ -297,5 +313,6 @@ class ZeroShotDataModule(LightningDataModule):
         if missing:
             more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
             raise DatasetError(
-                f"{self.name}: {self.root / missing[0]}{more} missing; {self.how_to_get or 'fetch it again'}"
+                f"{self.name}: {self.root / missing[0]}{more} missing; {self.how_to_get or 'fetch it again'}, or take "
+                "what is there with --partial"
             )

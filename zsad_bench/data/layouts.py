@@ -36,7 +36,8 @@ class Rules(NamedTuple):
 
     categories: folder or class name, as anyone writes it -> our category. single: the root may itself be the one
     category. normal_folders: types of normal images, in lower case. mask_folders: names of folders of masks beside the
-    usual ones. types: of each category, as the release spells them.
+    usual ones. types: of each category, as the release spells them. partial: records of files that are not there are
+    left out instead of being an error.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Rules(NamedTuple):
     mask_folders: tuple[str, ...] = ()
     types: Mapping[str, Sequence[str]] = {}
     deep: bool = False
+    partial: bool = False
 
     def category(self, name: str) -> str | None:
         """Our category of that name, in any letter case; None when there is none."""
@@ -105,7 +107,7 @@ def read_meta_json(root: Path, rules: Rules, notes: list[str]) -> list[Sample]:
         DatasetError: not JSON of that form, an unknown category, or a path that leads nowhere; names it.
     """
     path = root / "meta.json"
-    samples, dropped = [], 0
+    samples, dropped, lost = [], 0, 0
     for phase, name, record in _records(path):
         category = rules.category(name)
         if category is None:
@@ -116,14 +118,26 @@ def read_meta_json(root: Path, rules: Rules, notes: list[str]) -> list[Sample]:
         if stray.parent.name in _STRAY or not files.is_image(stray.name):
             dropped += 1  # some scripts list whatever a folder holds
             continue
-        image = _resolve(record["img_path"], root, path, rules.name)
-        masks = () if record["anomaly"] == 0 or not rules.masks else _mask_of(record, root, path, rules.name)
+        try:
+            image = _resolve(record["img_path"], root, path, rules.name)
+            masks = () if record["anomaly"] == 0 or not rules.masks else _mask_of(record, root, path, rules.name)
+        except _AbsentError:
+            if not rules.partial:
+                raise
+            lost += phase == "test"
+            continue
         kind = "good" if record["anomaly"] == 0 else str(record.get("specie_name") or Path(image).parent.name)
         samples.append(Sample(image, masks, record["anomaly"], category, kind, phase))
     if dropped:
         stray = " or ".join(f"{name}/" for name in _STRAY)
         notes.append(f"{path}: {dropped} records are no images or of {stray}, which no test set holds, and left out")
+    if lost:
+        notes.append(f"partial: {lost} test records of {path} are left out, as their image or mask is not there")
     return samples
+
+
+class _AbsentError(DatasetError):
+    """A file that a list names and that is not there."""
 
 
 def _records(path: Path) -> list[tuple[Literal["train", "test"], str, dict]]:
@@ -167,9 +181,9 @@ def _resolve(text: str, root: Path, source: Path, name: str) -> str:
         candidate = PurePosixPath(*parts[start:])
         if (root / candidate).is_file():
             return candidate.as_posix()
-    raise DatasetError(
+    raise _AbsentError(
         f"{name}: {source} names {text}, and no end of that path is a file below {root}; "
-        "put meta.json beside its images"
+        "put meta.json beside its images, or take those that are there with --partial"
     )
 
 

@@ -49,11 +49,12 @@ class PairedDataModule(PublicDataModule):
         images, masks = root / pair.images, root / pair.masks
         names = self._one_a_stem([name for name in files.images(images) if self._is_image(name)], images)
         mask_of = self._masks(names, self._one_a_stem(files.images(masks), masks), masks)
-        if (without := [name for name in names if name not in mask_of]) and not self.allow_missing_masks:
+        without = [name for name in names if name not in mask_of]
+        if without and not (self.allow_missing_masks or self.partial):
             where = masks if masks.is_dir() else f"{masks} (no such folder)"
             raise DatasetError(
                 f"{self.name}: {len(without)} of {len(names)} images in {images} have no mask in {where}: "
-                f"{_listed(without)}; restore the masks"
+                f"{_listed(without)}; restore the masks, or leave such images out with --partial"
             )
         ((category, (kind,)),) = self.anomaly_types.items()
         return [

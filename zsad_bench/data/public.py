@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 
-from zsad_bench.data import layouts
+from zsad_bench.data import complete, layouts
 from zsad_bench.data.base import Expected, ZeroShotDataModule
 from zsad_bench.data.layouts import Found, Layout
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
@@ -143,7 +143,11 @@ class PublicDataModule(ZeroShotDataModule):
             masks=self.has_masks,
             mask_folders=self.mask_folders,
             types=self.anomaly_types,
+            partial=self.partial,
         )
+
+    def whole(self) -> list[complete.Counts]:
+        return [each[:2] for each in (self.expected, *self.variants.values())]
 
     def index(self, root: Path) -> list[Sample]:
         if self.layout == "raw":
@@ -153,10 +157,13 @@ class PublicDataModule(ZeroShotDataModule):
             samples = self.compose(reader(root, self.rules, self.notes))
         present = {sample.category for sample in samples if sample.split == self.split}
         absent = [card.name for card in self.category_cards if card.name not in present]
-        if absent:
+        if absent and not (self.partial and present):
             raise DatasetError(
-                f"{self.name}: {root} has no {self.split} images of {', '.join(absent)}; the copy is partial, "
-                f"restore what is missing"
+                f"{self.name}: {root} has no {self.split} images of {', '.join(absent)}; {complete.remedy()}"
+            )
+        if absent:
+            self.notes.append(
+                f"partial: {self.name} is used without {', '.join(absent)}, of which {root} has no images"
             )
         self._compare(samples)
         return samples

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from zsad_bench.data import files
+from zsad_bench.data import complete, files
 from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 
@@ -27,24 +27,30 @@ class TwoFolders(NamedTuple):
         lying = files.any_case(root, self.anomalous)
         return files.images(root / lying) if lying else []
 
-    def read(self, name: str, root: Path) -> tuple[list[Sample], list[Sample]]:
+    def read(self, name: str, root: Path, partial: list[str] | None = None) -> tuple[list[Sample], list[Sample]]:
         """Normal and anomalous samples, each in byte order of their paths; nothing below the two folders is read.
+
+        partial: takes a line about a folder that is missing, which is then no error.
 
         Raises:
             DatasetError: a folder is missing or has no image in it; names it.
         """
         return (
-            self._samples(name, root, self.normal, 0, "good"),
-            self._samples(name, root, self.anomalous, 1, self.anomaly_type),
+            self._samples(name, root, self.normal, 0, "good", partial),
+            self._samples(name, root, self.anomalous, 1, self.anomaly_type, partial),
         )
 
-    def _samples(self, name: str, root: Path, folder: str, label: int, kind: str) -> list[Sample]:
+    def _samples(
+        self, name: str, root: Path, folder: str, label: int, kind: str, partial: list[str] | None
+    ) -> list[Sample]:
         lying = files.any_case(root, folder)
         images = files.images(root / lying) if lying else []
         if not images:
             state = "has no image directly inside" if lying else "is missing"
-            raise DatasetError(
-                f"{name}: {root / folder} {state}, expected the {'anomalous' if label else 'normal'} images there; "
-                "the copy is partial, restore it"
-            )
+            if partial is None:
+                raise DatasetError(
+                    f"{name}: {root / folder} {state}, expected the {'anomalous' if label else 'normal'} images "
+                    f"there; {complete.remedy()}"
+                )
+            partial.append(f"partial: {name} is used as it is: {root / folder} {state}")
         return [Sample(f"{lying}/{image}", (), label, self.category, kind, "test") for image in images]

@@ -108,6 +108,10 @@ class ContextLearner(ZeroShotMethod):
             )
         return resolved
 
+    @classmethod
+    def learns_from(cls, config: ContextConfig) -> Literal["masks", "labels"]:
+        return "masks" if config.local_weight else "labels"
+
     def initial_context(self, generator: torch.Generator) -> Tensor:
         """(n_ctx,width): the embeddings of the words of `ctx_init`, or a draw."""
         c = self.config
@@ -157,8 +161,6 @@ class ContextLearner(ZeroShotMethod):
         logits = state_logits(features.global_[c.global_ln_post], text, c.temperature)
         terms = {"image": F.cross_entropy(logits, batch.labels)}
         if c.local_weight:
-            if batch.masks is None:
-                raise UsageError(f"{self.title}: local_weight={c.local_weight} asks for masks; this data has none")
             maps = upsample(patch_probabilities(features.taps[self._tap()], text, c.temperature), features)
             terms["local"] = c.local_weight * sum(local_terms(maps, batch.masks))
         return terms

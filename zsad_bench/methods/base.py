@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning import LightningModule
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zsad_bench.backbones.checks import check_taps
 from zsad_bench.backbones.clip import Backbone
-from zsad_bench.errors import TrainingError
+from zsad_bench.errors import TrainingError, UsageError
 from zsad_bench.types import Batch, Category, EncoderSpec, Features, Prediction, SampleInfo, Tap
 
 
@@ -94,6 +94,14 @@ class ZeroShotMethod(LightningModule):
         """Weighted loss terms of a batch, on unsmoothed maps; their sum is minimised."""
         raise NotImplementedError(f"{type(self).__name__} is training-free")
 
+    @classmethod
+    def learns_from(cls, config: Any) -> Literal["masks", "labels"]:
+        """What of the auxiliary data its losses ask for, beside the images; a configuration may change it.
+
+        `labels`: those of whole images are enough, and masks change nothing.
+        """
+        return "masks"
+
     # -- what the base does --------------------------------------------------------------------------------------
     @property
     def encoder(self) -> EncoderSpec:
@@ -164,6 +172,8 @@ class ZeroShotMethod(LightningModule):
         return self._stage.optimizer(chosen)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if batch.masks is None and self.learns_from(self.config) == "masks":
+            raise UsageError(f"{self.title} learns from masks, and this auxiliary data has none; take another prior")
         terms = self.losses(self.encode(batch.images, batch.samples), batch)
         total = torch.stack(list(terms.values())).sum()
         if not total.isfinite():

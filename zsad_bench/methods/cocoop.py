@@ -26,6 +26,9 @@ from zsad_bench.methods._context import ContextConfig, ContextLearner
 from zsad_bench.types import Features, SampleInfo
 
 
+_ZSAD_LOCAL_WEIGHT = 4.0  # of AnomalyCLIP
+
+
 @dataclass(frozen=True)
 class CoCoOpConfig(ContextConfig):
     """Context from the words of `ctx_init`; `preset` fills what is None, the other fields as in `ContextConfig`.
@@ -72,10 +75,15 @@ class CoCoOp(ContextLearner):
                 local_features=default(config.local_features, "vv"),
                 global_ln_post=default(config.global_ln_post, False),
                 temperature=default(config.temperature, 0.07),
-                local_weight=default(config.local_weight, 4.0),
+                local_weight=default(config.local_weight, _ZSAD_LOCAL_WEIGHT),
             )
         check_bounds(cls.title, filled, deep_len=0, deep_depth=1)
         return super().resolve(filled, backbone)
+
+    @classmethod
+    def learns_from(cls, config: CoCoOpConfig) -> Literal["masks", "labels"]:
+        weight = default(config.local_weight, _ZSAD_LOCAL_WEIGHT if config.preset == "zsad" else 0.0)
+        return super().learns_from(replace(config, local_weight=weight))
 
     def shift(self, features: Features) -> Tensor:
         """(B,width): what an image adds to each of its context tokens."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from zsad_bench.data import crops, files
+from zsad_bench.data import complete, crops, files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.public import PublicDataModule, holdout25
 from zsad_bench.errors import DatasetError
@@ -60,10 +60,12 @@ class Aitex(PublicDataModule):
 
     def read_raw(self, root: Path) -> list[Sample]:
         absent = [part for part in _PARTS if not (root / part).is_dir()]
-        if absent:
+        if absent and not (self.partial and absent != list(_PARTS)):
             packed = [name for name in files.archives(root) if name.startswith(tuple(absent))]
-            todo = f"unpack {' and '.join(packed)}" if packed else "restore what is missing"
-            raise DatasetError(f"aitex: {root} has no {', '.join(absent)}; the copy is partial, {todo}")
+            todo = complete.remedy(f"unpack {' and '.join(packed)}") if packed else complete.remedy()
+            raise DatasetError(f"aitex: {root} has no {', '.join(absent)}; {todo}")
+        if absent:
+            self.notes.append(f"partial: aitex is used without {', '.join(absent)}")
         defective, masks, flawless = (self._inner(root / part) for part in _PARTS)
         normal = self._normal(root, flawless)
         tested = set(holdout25(normal))
@@ -72,12 +74,10 @@ class Aitex(PublicDataModule):
 
     def _normal(self, root: Path, folder: Path) -> list[Sample]:
         """The tiles of the strips without defects, by path and then from left to right, all in `train`."""
-        fabrics = files.folders(folder)
+        fabrics = files.folders(folder) if folder.is_dir() else []
         absent = [name for name in _FABRICS if name not in fabrics]
-        if absent and len(fabrics) < len(_FABRICS):
-            raise DatasetError(
-                f"aitex: {folder} has no {', '.join(absent)}; the copy is partial, restore what is missing"
-            )
+        if absent and len(fabrics) < len(_FABRICS) and not self.partial:
+            raise DatasetError(f"aitex: {folder} has no {', '.join(absent)}; {complete.remedy()}")
         tiles = []
         for fabric in fabrics:
             for name in files.images(folder / fabric):
@@ -116,7 +116,7 @@ class Aitex(PublicDataModule):
 
     def _unmasked(self, path: Path, stem: str) -> None:
         """Notes a strip that is left out: nothing says which of its tiles are anomalous."""
-        if stem not in _NEVER_MASKED and not self.allow_missing_masks:
+        if stem not in _NEVER_MASKED and not (self.allow_missing_masks or self.partial):
             raise DatasetError(
                 f"aitex: {path} has no {stem}_mask.png in Mask_images; restore the mask, or leave such strips out with "
                 "allow_missing_masks"

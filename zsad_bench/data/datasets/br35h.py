@@ -52,5 +52,5 @@ class Br35h(PublicDataModule):
         return None
 
     def read_raw(self, root: Path) -> list[Sample]:
-        normal, anomalous = _RAW.read(self.name, root)
+        normal, anomalous = _RAW.read(self.name, root, self.notes if self.partial else None)
         return normal + anomalous

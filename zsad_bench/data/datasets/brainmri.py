@@ -54,5 +54,5 @@ class Brainmri(PublicDataModule):
     def read_raw(self, root: Path) -> list[Sample]:
         # Most zips hold the pair twice, at the top and below brain_tumor_dataset/: `root` has one of the two directly
         # inside, and only that one is read. Samples, and so hashes, are the same for either.
-        normal, anomalous = _RAW.read(self.name, root)
+        normal, anomalous = _RAW.read(self.name, root, self.notes if self.partial else None)
         return (holdout25(normal) if self.variant == "openset25" else normal) + anomalous

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from zsad_bench.data import files
+from zsad_bench.data import complete, files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError
@@ -53,8 +53,8 @@ class Dagm(PublicDataModule):
             for phase in _PHASES
         }
         absent = [f"{name}/{phase}" for (name, phase), top in phases.items() if phase in wanted and top is None]
-        if absent:
-            raise DatasetError(f"dagm: {root} has no {', '.join(absent)}; the copy is partial, restore what is missing")
+        if absent and not self.partial:
+            raise DatasetError(f"dagm: {root} has no {', '.join(absent)}; {complete.remedy()}")
         samples = [
             sample
             for (name, phase), top in phases.items()
@@ -78,10 +78,10 @@ class Dagm(PublicDataModule):
         found = {} if label is None else {files.stem_and_suffix(e.name)[0]: Path(e.path) for e in files.entries(label)}
         masks = {stem.removesuffix("_label"): path for stem, path in found.items() if stem.endswith("_label")}
         orphans = [path for stem, path in masks.items() if stem not in images]
-        if orphans:
+        if orphans and not self.partial:
             raise DatasetError(f"dagm: {orphans[0]} is the mask of an image that {top} lacks; restore the image")
         if "Labels" in found:
-            check_labels(found["Labels"], set(images), set(masks))
+            check_labels(found["Labels"], set(images), set(masks), self.partial)
         return [
             Sample(
                 files.relative(path, root),
@@ -95,10 +95,10 @@ class Dagm(PublicDataModule):
         ]
 
 
-def check_labels(path: Path, images: set[str], defective: set[str]) -> None:
+def check_labels(path: Path, images: set[str], defective: set[str], partial: bool = False) -> None:
     """Compares Labels.txt with the files: a first line `1`, then id, flag, image, 0, mask or 0, apart by tabs.
 
-    images, defective: the stems of the images, and of those that have a mask.
+    images, defective: the stems of the images, and of those that have a mask. partial: images may be missing.
 
     Raises:
         DatasetError: they disagree, or a line is of another form; names the line.
@@ -116,6 +116,8 @@ def check_labels(path: Path, images: set[str], defective: set[str]) -> None:
         if len(cells) < 3 or cells[1] not in ("0", "1"):
             raise DatasetError(f"{where} is '{line[:60]}', expected id, 0 or 1, and an image; restore the file")
         stem, flag = files.stem_and_suffix(cells[2])[0], cells[1] == "1"
+        if stem not in images and partial:
+            continue
         if stem not in images:
             raise DatasetError(f"{where} lists {cells[2]}, which {path.parent.parent} lacks; restore the image")
         if flag != (stem in defective):

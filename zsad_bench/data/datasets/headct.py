@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from zsad_bench.data import files
+from zsad_bench.data import complete, files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.public import PublicDataModule, holdout25
 from zsad_bench.errors import DatasetError
@@ -51,11 +51,12 @@ class Headct(PublicDataModule):
         names = {_stem(name): name for name in files.images(root)}
         lines = read_labels(labels)
         missing = [line.stem for line in lines if line.stem not in names]
-        if missing:
+        if missing and not self.partial:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise DatasetError(
-                f"headct: {labels} lists {missing[0]}.png{more}, not found in {root}; the copy is partial, restore it"
+                f"headct: {labels} lists {missing[0]}.png{more}, not found in {root}; {complete.remedy()}"
             )
+        names = {line.stem: f"{line.stem}.png" for line in lines} | names  # what is not there is left out by name
         if extra := sorted(names.keys() - {line.stem for line in lines}):
             more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
             self.notes.append(f"{root}: {names[extra[0]]}{more} without a line in {labels.name}, left out")

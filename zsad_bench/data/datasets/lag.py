@@ -57,5 +57,5 @@ class Lag(PublicDataModule):
         return None
 
     def read_raw(self, root: Path) -> list[Sample]:
-        normal, anomalous = _RAW.read(self.name, root)
+        normal, anomalous = _RAW.read(self.name, root, self.notes if self.partial else None)
         return (holdout25(normal) if self.variant == "holdout25" else normal) + anomalous

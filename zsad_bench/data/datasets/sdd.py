@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from zsad_bench.data import crops, files
+from zsad_bench.data import complete, crops, files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.public import PublicDataModule, holdout25
@@ -66,9 +66,11 @@ class Sdd(PublicDataModule):
                 f"{root}; give the folder of that copy, or take variant holdout25"
             )
         absent = [name for name in _FOLDERS if not (root / name).is_dir()]
+        if absent and not self.partial:
+            raise DatasetError(f"sdd: {root} has no {', '.join(absent)}; {complete.remedy()}")
         if absent:
-            raise DatasetError(f"sdd: {root} has no {', '.join(absent)}; the copy is partial, restore what is missing")
-        parts = [part for name in _FOLDERS for part in self._parts(root, root / name)]
+            self.notes.append(f"partial: sdd is used without {len(absent)} folders: {', '.join(absent)}")
+        parts = [part for name in _FOLDERS if name not in absent for part in self._parts(root, root / name)]
         normal = [part for part in parts if part.label == 0]
         tested = set(holdout25(normal))
         return [replace(p, split="test") if p.label or p in tested else p for p in parts]
@@ -86,7 +88,13 @@ class Sdd(PublicDataModule):
             if stem in masks:
                 continue
             if f"{stem}_label" not in masks:
-                raise DatasetError(f"sdd: {folder / name} has no mask {stem}_label.bmp beside it; restore the mask")
+                if self.partial:
+                    self.notes.append(f"partial: {folder / name} has no mask beside it and is left out")
+                    continue
+                raise DatasetError(
+                    f"sdd: {folder / name} has no mask {stem}_label.bmp beside it; restore the mask, or leave it out "
+                    "with --partial"
+                )
             image, mask = folder / name, folder / masks[f"{stem}_label"]
             size = crops.size_of(image)
             boxes = thirds(*size)

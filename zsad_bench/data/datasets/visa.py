@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from zsad_bench.data import files
+from zsad_bench.data import complete, files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.public import PublicDataModule
@@ -100,10 +100,8 @@ class Visa(PublicDataModule):
 
     def read_raw(self, root: Path) -> list[Sample]:
         absent = [name for name in _PROMPTS if not (root / name).is_dir()]
-        if absent:
-            raise DatasetError(
-                f"{self.name}: {root} has no folders {', '.join(absent)}; the copy is partial, restore what is missing"
-            )
+        if absent and not self.partial:
+            raise DatasetError(f"{self.name}: {root} has no folders {', '.join(absent)}; {complete.remedy()}")
         if not (root / _SPLIT).is_file():
             raise DatasetLayoutError(
                 f"{self.name}: expected {root / _SPLIT}, found {files.seen(root)}; copy that file from {self.url}"

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from zsad_bench.data import complete
 from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
 from zsad_bench.data.demo import classes, suite
 from zsad_bench.errors import DatasetError
@@ -50,6 +51,10 @@ class DemoDataModule(ZeroShotDataModule):
 
     def locate(self) -> Path:
         return suite.ensure(self.name, self.seed, scale=self.scale)
+
+    def whole(self) -> list[complete.Counts]:
+        """What was drawn, at whatever scale: a generated dataset is whole or an error."""
+        return [complete.counts(suite.index(self.root))]
 
     def index(self, root: Path) -> list[Sample]:
         return suite.index(root)
