@@ -49,15 +49,10 @@ def test_every_other_image_missing(name, layout, tmp_path):
     total = sum(whole.expected[:2])
     assert whole.shortfall == f"{len(expected)} of {total}", "a miniature has fewer images than are published"
     before = {s.id: s for s in whole.samples()}
-    for path in sorted({s.image for s in before.values()})[::2]:
+    for path in sorted({s.image for s in before.values()})[1::2]:
         (whole.root / path).unlink()
     module = build(name, tmp_path, partial=True)
-    try:
-        left = module.samples()
-    except DatasetError as error:  # nothing that could be tested is left
-        assert "no test images" in str(error) or "--partial" in str(error), error
-        return
-    assert left
+    left = module.samples()
     for sample in left:
         assert all((module.root / path).is_file() for path in (sample.image, *sample.masks))
         if sample.id in before:

@@ -65,7 +65,7 @@ def test_labels_that_all_say_anomalous_teach_nothing_alone(method, small_limited
     if method == "anomalyclip":  # its masks say where nothing is wrong
         learnable.check_normals(method, config, [bad])
         return
-    with pytest.raises(UsageError, match="coop learns from image labels, .* demo_limited no normal image"):
+    with pytest.raises(UsageError, match=r"coop learns from image labels, .* demo_limited no normal image"):
         learnable.check_normals(method, config, [bad])
 
 

@@ -25,7 +25,6 @@ from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._context import ContextConfig, ContextLearner
 from zsad_bench.types import Features, SampleInfo
 
-
 _ZSAD_LOCAL_WEIGHT = 4.0  # of AnomalyCLIP
 
 
