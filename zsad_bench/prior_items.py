@@ -18,6 +18,7 @@ class Part:
 
     types: how many kinds of anomaly; unit: what a kind is. shots: how many anomalous images. normals: "all",
     "matched" (to the categories that keep an anomalous image), or how many. listed: sample ids, of a manifest.
+    place: where own data lies; `dataset` is then what rows call it.
     """
 
     dataset: str
@@ -29,6 +30,12 @@ class Part:
     normals: Literal["all", "matched"] | int = "all"
     draw: int = 0
     listed: tuple[str, ...] | None = None
+    place: str = ""
+
+    @property
+    def asked(self) -> str:
+        """What opens the dataset: its registry name, of own data with the path behind it."""
+        return f"{self.dataset.partition(':')[0]}:{self.place}" if self.place else self.dataset
 
 
 def parts_of(name: str) -> tuple[Part, ...]:

@@ -184,7 +184,7 @@ def test_few_masks_of_another_size_are_resized_and_counted(broken, monkeypatch, 
     module = broken(workers=workers)
     (mask,) = odd_masks(module, 1)
     total = sum(len(s.masks) for s in module.samples())
-    monkeypatch.setattr(loaders, "_MOST_RESIZED", 1 / total)  # as it is in a set a hundred times as large
+    monkeypatch.setattr(loaders, "MOST_RESIZED", 1 / total)  # as it is in a set a hundred times as large
     loader = module.test_dataloader()
     for _ in range(2):
         halves = [
@@ -201,7 +201,7 @@ def test_few_masks_of_another_size_are_resized_and_counted(broken, monkeypatch, 
 
 def test_a_dataset_can_insist_on_the_size_of_masks(broken, monkeypatch):
     module = broken()
-    monkeypatch.setattr(loaders, "_MOST_RESIZED", 1.0)
+    monkeypatch.setattr(loaders, "MOST_RESIZED", 1.0)
     module.strict_mask_size = True
     (mask,) = odd_masks(module, 1)
     message = error_of(module.test_dataloader())

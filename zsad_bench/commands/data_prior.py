@@ -35,7 +35,8 @@ def prior(options: Any) -> None:
             f"--out: a manifest is of one dataset, and '{spec.name}' is a union of {' and '.join(spec.auxiliary)}; "
             "write one of each"
         )
-    modules = [kept(part, _module, {}) for part in spec.parts]
+    parts = [kept(part, _module, {}) for part in spec.parts]
+    modules = [part.module for part in parts]
     for module in modules:
         samples = module.samples()
         normal = sum(sample.label == 0 for sample in samples)
@@ -43,6 +44,11 @@ def prior(options: Any) -> None:
         console.print(named.append(f": {normal} normal, {len(samples) - normal} anomalous", "not bold"), soft_wrap=True)
         console.print(composition(samples))
         console.print()
+    for note in dict.fromkeys(note for part in parts for note in part.notes):
+        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    for part in parts:
+        if part.partial:
+            console.print(f"partial: {part.module.name} {part.partial}", style="yellow", markup=False, soft_wrap=True)
     hashed = priors.prior_hash({module.name: module.manifest_hash for module in modules})
     console.print(f"prior {spec.name} · draw {spec.draw} · hash {hashed}")
     if options.out:

@@ -24,7 +24,7 @@ _FEW = 256
 _MOST_WORKERS = 8
 
 # Share of a dataset's masks that may have another size than their images; more is a broken copy.
-_MOST_RESIZED = 0.01
+MOST_RESIZED = 0.01
 
 
 Done = tuple[tuple[str, str], ...]  # (what decoding did, with which file)
@@ -232,7 +232,7 @@ class BatchLoader(DataLoader):
             self.reasons.append(reason)
         self.resized += item.resized
         self._done.update(item.done)
-        if len(self.resized) > _MOST_RESIZED * masks:
+        if len(self.resized) > MOST_RESIZED * masks:
             raise DatasetError(
                 f"{self.resized[0]}; more than 1 % of the {masks} masks have another size than their images "
                 f"({len(self.resized)} so far): restore the files or fetch the dataset again"

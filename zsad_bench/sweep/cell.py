@@ -17,13 +17,14 @@ from zsad_bench import registry
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.load import load_backbone
 from zsad_bench.console import Console
+from zsad_bench.data import mask_sizes
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.overlap import check_overlap
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.sweep import checkpoint, passes, provenance, resume
+from zsad_bench.sweep import checkpoint, learnable, passes, provenance, resume
 from zsad_bench.sweep.auxiliary import Auxiliary, auxiliary
 from zsad_bench.sweep.build import build, trains
 from zsad_bench.sweep.describe import describe
@@ -177,6 +178,8 @@ def run_together(
         for note in data.notes:
             console.print(note, style="yellow")
     members = [prepare(group, backbone, targets) for group in groups]
+    for note in dict.fromkeys(note for one in members if one.learned_from for note in one.learned_from.notes):
+        console.print(note, style="yellow")
     rows_of = cache(lambda name: resume.rows_of(groups[0].board, name, since) if skip_complete else [])
     claimed: set[str] = set()
     for member in members:
@@ -209,7 +212,7 @@ def open_targets(group: CellGroup, backbone: Backbone) -> list[ZeroShotDataModul
     """The data modules of a group's targets; what is wrong with one shows here, before anything is trained."""
     targets = [group.module(name, backbone) for name in group.targets]
     for data in targets:
-        data.samples()
+        mask_sizes.check(data)
     return targets
 
 
@@ -241,6 +244,10 @@ def prepare(
     learned_from = None
     if learners:
         learned_from = (learn_from or auxiliary_of)(group, backbone)
+        unmasked = [module.name for module in learned_from.modules if not module.has_masks]
+        for name in learners:
+            learnable.check_masks(name, built[name].config, unmasked)
+            learnable.check_normals(name, built[name].config, learned_from.modules)
         check_overlap(learned_from.modules, targets)
     for name in learners:
         record.training[name] = {
@@ -250,6 +257,7 @@ def prepare(
             "draw": learned_from.spec.draw,
             "seed": group.seed,
             "variant": group.overrides_for(name)[1],
+            **({"auxiliary_partial": learned_from.partial} if learned_from.partial else {}),
         }
     return Member(group, built, record, Recorder(record, group, built, backbone), learned_from)
 

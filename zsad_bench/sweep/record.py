@@ -96,6 +96,8 @@ class Recorder:
             "key": store.cell_key(**decided, config=config),
             "variant": training.get("variant", self.group.overrides_for(name)[1]),
             "auxiliary": "+".join(training["auxiliary"]),
+            "auxiliary_partial": training.get("auxiliary_partial", ""),
+            "target_partial": data.shortfall,
             "draw": training.get("draw", 0),
             "data_options": ",".join(f"{key}={value}" for key, value in sorted(data.decisions().items())),
             "backbone": self.backbone.name if uses_backbone else "none",
