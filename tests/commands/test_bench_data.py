@@ -53,11 +53,11 @@ def test_own_images(zsad, tmp_path, widgets):
     assert said.code == 0, said.err
     found = rows(tmp_path)
     assert {(row.target, row.category, row.n_images, row.n_anomalous) for row in found} == {
-        ("folder:my widgets", "widget", 6, 3)
+        (f"folder:{tmp_path.name}/my widgets", "widget", 6, 3)
     }
     assert "pixel_aupro" in {row.metric for row in found}, "the masks were not used"
     assert "my widgets" in said.out
-    assert (tmp_path / "leaderboards/demo/folder_my_widgets.csv").is_file()
+    assert list((tmp_path / "leaderboards/demo").glob("folder_*_my_widgets.csv"))
 
 
 def test_a_bad_image_stops_the_run_or_is_counted(zsad, refused, tmp_path, widgets):

@@ -15,9 +15,10 @@ from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep import provenance, suite
+from zsad_bench.sweep import learnable, provenance, suite
 from zsad_bench.sweep.build import configure, parse_settings, trains
 from zsad_bench.sweep.cell import CellGroup, run
+from zsad_bench.sweep.target import target_of
 from zsad_bench.sweep.tracked import open_mirror
 
 
@@ -38,13 +39,14 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
     if why:
         console.print(why)
     settings = parse_settings(options.set)
-    for name in methods:
-        configure(name, {**chosen.overrides_for(name), **settings})
+    configs = {name: configure(name, {**chosen.overrides_for(name), **settings}) for name in methods}
     targets = tuple(suite.pick_targets(chosen, options.targets))
     learners = [name for name in methods if trains(name) and not options.checkpoint]
     for spec in specs:
         priors.check_learnable(spec, learners)
     shares = {spec: _shares(spec, chosen, targets, bool(learners), asked=bool(options.targets)) for spec in specs}
+    for name, spec in itertools.product(learners, specs):
+        learnable.check_masks(name, configs[name], learnable.unmasked(priors.resolve(spec, chosen.name).auxiliary))
     for spec in specs if learners else ():
         for target in [target for target in targets if not any(target in share for share in shares[spec])]:
             left_out = f"{target} is what prior {spec} learns from, and not tested under it"
@@ -136,8 +138,9 @@ def _shares(
         return []
     shares: dict[tuple[str, ...], list[str]] = {}
     for target in targets:
-        auxiliary = priors.resolve(spec, chosen.name, target).auxiliary
-        if asked or target not in auxiliary:
+        name = target_of(target).name
+        auxiliary = priors.resolve(spec, chosen.name, name).auxiliary
+        if asked or name not in auxiliary:
             shares.setdefault(auxiliary, []).append(target)
     if not shares:
         raise UsageError(

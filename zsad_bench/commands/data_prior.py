@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,12 +49,13 @@ def prior(options: Any) -> None:
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     for part in parts:
         if part.partial:
-            console.print(f"partial: {part.module.name} {part.partial}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"partial: {part.module.name} {part.partial}", style="yellow")
     hashed = priors.prior_hash({module.name: module.manifest_hash for module in modules})
     console.print(f"prior {spec.name} · draw {spec.draw} · hash {hashed}")
     if options.out:
         (module,) = modules
-        manifest.write(Path(options.out), module.name, spec.name, spec.draw, priors.RULE_VERSION, module.samples())
+        samples, place = module.samples(), _whole_path(spec.parts[0].place)
+        manifest.write(Path(options.out), module.name, spec.name, spec.draw, priors.RULE_VERSION, samples, place)
         console.print(f"manifest: {options.out}")
 
 
@@ -86,5 +88,11 @@ def _cells(counts: Mapping[str, int], types: Sequence[str], wide: bool) -> list[
     return [str(counts[name]) if counts[name] else "·" for name in types]
 
 
-def _module(name: str, options: Mapping[str, Any]) -> ZeroShotDataModule:
-    return registry.load("datasets", name)(**options)
+def _module(asked: str, options: Mapping[str, Any]) -> ZeroShotDataModule:
+    name, _, place = asked.partition(":")
+    return registry.load("datasets", name)(place or None, **options)
+
+
+def _whole_path(place: str) -> str:
+    """The path as any folder would write it; links are kept, as they name the dataset."""
+    return os.path.abspath(os.path.expanduser(place)) if place else ""  # noqa: PTH100, PTH111 - links not followed

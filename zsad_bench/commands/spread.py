@@ -19,6 +19,7 @@ from zsad_bench.sweep.provenance import run_id
 from zsad_bench.sweep.recipe import Part, Recipe, Variant
 from zsad_bench.sweep.state import Folder, write_plan
 from zsad_bench.sweep.suite import Suite, is_found
+from zsad_bench.sweep.target import target_of
 
 
 class Spread(NamedTuple):
@@ -51,7 +52,8 @@ def spread(
     chosen: Suite = common["suite"]
     for spec in specs if any(map(trains, methods)) else ():
         for target in targets or ():
-            if target in priors.resolve(spec, chosen.name, target).auxiliary:
+            name = target_of(target).name
+            if name in priors.resolve(spec, chosen.name, name).auxiliary:
                 raise UsageError(f"target '{target}' is what prior '{spec}' learns from; leave it out of --targets")
     since = run_id()
     part = Part(
@@ -71,7 +73,7 @@ def spread(
     made = planning.plan(recipe, found)
     made = planning.plan(recipe, found, place.together(made))
     for job, dataset, target in made.absent:
-        if dataset != target:
+        if dataset != target_of(target).dataset:
             raise DatasetError(
                 f"prior {job.prior} learns from {dataset}, which is not here; `zsad-bench data fetch {dataset}` gets it"
             )

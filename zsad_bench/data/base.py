@@ -140,8 +140,11 @@ class ZeroShotDataModule(LightningDataModule):
         return found
 
     def locate(self) -> Path | None:
-        """The folder to read when none was asked for; None when there is none."""
-        return self.available()
+        """The folder to read when none was asked for; None when there is none. Others are said in `notes`."""
+        found, *others = self.places() or [None]
+        if also := ", ".join(str(place) for place in others if place != self.packaged()):
+            self.notes.append(f"{found} is read as {self.name}; there is also {also} (--data {self.name}.root=FOLDER)")
+        return found
 
     def folders_of_images(self, samples: Sequence[Sample]) -> Iterable[str] | None:
         """The folders below the root in which an image that no sample uses is said; None is all there are."""
@@ -161,7 +164,13 @@ class ZeroShotDataModule(LightningDataModule):
     @classmethod
     def available(cls) -> Path | None:
         """The folder the dataset would be read from, or None: `how_to_get` then says where it comes from."""
-        return roots.find(*cls.root_names, cls.name) or cls.packaged()
+        return next(iter(cls.places()), None)
+
+    @classmethod
+    def places(cls) -> list[Path]:
+        """Every folder that it could be read from, the one that is taken first."""
+        packaged = cls.packaged()
+        return roots.find_all(*cls.root_names, cls.name, cls.title) + ([packaged] if packaged else [])
 
     @cached_property
     def root(self) -> Path:
@@ -175,7 +184,9 @@ class ZeroShotDataModule(LightningDataModule):
         if found is None:
             places = ", ".join(dict.fromkeys((*self.root_names, self.name)))
             where = roots.data_root() or "ZSAD_DATA (which is not set)"
-            raise DatasetError(f"{self.name}: no folder {places} under {where}; {self.how_to_get or f'see {self.url}'}")
+            raise DatasetError(
+                f"{self.name}: no folder called like {places} under {where}; {self.how_to_get or f'see {self.url}'}"
+            )
         if not found.is_dir():
             raise DatasetError(f"{self.name}: {found} is not a folder; give the folder that holds the dataset")
         return found

@@ -26,8 +26,12 @@ def paths_sha256(samples: Iterable[Sample]) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def write(path: Path, dataset: str, prior: str, draw: int, rule: int, samples: Sequence[Sample]) -> None:
+def write(
+    path: Path, dataset: str, prior: str, draw: int, rule: int, samples: Sequence[Sample], place: str = ""
+) -> None:
     """Writes the manifest of the samples that a prior kept of one dataset; the file appears whole or not at all.
+
+    place: of data of one's own, where it lies on this machine.
 
     Raises:
         DatasetError: the file cannot be written.
@@ -41,6 +45,7 @@ def write(path: Path, dataset: str, prior: str, draw: int, rule: int, samples: S
         "normal": sum(s.label == 0 for s in samples),
         "anomalous": sum(s.label == 1 for s in samples),
         "paths_sha256": paths_sha256(samples),
+        **({"place": place} if place else {}),
     }
     lines = [header, *(_record(sample) for sample in samples)]
     unfinished = path.with_name(path.name + ".unfinished")

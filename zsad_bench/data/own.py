@@ -59,10 +59,8 @@ class OwnDataModule(ZeroShotDataModule):
             raise UsageError(f"{self.name}: prompt_name is empty; say what the images show, or leave it out")
         self.prompt_name, self.kind, self.domain = prompt_name, kind, domain
         self.mask_threshold, self.allow_missing_masks = mask_threshold, allow_missing_masks
-        # Without following links: a linked folder is called as its link, and a linked table keeps its place.
-        self._asked_root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100
-        self.title = self.title_of(self._asked_root)
-        self.name = f"{self.name}:{self.title}"  # rows and tables tell two folders apart by it
+        self._asked_root = _as_named(root)
+        self.title, self.name = self.title_of(root), self.name_of(root)
         self._read = self.read(self.root)
         self._state_card(self._read)
 
@@ -72,12 +70,22 @@ class OwnDataModule(ZeroShotDataModule):
         """Every sample, paths relative to the root."""
         raise NotImplementedError(f"{type(self).__name__} has no read(root)")
 
-    @classmethod
-    def title_of(cls, asked: Path) -> str:
-        """What tables call the dataset that lies there."""
-        return asked.name
-
     # The rest.
+
+    @classmethod
+    def title_of(cls, asked: str | Path) -> str:
+        """What tables call the dataset that lies there: the last two names of its path, as `lotA/parts`.
+
+        It depends on nothing but the path, so that rows of several runs and machines are of one dataset where the two
+        names agree; what lies there is told apart by the data hash.
+        """
+        path = _as_named(asked)
+        return "/".join(path.relative_to(path.anchor).parts[-2:])
+
+    @classmethod
+    def name_of(cls, asked: str | Path) -> str:
+        """What rows call it: `folder:lotA/parts`."""
+        return f"{cls.__module__.rpartition('.')[2]}:{cls.title_of(asked)}"
 
     @classmethod
     def available(cls) -> None:
@@ -120,6 +128,11 @@ class OwnDataModule(ZeroShotDataModule):
             return name
         self.notes.append(f"'{category}' is no name to prompt with, so prompts say 'object'; set prompt_name")
         return "object"
+
+
+def _as_named(root: str | Path) -> Path:
+    """The absolute path, without following links: a linked folder is called as its link, a linked table stays."""
+    return Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100
 
 
 def readable(name: str) -> str:

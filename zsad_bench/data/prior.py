@@ -8,6 +8,7 @@ A specification is `base[:item]…[+base[:item]…]…`, safe in a shell:
     mvtec:types=5:unit=name           kinds pooled over categories ("scratch" counts once)
     mvtec:shots=4:normals=matched     normal images only of categories that keep an anomalous one
     mvtec+colondb                     a union
+    folder:/path/to/parts:shots=4     images of one's own, where there are masks; csv:FILE is a table of them
     @kept.jsonl                       what a written manifest lists; a path that exists is taken whole
 
 `parse` and `resolve` turn it into a PriorSpec, `select` is a pure function of one dataset's samples and one part. Every
@@ -51,6 +52,7 @@ _SUMMARIES = {
     "…:normals=matched|M": "normal images of categories that keep an anomalous one, or M of them",
     "…:draw=S": "another draw of what types, shots and normals leave open; generated data is drawn anew",
     "…+…": "a union",
+    "folder:PATH, csv:FILE": "images of your own, as --targets takes them",
     "@FILE": "what a manifest lists that `zsad-bench data prior SPEC --out FILE` wrote",
 }
 
@@ -64,7 +66,7 @@ class PriorSpec:
 
     @property
     def auxiliary(self) -> tuple[str, ...]:
-        """Registry names of the datasets it draws from."""
+        """The datasets it draws from, as rows call them: registry names, or `folder:lotA/parts`."""
         return tuple(part.dataset for part in self.parts)
 
     @property
@@ -100,7 +102,8 @@ def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
             raise UsageError(f"prior '{spec}': unit=name says what a type is; give types=K with it")
         draws |= {part.draw} if any(item.startswith("draw=") for item in items) else set()
         parts.append(part)
-        spelt.append(":".join([path_lists.spell(base), *spell(part)]))
+        said = part.dataset if part.place and not base.startswith("@") else base
+        spelt.append(":".join([path_lists.spell(said), *spell(part)]))
     if len(draws) > 1:
         raise UsageError(f"prior '{spec}': its parts have different draws; give one")
     if doubled := [name for name in {p.dataset for p in parts} if sum(p.dataset == name for p in parts) > 1]:
@@ -190,7 +193,10 @@ def prior_hash(contents: Mapping[str, str]) -> str:
 def _base(base: str, suite: str, target: str | None, known: Sequence[str]) -> Part:
     if base.startswith("@"):
         header, records = manifest.read(Path(os.path.expanduser(base[1:])))  # noqa: PTH111 - never raises
-        return Part(header["dataset"], listed=tuple(record["id"] for record in records))
+        return Part(header["dataset"], listed=tuple(record["id"] for record in records), place=header.get("place", ""))
+    kind, colon, place = base.partition(":")
+    if colon and kind in known:  # own data: nothing else has a colon after `path_lists.parts`
+        return Part(registry.load("datasets", kind).name_of(place), place=place) if place else Part(kind)
     named = _AUXILIARY[suite]
     if base not in named and base not in known:
         raise UnknownNameError(registry.did_you_mean("prior", base, [*named, *known]))

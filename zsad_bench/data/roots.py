@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from pathlib import Path
 
+from zsad_bench.data import files
 from zsad_bench.errors import DatasetError
 
 
@@ -32,11 +34,27 @@ def cache_root() -> Path:
 
 
 def find(*names: str) -> Path | None:
-    """The first of these folders that exists under ZSAD_DATA, or None."""
+    """The first folder under ZSAD_DATA that is called like one of these names, or None."""
+    return next(iter(find_all(*names)), None)
+
+
+def find_all(*names: str) -> list[Path]:
+    """The folders under ZSAD_DATA that are called like one of these names.
+
+    Exact names first, in the order given; then those that differ in letter case or in what is neither letter nor digit
+    alone (`MVTec-AD` is called like `mvtec_ad`), in the order of the names and of their own in bytes.
+    """
     root = data_root()
     if root is None:
-        return None
-    return next((root / name for name in names if (root / name).is_dir()), None)
+        return []
+    there = files.folders(root)
+    alike = [folder for name in names for folder in there if bare(folder) == bare(name)]
+    return [root / folder for folder in dict.fromkeys([*(name for name in names if name in there), *alike])]
+
+
+def bare(name: str) -> str:
+    """The letters and digits of a name, whatever their case."""
+    return "".join(letter for letter in unicodedata.normalize("NFC", name).casefold() if letter.isalnum())
 
 
 def _platform_cache() -> Path:

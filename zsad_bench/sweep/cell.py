@@ -21,7 +21,7 @@ from zsad_bench.data import mask_sizes
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.overlap import check_overlap
-from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint, learnable, passes, provenance, resume
@@ -31,6 +31,7 @@ from zsad_bench.sweep.describe import describe
 from zsad_bench.sweep.early import try_writing
 from zsad_bench.sweep.record import Recorder, Run
 from zsad_bench.sweep.suite import Suite, is_found
+from zsad_bench.sweep.target import target_of
 from zsad_bench.sweep.tracked import Live
 from zsad_bench.sweep.train import check_numbers, fit
 from zsad_bench.tracking.mirror import Mirror
@@ -43,7 +44,7 @@ OnTrained = Callable[["CellGroup", str, float], None]
 class CellGroup:
     """What to run. settings: overrides of every method's configuration, checked against its types.
 
-    targets: registry names, `folder:PATH` or `csv:FILE`. draw: of the auxiliary data; None takes the prior's own.
+    targets: as `sweep/target.py` reads them. draw: of the auxiliary data; None takes the prior's own.
     data: options of data modules, by registry name, "*" for all. augment: of training images, names of data/augment.py.
     checkpoint: of one method, tested instead of training it. board: folder whose `rows/` is appended to.
     """
@@ -83,7 +84,8 @@ class CellGroup:
         own, common = self.data.get(name, {}).get("root"), self.data.get("*", {}).get("root")
         if own is not None or common is None:
             return own
-        meant = [target for target in self.targets if ":" not in target and "root" not in self.data.get(target, {})]
+        datasets = [target.dataset for target in map(target_of, self.targets) if not target.place]
+        meant = [dataset for dataset in datasets if "root" not in self.data.get(dataset, {})]
         if not meant:
             raise UsageError(
                 f"--data root={common}: the targets bring their own paths; leave it out, or say whose it is"
@@ -95,7 +97,7 @@ class CellGroup:
 
     def module(self, target: str, backbone: Backbone, options: Mapping[str, Any] | None = None) -> ZeroShotDataModule:
         """The data module of a target or auxiliary dataset, with the group's options for it and these."""
-        name, _, place = target.partition(":")
+        name, place, _ = target_of(target)
         asked = {**self.data.get("*", {}), **self.data.get(name, {}), **(options or {})}
         asked.pop("root", None)
         given = self._root_of(name)
@@ -209,11 +211,34 @@ def open_backbone(group: CellGroup) -> Backbone:
 
 
 def open_targets(group: CellGroup, backbone: Backbone) -> list[ZeroShotDataModule]:
-    """The data modules of a group's targets; what is wrong with one shows here, before anything is trained."""
-    targets = [group.module(name, backbone) for name in group.targets]
-    for data in targets:
+    """The data modules of a group's targets; what is wrong with one shows here, before anything is trained.
+
+    Raises:
+        DatasetError: a table that cannot be read, masks that do not fit, or a category that a partial copy lacks.
+    """
+    opened = []
+    for asked in group.targets:
+        data = group.module(asked, backbone)
         mask_sizes.check(data)
-    return targets
+        categories_of(asked, data)
+        opened.append(data)
+    return opened
+
+
+def categories_of(asked: str, data: ZeroShotDataModule) -> list[str]:
+    """The categories of a target that are asked for, in the card's order.
+
+    Raises:
+        DatasetError: one that its data, used as a partial copy, does not have.
+    """
+    there = [category.name for category in data.categories()]
+    wanted = target_of(asked).categories
+    if absent := [name for name in wanted if name not in there]:
+        raise DatasetError(
+            f"{data.name}: {data.root} has no images of {', '.join(absent)}, which --targets names; restore them, or "
+            f"name others: {', '.join(there)}"
+        )
+    return [name for name in there if not wanted or name in wanted]
 
 
 def prepare(
@@ -274,7 +299,7 @@ def _look_up(
     compute its own.
     """
     for asked, data in zip(member.group.targets, targets, strict=True):
-        categories = {category.name for category in data.categories()}
+        categories = set(categories_of(asked, data))
         member.due[asked] = {}
         for name in member.built:
             rows, key = rows_of(name), member.row_fields(name, data)["key"]
@@ -295,7 +320,7 @@ def _restore(
     known = registry.names("datasets")
     learned_from = [group.module(other, fresh.backbone) for other in header.training["auxiliary"] if other in known]
     # Elsewhere trained, its images may not be here: then the names of the datasets are what can be compared.
-    check_overlap([d for d in learned_from if d.name in group.targets or is_found(d.name)], targets)
+    check_overlap([d for d in learned_from if d.name in {t.name for t in targets} or is_found(d.name)], targets)
     record.training[name] = header.training
 
 
@@ -334,7 +359,8 @@ def _train(member: Member, console: Console, reuse: str | None, trained: OnTrain
 def auxiliary_of(group: CellGroup, backbone: Backbone) -> Auxiliary:
     """The auxiliary data of the group's prior and draw."""
     priors.check_learnable(group.prior, group.methods)
-    spec = priors.resolve(group.prior, group.suite.name, group.targets[0] if len(group.targets) == 1 else None)
+    only = target_of(group.targets[0]).name if len(group.targets) == 1 else None
+    spec = priors.resolve(group.prior, group.suite.name, only)
     if group.draw is not None:
         spec = priors.with_draw(spec, group.draw)
     augment = {"augment": group.augment} if group.augment else {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zsad_bench import registry
-from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UsageError
 from zsad_bench.sweep.build import trains
+
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
 
 
 def check_masks(method: str, config: Any, unmasked: Iterable[str]) -> None:
@@ -40,6 +42,12 @@ def check_normals(method: str, config: Any, modules: Iterable[ZeroShotDataModule
             f"{method} learns from image labels, and of auxiliary dataset {names} no normal image is kept, so that it "
             "would learn to call everything anomalous; add a dataset that has some (NAME+NAME), or keep them (normals=)"
         )
+
+
+def unmasked(auxiliary: Iterable[str]) -> list[str]:
+    """Those of the auxiliary datasets that have no masks whatever lies there; of own data only a look can tell."""
+    known = set(registry.names("datasets"))
+    return [name for name in auxiliary if name in known and registry.load("datasets", name).level == "image"]
 
 
 def has_normals(modules: Iterable[ZeroShotDataModule]) -> bool:

@@ -11,9 +11,11 @@ from zsad_bench import registry
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import UsageError
 from zsad_bench.leaderboard.rows import digest
+from zsad_bench.sweep import learnable
 from zsad_bench.sweep.build import configure, trains
 from zsad_bench.sweep.recipe import Part, Recipe, Variant
 from zsad_bench.sweep.suite import SUITES, Suite
+from zsad_bench.sweep.target import distinct, target_of
 
 TOGETHER = 8  # trained methods in one group: as many share a pass over the images, and one process's memory
 
@@ -115,12 +117,15 @@ def plan(recipe: Recipe, found: Callable[[str], bool] = lambda name: True, toget
     left_out: dict[tuple[str, str], None] = {}
     places: dict[Any, Any] = {}  # looked up once a variant: there may be thousands of jobs
     for part in recipe.parts:
-        shares = {prior: _shares(recipe, part, prior, suite, left_out) for prior in part.priors}
+        named = _targets(recipe, part)
+        shares = {prior: _shares(recipe, part, named, prior, suite, left_out) for prior in part.priors}
         for job, variant, auxiliary, targets in _jobs(part, shares):
             known = (id(variant), job.epochs)
             if known not in places:
                 places[known] = _place(recipe, suite, variant, job)
             place = places[known]
+            if (id(variant), auxiliary) not in places and job.trains:
+                places[id(variant), auxiliary] = _check_masks(recipe, suite, variant, auxiliary)
             # A training's targets come together from all parts; what does not train goes where the others go.
             entry = entries.setdefault((digest(job.record()), auxiliary if job.trains else targets), _Entry(job, place))
             for target in targets:
@@ -128,7 +133,9 @@ def plan(recipe: Recipe, found: Callable[[str], bool] = lambda name: True, toget
                 if cell in seen:
                     continue
                 seen.add(cell)
-                gone = [name for name in (*auxiliary, target) if ":" not in name and not found(name)]
+                of = target_of(target)
+                needed = (*auxiliary, of.name)  # what has a colon in its name is one's own and lies where it is said to
+                gone = [name for name in needed if ":" not in name and not found(name)]
                 if gone:
                     absent.append((job, gone[0], target))
                 else:
@@ -172,21 +179,46 @@ def cell_id(job: Job, target: str) -> str:
 Share = tuple[tuple[str, ...], tuple[str, ...]]  # auxiliary datasets, targets
 
 
-def _shares(recipe: Recipe, part: Part, prior: str, suite: Suite, left_out: dict[tuple[str, str], None]) -> list[Share]:
-    """The targets by the auxiliary data that the prior means for them."""
+def _targets(recipe: Recipe, part: Part) -> dict[str, int]:
+    """The targets that a part names, in one spelling each, with their lines; {} where it names none.
+
+    Raises:
+        UsageError, UnknownNameError: with file and line: no such dataset or category.
+    """
+    named: list[str] = []
+    lines: dict[str, int] = {}
+    for asked in part.targets or ():
+        try:
+            named = distinct([*named, asked])
+        except UsageError as error:
+            raise type(error)(f"{recipe.file}:{part.lines.get(asked, 1)}: {error}") from None
+        lines.setdefault(target_of(asked).name, part.lines.get(asked, 1))
+    return {target: lines[target_of(target).name] for target in named}
+
+
+def _shares(
+    recipe: Recipe,
+    part: Part,
+    targets: Mapping[str, int],
+    prior: str,
+    suite: Suite,
+    left_out: dict[tuple[str, str], None],
+) -> list[Share]:
+    """The targets by the auxiliary data that the prior means for them; targets: those that the part names."""
     shares: dict[tuple[str, ...], list[str]] = {}
     learners = dict.fromkeys(variant.method for variant in part.variants if trains(variant.method))
-    for target in part.targets or suite.targets:
+    for target in targets or suite.targets:
+        name = target_of(target).name
         try:
             priors.check_learnable(prior, learners)
-            auxiliary = priors.resolve(prior, suite.name, target).auxiliary
+            auxiliary = priors.resolve(prior, suite.name, name).auxiliary
         except UsageError as error:
             raise type(error)(f"{recipe.file}:{part.lines[prior]}: {error}") from None
-        if target not in auxiliary:
+        if name not in auxiliary:
             shares.setdefault(auxiliary, []).append(target)
-        elif part.targets:
+        elif targets:
             raise UsageError(
-                f"{recipe.file}:{part.lines[target]}: target '{target}' is what prior '{prior}' learns from; leave it "
+                f"{recipe.file}:{targets[target]}: target '{target}' is what prior '{prior}' learns from; leave it "
                 "out, or give the prior a part of its own"
             )
         else:
@@ -236,6 +268,16 @@ def _place(recipe: Recipe, suite: Suite, variant: Variant, job: Job) -> Any:
     if cls.needs_grad_at_test or _changes_what_is_encoded(cls):
         return None
     return (config.image_size, config.pos_interp)
+
+
+def _check_masks(recipe: Recipe, suite: Suite, variant: Variant, auxiliary: tuple[str, ...]) -> None:
+    """Refuses what learns from masks, with file and line, where an auxiliary dataset has none."""
+    if unmasked := learnable.unmasked(auxiliary):
+        config = configure(variant.method, {**suite.overrides_for(variant.method), **variant.settings})
+        try:
+            learnable.check_masks(variant.method, config, unmasked)
+        except UsageError as error:
+            raise UsageError(f"{recipe.file}:{variant.line}: {error}") from None
 
 
 def _changes_what_is_encoded(cls: type[Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from zsad_bench import path_lists, registry
 from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.sweep.target import distinct
 
 GENERATED = ("demo_textures", "demo_objects", "demo_medical")
 
@@ -99,17 +100,13 @@ def is_found(name: str) -> bool:
 
 
 def pick_targets(suite: Suite, asked: str | None) -> list[str]:
-    """The targets to test: all that are found, or those asked for (comma-separated).
+    """The targets to test: all that are found, or those asked for (comma-separated, `sweep/targets.py`).
 
     Raises:
-        UnknownNameError, UsageError: a name that is not registered; nothing to test.
+        UnknownNameError, UsageError: a name that is not registered, no such category; nothing to test.
     """
     if asked:
-        names = path_lists.targets(asked)
-        known = registry.names("datasets")
-        for name in (asked.partition(":")[0] for asked in names):
-            if name not in known:
-                raise UnknownNameError(registry.did_you_mean("dataset", name, known))
+        names = distinct(path_lists.targets(asked))
         if not names:
             raise UsageError(f"--targets: expected one or more names separated by commas, found '{asked}'")
         return names

@@ -42,7 +42,7 @@ def test_mvtec_style_with_several_categories(tmp_path):
         ("nut/test/bent/1.PNG", ("nut/ground_truth/bent/1_mask.png",), 1, "nut", "bent"),
         ("nut/test/good/0.png", (), 0, "nut", "good"),
     ]
-    assert (module.title, module.level, module.expected[:2]) == ("line_3", "both", (2, 2))
+    assert (module.title, module.level, module.expected[:2]) == (f"{tmp_path.name}/line_3", "both", (2, 2))
     assert [c.prompt_name for c in module.categories()] == ["bolt m 6", "nut"]
     assert any("left out, as no category: notes" in note for note in module.notes), module.notes
     assert next(iter(module.test_dataloader())).masks.flatten(1).any(1).tolist() == [False, True, True, False]
@@ -59,7 +59,7 @@ def test_the_folder_itself_is_the_category(tmp_path, normal, test):
         (f"{test}{normal}/a b.JPG", (), 0, "metal_nut", "good"),
         (f"{test}defect/c,d.tiff", (), 1, "metal_nut", "defect"),
     ], f"{test}{normal} was read as {table(module)}"
-    assert (module.level, module.has_masks, module.title) == ("image", False, "metal_nut")
+    assert (module.level, module.has_masks, module.title) == ("image", False, f"{tmp_path.name}/metal_nut")
     assert [c.prompt_name for c in module.categories()] == ["metal nut"]
     assert next(iter(module.test_dataloader())).masks is None
 

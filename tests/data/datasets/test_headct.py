@@ -125,5 +125,7 @@ def test_line_listed_twice_is_an_error(tmp_path):
 def test_someone_elses_archive_is_no_headct(tmp_path, monkeypatch):
     write_image(tmp_path / "archive/yes/y0.jpg")
     monkeypatch.setenv("ZSAD_DATA", str(tmp_path))
-    with pytest.raises(DatasetLayoutError, match=r"looked for .*000\.png.*found yes/"):
+    with pytest.raises(DatasetError, match=r"headct: no folder called like .*; download the zip"):
         Headct().samples()
+    with pytest.raises(DatasetLayoutError, match=r"looked for .*000\.png.*found yes/"):
+        Headct(tmp_path / "archive").samples()

@@ -30,10 +30,6 @@ class Csv(OwnDataModule):
     example = "/path/to/table.csv"
     how_to_get = "give a table with the columns image and label"
 
-    @classmethod
-    def title_of(cls, asked: Path) -> str:
-        return f"{asked.parent.name}/{asked.name}"
-
     @cached_property
     def _folder(self) -> Path:
         """That of the table."""

@@ -37,8 +37,7 @@ class Headct(PublicDataModule):
     category_aliases = dict.fromkeys(("headct", "headct2", "head_ct"), "brain")
     anomaly_types = {"brain": ("hemorrhage",)}
     variants = {"all": Expected(100, 100, "V"), "openset25": Expected(25, 100, "S")}
-    # `archive`, as Kaggle calls every download, comes last: it may well be another dataset's.
-    root_names = ("head_ct", "HeadCT", "HeadCT_anomaly_detection", "headct", "archive")
+    root_names = ("head_ct", "HeadCT", "HeadCT_anomaly_detection")  # not `archive`: Kaggle calls every download so
     how_to_get = "download the zip from its Kaggle page (an account is needed) and unpack it"
     raw_looks_like = "head_ct/head_ct/000.png, … with labels.csv beside or above"
 
