@@ -184,7 +184,8 @@ class ZeroShotDataModule(LightningDataModule):
         if found is None:
             places = ", ".join(dict.fromkeys((*self.root_names, self.name)))
             where = roots.data_root() or "ZSAD_DATA (which is not set)"
-            raise DatasetError(
+            asked = f"no folder called like {places} under {where}"
+            raise DatasetError(f"{self.name}: {asked}; {self.how_to_get or f'see {self.url}'}")
                 f"{self.name}: no folder called like {places} under {where}; {self.how_to_get or f'see {self.url}'}"
             )
         if not found.is_dir():
