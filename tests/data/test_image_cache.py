@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from zsad_bench.data import image_cache, loaders
+from zsad_bench.data.content import UNREADABLE
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.errors import DatasetError
 
@@ -102,21 +103,45 @@ def test_a_replaced_image_is_read_anew(build):
     assert equal(after, read(build(cache_images=False)))
 
 
-def test_everything_done_to_the_files_is_in_the_key(tmp_path):
-    (tmp_path / "a").write_bytes(b"1")
-    (tmp_path / "b").write_bytes(b"1")
-    a, b, cache = tmp_path / "a", tmp_path / "b", ImageCache(tmp_path / "cache")
+def test_everything_done_to_the_files_is_in_the_key(tmp_path, monkeypatch):
+    a, b, cache = "a" * 64, "b" * 64, ImageCache(tmp_path / "cache")
     places = [
         cache.place([a], None, 8, 0),
         cache.place([b], None, 8, 0),
         cache.place([a, b], None, 8, 0),
+        cache.place([b, a], None, 8, 0),
         cache.place([a], (0, 0, 4, 4), 8, 0),
         cache.place([a], None, 9, 0),
         cache.place([a], None, 8, 127),
     ]
-    assert len(set(places)) == len(places)
     assert cache.place([a], None, 8, 0) == places[0]
-    assert cache.place([tmp_path / "none"], None, 8, 0) is None
+    monkeypatch.setattr(image_cache, "PIXEL_RULE", image_cache.PIXEL_RULE + 1)
+    places.append(cache.place([a], None, 8, 0))
+    assert len(set(places)) == len(places)
+    assert cache.place([a, UNREADABLE], None, 8, 0) is None
+
+
+def test_a_replaced_image_of_the_same_size_and_time_is_read_anew(build):
+    """What a photograph line does that overwrites BMP files, and what `cp -p` and `rsync -t` do."""
+    before, root = read(build()), build().root
+    first, second = (root / sample.image for sample in build().samples()[:2])
+    time = first.stat().st_mtime_ns
+    content = first.read_bytes()
+    length = max(len(content), len(second.read_bytes()))
+    for path, data in ((first, second.read_bytes()), (second, content)):
+        path.write_bytes(data.ljust(length, b"\0"))  # what follows the end of a PNG is not read
+        os.utime(path, ns=(time, time))
+    after = read(build())
+    assert torch.equal(before[0][0], after[0][1])
+    assert torch.equal(before[0][1], after[0][0])
+
+
+def test_data_that_was_moved_is_not_decoded_again(build, decoded, tmp_path):
+    before = read(build())
+    (tmp_path / "copy").rename(tmp_path / "moved")
+    decoded.clear()
+    assert equal(before, read(build(root=tmp_path / "moved")))
+    assert not decoded
 
 
 def test_augmentation_neither_fills_nor_reads_it(build, kept):

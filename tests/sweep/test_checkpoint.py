@@ -93,7 +93,7 @@ def test_something_else_altogether(mini, tmp_path):
 
 def test_of_another_format(saved, mini):
     rewritten(saved, format="zsad-bench checkpoint 9")
-    assert "its format is 'zsad-bench checkpoint 9', expected 'zsad-bench checkpoint 1'" in refused(saved, mini)
+    assert "its format is 'zsad-bench checkpoint 9', expected 'zsad-bench checkpoint 2'" in refused(saved, mini)
 
 
 def test_of_another_method(saved, mini):

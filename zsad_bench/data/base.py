@@ -19,8 +19,10 @@ from lightning.pytorch import LightningDataModule
 
 from zsad_bench.data import augment as augmentation
 from zsad_bench.data import complete, loaders, roots, unused
+from zsad_bench.data.content import index_of
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.image_cache import ImageCache
+from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.registry import did_you_mean
@@ -186,8 +188,6 @@ class ZeroShotDataModule(LightningDataModule):
             where = roots.data_root() or "ZSAD_DATA (which is not set)"
             asked = f"no folder called like {places} under {where}"
             raise DatasetError(f"{self.name}: {asked}; {self.how_to_get or f'see {self.url}'}")
-                f"{self.name}: no folder called like {places} under {where}; {self.how_to_get or f'see {self.url}'}"
-            )
         if not found.is_dir():
             raise DatasetError(f"{self.name}: {found} is not a folder; give the folder that holds the dataset")
         return found
@@ -219,23 +219,28 @@ class ZeroShotDataModule(LightningDataModule):
         return complete.shortfall(complete.counts(self._table), self.whole())
 
     def manifest(self) -> list[str]:
-        """One sorted line a sample: image, masks, label, category, type, and the fingerprint of its files."""
+        """One sorted line a sample: image, masks, label, category, type, and the fingerprints of its files."""
+        of = self.fingerprints(dict.fromkeys(path for s in self._table for path in (s.image, *s.masks)))
         return sorted(
             "|".join(
                 [s.id, "+".join(s.masks), str(s.label), s.category, s.anomaly_type]
-                + [self.fingerprint(path) for path in (s.image, *s.masks)]
+                + [of[path] for path in (s.image, *s.masks)]
             )
             for s in self._table
         )
 
-    def fingerprint(self, path: str) -> str:
-        """What the manifest says of a file's content: its size, which costs no reading."""
-        return str((self.root / path).stat().st_size)
+    def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
+        """What the manifest says of each file's content: its sha256, remembered while the file stays as it is."""
+        return index_of(self.root).digests(paths)
 
     @cached_property
     def manifest_hash(self) -> str:
-        """sha256 of the manifest and the decisions, hex: changes when a sample, a label or the size of a file does."""
-        lines = self.manifest() + [f"{key}={value}" for key, value in sorted(self.decisions().items())]
+        """sha256, hex, of the manifest, the decisions and the rule by which files become pixels.
+
+        It changes when a sample or a label does, or one byte of an image or mask, and not with where they lie.
+        """
+        lines = [f"pixel rule {PIXEL_RULE}", *self.manifest()]
+        lines += [f"{key}={value}" for key, value in sorted(self.decisions().items())]
         return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
     # Loaders.

@@ -1,13 +1,14 @@
 """Whether a dataset is whole: every file is opened as a run would open it, and what is wrong is said file by file.
 
 Pixels of at most `workers` images are in memory at a time, whatever the dataset's size; of each file stay its size,
-mode and hash.
+mode, hashes and signature. Runs find these remembered (`data/content.py`); a check itself reads every file each time.
 """
 
 from __future__ import annotations
 
 import copy
 import os
+import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,9 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from zsad_bench.data import decode, transforms
+from zsad_bench.data import decode, looks, transforms
 from zsad_bench.data.base import Expected, ZeroShotDataModule
-from zsad_bench.data.overlap import sha256
+from zsad_bench.data.content import Stamp, index_of, sha256, troubles
 from zsad_bench.errors import DatasetError, DatasetLayoutError
 from zsad_bench.types import Sample
 
@@ -79,15 +80,17 @@ class Report:
 class _Image(NamedTuple):
     """What one image file and its masks showed; header is (size, mode, format), None when it cannot be read.
 
-    done: what decoding them did, as `decode.said` takes it.
+    same: what it has in common with a copy of it: the pixels; of a flat image the bytes. done: what decoding them did,
+    as `decode.said` takes it.
     """
 
     path: str
     labels: frozenset[int]
-    digest: str
+    same: str
     bytes: int
     header: tuple[tuple[int, int], str, str] | None
     findings: tuple[Finding, ...]
+    signature: bytes | None = None
     done: tuple[tuple[str, str], ...] = ()
 
 
@@ -169,7 +172,7 @@ def _opened(
             findings += seen.findings
             total += seen.bytes
             done_to.update(seen.done)
-            same[seen.digest].append(seen._replace(findings=(), done=()))
+            same[seen.same].append(seen._replace(findings=(), done=()))
             if seen.header is not None:
                 (width, height), mode, format = seen.header
                 sizes[f"{width}x{height}"] += 1
@@ -192,13 +195,17 @@ def _opened(
     said += decode.said(done_to)
     if large:
         said.append(f"{large} images have more than {LARGE // 10**6} megapixels: they are read, at a cost in memory")
+    said += _look_alikes(same)
     said += [f"it shares images with {other}: do not count both as evidence" for other in _relatives(module)]
+    manifest_hash = module.manifest_hash if usable else None
+    index_of(module.root).save()
+    said += troubles()
     return replace(
         report,
         verdict="findings" if findings else "clean",
         findings=tuple(findings),
         notes=tuple(dict.fromkeys(said)),
-        manifest_hash=module.manifest_hash if usable else None,
+        manifest_hash=manifest_hash,
         normal=counted.normal,
         anomalous=counted.anomalous,
         categories={c.name: (labels[c.name, 0], labels[c.name, 1]) for c in module.categories()},
@@ -225,8 +232,8 @@ def _look(module: ZeroShotDataModule, samples: Sequence[Sample]) -> _Image:
     name, path = samples[0].image, module.root / samples[0].image
     labels = frozenset(sample.label for sample in samples)
     try:
-        size = path.stat().st_size
-        digest = sha256(path)
+        before, stamp = time.time_ns(), Stamp.of(path)
+        digest, size = sha256(path), stamp.size
         if size == 0:
             return _Image(
                 name, labels, name, 0, None, (Finding("empty_file", f"{path} is empty (0 bytes); restore it"),)
@@ -234,13 +241,17 @@ def _look(module: ZeroShotDataModule, samples: Sequence[Sample]) -> _Image:
         image, stored, mode, format, converted = decode.read_image(path)
     except (DatasetError, OSError) as error:
         return _Image(name, labels, name, 0, None, (Finding("unreadable", " ".join(str(error).split())),))
+    seen = looks.look(image)
+    index_of(module.root).learn(name, stamp, before, digest, seen)
+    same = digest if seen.signature is None else seen.pixels
     found, done = [], [(key, str(path)) for key in converted if key != "uniform"]
     if "uniform" in converted:
         colour = ", ".join(map(str, image.getpixel((0, 0))))
         found.append(Finding("uniform", f"image {path} is of one colour everywhere ({colour}); look at it, restore it"))
     if module.has_masks:
         found += _masks(module, samples, image.size, stored, done)
-    return _Image(name, labels, digest, size, (image.size, mode, format), tuple(dict.fromkeys(found)), tuple(done))
+    header = image.size, mode, format
+    return _Image(name, labels, same, size, header, tuple(dict.fromkeys(found)), seen.signature, tuple(done))
 
 
 def _masks(
@@ -325,6 +336,22 @@ def _repeated(
     if quiet:
         # The published counts hold them, so leaving them out would make numbers that compare with nobody's.
         yield Finding("duplicate", f"{quiet} images repeat another one; the published counts include them"), True
+
+
+def _look_alikes(same: dict[str, list[_Image]]) -> Iterator[str]:
+    """A note when images of one label look like images of the other: copies, or photographs that all look alike."""
+    kept = [group[0] for group in same.values() if group[0].signature is not None]
+    normal, anomalous = ([image for image in kept if image.labels == {label}] for label in (0, 1))
+    if not normal or not anomalous:
+        return
+    found = looks.match(*(looks.as_array([i.signature for i in images]) for images in (anomalous, normal)))
+    pairs = [(anomalous[at].path, normal[found.closest[at]].path) for at in found.copies.nonzero()[0]]
+    if pairs:
+        (one, other), more = pairs[0], len(pairs) - 1
+        yield (
+            f"{len(pairs)} anomalous images look like a normal one (encoded again, resized or mirrored?): {one} like "
+            f"{other}{f' and {more} more' if more else ''}; look whether their labels are right"
+        )
 
 
 def _relatives(module: ZeroShotDataModule) -> tuple[str, ...]:

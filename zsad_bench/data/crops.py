@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zsad_bench.data.content import Stamp
 from zsad_bench.data.decode import Size, size_of, stored_size_of
 from zsad_bench.data.transforms import open_masks
 from zsad_bench.errors import DatasetError
@@ -35,8 +36,7 @@ def marked(
     Raises:
         DatasetError: a mask cannot be read, or has another size and must not.
     """
-    stats = [path.stat() for path in masks]
-    state = tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(masks, stats, strict=True))
+    state = tuple((path, Stamp.of(path)) for path in masks)
     answer, resized = _marked(state, size, stored_size_of(image), tuple(crops), threshold)
     if strict and resized:
         (path, (width, height)), *_ = resized
@@ -49,7 +49,7 @@ def marked(
 
 @functools.lru_cache(maxsize=8192)
 def _marked(
-    state: tuple[tuple[Path, int, int], ...], size: Size, stored: Size, crops: tuple[Crop, ...], threshold: int | None
+    state: tuple[tuple[Path, Stamp], ...], size: Size, stored: Size, crops: tuple[Crop, ...], threshold: int | None
 ) -> tuple[tuple[bool, ...], tuple[tuple[Path, Size], ...]]:
     """(an answer a crop, masks of another size); files that changed since have another state."""
     mask, resized, _ = open_masks([path for path, *_ in state], threshold, size, stored)

@@ -2,7 +2,8 @@
 
 One file an image, of uint8 pixels and packed mask bits, uncompressed. At 518 px a file takes 805,238 bytes without a
 mask and 839,019 with one: 1.4 GB for the 1,725 test images of MVTecAD. What comes back is bit for bit what decoding
-gives. Nothing is ever removed; the folder may be deleted at any time.
+gives. What a file holds decides, not where it lies: data that was moved is not decoded again. Nothing is ever removed;
+the folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from zsad_bench.data.content import UNREADABLE
 from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.errors import DatasetError
 
@@ -37,19 +39,17 @@ class ImageCache:
     folder: Path
 
     def place(
-        self, files: Sequence[Path], crop: tuple[int, int, int, int] | None, size: int, mask_threshold: int | None
+        self, contents: Sequence[str], crop: tuple[int, int, int, int] | None, size: int, mask_threshold: int | None
     ) -> Path | None:
-        """Where the arrays of an image file and its masks belong; None when a file is not there.
+        """Where the arrays of an image file and its masks belong; None when one of them may not be read.
 
-        It depends on the files' paths, sizes and times of change, on everything done to them by the present rule for
+        contents: their sha256. It depends on these, on everything done to the files, on the rule by which they become
         pixels, and on the version of Pillow, whose resize may change.
         """
-        try:
-            stats = [(os.fspath(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in files]
-        except OSError:
+        if UNREADABLE in contents:
             return None
-        key = repr((_FORMAT, PIXEL_RULE, PIL.__version__, stats, crop, size, mask_threshold))
-        digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+        key = repr((_FORMAT, PIXEL_RULE, PIL.__version__, list(contents), crop, size, mask_threshold))
+        digest = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / digest[:2] / f"{digest}.npz"
 
     def read(self, place: Path, size: int, masked: bool) -> Arrays | None:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from zsad_bench.data import decode, transforms
 from zsad_bench.data.augment import Augmentation
+from zsad_bench.data.content import index_of
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.errors import DatasetError, ZsadError
 from zsad_bench.types import Batch, Category, Sample, SampleInfo
@@ -134,18 +135,21 @@ class ImageTable(Dataset):
         """
         if self.cache is None or self.augment is not None:
             return self._decoded(sample)
-        files = [self.root / path for path in (sample.image, *(sample.masks if self.masks else ()))]
-        identity = (files, sample.crop, self.image_size, self.mask_threshold)
-        place = self.cache.place(*identity)
+        files = (sample.image, *(sample.masks if self.masks else ()))
+        place = self._place(files, sample)
         kept = None if place is None else self.cache.read(place, self.image_size, masked=len(files) > 1)
         if kept is not None:
             pixels, mask, done = kept
             return pixels, mask, (), done
         pixels, mask, resized, done = self._decoded(sample)
         # A resized mask is counted in every pass, so its image is not kept; nor is one that was replaced meanwhile.
-        if not resized and place is not None and place == self.cache.place(*identity):
+        if not resized and place is not None and place == self._place(files, sample):
             self.cache.write(place, pixels, mask, done)
         return pixels, mask, resized, done
+
+    def _place(self, files: Sequence[str], sample: Sample) -> Path | None:
+        contents = [index_of(self.root).digest(path) for path in files]
+        return self.cache.place(contents, sample.crop, self.image_size, self.mask_threshold)
 
     def _decoded(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
         path = self.root / sample.image

@@ -20,11 +20,12 @@ from zsad_bench.console import Console
 from zsad_bench.data import mask_sizes
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.data.overlap import check_overlap
+from zsad_bench.data.content import troubles
+from zsad_bench.data.overlap import see
 from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.sweep import checkpoint, learnable, passes, provenance, resume
+from zsad_bench.sweep import checkpoint, guard, learnable, passes, provenance, resume
 from zsad_bench.sweep.auxiliary import Auxiliary, auxiliary
 from zsad_bench.sweep.build import build, trains
 from zsad_bench.sweep.describe import describe
@@ -179,13 +180,16 @@ def run_together(
     for data in targets:
         for note in data.notes:
             console.print(note, style="yellow")
-    members = [prepare(group, backbone, targets) for group in groups]
+    say = guard.printed_once(console)
+    members = [prepare(group, backbone, targets, say=say) for group in groups]
     for note in dict.fromkeys(note for one in members if one.learned_from for note in one.learned_from.notes):
         console.print(note, style="yellow")
     rows_of = cache(lambda name: resume.rows_of(groups[0].board, name, since) if skip_complete else [])
     claimed: set[str] = set()
     for member in members:
         _look_up(member, targets, rows_of, claimed if skip_complete else None)
+    for line in troubles():
+        say(line)
     busy = [member for member in members if any(map(member.needs, member.built))]
     due = {name for member in busy for name in member.built if member.needs(name)}
     try_writing(groups[0].board, groups[0].runs, due)
@@ -246,10 +250,11 @@ def prepare(
     backbone: Backbone,
     targets: Sequence[ZeroShotDataModule],
     learn_from: Callable[[CellGroup, Backbone], Auxiliary] | None = None,
+    say: guard.Say = lambda line: None,
 ) -> Member:
     """The group with its methods built and its auxiliary data selected and hashed; nothing is trained or written.
 
-    learn_from: finds the auxiliary data; None is `auxiliary_of`.
+    learn_from: finds the auxiliary data; None is `auxiliary_of`. say: told what the leak guard warns of.
 
     Raises:
         ZsadError: a configuration that no run can have, or auxiliary data that is missing or is the target's.
@@ -262,7 +267,7 @@ def prepare(
     built = {name: build(name, backbone, group.overrides_for(name)[0], group.seed) for name in group.methods}
     record = Run(group.suite.name, group.seed, provenance.run_id())
     if group.checkpoint is not None:
-        _restore(group, built, record, targets)
+        _restore(group, built, record, targets, say)
     for name, method in built.items():
         check_numbers(name, method)
     learners = [name for name, method in built.items() if method.stages() and name not in record.training]
@@ -273,7 +278,8 @@ def prepare(
         for name in learners:
             learnable.check_masks(name, built[name].config, unmasked)
             learnable.check_normals(name, built[name].config, learned_from.modules)
-        check_overlap(learned_from.modules, targets)
+        alike = guard.check_training(learned_from.modules, targets, say)
+        record.near_duplicates |= dict.fromkeys(learners, alike)
     for name in learners:
         record.training[name] = {
             "prior": learned_from.spec.name,
@@ -312,15 +318,21 @@ def _look_up(
 
 
 def _restore(
-    group: CellGroup, built: dict[str, ZeroShotMethod], record: Run, targets: Sequence[ZeroShotDataModule]
+    group: CellGroup,
+    built: dict[str, ZeroShotMethod],
+    record: Run,
+    targets: Sequence[ZeroShotDataModule],
+    say: guard.Say,
 ) -> None:
     """Puts the checkpoint's method in the place of the fresh one; it must not be tested on what it learned from."""
     ((name, fresh),) = built.items()
     built[name], header = checkpoint.load(group.checkpoint, fresh.backbone, name)
-    known = registry.names("datasets")
-    learned_from = [group.module(other, fresh.backbone) for other in header.training["auxiliary"] if other in known]
-    # Elsewhere trained, its images may not be here: then the names of the datasets are what can be compared.
-    check_overlap([d for d in learned_from if d.name in {t.name for t in targets} or is_found(d.name)], targets)
+    names, known = header.training["auxiliary"], registry.names("datasets")
+
+    def here() -> list[ZeroShotDataModule]:
+        return [group.module(other, fresh.backbone) for other in names if other in known and is_found(other)]
+
+    record.near_duplicates[name] = guard.check_checkpoint(group.checkpoint, names, here, targets, say)
     record.training[name] = header.training
 
 
@@ -351,7 +363,7 @@ def _train(member: Member, console: Console, reuse: str | None, trained: OnTrain
         seed_everything(group.seed, verbose=False)  # the same start whatever else is trained beside it
         member.learned_from.data.image_size = method.config.image_size
         fit(method, member.learned_from.data, member.folder / name, console, watch)
-        checkpoint.save(member.folder / f"{name}.safetensors", method, training)
+        checkpoint.save(member.folder / f"{name}.safetensors", method, training, see(member.learned_from.modules))
         if trained is not None:
             trained(group, name, time.perf_counter() - started)
 

@@ -30,7 +30,10 @@ UNTRAINED = {"prior": "none", "prior_hash": "", "auxiliary": []}
 
 @dataclass
 class Run:
-    """One run: its rows so far, and for each trained method the prior it learned from."""
+    """One run: its rows so far, and for each trained method the prior it learned from.
+
+    near_duplicates: method -> target dataset -> paths of its images that look like an auxiliary one.
+    """
 
     suite: str
     seed: int
@@ -38,6 +41,7 @@ class Run:
     started: str = field(default_factory=store.now)
     rows: list[store.Row] = field(default_factory=list)
     training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    near_duplicates: dict[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
 
 
 class Recorder:
@@ -114,6 +118,8 @@ class Recorder:
         self, name: str, category: Category, found: Finished, data: ZeroShotDataModule, types: list[str]
     ) -> None:
         cell, result = self.cell(name, data), found.result
+        alike = self.run.near_duplicates.get(name, {}).get(data.name, frozenset())
+        n_alike = sum(sample.category == category.name and sample.image in alike for sample in data.samples())
         rows = []
         for metric, (value, reason) in result.values.items():
             undefined = math.isnan(value)
@@ -132,6 +138,7 @@ class Recorder:
                     n_images=result.n_images,
                     n_anomalous=result.n_anomalous,
                     n_skipped=found.skipped,
+                    n_near_duplicates=n_alike,
                     n_regions=result.n_regions if metric.startswith("pixel_") else None,
                     seconds=found.seconds,
                     peak_memory_mb=provenance.peak_memory_mb(),

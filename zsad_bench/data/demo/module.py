@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from zsad_bench.data import complete
 from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
+from zsad_bench.data.content import UNREADABLE, index_of
 from zsad_bench.data.demo import classes, suite
 from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
@@ -59,15 +60,11 @@ class DemoDataModule(ZeroShotDataModule):
     def index(self, root: Path) -> list[Sample]:
         return suite.index(root)
 
-    def fingerprint(self, path: str) -> str:
-        """Of the decoded pixels: the size of a PNG depends on the zlib that wrote it."""
-        return self._pixels[path]
-
-    @cached_property
-    def _pixels(self) -> dict[str, str]:
-        marker = suite.read_marker(self.root)
-        if marker is None:
+    def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
+        """Of the decoded pixels: the bytes of a PNG depend on the zlib that wrote it."""
+        if suite.read_marker(self.root) is None:
             raise DatasetError(
                 f"{self.name}: {self.root} is incomplete ({suite.MARKER} or images missing); {self.how_to_get}"
             )
-        return marker["pixels"]
+        looks = index_of(self.root).looks(paths)
+        return {path: UNREADABLE if look is None else look.pixels for path, look in looks.items()}
