@@ -16,7 +16,7 @@ from zsad_bench.leaderboard.rows import RowWarning, append, load
 from zsad_bench.leaderboard.scores import read_scores, write_scores
 from zsad_bench.leaderboard.verify import verify
 
-OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+OLD, NEW, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-02-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -130,6 +130,34 @@ def test_what_contradicts_itself_is_found(tmp_path, rows, said):
     verdict = verify(tmp_path)
     assert len(verdict.findings) == 1, verdict.findings
     assert re.search(said, verdict.findings[0]), verdict.findings
+
+
+def test_rows_from_the_future_are_named(tmp_path):
+    append(tmp_path / "clip.jsonl", [make_row(), make_row(category="b", started="2030-01-01T00:00:00Z", run_id="far")])
+    (said,) = verify(tmp_path, at="2029-12-31T23:00:00Z").findings
+    assert said.startswith("1 row of clip, run far: started 2030-01-01T00:00:00Z, which is in the future")
+    assert verify(tmp_path, at="2030-01-01T00:00:00Z").findings == []
+
+
+def test_merge_takes_the_scores_of_the_run_that_stands(tmp_path):
+    for name, started, score in (("a", "2199-01-01T00:00:00Z", 0.1), ("b", NEW, 0.2)):
+        append(tmp_path / name / "rows" / "clip.jsonl", [make_row(key="k1", started=started, run_id=name)])
+        write_scores(tmp_path / name / "scores", "k1", "carpet", ["x"], [1], [score])
+    for order in ("ab", "ba"):
+        merge([tmp_path / name for name in order], tmp_path / f"out_{order}")
+        assert read_scores(tmp_path / f"out_{order}" / "scores", "k1", "carpet").scores == [0.2]
+
+
+def test_cells_of_different_numbers_of_images_are_told_apart(tmp_path):
+    rows = [make_row(method=name, n_images=16) for name in ("dive", "clip")]
+    rows += [make_row(method="clip_ac", n_images=12, n_skipped=4), make_row(category="b", n_images=3)]
+    append(tmp_path / "rows" / "all.jsonl", rows)
+    (said,) = verify(tmp_path).findings
+    assert said.startswith(
+        "cloth/carpet was measured on different numbers of images: 16 (clip, dive), 12 (clip_ac; 4 skipped); "
+    )
+    append(tmp_path / "rows" / "all.jsonl", [make_row(method="clip_ac", n_images=16, started=LATER, run_id="again")])
+    assert verify(tmp_path).findings == [], "what was measured again, on all images, is whole"
 
 
 def test_a_newer_run_is_no_finding(tmp_path):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import subprocess
@@ -15,7 +16,19 @@ import pytest
 
 from tests.leaderboard.conftest import make_row
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.rows import SCHEMA, RowWarning, append, cell_key, current, is_complete, load, now, read
+from zsad_bench.leaderboard.rows import (
+    SCHEMA,
+    RowWarning,
+    ahead,
+    append,
+    cell_key,
+    current,
+    is_complete,
+    load,
+    now,
+    read,
+)
+from zsad_bench.leaderboard.tables.summary import comparable
 
 HISTORIC = Path(__file__).parents[1] / "data" / "rows"
 KEY = {
@@ -244,6 +257,41 @@ def test_newest_run_supersedes():
         assert not conflicts, "runs that differ are no conflict: the newer one supersedes"
     tie = replace(old, run_id="later in the file", value=0.7)
     assert current([old, tie]).rows == [tie], "a tie goes to the later row"
+
+
+NOW = "2026-06-01T12:00:00.000Z"
+
+
+@pytest.mark.parametrize("started", ["2099-01-01T00:00:00Z", "2026-06-01T12:10:00.001Z", "2026-06-02T00:00:00.5Z"])
+def test_a_row_from_the_future_supersedes_nothing(started):
+    past = make_row(value=0.9, run_id="past", started="2026-05-01T00:00:00Z")
+    today = make_row(value=0.8, run_id="today", started=NOW)
+    future = make_row(value=0.1, run_id="future", started=started)
+    for order in itertools.permutations([past, future, today]):
+        assert current(order, NOW).rows == [today], "a clock that ran ahead must not decide"
+    for order in ([past, future], [future, past]):
+        assert current(order, NOW).rows == [past], "the last run before now stands"
+    assert current([future], NOW).rows == [future], "where there is no other, it is all there is"
+    (said,) = ahead([past, future, today], NOW)
+    assert f"1 row of clip, run future: started {started}, which is in the future" in said
+    later = f"{int(started[:4]) + 1}{started[4:]}"
+    assert current([past, future, today], later).rows == [future], "once its time has come it is a row like others"
+    assert ahead([past, future, today], later) == []
+
+
+def test_clocks_may_differ_by_minutes():
+    today = make_row(value=0.8, run_id="today", started=NOW)
+    other = make_row(value=0.7, run_id="other", started="2026-06-01T12:10:00.000Z")
+    assert current([other, today], NOW).rows == [other]
+    assert ahead([other, today], NOW) == []
+
+
+def test_a_row_from_the_future_does_not_choose_what_is_comparable():
+    rows = [make_row(category="a", data_hash="d1", started=NOW)]
+    rows += [make_row(category="b", data_hash="d2", started="2099-01-01T00:00:00Z")]
+    kept, (said,) = comparable(rows, NOW)
+    assert kept == rows[:1], "the hash of a run from the future must not stand for the newest"
+    assert "data hash" in said.replace("_", " ")
 
 
 def test_conflict_within_a_run_is_returned_and_not_used():

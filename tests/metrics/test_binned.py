@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from zsad_bench.metrics import RANKED_KEYS
 from zsad_bench.metrics.category import CategoryMetrics
 from zsad_bench.metrics.functional.binned import Histogram, binned_values, merged, sort_keys
-from zsad_bench.metrics.functional.pixel import pixel_values, sort_pixels, split_pixels
+from zsad_bench.metrics.functional.pixel import OF_SORTED, pixel_values, sort_pixels, split_pixels
 from zsad_bench.metrics.pixel_state import FOLD, PIXEL_BUDGET, PixelMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAWS = settings(max_examples=60, deadline=None, derandomize=True)
+RANKED_KEYS = tuple(OF_SORTED)
 BOUNDED = RANKED_KEYS[:-1]
 tied = st.integers(-16, 16).map(lambda i: i / 8)
 wild = st.floats(-(2.0**99), 2.0**99, width=32)

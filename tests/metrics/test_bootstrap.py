@@ -20,7 +20,7 @@ from zsad_bench.metrics.pixel_state import PixelMetrics
 
 DRAWS = settings(max_examples=25, deadline=None, derandomize=True)
 scored = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=12).filter(
-    lambda images: any(label for _, label in images)
+    lambda images: sum(label for _, label in images) > 1 and sum(not label for _, label in images) != 1
 )
 
 
@@ -91,6 +91,14 @@ def test_known_cases() -> None:
     assert level == 0.95
     assert 0.02 < (high - low) / 4 < 0.12, "far from the standard error that 15 and 25 images have"
     assert image_intervals(noisy, labels, seed=1) != image_intervals(noisy, labels, seed=0), "the seed is not used"
+
+
+@pytest.mark.parametrize("labels", [[1, 0], [1, 0, 0, 0, 0], [0, 1, 1, 1], [1]])
+def test_a_class_of_one_image_has_no_interval(labels: list[int]) -> None:
+    metrics = CategoryMetrics("image")
+    metrics.update(torch.linspace(0, 1, len(labels)), torch.tensor(labels))
+    assert metrics.result().intervals == {}, "an interval of resamples that all draw the one image"
+    assert image_intervals(np.linspace(0, 1, len(labels)), np.array(labels, bool)) == {}
 
 
 def test_draws_are_stratified_and_even() -> None:
@@ -170,6 +178,14 @@ def test_pixel_interval_is_an_option_of_the_exact_state(pixels) -> None:
     plain.update(maps, masks)
     assert plain.kept_result().intervals == {}, "an option is on by default"
     assert plain.kept_result().values == metric.kept_result().values
+
+
+def test_no_pixel_interval_of_one_image_a_class(pixels) -> None:
+    maps, masks = pixels
+    assert pixel_auroc_interval(pairs_of(maps[:2], masks[:2])) is None, "one normal and one anomalous image"
+    assert pixel_auroc_interval(pairs_of(maps[:3], masks[:3])) is None, "one anomalous image"
+    assert pixel_auroc_interval(pairs_of(maps[1:5], masks[1:5])) is None, "one normal image"
+    assert pixel_auroc_interval(pairs_of(maps[:4], masks[:4])) is not None, "two of each"
 
 
 def test_no_pixel_interval_where_a_resample_has_none(pixels) -> None:

@@ -15,6 +15,7 @@ from torch import distributed
 from zsad_bench.metrics.category import CategoryMetrics, CategoryResult
 
 RANKS = 3
+pytestmark = pytest.mark.filterwarnings("ignore:an image labelled anomalous has an empty mask")
 SHARES = ((0, 3, 4), (1, 2), ())  # images of each rank
 
 
@@ -23,7 +24,9 @@ def category() -> tuple[torch.Tensor, ...]:
     masks = torch.zeros(5, 16, 12, dtype=torch.bool)
     masks[1, 3:7, 2:5] = masks[1, 12, 9] = masks[4, 8:, 6:] = True
     maps = torch.rand(masks.shape, generator=generator) * 9 + masks
-    return maps.amax((1, 2)), masks.any(2).any(1).long(), maps, masks
+    labels = masks.any(2).any(1).long()
+    labels[3] = 1  # its mask has vanished
+    return maps.amax((1, 2)), labels, maps, masks
 
 
 def result_of(images: list[int]) -> CategoryResult:
@@ -59,7 +62,9 @@ def test_ranks_agree_with_one_process(tmp_path: Path) -> None:
     alone = result_of(range(5))
     order = [image for share in SHARES for image in share]
     for rank, result in results.items():
-        assert (result.n_images, result.n_anomalous, result.n_regions) == (5, 2, 3), f"rank {rank} counts differently"
+        assert (result.n_images, result.n_anomalous, result.n_regions, result.n_vanished) == (5, 3, 3, 1), (
+            f"rank {rank} counts differently"
+        )
         assert result.scores.tolist() == alone.scores[order].tolist(), f"rank {rank} has other image scores"
         for key, (value, _) in alone.values.items():
             found = result.values[key].value

@@ -102,6 +102,7 @@ def chosen_rows(
     found = store.current(read.rows)
     remarks = [f"Two values for one number in one run, neither is used: {one}." for one in found.conflicts]
     remarks += [f"Left out: {one.told(one.path.name)}." for one in read.torn]
+    remarks += [f"From the future: {one}." for one in store.ahead(read.rows)]
     for remark in remarks:
         console.print(remark, style="red")
     rows = found.with_gaps()

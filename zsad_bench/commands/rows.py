@@ -40,10 +40,13 @@ def export(folder: str, out: str) -> None:
     from zsad_bench.leaderboard.frame import frame
 
     rows = Path(folder) / "rows" if (Path(folder) / "rows").is_dir() else Path(folder)
-    found = store.current(store.load(rows))
+    read = store.load(rows)
+    found = store.current(read)
     write_whole(out, frame(found.rows).to_csv(index=False).encode())
     for conflict in found.conflicts:
         say(f"zsad-bench: left out: {conflict}", error=True)
+    for sentence in store.ahead(read):
+        say(f"zsad-bench: {sentence}", error=True)
     say(f"{len(found.rows)} rows: {out}")
 
 

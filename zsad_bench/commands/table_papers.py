@@ -14,6 +14,7 @@ from zsad_bench.leaderboard.statistics import paired
 from zsad_bench.leaderboard.tables import claims, show
 from zsad_bench.leaderboard.tables import pivot as pivots
 from zsad_bench.leaderboard.tables.papers import TABLES, Number, numbers
+from zsad_bench.leaderboard.tables.partial import told
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 
 
@@ -77,16 +78,16 @@ def compare(options: Any) -> None:
     Raises:
         UsageError: not two methods, or not an image metric. RowError: no such rows or scores.
     """
-    from zsad_bench.metrics.functional import ranking
+    from zsad_bench.metrics import IMAGE_KEYS
+    from zsad_bench.metrics.functional.image import statistic
 
-    statistics = {"image_auroc": ranking.auroc, "image_ap": ranking.average_precision, "image_f1max": ranking.f1max}
     names, metric = listed(options.method or ""), options.metric or "image_auroc"
     if len(names) != 2:
         raise UsageError(
             f"table paired: --method takes two names, found '{options.method or ''}'; as in dive,anomalyclip"
         )
-    if metric not in statistics:
-        raise UsageError(f"table paired: per-image scores give {', '.join(statistics)}; found --metric {metric}")
+    if metric not in IMAGE_KEYS:
+        raise UsageError(f"table paired: per-image scores give {', '.join(IMAGE_KEYS)}; found --metric {metric}")
     console, facts = Console(), all_facts()
     suite = options.suite or suite_with_rows(options)
     rows = chosen_rows(options, console, suite)
@@ -103,7 +104,7 @@ def compare(options: Any) -> None:
         if len(priors := sorted({r.prior for r in own})) > 1:
             raise UsageError(f"table paired: rows of {name} under priors {', '.join(priors)}; choose one with --prior")
         sides.append(paired.scores_of(own, rows_folder(options, suite).parent / "scores"))
-    found = paired.paired_bootstrap(*sides, statistics[metric])
+    found = paired.paired_bootstrap(*sides, statistic(metric))
     titles = " minus ".join(map(facts.title, names))
     console.print(
         f"{titles}, {metric}: {100 * found.value:+.2f} points, {found.level:.0%} interval {100 * found.low:+.2f} to "
@@ -120,7 +121,8 @@ def _record(table: str, number: Number, facts: Facts) -> dict[str, Any]:
         "fidelity": fidelity(number.variant, number.entry.method, facts) if number.variant is not None else "",
         "scope": number.scope, "metric": number.metric, "mean": found.mean, "sd": found.sd, "n_runs": found.n_runs,
         "n_datasets": len(found.datasets), "n_datasets_expected": len(number.targets),
-        "n_categories": found.n_categories, "n_categories_expected": found.n_expected, "published": number.published,
+        "n_categories": found.n_categories, "n_categories_expected": found.n_expected,
+        "partial": told(found.parts), "published": number.published,
         "difference": difference, "why_not": number.why_not,
     }  # fmt: skip
 

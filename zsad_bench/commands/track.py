@@ -105,7 +105,8 @@ def _fail(line: str) -> None:
 def _entries(rows: Iterable[store.Row]) -> dict[str, tuple[Tracked, list[dict[str, Any]]]]:
     """Wandb run id -> what it is, and its rows as records; what it says of provenance is the newest row's."""
     found: dict[str, tuple[Tracked, list[dict[str, Any]]]] = {}
-    for row in sorted(rows, key=store.age):
+    limit = store.latest()
+    for row in sorted(rows, key=lambda row: store.seniority(row, limit)):
         record = asdict(row)
         of = tracked(record)
         found[of.id] = (of, [*found.get(of.id, (of, []))[1], record])

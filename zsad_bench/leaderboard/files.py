@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -9,10 +10,23 @@ from pathlib import Path
 
 from zsad_bench.errors import RowError, UsageError
 
+# What every file system keeps apart: no capitals, nothing hidden, no dot or space at the end, no name of a device.
+_PLAIN = re.compile(r"(?!(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$))[a-z0-9_-]([a-z0-9._-]{0,98}[a-z0-9_-])?")
+_READABLE, _DIGITS = 60, 16  # letters of a name that stay readable, and hex digits that tell it from others
+
 
 def file_name(text: str) -> str:
-    """The text as the name of a file: what is not a plain letter, digit, dot, dash or underscore becomes one."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
+    """The text as the name of a file, without its ending: another one for every text, on any file system.
+
+    Plain names of lower-case letters, digits, dots, dashes and underscores stay as they are. Of others ("Class1",
+    "Übung", "con", a hundred letters) what is plain stays readable, and a tilde and 16 hex digits of the text follow:
+    "class1~5f2b…". No plain name has a tilde.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    readable = re.sub(r"[^a-z0-9_-]", "_", text.lower())[:_READABLE]
+    # "surrogatepass": what was no UTF-8 on disk has a name too
+    return f"{readable}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGITS]}"
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:

@@ -11,7 +11,7 @@ from zsad_bench.errors import RowError, UsageError
 from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.reading import read_lines, split_lines
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.rows import RowWarning, age, row_files
+from zsad_bench.leaderboard.rows import RowWarning, age, latest, row_files, seniority
 
 
 class Merged(NamedTuple):
@@ -28,7 +28,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     A folder is a leaderboard (with `rows/`, perhaps `scores/` and what tables ask beside them) or a folder of row
     files. Lines stay as they are, in one order for any order of the folders; equal ones are kept once. Nothing is
     weighed: older runs and contradictions stay and are seen by whoever reads the rows. Of two score files of one cell,
-    that of the newer run is taken.
+    that of the newer run is taken, a run from the future counting as the oldest.
 
     Raises:
         RowError: no such folder, a line that is no row (a half-written last one is a RowWarning), or no room.
@@ -42,8 +42,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     whole = any((board / "rows").is_dir() for board in boards)
     rows_of = {board: board / "rows" if (board / "rows").is_dir() else board for board in boards}
     lines: dict[str, dict[bytes, Row]] = {}
-    doubled = 0
-    newest: dict[tuple[str, str], tuple[str, str]] = {}
+    doubled, limit = 0, latest()
+    newest: dict[tuple[str, str], tuple[tuple[bool, str], str]] = {}
     source: dict[tuple[str, str], set[Path]] = {}
     for board, folder in rows_of.items():
         for path in row_files(folder):
@@ -51,8 +51,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
                 found = lines.setdefault(path.name, {})
                 doubled += line in found
                 found[line] = row
-                place, run = (row.key, row.category), (age(row), row.run_id)
-                if run > newest.get(place, ("", "")):
+                place, run = (row.key, row.category), (seniority(row, limit), row.run_id)
+                if place not in newest or run > newest[place]:
                     newest[place], source[place] = run, {board}
                 elif run == newest[place]:
                     source[place].add(board)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -21,12 +23,15 @@ from zsad_bench.leaderboard.row import SCHEMA, Row, cell_key, digest, now
 from zsad_bench.locks import locked
 
 __all__ = [
-    "CONFLICT", "SCHEMA", "Conflict", "Current", "Loaded", "Row", "RowWarning", "Torn", "age", "append", "cell_key",
-    "current", "digest", "file_of", "is_complete", "load", "now", "read", "row_files", "try_append",
+    "CONFLICT", "SCHEMA", "Conflict", "Current", "Loaded", "Row", "RowWarning", "Torn", "age", "ahead", "append",
+    "cell_key", "current", "digest", "file_of", "is_complete", "latest", "load", "now", "read", "row_files",
+    "seniority", "try_append",
 ]  # fmt: skip
 CONFLICT = "two values in one run"  # why a contradicted number is undefined
+SLACK = timedelta(minutes=10)  # that clocks of machines may differ
 _LOCK_SECONDS = 60
 _PLACE = attrgetter("key", "category", "metric")
+_STARTED = attrgetter("started")
 
 
 class RowWarning(UserWarning):
@@ -169,9 +174,13 @@ def load(paths: str | Path | Iterable[str | Path]) -> list[Row]:
     return rows
 
 
-def current(rows: Iterable[Row]) -> Current:
-    """What stands: for each key, category and metric the newest run's row, ties going to the later in `rows`."""
-    rows = list(rows)
+def current(rows: Iterable[Row], at: str | None = None) -> Current:
+    """What stands: for each key, category and metric the newest run's row, ties going to the later in `rows`.
+
+    A row from the future (its machine's clock ran ahead) supersedes no other: it stands only where there is none.
+    at: the time now, as rows have it; None asks the clock.
+    """
+    rows, limit = list(rows), latest(at)
     with no_collecting():
         places = list(map(_PLACE, rows))
         standing = dict(zip(places, rows, strict=True))
@@ -186,7 +195,7 @@ def current(rows: Iterable[Row]) -> Current:
         same.append(standing[place])
         newest = same[0]
         for row in same:
-            if age(row) >= age(newest):
+            if seniority(row, limit) >= seniority(newest, limit):
                 newest = row
         run = tuple(row for row in same if row.run_id == newest.run_id)
         if len({row.value for row in run}) > 1:
@@ -200,6 +209,31 @@ def current(rows: Iterable[Row]) -> Current:
 def age(row: Row) -> str:
     """Sorts rows by the start of their run; without the Z, "12:00:00" comes before "12:00:00.5"."""
     return row.started.removesuffix("Z")
+
+
+def latest(at: str | None = None) -> str:
+    """The latest `age` that is no future: now and ten minutes, as clocks differ. at: the time now, else the clock's."""
+    when = datetime.fromisoformat(now() if at is None else at) + SLACK
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+
+
+def seniority(row: Row, limit: str) -> tuple[bool, str]:
+    """Sorts rows by the start of their run, those beyond `limit` before all others; limit: of `latest`."""
+    when = age(row)
+    return when <= limit, when
+
+
+def ahead(rows: Iterable[Row], at: str | None = None) -> list[str]:
+    """A sentence on the rows of each run that says to have started in the future. at: as for `current`."""
+    rows, limit = list(rows), latest(at)
+    if max(map(_STARTED, rows), default="") <= limit:
+        return []
+    found = Counter((row.started, row.run_id, row.method) for row in rows if age(row) > limit)
+    return [
+        f"{n} {'row' if n == 1 else 'rows'} of {method}, run {run}: started {started}, which is in the future; that "
+        "machine's clock ran ahead, so they supersede no other row"
+        for (started, run, method), n in sorted(found.items())
+    ]
 
 
 def is_complete(rows: Iterable[Row], key: str, categories: Collection[str], metrics: Collection[str]) -> bool:

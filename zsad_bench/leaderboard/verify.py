@@ -9,7 +9,7 @@ from pathlib import Path
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.reading import read_lines, split_lines
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.rows import current, row_files
+from zsad_bench.leaderboard.rows import ahead, current, row_files
 
 # What is one thing, and the hash that it should have once among the rows that stand.
 _ONE_HASH = (
@@ -31,8 +31,10 @@ class Verdict:
     findings: list[str] = field(default_factory=list)
 
 
-def verify(folder: str | Path) -> Verdict:
+def verify(folder: str | Path, at: str | None = None) -> Verdict:
     """What is wrong with the rows of a leaderboard or of a folder of row files; whole rows beside bad lines count.
+
+    at: the time now, as rows have it, beyond which a row is from the future; None asks the clock.
 
     Raises:
         RowError: no such folder, or a file that cannot be read.
@@ -57,13 +59,15 @@ def verify(folder: str | Path) -> Verdict:
             else:
                 rows.append(row)
                 _doubled(row, place, lines_of, verdict)
-    standing, conflicts = current(rows)
+    standing, conflicts = current(rows, at)
     verdict.n_files, verdict.n_rows = len(paths), len(rows)
     verdict.schemas.update(row.schema for row in rows)
     verdict.n_superseded = len({(r.key, r.category, r.metric, r.run_id) for r in rows}) - len(
         {(r.key, r.category, r.metric) for r in rows}
     )
     verdict.findings += [f"two values for one number: {conflict}" for conflict in sorted(conflicts, key=str)]
+    verdict.findings += ahead(rows, at)
+    verdict.findings += _unequal(standing)
     for name, scope, value in _ONE_HASH:
         found: dict[object, Counter] = {}
         for row in standing:
@@ -74,6 +78,31 @@ def verify(folder: str | Path) -> Verdict:
                 of = where if isinstance(where, str) else " · ".join(str(part) for part in where if part != "")
                 verdict.findings.append(f"more than one {name} of {of}: {shown}")
     return verdict
+
+
+def _unequal(rows: list[Row]) -> list[str]:
+    """A sentence on each category that cells were measured on different numbers of images of."""
+    found: dict[tuple[str, str], dict[tuple[int, int], set[str]]] = {}
+    for row in rows:
+        counts = found.setdefault((row.target, row.category), {})
+        counts.setdefault((row.n_images, row.n_skipped), set()).add(row.method)
+    return [
+        f"{target}/{category} was measured on different numbers of images: {_counted(counts)}; "
+        "these numbers are not comparable"
+        for (target, category), counts in sorted(found.items())
+        if len({images for images, _ in counts}) > 1
+    ]
+
+
+def _counted(counts: dict[tuple[int, int], set[str]]) -> str:
+    """ "16 (clip), 12 (clip_ac; 4 skipped)", the most first."""
+    words = []
+    for (images, skipped), methods in sorted(counts.items(), reverse=True):
+        names = sorted(methods)
+        more = f" and {len(names) - 4} more" if len(names) > 5 else ""
+        shown = ", ".join(names[:4] if more else names) + more
+        words.append(f"{images} ({shown}{f'; {skipped} skipped' if skipped else ''})")
+    return ", ".join(words)
 
 
 def _doubled(row: Row, place: str, lines_of: dict[tuple, str], verdict: Verdict) -> None:

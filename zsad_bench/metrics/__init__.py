@@ -1,12 +1,14 @@
 """Metrics of anomaly scores and maps: pure functions in `functional`, thin torchmetrics classes around them.
 
 Free of torch at import; take what is needed from the submodules (`metrics.category`, `metrics.functional.pixel`…).
+Which metrics there are stands in `zsad_bench/metric_keys.py`.
 """
 
 from __future__ import annotations
 
+from zsad_bench import metric_keys
+
 METRIC_VERSION = "1"  # part of a row's key: raise it with any change that moves a number
 
-IMAGE_KEYS = ("image_auroc", "image_ap", "image_f1max")
-RANKED_KEYS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro", "pixel_aupro_legacy200")  # from one sort
-PIXEL_KEYS = (*RANKED_KEYS, "pixel_rcpro", "pixel_aupimo")
+IMAGE_KEYS = metric_keys.keys("image")
+PIXEL_KEYS = metric_keys.keys("pixel")

@@ -13,7 +13,8 @@ from torch import Tensor
 from zsad_bench.errors import DatasetError
 from zsad_bench.metrics.functional.bootstrap import image_intervals
 from zsad_bench.metrics.functional.checks import as_array, as_bool, score_vector
-from zsad_bench.metrics.image import ImageMetrics, image_values
+from zsad_bench.metrics.functional.image import image_values
+from zsad_bench.metrics.image import ImageMetrics
 from zsad_bench.metrics.pixel_state import PixelMetrics
 from zsad_bench.metrics.values import Interval, MetricValue
 from zsad_bench.types import Level
@@ -22,6 +23,8 @@ from zsad_bench.types import Level
 @dataclass(frozen=True)
 class CategoryResult:
     """values: by metric key. n_regions: None for an image-level category.
+
+    n_vanished: anomalous images whose mask has no pixel at the size of the maps; 0 where there are no masks.
 
     scores: (n_images,) float64 and labels: (n_images,) bool, in the order they came (rank after rank).
     error_bounds: by key, how far a value may be from the exact one; only of values that are not exact.
@@ -36,6 +39,7 @@ class CategoryResult:
     labels: NDArray
     error_bounds: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
+    n_vanished: int = 0
 
 
 class CategoryMetrics:
@@ -72,7 +76,7 @@ class CategoryMetrics:
             masks = as_bool(as_array(masks))
             self._check_labels(labels, masks)
         if self.pixel is not None:
-            self.pixel.update(maps, masks)
+            self.pixel.update(maps, masks, labels)
         self.image.update(scores, labels)
 
     def compute(self) -> dict[str, MetricValue]:
@@ -83,16 +87,17 @@ class CategoryMetrics:
         """Values, counts and per-image scores over all ranks. Called on every rank; the state stays as it is."""
         with self.image.sync_context():
             scores, labels = self.image.kept()
-        values, bounds, intervals, n_regions = {}, {}, {}, None
+        values, bounds, intervals, n_regions, n_vanished = {}, {}, {}, None, 0
         if self.level != "pixel":
             values = image_values(scores, labels)
             intervals = image_intervals(scores, labels) if self.intervals else {}
         if self.pixel is not None:
             with self.pixel.sync_context():
-                n_regions = int(self.pixel.n_regions)
+                n_regions, n_vanished = int(self.pixel.n_regions), int(self.pixel.n_vanished)
                 found = self.pixel.kept_result()
             values, bounds, intervals = values | found.values, found.error_bounds, intervals | found.intervals
-        return CategoryResult(values, scores.size, int(labels.sum()), n_regions, scores, labels, bounds, intervals)
+        counts = (scores.size, int(labels.sum()), n_regions)
+        return CategoryResult(values, *counts, scores, labels, bounds, intervals, n_vanished)
 
     def reset(self) -> None:
         """Forget all images."""
@@ -112,4 +117,7 @@ class CategoryMetrics:
             )
         if not self._warned_empty_mask and (labels & ~marked).any():
             self._warned_empty_mask = True
-            warnings.warn("an image labelled anomalous has an empty mask: it adds no region", stacklevel=3)
+            warnings.warn(
+                "an image labelled anomalous has an empty mask: it adds no region, and is no normal image either",
+                stacklevel=3,
+            )

@@ -27,13 +27,13 @@ from zsad_bench.metrics.functional.binned import (
     sort_keys,
 )
 from zsad_bench.metrics.functional.bootstrap import image_pairs, pixel_auroc_interval
-from zsad_bench.metrics.functional.checks import maps_and_masks
+from zsad_bench.metrics.functional.checks import as_array, maps_and_masks
 from zsad_bench.metrics.functional.overlap import check_fpr_limit
 from zsad_bench.metrics.functional.pixel import Pixels, SortedPixels, pixel_values, sort_pixels, split_pixels
 from zsad_bench.metrics.functional.ranking import rank
 from zsad_bench.metrics.functional.regions import check_connectivity
 from zsad_bench.metrics.state import ListStateMetric
-from zsad_bench.metrics.values import Interval, MetricValue, undefined
+from zsad_bench.metrics.values import Interval, MetricValue, by_key, undefined
 
 Mode = Literal["auto", "exact", "binned"]
 PIXEL_BUDGET = 2**28  # a thousand images of 518x518: 1 GiB of kept scores a method, twice that while computing
@@ -54,6 +54,11 @@ class PixelMetrics(ListStateMetric):
 
     RCPRO (as `functional.rcpro` defines it) is counted image by image as maps come, where numba is installed: plain
     Python would take a second an image. RCPRO and AUPIMO need every pixel: in binned mode they are undefined.
+
+    Which images are normal is what their labels say. An anomalous image whose mask has no pixel (its defect is thinner
+    than the resize keeps) is no normal image: AUPIMO counts no false positives on it, RCPRO judges no component of it,
+    and a bootstrap draws it among its like. Its pixels are normal pixels, like all that no mask marks: the pooled
+    metrics count them, as the published evaluations do.
 
     fpr_limit: of AUPRO, in (0, 1]. connectivity: of the ground-truth regions, 8 or 4.
     check_finite: raise ValueError at `update` when a score is nan or infinite.
@@ -102,26 +107,38 @@ class PixelMetrics(ListStateMetric):
         self.add_vector("counted", torch.int64)  # packed histograms, end to end
         self.add_vector("n_neg", torch.int64)  # of each image, in the order of `negatives`
         self.add_vector("n_pos", torch.int64)
+        self.add_vector("labels", torch.uint8)
         self.add_vector("event_scores", dtype)  # of RCPRO
         self.add_vector("event_quality", torch.float64)
         self.add_vector("event_judged", torch.int64)
         self.add_state("n_regions", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("n_pixels", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("n_vanished", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, maps: Tensor, masks: Tensor) -> None:
-        """Add images. maps: (B,H,W) or (B,1,H,W) float, any range. masks: the same size, > 0 (floats: > 0.5)."""
+    def update(self, maps: Tensor, masks: Tensor, labels: Tensor | None = None) -> None:
+        """Add images. maps: (B,H,W) or (B,1,H,W) float, any range. masks: the same size, > 0 (floats: > 0.5).
+
+        labels: (B,) 0 normal, 1 anomalous; without them an image is anomalous where its mask has a pixel.
+
+        Raises:
+            ValueError: a score is not finite, shapes differ, or a normal image's mask has a pixel.
+        """
         maps, masks = maps_and_masks(maps, masks, "pixel metrics", finite=self.check_finite, dtype=self._map_dtype)
+        marked = masks.sum(axis=(1, 2), dtype=np.int64)
+        anomalous = marked > 0 if labels is None else _labels(labels, marked)
         pixels = split_pixels(maps, masks, self.connectivity)
         self.append("negatives", pixels.negatives)
         self.append("positives", pixels.positives)
         self.append("areas", pixels.areas)
-        marked = masks.sum(axis=(1, 2), dtype=np.int64)
         self.append("n_pos", marked)
+        self.append("labels", anomalous.astype(np.uint8))
         self.append("n_neg", masks.shape[1] * masks.shape[2] - marked)
         self.n_regions = self.n_regions + pixels.n_regions
         self.n_pixels = self.n_pixels + maps.size
+        vanished = anomalous & (marked == 0)
+        self.n_vanished = self.n_vanished + int(vanished.sum())
         if self.local and has_numba() and not self.is_binned():
-            self._add_events(maps, masks)
+            self._add_events(maps[~vanished], masks[~vanished])
         if self.is_binned() and self._n_kept() >= FOLD:
             self._fold()
         elif self.mode == "exact" and int(self.n_pixels) > self.budget and not self._warned_budget:
@@ -148,14 +165,13 @@ class PixelMetrics(ListStateMetric):
             found = binned_values(self._histogram(), self.fpr_limit)
             _warn_if_loose(found)
             why = "binned: needs every pixel (mode exact)" if int(self.n_regions) else "no anomalous pixel"
-            lost = dict.fromkeys(("pixel_rcpro", "pixel_aupimo"), undefined(why))
-            return PixelResult(found.values | lost, found.error_bounds, {})
+            lost = dict.fromkeys(PIXEL_KEYS, undefined(why))
+            return PixelResult(by_key(PIXEL_KEYS, lost | found.values), found.error_bounds, {})
         intervals = self._intervals() if self.intervals else {}
-        if self.local:
-            local = {"pixel_rcpro": self._rcpro(), "pixel_aupimo": self._aupimo()}
-        else:
-            local = dict.fromkeys(("pixel_rcpro", "pixel_aupimo"), undefined("not asked for (local=False)"))
-        return PixelResult(pixel_values(self._sorted(), self.fpr_limit) | local, {}, intervals)
+        # before the sort, which takes the pixels out of the order of their images
+        local = {key: of(self) if self.local else undefined("not asked for (local=False)") for key, of in LOCAL.items()}
+        values = by_key(PIXEL_KEYS, pixel_values(self._sorted(), self.fpr_limit) | local)
+        return PixelResult(values, {}, intervals)
 
     def is_binned(self, n_pixels: int | None = None) -> bool:
         """Whether `n_pixels` (so many as the state holds) are more than are kept one by one."""
@@ -221,7 +237,10 @@ class PixelMetrics(ListStateMetric):
         n_neg, n_pos = self.vector("n_neg"), self.vector("n_pos")
         if not n_pos.any():
             return undefined("no anomalous pixel")
-        normal = self.vector("negatives")[np.repeat(n_pos == 0, n_neg)]
+        of_normal = self.vector("labels") == 0
+        if not of_normal.any():
+            return undefined("no normal image")
+        normal = self.vector("negatives")[np.repeat(of_normal, n_neg)]
         if normal.size * FPR_BOUNDS[0] < 1:
             return undefined(f"{normal.size} pixels of normal images are too few for an FPR of {FPR_BOUNDS[0]:g}")
         inside = np.split(self.vector("positives"), np.cumsum(n_pos)[:-1])
@@ -240,14 +259,32 @@ class PixelMetrics(ListStateMetric):
 
     def _intervals(self) -> dict[str, Interval]:
         vectors = (self.vector(name) for name in ("negatives", "positives", "n_neg", "n_pos"))
-        interval = pixel_auroc_interval(image_pairs(*vectors))
+        interval = pixel_auroc_interval(image_pairs(*vectors, self.vector("labels") > 0))
         return {"pixel_auroc": interval} if interval else {}
+
+
+# Key -> function of the state, of metrics that look at one image at a time.
+LOCAL: dict[str, Callable[[PixelMetrics], MetricValue]] = {
+    "pixel_rcpro": PixelMetrics._rcpro,
+    "pixel_aupimo": PixelMetrics._aupimo,
+}
 
 
 @cache
 def has_numba() -> bool:
     """Whether RCPRO can be had in good time."""
     return importlib.util.find_spec("numba") is not None
+
+
+def _labels(labels: Tensor, marked: NDArray) -> NDArray:
+    """Which images are anomalous, (B,) bool. Raises ValueError unless labels are as many and agree with masks."""
+    anomalous = as_array(labels) > 0
+    if anomalous.shape != marked.shape:
+        raise ValueError(f"pixel metrics: found labels {anomalous.shape} for {marked.size} images; one each is needed")
+    wrong = np.flatnonzero((marked > 0) & ~anomalous)
+    if wrong.size:
+        raise ValueError(f"pixel metrics: image {wrong[0]} is labelled normal but its mask marks anomalous pixels")
+    return anomalous
 
 
 def _warn_if_loose(found: BinnedValues) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -24,3 +25,19 @@ class Interval(NamedTuple):
 def undefined(reason: str) -> MetricValue:
     """A nan that knows its reason; rows store null with it, tables print a dash."""
     return MetricValue(math.nan, reason)
+
+
+def by_key(keys: Iterable[str], computed: Mapping[str, MetricValue | float]) -> dict[str, MetricValue]:
+    """The values of these keys in their order. A bare number is a value; a nan without a reason is "undefined here".
+
+    Raises:
+        KeyError: a key that nothing was computed for: `metric_keys.py` declares it, and no function is named for it.
+    """
+    values = {}
+    for key in keys:
+        if key not in computed:
+            raise KeyError(f"metric {key} is declared in metric_keys.py, and nothing computes it; see CONTRIBUTING.md")
+        found = computed[key]
+        found = found if isinstance(found, MetricValue) else MetricValue(float(found))
+        values[key] = undefined("undefined here") if math.isnan(found.value) and not found.reason else found
+    return values

@@ -9,6 +9,7 @@ from lightning import Trainer
 
 from zsad_bench.console import Console
 from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.data.vanished import vanished
 from zsad_bench.leaderboard.files import file_name
 from zsad_bench.leaderboard.pictures import Pick
 from zsad_bench.sweep import resume
@@ -42,8 +43,9 @@ def test(asked: str, data: ZeroShotDataModule, members: Sequence[Member], consol
             part.image_size = size
         shown = {label: method.title for label, method in methods.items() if not method.draws_at_test}
         largest: dict[str, dict[str, Pick]] = {}
+        left: dict[str, tuple[int, int]] = {}
         callbacks = [
-            Collector(part, _writer(data, chosen, largest), shown),
+            Collector(part, _writer(data, chosen, largest, left), shown),
             progress(console, f"test on {data.title}"),
         ]
         trainer = Trainer(
@@ -58,7 +60,8 @@ def test(asked: str, data: ZeroShotDataModule, members: Sequence[Member], consol
             trainer.test(SharedPass(methods), dataloaders=loader, verbose=False)
         if largest and shown:
             draw_sheet(largest, shown, members[0].folder / f"maps_{file_name(data.name)}_{size}px.png")
-        for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said]:
+        lost = vanished(data.name, left, size)
+        for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said, *lost]:
             console.print(line, style="yellow")
 
 
@@ -66,10 +69,12 @@ def _writer(
     data: ZeroShotDataModule,
     chosen: Mapping[str, tuple[Member, str, set[str]]],
     largest: dict[str, dict[str, Pick]],
+    left: dict[str, tuple[int, int]],
 ) -> OnCategory:
     """What a collector calls: the rows go where their member keeps them, of wanted categories alone.
 
-    largest: takes the picks of that kind, by category and label.
+    largest: takes the picks of that kind, by category and label. left: takes how many anomalous images of a category
+    have no marked pixel, and how many there are.
     """
     bound = {label: member.recorder.bind(data) for label, (member, _, _) in chosen.items()}
 
@@ -77,6 +82,7 @@ def _writer(
         _, name, categories = chosen[label]
         if category.name in categories:
             bound[label](name, category, found)
+            left[category.name] = found.result.n_vanished, found.result.n_anomalous
         for pick in found.picks:
             if pick.kind == "largest":
                 largest.setdefault(category.name, {})[label] = pick

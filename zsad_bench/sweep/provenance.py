@@ -17,14 +17,23 @@ import torch
 
 @cache
 def commit() -> str:
-    """The checkout's commit (12 hex digits, `+` when tracked files differ from it), or "" outside a checkout."""
-    here = Path(__file__).resolve().parents[2]
+    """The checkout's commit (12 hex digits, `+` when its files are others), or "" outside a checkout."""
+    return state_of(Path(__file__).resolve().parents[2])
+
+
+def state_of(here: Path, package: str = "zsad_bench") -> str:
+    """The commit of a checkout, as `commit` says it.
+
+    Other files are tracked ones that differ, and files of the package that git does not know and is not told to ignore:
+    a new method, a word list of prompts.
+    """
     if not (here / ".git").exists():
         return ""
     try:
         head = _git(here, "rev-parse", "--short=12", "HEAD")
         # Generated tables change with every run and say nothing about the code.
         changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!leaderboards")
+        changed += _git(here, "ls-files", "--others", "--exclude-standard", "--", package)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head + ("+" if changed else "")

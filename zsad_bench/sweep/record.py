@@ -139,6 +139,7 @@ class Recorder:
                     n_anomalous=result.n_anomalous,
                     n_skipped=found.skipped,
                     n_near_duplicates=n_alike,
+                    n_vanished=result.n_vanished,
                     n_regions=result.n_regions if metric.startswith("pixel_") else None,
                     seconds=found.seconds,
                     peak_memory_mb=provenance.peak_memory_mb(),

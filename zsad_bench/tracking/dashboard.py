@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from zsad_bench import metric_keys
 from zsad_bench.errors import ZsadError
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
-METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_aupro")  # what papers print
+METRICS = metric_keys.headline()
 _AMOUNTS = {"prior_types": "kinds of anomaly", "prior_shots": "anomalous images"}
 
 

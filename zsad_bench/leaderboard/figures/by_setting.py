@@ -15,12 +15,14 @@ from zsad_bench.leaderboard.figures.style import (
     lacking_said,
     legend,
     marks,
+    partial_said,
     runs_said,
     sheet,
 )
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables.measure import Measured, Pool
-from zsad_bench.leaderboard.tables.published import Published, settings_of
+from zsad_bench.leaderboard.tables.partial import Partials
+from zsad_bench.leaderboard.tables.published import Facts, Published, settings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,6 +83,8 @@ def lines(
     Raises:
         RowError: no rows, or none of a setting at two values.
     """
+    rows = list(rows)
+    parts = Partials(rows)
     defaults = {setting.field: setting.default for setting in study.settings}
     kept = [row for row in rows if (row.method, row.prior) == (study.method, prior) and row.metric in metrics]
     places = {variant: _values(variant, defaults) for variant in {row.variant for row in kept}}
@@ -91,7 +95,7 @@ def lines(
                 pools: dict[float, Pool] = {}
                 for row in kept:
                     if row.metric == metric and row.target in targets and setting.field in places[row.variant]:
-                        pools.setdefault(places[row.variant][setting.field], Pool()).add(row)
+                        pools.setdefault(places[row.variant][setting.field], Pool()).add(row, parts=parts.of(row))
                 means = {x: pool.mean() for x, pool in sorted(pools.items())}
                 points = fullest(means)
                 if len(points) > 1:
@@ -145,6 +149,7 @@ def _caption(study: Study, found: Sequence[Line], prior: str, note: Sequence[str
         f"Stars are the paper's printed numbers{told}, drawn at the defaults here." if stars else "",
         f"Not run: {', '.join(missing)}." if missing else "",
         lacking_said(list(dict.fromkeys(name for line in found for name in line.lacking))),
+        partial_said((mean for line in found for mean in line.points.values()), Facts()),
     ]
 
 

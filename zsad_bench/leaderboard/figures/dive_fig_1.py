@@ -18,6 +18,7 @@ from zsad_bench.leaderboard.figures.style import (
     label,
     lacking_said,
     legend,
+    partial_said,
     runs_said,
     sheet,
 )
@@ -86,7 +87,7 @@ def draw(found: Means, image: Shown | None, facts: Facts, note: Sequence[str]) -
     down = math.ceil(len(datasets) / across)
     left, right = 2.4 * across + 1.1, 5.2 if image else 0.0
     tall = max(down * (0.75 + 0.2 * len(methods)), 4.6 if image else 2.2)
-    drawn = sheet(left + right, tall + 0.9, f"Two priors: {METRICS[found.metric]}", _caption(found, image, note))
+    drawn = sheet(left + right, tall + 0.9, f"Two priors: {METRICS[found.metric]}", _caption(found, image, facts, note))
     halves = drawn.figure.add_gridspec(1, 2 if image else 1, width_ratios=[left, right] if image else None)
     handles = _panels(halves[0].subgridspec(down, across), found, facts)
     legend(drawn.figure, handles)
@@ -147,13 +148,14 @@ def _given(image: Shown) -> list[str]:
     return [title for key, title in VALUES.items() if known.get(key) is not None]
 
 
-def _caption(found: Means, image: Shown | None, note: Sequence[str]) -> list[str]:
+def _caption(found: Means, image: Shown | None, facts: Facts, note: Sequence[str]) -> list[str]:
     runs = runs_said(mean.n_runs for (_, _, prior), mean in found.found.items() if prior != "none")
     said = [
         *note,
         f"Left: mean over a dataset's categories, then over runs ({runs}); bars are the standard deviation over runs. "
         "Sanity methods are left out.",
         lacking_said(found.lacking),
+        partial_said(found.found.values(), facts),
     ]
     if image is None:
         return [*said, "No pictures were kept beside the rows, so there are no maps."]

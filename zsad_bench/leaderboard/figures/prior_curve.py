@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zsad_bench.leaderboard.figures.style import METRICS, Drawn, Mark, label, method_marks, sheet
+from zsad_bench.leaderboard.tables.partial import told, union
 from zsad_bench.leaderboard.tables.prior_curve import Curve
 from zsad_bench.leaderboard.tables.published import Facts
 
@@ -50,6 +51,7 @@ def _caption(curves: Sequence[Curve], facts: Facts, note: Sequence[str]) -> list
     draws = sorted({len(point.by_draw) for curve in curves for point in curve.points})
     counted = f"{draws[0]} to {draws[-1]}" if len(draws) > 1 else str(draws[0])
     datasets = ", ".join(dict.fromkeys(facts.title(name) for curve in curves for name in curve.datasets))
+    parts = union(curve.parts for curve in curves)
     whole = (
         "Points marked all are the prior with nothing taken away, with the standard deviation over its runs."
         if any(curve.whole.mean is not None for curve in curves)
@@ -60,6 +62,7 @@ def _caption(curves: Sequence[Curve], facts: Facts, note: Sequence[str]) -> list
         f"Mean over {datasets}, then over {counted} draws of what is learned from; the band is the middle {level:.0%} "
         f"of the draws. In the legends: Spearman's rank correlation over draws, with its {level:.0%} interval.",
         whole,
+        f"On part of the data, and comparable with nothing else: {told(parts, facts.title)}." if parts else "",
     ]
 
 

@@ -17,6 +17,7 @@ from zsad_bench.leaderboard.figures.style import (
     lacking_said,
     legend,
     method_marks,
+    partial_said,
     runs_said,
     sheet,
 )
@@ -106,4 +107,5 @@ def _caption(reached: Quality, costs: Costs, counted: bool, facts: Facts, note: 
         costs.said(),
         learning if counted else "No checkpoints were found: learned parameters are not shown.",
         lacking_said(reached.lacking),
+        partial_said(reached.found.values(), facts),
     ]

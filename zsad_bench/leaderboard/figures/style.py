@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zsad_bench import metric_keys
 from zsad_bench.errors import ZsadError
 from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.tables.measure import Measured
+from zsad_bench.leaderboard.tables.partial import told, union
 from zsad_bench.leaderboard.tables.published import Facts, settings_of
 
 if TYPE_CHECKING:
@@ -26,11 +28,7 @@ INK, FAINT = "#222222", "#777777"
 # Okabe and Ito's colours, dark enough for lines on white: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000", "#7A5195")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-METRICS = {
-    "image_auroc": "image AUROC", "image_ap": "image AP", "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "pixel_f1max": "pixel F1-max", "pixel_aupro": "AUPRO",
-    "pixel_aupro_legacy200": "AUPRO (200 thresholds)", "pixel_rcpro": "RCPRO", "pixel_aupimo": "AUPIMO",
-}  # fmt: skip
+METRICS = metric_keys.titles()
 _LETTERS, _LINE = 19.0, 0.135  # letters of a caption an inch, and inches a line, at its size
 _CAPTION, _HEAD = 7.0, 0.3  # size of its letters, and inches of the title
 _RC = {
@@ -167,9 +165,13 @@ def titles(names: Iterable[str], facts: Facts) -> str:
 
 
 def fullest(found: Mapping[Hashable, Measured]) -> dict[Hashable, Measured]:
-    """Those that are defined and cover as many categories as any: what lacks some is not comparable with the rest."""
+    """Those that are defined and cover as many categories as any: what lacks some is not comparable with the rest.
+
+    Nor is what was measured or learned on part of the data, unless all of them were; `partial_said` then says so.
+    """
     most = max((measured.n_categories for measured in found.values()), default=0)
-    return {key: m for key, m in found.items() if m.mean is not None and m.n_categories == most}
+    full = {key: m for key, m in found.items() if m.mean is not None and m.n_categories == most}
+    return {key: m for key, m in full.items() if not m.parts} or full
 
 
 def lacking_said(names: Sequence[str]) -> str:
@@ -177,7 +179,13 @@ def lacking_said(names: Sequence[str]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f"Not shown, as rows of some categories are missing: {', '.join(names[:4])}{more}."
+    return f"Not shown, as rows of some categories are missing or on part of the data: {', '.join(names[:4])}{more}."
+
+
+def partial_said(found: Iterable[Measured], facts: Facts) -> str:
+    """The sentence of a caption on what is drawn although its data are not whole; "" where nothing is."""
+    parts = union(measured.parts for measured in found)
+    return f"On part of the data, and comparable with nothing else: {told(parts, facts.title)}." if parts else ""
 
 
 def runs_said(counts: Iterable[int]) -> str:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from zsad_bench import metric_keys
 from zsad_bench.leaderboard.page.lines import line_places, page_lines
 from zsad_bench.leaderboard.page.provenance import facts, packed_rows
 from zsad_bench.leaderboard.row import Row
@@ -40,16 +41,13 @@ def content(report: Report, row_files: Sequence[str]) -> dict[str, Any]:
         "conflicts": [str(conflict) for conflict in report.conflicts],
         "undefined": report.undefined,
         "left_out": report.left_out,
+        "ahead": report.ahead,
     }
 
 
 def title(metric: str) -> str:
     """A metric as printed."""
-    if metric in COLUMNS:
-        return COLUMNS[metric]
-    kind, _, name = metric.partition("_")
-    known = {"f1max": f"{kind} F1-max", "aupro_legacy200": "AUPRO (200 thresholds)", "aupimo": "AUPIMO"}
-    return known.get(name, metric.replace("_", " "))
+    return metric_keys.titles().get(metric, metric.replace("_", " "))  # a row of another version may have another
 
 
 def _metrics(rows: Iterable[Row]) -> list[str]:
@@ -89,7 +87,9 @@ def _cells(
     found: dict[str, dict[int, list]] = defaultdict(dict)
     for one in summary:
         key = tuple(one[: len(LINE)])
-        cell = Cell(one.mean, one.se, one.n_runs, one.n_runs_found, one.n_categories, one.n_categories_expected)
+        cell = Cell(
+            one.mean, one.se, one.n_runs, one.n_runs_found, one.n_categories, one.n_categories_expected, parts=one.parts
+        )
         numbers = [None if cell.mean is None else round(cell.mean, 6), round(cell.se, 6) if cell.spreads else None]
         found[one.metric][lines[key]] = [cell.text(), *numbers, int((key, one.metric) in best)]
     return dict(found)

@@ -6,19 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from zsad_bench import metric_keys
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables.partial import MARK, Partial, note, union
 from zsad_bench.leaderboard.tables.summary import LINE, Summary, comparable, summarise
 
-# Columns, in order; every metric of the rows is in the CSV files.
-COLUMNS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_aupro": "AUPRO",
-    "pixel_rcpro": "RCPRO",
-}
+COLUMNS = metric_keys.columns()  # every metric of the rows is in the CSV files
 UNDEFINED = "–"
 
 
@@ -56,7 +50,10 @@ class Board:
 
 
 class Cell(NamedTuple):
-    """One number of a table in [0, 1] or None, and what it averaged. best: the highest of its column."""
+    """One number of a table in [0, 1] or None, and what it averaged. best: the highest of its column.
+
+    parts: what of the data behind it is not whole; such a number is marked, and never the best.
+    """
 
     mean: float | None = None
     se: float | None = None
@@ -65,6 +62,7 @@ class Cell(NamedTuple):
     n_categories: int = 0
     n_expected: int = 0
     best: bool = False
+    parts: tuple[Partial, ...] = ()
 
     @property
     def spreads(self) -> bool:
@@ -80,7 +78,7 @@ class Cell(NamedTuple):
             shown += f"{gap}({self.n_categories}/{self.n_expected})"
         if self.n_runs < self.n_runs_found:
             shown += f"{gap}({self.n_runs}/{self.n_runs_found} runs)"
-        return shown
+        return shown + (MARK if self.parts else "")
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """The tables, what was kept out of them and why, and the rows they stand on."""
+    """The tables, what was kept out of them and why, and the rows they stand on. ahead: of rows from the future."""
 
     board: Board
     tables: list[Table]
@@ -122,6 +120,7 @@ class Report:
     conflicts: list[store.Conflict]
     left_out: list[str]
     undefined: list[str]
+    ahead: list[str] = field(default_factory=list)
 
 
 def build(rows: Iterable[Row], board: Board, torn: Sequence[store.Torn] = ()) -> Report:
@@ -138,7 +137,8 @@ def build(rows: Iterable[Row], board: Board, torn: Sequence[store.Torn] = ()) ->
     tables = [_table(kept, "overall", "Overall", groups, board)] if len(groups) > 1 else []
     tables += [_table(kept, name, board.title(name), [name], board) for name in (*groups, *apart)]
     left_out += [one.told(one.path.name) for one in torn]
-    return Report(board, tables, kept, len(read), sorted(found.conflicts, key=str), left_out, _undefined(kept, board))
+    conflicts, undefined = sorted(found.conflicts, key=str), _undefined(kept, board)
+    return Report(board, tables, kept, len(read), conflicts, left_out, undefined, store.ahead(read))
 
 
 def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], board: Board) -> Table:
@@ -170,7 +170,7 @@ def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], b
         name=name,
         title=title,
         caption=_caption(rows, targets, board),
-        note=board.note_of(targets),
+        note=" ".join(filter(None, [board.note_of(targets), _partial(lines, board)])),
         n_categories=len({(row.target, row.category) for row in rows}),
         columns=columns,
         extras=extras,
@@ -186,11 +186,12 @@ def _cells(summary: Sequence[Summary]) -> dict[tuple, Cell]:
         most[line.metric] = max(most.get(line.metric, 0), line.n_categories)
     full: dict[str, list[float]] = {}
     for line in summary:
-        if line.mean is not None and line.n_categories == most[line.metric]:
+        if line.mean is not None and line.n_categories == most[line.metric] and not line.parts:
             full.setdefault(line.metric, []).append(round(100 * line.mean, 1))
     cells = {}
     for line in summary:
-        ranked, covers = full.get(line.metric, []), line.n_categories == most[line.metric]
+        ranked = full.get(line.metric, [])
+        whole = line.mean is not None and line.n_categories == most[line.metric] and not line.parts
         cells[line[: len(LINE) + 1]] = Cell(
             mean=line.mean,
             se=line.se,
@@ -198,9 +199,20 @@ def _cells(summary: Sequence[Summary]) -> dict[tuple, Cell]:
             n_runs_found=line.n_runs_found,
             n_categories=line.n_categories,
             n_expected=line.n_categories_expected,
-            best=line.mean is not None and covers and len(ranked) > 1 and round(100 * line.mean, 1) == max(ranked),
+            best=whole and len(ranked) > 1 and round(100 * line.mean, 1) == max(ranked),
+            parts=line.parts,
         )
     return cells
+
+
+def _partial(lines: Sequence[Line], board: Board) -> str:
+    """What is said of the marked numbers of these lines."""
+    marked = {
+        " · ".join([line.title, *(() if line.prior in ("", "none") else (line.prior,)), *line.extra]): parts
+        for line in lines
+        if (parts := union(cell.parts for cell in line.cells.values()))
+    }
+    return note(marked, len(lines), board.title)
 
 
 def _order(of: Mapping[str, object], board: Board) -> tuple:
@@ -209,7 +221,10 @@ def _order(of: Mapping[str, object], board: Board) -> tuple:
 
 def _caption(rows: Sequence[Row], targets: Sequence[str], board: Board) -> str:
     """How many categories and images stand behind the table, and which groups have no rows yet."""
-    sizes = {(row.target, row.category): (row.n_images, row.n_anomalous) for row in rows}
+    sizes: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows:
+        place = row.target, row.category
+        sizes[place] = max(sizes.get(place, (0, 0)), (row.n_images, row.n_anomalous))
     images, anomalous = (sum(size[i] for size in sizes.values()) for i in (0, 1))
     text = f"{len(sizes)} {'category' if len(sizes) == 1 else 'categories'}, {images} images, {anomalous} anomalous"
     if len(targets) == 1:

@@ -106,7 +106,7 @@ def table(published: Sequence[Published], rows: Iterable[Row], facts: Facts) -> 
         columns += [Column(f"{group}: over best"), Column(f"{group}: over weakest")]
     notes = [
         "Percent points. Printed is recomputed from the papers' tables, measured from rows, against the best and the "
-        "weakest other method that covers all datasets of the mean; – is not measured.",
+        "weakest other method that covers all datasets of the mean, on all of the data; – is not measured.",
         "FAPrompt's \"up to\" is the largest gain on a single industrial dataset, MVTecAD left out; DIVE's five "
         "figures are against the weakest competitor.",
     ]
@@ -118,7 +118,7 @@ def _value(number: Number, measured: bool) -> float | None:
         return number.published
     whole = len(number.measured.datasets) == len(number.targets)
     complete = number.measured.n_categories == number.measured.n_expected
-    return number.measured.mean if whole and complete else None
+    return number.measured.mean if whole and complete and not number.measured.parts else None
 
 
 def _shown(gain: Gain) -> list[Shown]:

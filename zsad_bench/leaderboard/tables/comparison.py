@@ -50,10 +50,12 @@ def _row_differs(row: Row, published: Published, facts: Facts) -> str:
         ("fidelity", preset, "official" if preset else ""),
         ("auxiliary set", row.auxiliary, auxiliary if row.prior != "none" else ""),
         ("images skipped", row.n_skipped, 0),
+        ("target data", row.target_partial and f"{row.target} {row.target_partial} images", ""),
+        ("auxiliary data", row.auxiliary_partial and f"{row.auxiliary_partial} images", ""),
         ("data options", row.data_options.replace("mask_rule=legacy", ""), ""),  # the published evaluations' rule
     ):
         if ours != theirs:
-            return f"{name} {ours or 'none'}, the paper {theirs or 'none'}"
+            return f"{name} {ours or 'none'}, the paper {theirs or ('all' if name.endswith(' data') else 'none')}"
     return f"{row.target}/{row.category} is undefined: {row.reason}" if row.value is None else ""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zsad_bench.leaderboard.tables.measure import Measured
+from zsad_bench.leaderboard.tables.partial import MARK
 
 UNDEFINED = "–"
 BEST, SECOND = 1, 2
@@ -47,7 +48,7 @@ def percent(value: float | None, sd: float | None = None, pm: str = " ± ") -> s
 
 
 def measured(cell: Measured, n_datasets: int | None = None) -> str:
-    """A measured mean with what is missing from it: datasets of a mean, categories of a dataset, or runs."""
+    """A measured mean with what is missing from it: datasets of a mean, categories of a dataset, runs, or images."""
     if cell.mean is None:
         return UNDEFINED
     text = percent(cell.mean, cell.sd)
@@ -57,7 +58,7 @@ def measured(cell: Measured, n_datasets: int | None = None) -> str:
         text += f" ({cell.n_categories}/{cell.n_expected} categories)"
     if cell.n_runs < cell.n_runs_found:
         text += f" ({cell.n_runs}/{cell.n_runs_found} runs)"
-    return text
+    return text + (MARK if cell.parts else "")
 
 
 def difference(value: float) -> str:

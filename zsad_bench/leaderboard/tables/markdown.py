@@ -42,6 +42,7 @@ def render(report: Report, row_files: Sequence[str]) -> str:
         ("Conflicts: two values for one number in one run; neither is used", report.conflicts),
         ("Undefined", report.undefined),
         ("Left out", report.left_out),
+        ("From the future", report.ahead),
     ):
         if sentences:
             parts += [f"## {title}", "\n".join(f"- {_escape(str(sentence))}" for sentence in sentences)]
@@ -52,7 +53,7 @@ def render(report: Report, row_files: Sequence[str]) -> str:
 
 def linked(page: str) -> set[str]:
     """The CSV files beside a page that `render` wrote; nothing for any other page."""
-    return set(re.findall(r"\[CSV\]\(([A-Za-z0-9._-]+\.csv)\)", page)) if page.startswith(_MARK) else set()
+    return set(re.findall(r"\[CSV\]\(([A-Za-z0-9._~-]+\.csv)\)", page)) if page.startswith(_MARK) else set()
 
 
 def _table(table: Table) -> str:

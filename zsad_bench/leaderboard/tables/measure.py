@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.tables.partial import Partial, Partials, union
 
 # What may not differ between rows of one table unless asked, and within what.
 _EQUAL = (
@@ -31,6 +32,7 @@ class Measured(NamedTuple):
 
     sd: standard deviation over runs, None for one run. n_runs: seeds and draws averaged; n_runs_found: with any row.
     datasets: that entered the mean. n_categories: averaged in a run, n_expected: seen in any row of these datasets.
+    parts: what of the data behind it is not whole.
     """
 
     mean: float | None
@@ -40,6 +42,7 @@ class Measured(NamedTuple):
     datasets: tuple[str, ...]
     n_categories: int
     n_expected: int
+    parts: tuple[Partial, ...] = ()
 
 
 NOTHING = Measured(None, None, 0, 0, (), 0, 0)
@@ -52,11 +55,14 @@ class Pool:
     def __init__(self) -> None:
         self.runs: Mean = {}
         self.lines: set[Hashable] = set()
+        self.parts: dict[str, dict[Partial, None]] = {}  # by target
 
-    def add(self, row: Row, line: Hashable = None) -> None:
-        """line: what must be the same for all rows of the cell."""
+    def add(self, row: Row, line: Hashable = None, parts: Sequence[Partial] = ()) -> None:
+        """line: what must be the same for all rows of the cell. parts: what is not whole about the row."""
         self.put((row.seed, row.draw), row.target, row.category, row.value)
         self.lines.add(line)
+        if parts:
+            self.parts.setdefault(row.target, {}).update(dict.fromkeys(parts))
 
     def put(self, run: tuple[int, int], target: str, category: str, value: float | None) -> None:
         self.runs.setdefault(run, {}).setdefault(target, {})[category] = value
@@ -90,16 +96,19 @@ class Pool:
         whole = [(names, value) for count, names, value in means if count == most]
         values = [value for _, value in whole]
         sd = statistics.stdev(values) if len(values) > 1 else None
-        return Measured(math.fsum(values) / len(values), sd, len(whole), found, whole[0][0], most, len(seen))
+        parts = union(of for target, of in sorted(self.parts.items()) if targets is None or target in targets)
+        return Measured(math.fsum(values) / len(values), sd, len(whole), found, whole[0][0], most, len(seen), parts)
 
 
 def pools(rows: Iterable[Row], place: Callable[[Row], Hashable | None], line: Callable[[Row], Hashable]) -> dict:
     """A pool for each place that rows have; rows whose place is None are in none."""
+    rows = list(rows)
+    parts = Partials(rows)
     found: dict[Hashable, Pool] = defaultdict(Pool)
     for row in rows:
         where = place(row)
         if where is not None:
-            found[where].add(row, line(row))
+            found[where].add(row, line(row), parts.of(row) if parts else ())
     return dict(found)
 
 

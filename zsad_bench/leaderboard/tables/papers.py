@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from zsad_bench import metric_keys
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables import grid
 from zsad_bench.leaderboard.tables.comparison import why_not
 from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
 from zsad_bench.leaderboard.tables.measure import NOTHING, Measured, Pool, pools
+from zsad_bench.leaderboard.tables.partial import MARK, note, union
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity, targets_of
 
-METRICS = {
-    "image_auroc": "image AUROC", "image_ap": "image AP", "pixel_auroc": "pixel AUROC",
-    "pixel_aupro_legacy200": "AUPRO (200 thresholds)", "pixel_aupro": "AUPRO", "pixel_rcpro": "RCPRO",
-}  # fmt: skip
+METRICS = metric_keys.titles()
 _MEANS = {"industrial": "Industrial mean", "medical": "Medical mean"}
 _ALL = "Mean of all"
 _IMAGE, _PIXEL = ("image_auroc", "image_ap"), ("pixel_auroc", "pixel_aupro_legacy200")
@@ -242,7 +241,8 @@ def _ranked(cells: list[Shown], columns: list[Column]) -> list[Shown]:
 def _best(cells: list[Shown]) -> list[Shown]:
     """Ranked among those that cover everything."""
     values = [
-        None if "/" in c.text or c.text in ("", grid.UNDEFINED) else float(c.text.split()[0]) / 100 for c in cells
+        None if "/" in c.text or MARK in c.text or c.text in ("", grid.UNDEFINED) else float(c.text.split()[0]) / 100
+        for c in cells
     ]
     return [cell._replace(rank=rank) for cell, rank in zip(cells, grid.ranks(values), strict=True)]
 
@@ -252,7 +252,7 @@ def _notes(found: Numbers, seen: Sequence[Number]) -> list[str]:
         "Percent. Measured numbers are mean ± standard deviation over training seeds and draws of the auxiliary data; "
         "bold is the best, underlined the second best, of the measured and of the printed numbers each.",
         "Δ is measured minus printed, only where backbone, image size, fidelity preset, auxiliary set, image counts "
-        "and form of the metric agree.",
+        "and form of the metric agree, and nothing is partial.",
     ]
     metrics = set(found.table.metrics)
     if found.table.name.startswith("faprompt"):
@@ -267,6 +267,12 @@ def _notes(found: Numbers, seen: Sequence[Number]) -> list[str]:
         notes.append("RCPRO is defined here from the paper's words only.")
     targets = {target for number in seen for target in number.targets}
     notes += dict.fromkeys(text for name, text in found.facts.footnotes.items() if name in targets)
+    parts: dict[str, tuple] = {}
+    for number in seen:
+        if number.measured.parts:
+            name = found.name(number.entry, number.variant)
+            parts[name] = union((parts.get(name, ()), number.measured.parts))
+    notes += filter(None, [note(parts, 0, found.facts.title)])
     reasons = dict.fromkeys(
         f"{found.name(number.entry, number.variant)}: {number.why_not}" for number in seen if number.why_not
     )

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from zsad_bench import metric_keys
 from zsad_bench.errors import RowError, UsageError
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables import grid
 from zsad_bench.leaderboard.tables.grid import UNDEFINED, Column, Grid, Shown
 from zsad_bench.leaderboard.tables.measure import NOTHING, Measured, Pool, pools
+from zsad_bench.leaderboard.tables.partial import note, told, union
 from zsad_bench.leaderboard.tables.published import Facts
 
 AXES = ("dataset", "category", "method", "prior", "metric", "seed", "draw", "backbone")
@@ -72,7 +74,19 @@ def pivot(
     ]
     title = " · ".join(f"{axis} {'/'.join(values)}" for axis, values in only.items())
     heads = [Column(_label(key)) for key in column_keys]
-    return Grid(title or "All rows", " · ".join(lines), heads, body, _notes(kept, facts), rules), records
+    notes = [*_notes(kept, facts), *_partial(means, across, facts)]
+    return Grid(title or "All rows", " · ".join(lines), heads, body, notes, rules), records
+
+
+def _partial(means: Mapping[tuple, Measured], across: bool, facts: Facts) -> list[str]:
+    """What is said of the marked numbers, by the methods: by column where those are in columns."""
+    marked: dict[str, tuple] = {}
+    for (line, column), mean in means.items():
+        if mean.parts:
+            name = _label(column if across else line)
+            marked[name] = union((marked.get(name, ()), mean.parts))
+    said = note(marked, 0, facts.title)
+    return [said] if said else []
 
 
 def _check(lines: Sequence[str], columns: Sequence[str]) -> None:
@@ -146,7 +160,7 @@ def _full(found: Sequence[Measured], n: int | None = None) -> list[float | None]
         return mean.n_categories if n is None else len(mean.datasets)
 
     most = max(map(size, found), default=0)
-    return [mean.mean if size(mean) == most else None for mean in found]
+    return [mean.mean if size(mean) == most and not mean.parts else None for mean in found]
 
 
 def _rank(values: Sequence[Sequence[float | None]], across: bool) -> list[list[int]]:
@@ -167,6 +181,7 @@ def _record(lines: Sequence[str], columns: Sequence[str], line: tuple, column: t
         "n_datasets": len(mean.datasets),
         "n_categories": mean.n_categories,
         "n_categories_expected": mean.n_expected,
+        "partial": told(mean.parts),
     }
 
 
@@ -182,10 +197,7 @@ def _notes(rows: Sequence[Row], facts: Facts) -> list[str]:
     metrics, targets = {row.metric for row in rows}, {row.target for row in rows}
     notes = [
         f"Percent, mean ± standard deviation over seeds and draws; {UNDEFINED} is undefined. Bold is the best, "
-        "underlined the second best of those that cover the most.",
+        "underlined the second best of those that cover the most, on all of their data.",
     ]
-    if "pixel_aupro" in metrics:
-        notes.append("AUPRO (pixel_aupro) is exact, up to a false-positive rate of 0.3.")
-    if "pixel_aupro_legacy200" in metrics:
-        notes.append("pixel_aupro_legacy200 is the papers' AUPRO with 200 thresholds.")
+    notes += metric_keys.notes(metrics)
     return notes + list(dict.fromkeys(text for name, text in facts.footnotes.items() if name in targets))

@@ -19,6 +19,7 @@ from zsad_bench.leaderboard.statistics.spearman import LEVEL, RESAMPLES, SEED, C
 from zsad_bench.leaderboard.tables import grid
 from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
 from zsad_bench.leaderboard.tables.measure import NOTHING, Measured, Pool
+from zsad_bench.leaderboard.tables.partial import MARK, Partial, Partials, note, told, union
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.prior_items import Part, parts_of, spell
 
@@ -49,7 +50,7 @@ class Curve:
 
     whole: the mean under that prior with nothing taken away, over its seeds and draws; in no correlation, for its
     number is not in its name. correlation: of x and quality over draws that all points have.
-    n_categories: of every point, n_expected: seen in any row.
+    n_categories: of every point, n_expected: seen in any row. parts: what of the data behind it is not whole.
     """
 
     method: str
@@ -63,6 +64,7 @@ class Curve:
     datasets: tuple[str, ...]
     n_categories: int
     n_expected: int
+    parts: tuple[Partial, ...] = ()
 
 
 class _Place(NamedTuple):
@@ -86,13 +88,15 @@ def curves(
     """
     pools: dict[_Place, dict[int | None, Pool]] = defaultdict(lambda: defaultdict(Pool))
     known: dict[str, list[tuple[Axis, str, int | None]]] = {}
+    rows = list(rows)
+    parts = Partials(rows)
     for row in rows:
         if row.target not in targets.get(row.metric.split("_")[0], ()):
             continue
         if row.prior not in known:
             known[row.prior] = _axes(row.prior)
         for axis, prior, x in known[row.prior]:
-            pools[_Place(row.method, row.variant, prior, axis, row.metric)][x].add(row)
+            pools[_Place(row.method, row.variant, prior, axis, row.metric)][x].add(row, parts=parts.of(row))
     found = []
     for place, of in sorted(pools.items(), key=lambda item: (AXES.index(item[0].axis), item[0].metric, item[0])):
         numbers = {x: pool for x, pool in of.items() if x is not None}
@@ -147,9 +151,9 @@ def _curve(
         for category in values
     }
     full = whole.mean() if whole else NOTHING
-    return Curve(
-        *place, tuple(points), full if full.n_categories == most else NOTHING, correlation, datasets, most, len(seen)
-    )
+    full = full if full.n_categories == most else NOTHING
+    parts = union([*(pool.mean().parts for _, pool in sorted(numbers.items())), full.parts])
+    return Curve(*place, tuple(points), full, correlation, datasets, most, len(seen), parts)
 
 
 def _alone(pool: Pool, run: tuple[int, int]) -> Measured:
@@ -201,12 +205,13 @@ def _grid(axis: Axis, metric: str, found: Sequence[Curve], facts: Facts) -> Grid
         ]
         name = facts.title(curve.method) + (f" ({curve.variant})" if curve.variant else "")
         lacking = f", {curve.n_categories}/{curve.n_expected} categories" * (curve.n_categories < curve.n_expected)
-        lines.append((f"{name} · {curve.prior}{lacking}", [Shown(text) for text in cells]))
+        lines.append((f"{name} · {curve.prior}{MARK * bool(curve.parts)}{lacking}", [Shown(text) for text in cells]))
     ranked = zip(*(grid.ranks([_mean(curve, x) for curve in found]) for x in (*numbers, None)), strict=True)
     body = [
         (label, [cell._replace(rank=rank) for cell, rank in zip(cells, (*ranks, 0, 0, 0), strict=True)])
         for (label, cells), ranks in zip(lines, ranked, strict=True)
     ]
+    marked = {f"{facts.title(curve.method)} · {curve.prior}": curve.parts for curve in found if curve.parts}
     datasets = dict.fromkeys(facts.title(name) for curve in found for name in curve.datasets)
     what = {"types": "anomaly types", "shots": "anomalous images"}[axis]
     notes = [
@@ -215,11 +220,15 @@ def _grid(axis: Axis, metric: str, found: Sequence[Curve], facts: Facts) -> Grid
         "categories.",
         f'Spearman: rank correlation of the number of {what} and quality over draws and numbers, without "all"; its '
         f"interval is of {RESAMPLES} resamples of whole draws.",
+        *filter(None, [note(marked, len(lines), facts.title)]),
     ]
     return Grid(f"{metric} against the number of {what}", "method · prior", columns, body, notes)
 
 
 def _mean(curve: Curve, x: int | None) -> float | None:
+    """What may be ranked."""
+    if curve.parts:
+        return None
     if x is None:
         return curve.whole.mean
     return next((point.mean for point in curve.points if point.x == x), None)
@@ -244,20 +253,20 @@ def _records(curve: Curve) -> list[dict[str, Any]]:
     place = {name: getattr(curve, name) for name in ("method", "variant", "prior", "axis", "metric")}
     covered = {
         "n_datasets": len(curve.datasets), "n_categories": curve.n_categories,
-        "n_categories_expected": curve.n_expected,
+        "n_categories_expected": curve.n_expected, "partial": told(curve.parts),
     }  # fmt: skip
     rho = curve.correlation
-    told = {
+    correlated = {
         "spearman": rho.value, "spearman_low": rho.low, "spearman_high": rho.high, "spearman_level": rho.level,
         "spearman_draws": rho.n_clusters,
     }  # fmt: skip
     records = [
         {**place, "number": p.x, "mean": p.mean, "sd": p.sd, "low": p.low, "high": p.high, "n_draws": len(p.by_draw),
-         "n_draws_found": p.n_draws_found, **covered, **told}
+         "n_draws_found": p.n_draws_found, **covered, **correlated}
         for p in curve.points
     ]  # fmt: skip
     if curve.whole is not NOTHING:
         w = curve.whole
         whole = {"number": "all", "mean": w.mean, "sd": w.sd, "low": None, "high": None, "n_draws": w.n_runs}
-        records.append({**place, **whole, "n_draws_found": w.n_runs_found, **covered, **told})
+        records.append({**place, **whole, "n_draws_found": w.n_runs_found, **covered, **correlated})
     return records

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from zsad_bench.leaderboard.tables.grid import BEST, SECOND, Grid, Shown
 from zsad_bench.leaderboard.tables.markdown import grid as padded
+from zsad_bench.leaderboard.tables.partial import MARK
 
 if TYPE_CHECKING:
     from zsad_bench.console import Console
 
-_ASCII = str.maketrans({"±": "+-", "–": "-", "·": ",", "Δ": "diff", "−": "-", "…": "..."})
+_ASCII = str.maketrans({"±": "+-", "–": "-", "·": ",", "Δ": "diff", "−": "-", "…": "...", MARK: "*"})
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "−": "$-$", "Δ": r"$\Delta$",
-    "…": r"\dots{}", "·": r"$\cdot$", "×": r"$\times$",
+    "…": r"\dots{}", "·": r"$\cdot$", "×": r"$\times$", MARK: r"$^\dagger$",
 }  # fmt: skip
 _MARKDOWN = str.maketrans({"|": "\\|", "<": "&lt;"})
 

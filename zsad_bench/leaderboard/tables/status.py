@@ -20,7 +20,7 @@ class State(NamedTuple):
     auxiliary: what it learns from, so that trainings that serve several numbers are counted once.
 
     state: done (every dataset of the number has rows of a meant variant, the released code's preset where there is
-    one), part, not run, not built. compared: whether a difference may be shown; why_not: the reason.
+    one, on all of its data), part, not run, not built. compared: whether a difference may be shown; why_not: why not.
     """
 
     published: Published
@@ -63,7 +63,8 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
             continue
         best = numbers.at(p.entry, variant, p.metric, p.scope)
     tested = set() if best is None else {row.target for row in best.rows}
-    state = DONE if tested == set(targets) else PART if tested else NOT_RUN
+    whole = tested == set(targets) and not best.measured.parts
+    state = DONE if whole else PART if tested else NOT_RUN
     images = [sum(facts.counts[target]) if target in facts.counts else None for target in targets]
     seconds = None
     if p.entry.method in pace and None not in images:

@@ -12,8 +12,9 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.rows import age
+from zsad_bench.leaderboard.rows import latest, seniority
 from zsad_bench.leaderboard.tables.measure import pools
+from zsad_bench.leaderboard.tables.partial import Partial, told
 
 # What makes a line of a table.
 LINE = ("method", "variant", "prior", "backbone", "image_size", "precision")
@@ -33,6 +34,7 @@ class Summary(NamedTuple):
     mean, se: in [0, 1], None where nothing is defined; se, the standard error over runs, is None for one run. n_runs:
     averaged; n_runs_found: with any row. A run that covers fewer categories than the best covered one (it died) is not
     averaged. n_categories, n_datasets: averaged within a run; n_categories_expected: seen in any row of the table.
+    partial: what of the data behind it is not whole, in words; parts: the same, one by one, in no CSV file.
     """
 
     method: str
@@ -49,20 +51,28 @@ class Summary(NamedTuple):
     n_categories: int
     n_datasets: int
     n_categories_expected: int
+    partial: str = ""
+    parts: tuple[Partial, ...] = ()
+
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """Those of the CSV file."""
+        return cls._fields[:-1]
 
 
-def comparable(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], list[str]]:
     """The rows that may stand in one table, and a sentence on every group that was left out.
 
-    Of several data or weights hashes, metric versions, or configurations of one line, the newest run's stands.
+    Of several data or weights hashes, metric versions, or configurations of one line, the newest run's stands;
+    a run from the future counts as the oldest. at: the time now, as rows have it; None asks the clock.
     """
-    rows, sentences = list(rows), []
+    rows, sentences, limit = list(rows), [], latest(at)
     for scope, settings in _EQUAL:
         place_of, setting_of = _getter(scope), _getter(settings)
         newest: dict[tuple, Row] = {}
         for row in rows:
             place = place_of(row)
-            if place not in newest or age(row) >= age(newest[place]):
+            if place not in newest or seniority(row, limit) >= seniority(newest[place], limit):
                 newest[place] = row
         standing = {place: setting_of(row) for place, row in newest.items()}
         kept, left_out = [], Counter()
@@ -90,7 +100,7 @@ def summarise(rows: Iterable[Row], targets: Collection[str]) -> list[Summary]:
         mean = pool.mean()
         se = None if mean.sd is None else mean.sd / math.sqrt(mean.n_runs)
         counts = (mean.n_runs, mean.n_runs_found, mean.n_categories, len(mean.datasets), expected)
-        found.append(Summary(*line, mean.mean, se, *counts))
+        found.append(Summary(*line, mean.mean, se, *counts, told(mean.parts), mean.parts))
     return found
 
 

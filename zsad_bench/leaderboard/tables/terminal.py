@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from zsad_bench import metric_keys
 from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.tables.board import COLUMNS, Board, Line, Table, build
+from zsad_bench.leaderboard.tables.board import Board, Line, Table, build
+from zsad_bench.leaderboard.tables.partial import MARK
 from zsad_bench.printable import printable
 
 if TYPE_CHECKING:
     from zsad_bench.console import Console
 
-_ASCII = str.maketrans({"±": "+-", "–": "-", "·": ","})
+_ASCII = str.maketrans({"±": "+-", "–": "-", "·": ",", MARK: "*"})
+_COLUMNS = metric_keys.columns(terminal=True)
 
 
 def print_tables(rows: Iterable[Row], console: Console, board: Board) -> None:
@@ -38,12 +41,14 @@ def print_tables(rows: Iterable[Row], console: Console, board: Board) -> None:
     for title, tables in blocks:
         console.print()
         say(f"{title}: percent, mean over categories{_seeds(tables)}", "bold")
-        console.print(_grid(tables, console))
+        for grid in _grids(tables, console):
+            console.print(grid)
         say(tables[-1].note, "dim")
     for title, sentences, style in (
         ("two values for one number in one run, neither is used", report.conflicts, "red"),
         ("undefined", report.undefined, "dim"),
         ("left out", report.left_out, "yellow"),
+        ("from the future", report.ahead, "yellow"),
     ):
         for sentence in sentences:
             say(f"{title}: {sentence}", style)
@@ -54,7 +59,21 @@ def _seeds(tables: list[Table]) -> str:
     return " ± standard error over runs" if several else ""
 
 
-def _grid(tables: list[Table], console: Console):
+def _grids(tables: list[Table], console: Console) -> Iterator:
+    """The tables side by side in as many blocks as the width needs; one, nearly always."""
+    left = [metric for metric in _COLUMNS if any(metric in table.columns for table in tables)]
+    while True:
+        for n in range(len(left), -1, -1):
+            grid = _grid(tables, left[:n], console)
+            if n <= 1 or console.measure(grid).minimum <= console.width:
+                yield grid
+                left = left[n:]
+                break
+        if not left:
+            return
+
+
+def _grid(tables: list[Table], columns: list[str], console: Console):
     """One rich table: a block a method with one line a target, or one line a method where there is one target."""
     from rich import box
     from rich.text import Text
@@ -65,8 +84,6 @@ def _grid(tables: list[Table], console: Console):
         text = text.translate(_ASCII) if console.options.ascii_only else text
         return Text("\n".join(map(printable, text.split("\n"))), style=style)
 
-    # RCPRO stands in the page and the CSV files, with its definition: here it would not fit into 80 columns.
-    columns = [m for m in COLUMNS if m != "pixel_rcpro" and any(m in table.columns for table in tables)]
     grid = Grid(
         box=box.SIMPLE_HEAD if console.is_terminal else None,
         pad_edge=False,
@@ -76,7 +93,7 @@ def _grid(tables: list[Table], console: Console):
     grid.add_column("method · prior" if not console.options.ascii_only else "method, prior")
     grid.add_column("", style="dim")
     for metric in columns:
-        grid.add_column(COLUMNS[metric].replace(" ", "\n"), justify="right", no_wrap=True)
+        grid.add_column(_COLUMNS[metric].replace(" ", "\n"), justify="right", no_wrap=True)
     blocks: dict[tuple, list[tuple[Table, Line]]] = {}
     for table in tables:
         for line in table.lines:

@@ -50,13 +50,13 @@ def _written_before(out: Path) -> set[str]:
     """The CSV files that the README there was generated with: those it links to that have the header of such a file."""
     readme = out / "README.md"
     names = linked(readme.read_text(encoding="utf-8", errors="replace")) if readme.is_file() else set()
-    head = (",".join(Summary._fields) + "\n").encode()
+    head = ",".join(Summary.columns()[:-1]).encode()  # what every version's files begin with
     return {name for name in names if (out / name).is_file() and (out / name).read_bytes().startswith(head)}
 
 
 def _csv(summary: Sequence[Summary]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(Summary._fields)
-    table.writerows(summary)
+    table.writerow(Summary.columns())
+    table.writerows(line[: len(Summary.columns())] for line in summary)
     return text.getvalue()

@@ -21,21 +21,29 @@ FPR_BOUNDS = (1e-5, 1e-4)  # of the paper
 
 
 def aupimo(
-    maps_BHW: ArrayLike, masks_BHW: ArrayLike, fpr_bounds: tuple[float, float] = FPR_BOUNDS
+    maps_BHW: ArrayLike,
+    masks_BHW: ArrayLike,
+    fpr_bounds: tuple[float, float] = FPR_BOUNDS,
+    labels: ArrayLike | None = None,
 ) -> tuple[float, NDArray]:
     """Mean AUPIMO, and that of each anomalous image in their order, (A,) float64; in [0, 1].
 
-    maps_BHW: float, any range, higher is more anomalous. masks_BHW: bool; an image is normal where its mask is empty.
+    maps_BHW: float, any range, higher is more anomalous. masks_BHW: bool.
+    labels: (B,) 0 normal, 1 anomalous; without them an image is normal where its mask is empty. An anomalous image with
+    an empty mask is in neither: it has nothing to find, and what is found on it is no false positive.
     nan without a normal or without an anomalous image. Partitions the normal pixels once: O(B*H*W) time and memory.
 
     Raises:
-        ValueError: a score is not finite, shapes differ, or not 0 < L < U <= 1.
+        ValueError: a score is not finite, shapes differ, not 0 < L < U <= 1, or a normal image has a mask.
     """
     check_fpr_bounds(fpr_bounds)
     maps, masks = maps_and_masks(maps_BHW, masks_BHW, "aupimo")
     anomalous = masks.any(axis=(1, 2)) if masks.size else np.zeros(len(masks), np.bool_)
     inside = [map_HW[mask_HW] for map_HW, mask_HW in zip(maps[anomalous], masks[anomalous], strict=True)]
-    mean, per_image = aupimo_of(maps[~anomalous].ravel(), inside, fpr_bounds)
+    normal = ~anomalous if labels is None else np.asarray(labels) == 0
+    if normal.shape != anomalous.shape or (normal & anomalous).any():
+        raise ValueError("aupimo: labels must be one an image, and normal images have no anomalous pixel")
+    mean, per_image = aupimo_of(maps[normal].ravel(), inside, fpr_bounds)
     return mean.value, per_image
 
 

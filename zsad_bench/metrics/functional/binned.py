@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zsad_bench.metrics import RANKED_KEYS
 from zsad_bench.metrics.functional.overlap import check_fpr_limit
 from zsad_bench.metrics.values import MetricValue, undefined
 
@@ -23,6 +22,7 @@ CHUNK = 2**16  # scores that are turned into bin numbers at a time: small enough
 ROUNDING = 1e-12  # of float64 sums; part of every bound, so that it covers the arithmetic too
 _HALF = 0x3F000000  # the bits of 0.5
 _FINEST = 0x33800000  # the bits of 2^-24: nearer to an end of a known range float32 cannot tell numbers apart
+BINNED_KEYS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro", "pixel_aupro_legacy200")
 NO_LEGACY = "binned: the 200 steps need every score; keep the category exact (mode='exact')"
 
 
@@ -155,7 +155,7 @@ def merged(packed: NDArray, bins: int) -> Histogram:
 
 
 def binned_values(histogram: Histogram, fpr_limit: float = 0.3) -> BinnedValues:
-    """Every pixel metric by its key as if the scores of a bin were equal, and how far off that can be.
+    """The metrics of `BINNED_KEYS` as if the scores of a bin were equal, and how far off that can be.
 
     Inside a bin the true curve is some monotone path through the rectangle that the bin spans; the bounds hold for
     all such paths. AUPRO of the 200 steps has no such bound and is undefined, with the reason.
@@ -165,17 +165,18 @@ def binned_values(histogram: Histogram, fpr_limit: float = 0.3) -> BinnedValues:
     tp, fp = np.cumsum(anomalous), np.cumsum(normal)
     n_pos, n_neg = (int(counts[-1]) if counts.size else 0 for counts in (tp, fp))
     if not n_pos:
-        return BinnedValues(dict.fromkeys(RANKED_KEYS, undefined("no anomalous pixel")), {})
-    ap_f1 = (_average_precision(anomalous, tp, fp, normal), _f1max(tp, fp, normal, anomalous))
+        return BinnedValues(dict.fromkeys(BINNED_KEYS, undefined("no anomalous pixel")), {})
+    found = {
+        "pixel_ap": _average_precision(anomalous, tp, fp, normal),
+        "pixel_f1max": _f1max(tp, fp, normal, anomalous),
+    }
     if n_neg:
         pro = np.cumsum(overlap)
-        auroc = _auroc(normal, anomalous, tp)
-        aupro = _aupro(fp / n_neg, normal / n_neg, pro / pro[-1], overlap / pro[-1], fpr_limit)
-        found = dict(zip(RANKED_KEYS, (auroc, *ap_f1, aupro), strict=False))
-    else:
-        found = dict(zip(RANKED_KEYS[1:], ap_f1, strict=False))
-    missing = undefined(NO_LEGACY if n_neg else "no normal pixel")
-    values = {key: MetricValue(found[key][0]) if key in found else missing for key in RANKED_KEYS}
+        found["pixel_auroc"] = _auroc(normal, anomalous, tp)
+        found["pixel_aupro"] = _aupro(fp / n_neg, normal / n_neg, pro / pro[-1], overlap / pro[-1], fpr_limit)
+    lost = {"pixel_aupro_legacy200": undefined(NO_LEGACY)} if n_neg else {}
+    values = {key: MetricValue(*found[key][:1]) if key in found else lost.get(key, undefined("no normal pixel"))
+              for key in BINNED_KEYS}  # fmt: skip
     return BinnedValues(values, {key: bound + ROUNDING for key, (_, bound) in found.items()})
 
 

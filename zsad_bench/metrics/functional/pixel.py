@@ -8,12 +8,12 @@ anomalous scores. Sorting bare values is vectorised, so the 99 % of normal pixel
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from zsad_bench.metrics import RANKED_KEYS
 from zsad_bench.metrics.functional.checks import maps_and_masks
 from zsad_bench.metrics.functional.overlap import aupro_legacy200_of, aupro_of
 from zsad_bench.metrics.functional.ranking import (
@@ -25,7 +25,7 @@ from zsad_bench.metrics.functional.ranking import (
     rank,
 )
 from zsad_bench.metrics.functional.regions import region_areas
-from zsad_bench.metrics.values import MetricValue, undefined
+from zsad_bench.metrics.values import MetricValue, by_key, undefined
 
 
 class Pixels(NamedTuple):
@@ -77,19 +77,26 @@ def aupro_legacy200(maps_BHW: ArrayLike, masks_BHW: ArrayLike, connectivity: int
     return value
 
 
+def _auroc(pixels: SortedPixels, _: float) -> MetricValue:
+    return MetricValue(auroc_of(pixels.ranking)) if pixels.ranking.n_neg else undefined("no normal pixel")
+
+
+# Key -> function of the sorted pixels (at least one of them anomalous) and the FPR limit, to a number or a
+# `MetricValue` that may have a reason: what one sort of all pixels is enough for.
+OF_SORTED: dict[str, Callable[[SortedPixels, float], MetricValue | float]] = {
+    "pixel_auroc": _auroc,
+    "pixel_ap": lambda pixels, _: average_precision_of(pixels.ranking),
+    "pixel_f1max": lambda pixels, _: f1max_of(pixels.ranking),
+    "pixel_aupro": aupro_of,
+    "pixel_aupro_legacy200": lambda pixels, _: aupro_legacy200_of(pixels),
+}
+
+
 def pixel_values(pixels: SortedPixels, fpr_limit: float = 0.3) -> dict[str, MetricValue]:
-    """Every pixel metric by its key, undefined ones with their reason."""
+    """Every metric of `OF_SORTED` by its key, undefined ones with their reason."""
     if not pixels.ranking.n_pos:
-        return dict.fromkeys(RANKED_KEYS, undefined("no anomalous pixel"))
-    n_neg = pixels.ranking.n_neg
-    values = (
-        MetricValue(auroc_of(pixels.ranking)) if n_neg else undefined("no normal pixel"),
-        MetricValue(average_precision_of(pixels.ranking)),
-        MetricValue(f1max_of(pixels.ranking)),
-        aupro_of(pixels, fpr_limit),
-        aupro_legacy200_of(pixels),
-    )
-    return dict(zip(RANKED_KEYS, values, strict=True))
+        return dict.fromkeys(OF_SORTED, undefined("no anomalous pixel"))
+    return by_key(OF_SORTED, {key: of(pixels, fpr_limit) for key, of in OF_SORTED.items()})
 
 
 def split_pixels(maps_BHW: NDArray, masks_BHW: NDArray, connectivity: int = 8) -> Pixels:

@@ -6,7 +6,8 @@ RC(t) is the mean of q over the components of all images; RCPRO is the integral 
 
 Source: arXiv 2606.29428 (the paper of DIVE), in words only and without code at the time of writing; so the number is
 printed with its parameters (`described`), and never as the paper's. Our decisions: E = |P - T*| / |T*|; the mean is
-pooled, components of normal images included; no limit on the FPR; every distinct score is a threshold; before any
+pooled, components of normal images included, and of anomalous images whose mask is empty left out by the caller, for
+the region that would judge them is not there; no limit on the FPR; every distinct score is a threshold; before any
 region is reached the RC of the highest threshold holds; ties for T* go to the smallest region.
 """
 

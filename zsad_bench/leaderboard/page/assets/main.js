@@ -62,7 +62,7 @@ function renderOnce() {
     DATA.how.map((paragraph) => el("p", {}, marked(paragraph))),
     el("p", {}, "Point at a number to see where it comes from; click it, or press Enter on it, for every row behind it. What you choose is kept in the address, so a view can be sent as a link."),
     list("Conflicts: two values for one number in one run; neither is used", DATA.conflicts),
-    list("Undefined", DATA.undefined), list("Left out", DATA.left_out),
+    list("Undefined", DATA.undefined), list("Left out", DATA.left_out), list("From the future", DATA.ahead),
     el("h3", {}, "Provenance of all rows together"),
     el("dl", {}, DATA.facts.map(([name, text]) => [el("dt", {}, name), el("dd", {}, text)])),
     el("p", {}, "The same tables as text: README.md beside this page. Made by ", el("code", {}, DATA.page_command), "."));

@@ -60,6 +60,10 @@ function openPanel(title, text, rows, line) {
     fact("package", distinct(rows, "package_version")), fact("config hash", distinct(rows, "config_hash")),
     fact("data hash", distinct(rows, "data_hash")), fact("data options", distinct(rows, "data_options")),
     fact("metric version", distinct(rows, "metric_version")), fact("skipped images", distinct(rows, "n_skipped")),
+    fact("part of the target", distinct(rows, "target_partial").map((text) => `${text} images`)),
+    fact("part of the auxiliary data", distinct(rows, "auxiliary_partial").map((text) => `${text} images`)),
+    fact("anomalous images without a marked pixel", distinct(rows, "n_vanished")),
+    fact("near duplicates of auxiliary images", distinct(rows, "n_near_duplicates")),
   );
   put("#panel",
     el("div", { class: "panel-head" }, el("h2", { id: "panel-title" }, title),

@@ -1,0 +1,73 @@
+"""Every metric there is, by its key, and what tables, figures and pages call it: all lists of metrics follow from here.
+
+Every metric is a fraction in [0, 1], higher is better. How it is computed stands in `metrics/`; a test holds that every
+key here has a value, or a reason to have none, in every mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. title: as printed. note: a sentence that belongs under a table that shows it, or "".
+
+    key: as in rows; begins with "image_" or "pixel_", by what it looks at.
+    board: a column of leaderboards and their pages; CSV files and the page's menus have every metric. terminal: also of
+    the tables at the end of a run. headline: what papers print, and the dashboard shows.
+    """
+
+    key: str
+    title: str
+    board: bool = True
+    terminal: bool = True
+    headline: bool = False
+    note: str = ""
+
+    @property
+    def level(self) -> str:
+        """ "image" or "pixel": what a dataset must be labelled by to have it."""
+        return self.key.partition("_")[0]
+
+
+METRICS = (  # in the order of columns
+    Metric("image_auroc", "image AUROC", headline=True),
+    Metric("image_ap", "image AP", headline=True),
+    Metric("image_f1max", "image F1-max", board=False),
+    Metric("pixel_auroc", "pixel AUROC", headline=True),
+    Metric("pixel_ap", "pixel AP"),
+    Metric("pixel_f1max", "pixel F1-max", board=False),
+    Metric("pixel_aupro", "AUPRO", headline=True,
+           note="AUPRO (pixel_aupro) is exact, up to a false-positive rate of 0.3."),
+    Metric("pixel_aupro_legacy200", "AUPRO (200 thresholds)", board=False,
+           note="pixel_aupro_legacy200 is the papers' AUPRO with 200 thresholds."),
+    # on a page its definition stands beside it, for which a terminal has no room
+    Metric("pixel_rcpro", "RCPRO", terminal=False),
+    Metric("pixel_aupimo", "AUPIMO", board=False),
+)  # fmt: skip
+
+
+def titles() -> dict[str, str]:
+    """Key -> title, in the order of columns."""
+    return {metric.key: metric.title for metric in METRICS}
+
+
+def keys(level: str = "") -> tuple[str, ...]:
+    """The keys in order, of one level ("image", "pixel") or of both."""
+    return tuple(metric.key for metric in METRICS if level in ("", metric.level))
+
+
+def columns(terminal: bool = False) -> dict[str, str]:
+    """Key -> title of what leaderboards show, on a page or in the narrower tables of a terminal."""
+    return {m.key: m.title for m in METRICS if m.board and (m.terminal or not terminal)}
+
+
+def headline() -> tuple[str, ...]:
+    """The keys of what papers print."""
+    return tuple(metric.key for metric in METRICS if metric.headline)
+
+
+def notes(shown: frozenset[str] | set[str]) -> list[str]:
+    """What belongs under a table that shows these keys."""
+    return [metric.note for metric in METRICS if metric.key in shown and metric.note]
