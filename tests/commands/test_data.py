@@ -126,7 +126,7 @@ def test_list_of_one_says_what_is_wrong(zsad, root):
 
 FIELDS = (
     "schema dataset title verdict exit_code root layout variant manifest_hash normal anomalous expected categories "
-    "images masks image_bytes sizes modes formats duplicates large findings notes"
+    "images masks unmasked image_bytes sizes modes formats duplicates large findings notes"
 ).split()
 
 

@@ -132,6 +132,7 @@ def as_object(report: checks.Report) -> dict[str, Any]:
         "categories": {name: {"normal": n, "anomalous": a} for name, (n, a) in report.categories.items()},
         "images": report.images,
         "masks": report.masks,
+        "unmasked": report.unmasked,
         "image_bytes": report.bytes,
         "sizes": report.sizes,
         "modes": report.modes,
@@ -157,7 +158,10 @@ def lines(report: checks.Report) -> Iterator[str | Text]:
             f"{expected.anomalous} (evidence {expected.evidence})"
         )
         size = f"{report.bytes / 1e6:.1f} MB"
-        yield f"  {report.images} images ({size}), {report.masks} masks, {report.duplicates} duplicates"
+        yield (
+            f"  {report.images} images ({size}), {report.duplicates} duplicates; {report.masks} masks, "
+            f"{report.unmasked} anomalous with no mask"
+        )
         yield f"  sizes {_most(report.sizes)}; modes {_most(report.modes)}; formats {_most(report.formats)}"
         yield f"  manifest hash {report.manifest_hash or '– (the table cannot be used as it is)'}"
     kinds = Counter(finding.kind for finding in report.findings)

@@ -46,7 +46,7 @@ def prior(options: Any) -> None:
         console.print(composition(samples))
         console.print()
     for note in dict.fromkeys(note for part in parts for note in part.notes):
-        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.print(note, style="yellow")
     for part in parts:
         if part.partial:
             console.print(f"partial: {part.module.name} {part.partial}", style="yellow")

@@ -83,7 +83,7 @@ class ZeroShotDataModule(LightningDataModule):
     how_to_get: ClassVar[str] = ""
     downloads: ClassVar[tuple[Download, ...]] = ()  # direct links, where the licence and the publisher allow them
     ask_consent: ClassVar[bool] = False  # the licence restricts use: `data fetch` wants it accepted
-    mask_threshold: int = 0  # grey values above it are anomalous
+    mask_threshold: int | None = 0  # grey values above it are anomalous; None is 0, and 127 where a mask is lossy
     strict_mask_size: bool = False  # a mask of another size than its image is an error, not resized and counted
     allow_missing_masks: bool = False  # an anomalous image without a mask then counts as normal in every pixel
 

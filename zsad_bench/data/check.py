@@ -28,7 +28,7 @@ from zsad_bench.types import Sample
 Verdict = Literal["clean", "findings", "not_found", "not_recognised"]
 Kind = Literal[
     "not_found", "not_recognised", "broken", "counts", "unreadable", "empty_file", "missing_mask", "blank_mask",
-    "mask_size", "uniform", "duplicate", "contradiction",
+    "mask_size", "inverted_masks", "mask_among_images", "uniform", "duplicate", "contradiction",
 ]  # fmt: skip
 
 LARGE = 60_000_000  # pixels: read, and said, since each takes some 10 bytes of memory while it is read
@@ -45,6 +45,8 @@ class Finding(NamedTuple):
 @dataclass(frozen=True)
 class Report:
     """What a check found; counts are of samples (crops), `images` and `masks` of files.
+
+    unmasked: anomalous samples with no mask.
 
     categories: name -> (normal, anomalous). sizes: "width x height" -> images. duplicates: images that repeat another.
     notes: what a user should know and nothing is wrong with. manifest_hash: None where the table cannot be used.
@@ -65,6 +67,7 @@ class Report:
     categories: dict[str, tuple[int, int]] = field(default_factory=dict)
     images: int = 0
     masks: int = 0
+    unmasked: int = 0
     bytes: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
@@ -193,6 +196,8 @@ def _opened(
     for finding, is_note in (*_counts(module, counted), *_repeated(module, same, as_published)):
         said.append(finding.message) if is_note else findings.append(finding)
     said += decode.said(done_to)
+    masks = {mask for sample in samples for mask in sample.masks}
+    findings += [Finding(kind, line) for kind, line in decode.doubts(done_to, len(of_image), len(masks)).items()]
     if large:
         said.append(f"{large} images have more than {LARGE // 10**6} megapixels: they are read, at a cost in memory")
     said += _look_alikes(same)
@@ -210,7 +215,8 @@ def _opened(
         anomalous=counted.anomalous,
         categories={c.name: (labels[c.name, 0], labels[c.name, 1]) for c in module.categories()},
         images=len(of_image),
-        masks=len({mask for sample in samples for mask in sample.masks}),
+        masks=len(masks),
+        unmasked=sum(sample.label == 1 and not sample.masks for sample in samples),
         bytes=total,
         sizes=dict(sizes.most_common()),
         modes=dict(modes.most_common()),

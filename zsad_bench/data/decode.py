@@ -53,6 +53,7 @@ SAID = {
     "mask_index": "mask[s] [has|have] a palette that paints everything black and [is|are] read by [its|their] indices",
 }
 _NAMED = ("dim", "uniform")  # the first file is named
+_FULL = 0.9  # share of its pixels from which a mask is full, and of a dataset's masks from which they look inverted
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -111,7 +112,7 @@ def read_image(path: Path, whole: bool = True) -> Decoded:
         image, converted = pixels.rgb(file, form)
         image = _upright(image, file, orientation)
         done += [*(["turned"] if orientation != 1 else []), *converted]
-        done += ["uniform"] if pixels.is_uniform(image) else []
+        done += ["uniform"] if pixels.is_uniform(image) else ["two_tone"] if pixels.is_two_tone(image) else []
         return Decoded(image, _stored_size(file), mode, file.format or "unknown", tuple(done))
 
 
@@ -142,6 +143,7 @@ def read_mask(path: Path, threshold: int | None = 0) -> Decoded:
                 sizes = " and ".join(f"{a.shape[1]} x {a.shape[0]}" for a in (united, one))
                 raise RefusedError(f"its pages are {sizes} wide and high", "give all of them one size")
             united = one if united is None else united | one
+        done += ["mask_full"] if np.count_nonzero(united) > _FULL * united.size else []
         stored = _stored_size(file)
         return Decoded(Image.fromarray(united), stored, mode, file.format or "unknown", tuple(dict.fromkeys(done)))
 
@@ -176,6 +178,26 @@ def said(done: Iterable[tuple[str, str]]) -> list[str]:
             named = "" if key not in _NAMED else f": {first}" if count == 1 else f", the first of them {first}"
             lines.append(f"{count} {_worded(SAID[key], count)}{named}")
     return lines
+
+
+def doubts(done: Iterable[tuple[str, str]], images: int, masks: int) -> dict[str, str]:
+    """What looks wrong of a dataset as a whole: `inverted_masks`, `mask_among_images` -> one line.
+
+    done: as `said` takes it. images, masks: how many files were decoded.
+    """
+    full, drawn = ({path for key, path in done if key == asked} for asked in ("mask_full", "two_tone"))
+    found = {}
+    if full and len(full) >= _FULL * masks:
+        found["inverted_masks"] = (
+            f"{len(full)} of {masks} masks mark more than {_FULL:.0%} of their image ({min(full)}); if what they leave "
+            "out is the defect they are inverted: invert them"
+        )
+    if 0 < len(drawn) < images:
+        found["mask_among_images"] = (
+            f"{len(drawn)} of {images} images are of black and white alone, as masks are ({min(drawn)}); if they are "
+            "masks, put them into masks/"
+        )
+    return found
 
 
 def _worded(text: str, count: int) -> str:

@@ -28,6 +28,8 @@ _MOST_WORKERS = 8
 MOST_RESIZED = 0.01
 
 
+_FILES = ("image_files", "mask_files")
+
 Done = tuple[tuple[str, str], ...]  # (what decoding did, with which file)
 
 
@@ -101,6 +103,14 @@ class ImageTable(Dataset):
     def mask_count(self) -> int:
         """How many mask files there are to read."""
         return sum(len(sample.masks) for sample in self.samples) if self.masks else 0
+
+    @property
+    def image_files(self) -> set[Path]:
+        return {self.root / sample.image for sample in self.samples}
+
+    @property
+    def mask_files(self) -> set[Path]:
+        return {self.root / mask for sample in self.samples for mask in sample.masks} if self.masks else set()
 
     def present(self) -> list[Category]:
         """The categories of its samples, in the card's order."""
@@ -209,14 +219,18 @@ class BatchLoader(DataLoader):
 
     @property
     def said(self) -> list[str]:
-        return decode.said(self._done)
+        images, masks = (len(set().union(*(getattr(table, kind) for table in self._tables))) for kind in _FILES)
+        return [*decode.said(self._done), *decode.doubts(self._done, images, masks).values()]
+
+    @property
+    def _tables(self) -> list[ImageTable]:
+        return getattr(self.dataset, "tables", [self.dataset])  # a union is made of several
 
     def __iter__(self) -> Iterator[Batch]:
         self.skipped, self.reasons, self.resized, self._done = [], [], [], set()
-        tables: list[ImageTable] = getattr(self.dataset, "tables", [self.dataset])  # a union is made of several
-        for table in tables:
+        for table in self._tables:
             table.epoch += 1
-        masks, read = sum(table.mask_count for table in tables), 0
+        masks, read = sum(table.mask_count for table in self._tables), 0
         for item in super().__iter__():
             if isinstance(item, ZsadError):
                 try:

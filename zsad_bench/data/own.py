@@ -18,8 +18,8 @@ class OwnDataModule(ZeroShotDataModule):
     """A dataset that the root alone defines; its names are read when it is built, its files when they are needed.
 
     prompt_name: what prompts call the categories; None makes their folders' names readable. kind, domain: of all
-    categories. mask_threshold: grey values above it are anomalous. allow_missing_masks: where some anomalous images
-    have a mask, those without one count as normal in every pixel.
+    categories. mask_threshold: grey values above it are anomalous; None is 0, and 127 of JPEG masks.
+    allow_missing_masks: where some anomalous images have a mask, those without one count as normal in every pixel.
 
     The level is `both` when every anomalous image has a mask, `pixel` when there is no other image, `image` when none
     has one.
@@ -45,7 +45,7 @@ class OwnDataModule(ZeroShotDataModule):
         prompt_name: str | None = None,
         kind: Kind = "object",
         domain: Domain = "industrial",
-        mask_threshold: int = 0,
+        mask_threshold: int | None = None,
         allow_missing_masks: bool = False,
         **options: Any,
     ) -> None:
@@ -99,7 +99,7 @@ class OwnDataModule(ZeroShotDataModule):
             "prompt_name": None,
             "kind": "object",
             "domain": "industrial",
-            "mask_threshold": 0,
+            "mask_threshold": None,
         }
         changed = {key: str(getattr(self, key)) for key, value in usual.items() if getattr(self, key) != value}
         if self.allow_missing_masks:
@@ -115,8 +115,8 @@ class OwnDataModule(ZeroShotDataModule):
         if bare and self.level != "image" and not self.allow_missing_masks:
             raise DatasetError(
                 f"{self.name}: {self.root / bare[0].image} has no mask, nor have {len(bare) - 1} others of the "
-                f"{len(anomalous)} anomalous images; add the masks, remove all of them, or set "
-                "allow_missing_masks=true to count those images as normal in every pixel"
+                f"{len(anomalous)} anomalous images; add the masks, remove all of them, or count those images as normal "
+                f"in every pixel with --data {self.name.partition(':')[0]}.allow_missing_masks=true"
             )
         tested = [sample.label for sample in samples if sample.split == "test"]
         self.expected = Expected(tested.count(0), tested.count(1), "V")
@@ -126,7 +126,10 @@ class OwnDataModule(ZeroShotDataModule):
             return self.prompt_name.strip()
         if name := readable(category):
             return name
-        self.notes.append(f"'{category}' is no name to prompt with, so prompts say 'object'; set prompt_name")
+        self.notes.append(
+            f"'{category}' is no name to prompt with, so prompts say 'object'; set --data "
+            f"{self.name.partition(':')[0]}.prompt_name=…"
+        )
         return "object"
 
 

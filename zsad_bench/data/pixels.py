@@ -165,6 +165,12 @@ def marked(
     return (values > threshold if full == 255 else values.astype(np.int64) * 255 > threshold * full), done
 
 
+def is_two_tone(image: Image.Image) -> bool:
+    """Whether an RGB image has black and white pixels and no others, as masks have."""
+    colours = image.getcolors(2)
+    return colours is not None and {colour for _, colour in colours} == {(0, 0, 0), (255, 255, 255)}
+
+
 def is_uniform(image: Image.Image) -> bool:
     """Whether an RGB or L image is of one colour everywhere; looks at all of it only where its corners agree."""
     right, bottom = image.width - 1, image.height - 1
