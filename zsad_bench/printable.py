@@ -13,6 +13,15 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_letter, text))
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a name can stand in rows and pages; one made on a system of another encoding cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def say(text: object, error: bool = False) -> None:
     """Prints one line. error: to standard error."""
     print(printable(str(text)), file=sys.stderr if error else sys.stdout, flush=True)

@@ -172,7 +172,7 @@ def test_taps_out_of_range(mini, images, tap, said):
 
 
 def test_requests_that_do_not_fit_the_images_or_the_weights(mini, images):
-    with pytest.raises(UsageError, match="30x30: mini needs multiples of 8, such as 32"):
+    with pytest.raises(UsageError, match="30x30: mini needs multiples of 8, such as --set image_size=32"):
         mini.forward_spec(30)
     with pytest.raises(UsageError, match="32x30"):
         mini.encode_image(images[..., :30], spec(mini))

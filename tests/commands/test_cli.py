@@ -88,7 +88,7 @@ def test_an_unknown_backbone_lists_the_nearest(refused):
     ("changes", "said"),
     [
         ({"method": "anomalyclip", "epochs": "-1"}, "anomalyclip: -1 epochs"),
-        ({"set": "image_size=97"}, "multiples of 8, such as 96"),
+        ({"set": "image_size=97"}, "multiples of 8, such as --set image_size=96"),
         ({"method": "clip,random", "checkpoint": "x.safetensors"}, "--checkpoint goes with one method"),
     ],
 )

@@ -164,9 +164,12 @@ def test_members_and_weight_follow_the_ensemble(anomalyclip, settings, members, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"members": 3}, "members=3, ensemble=none; set ensemble to seeds or orthogonal"),
+        ({"members": 3}, "members=3, ensemble=none; take --set ensemble=seeds or ensemble=orthogonal"),
         ({"ensemble": "seeds", "members": 0}, "members=0; expected 1 or more"),
-        ({"ensemble": "seeds", "ortho_weight": 0.1}, "ortho_weight=0.1, ensemble=seeds; set ensemble to orthogonal"),
+        (
+            {"ensemble": "seeds", "ortho_weight": 0.1},
+            "ortho_weight=0.1, ensemble=seeds; take --set ensemble=orthogonal",
+        ),
         ({"ensemble": "orthogonal", "ortho_weight": -1.0}, "ortho_weight=-1.0; expected 0 or more"),
         ({"taps": ()}, r"taps=\[\]; expected at least one block"),
     ],

@@ -309,7 +309,7 @@ def test_sweeps_over_lengths_and_depth(dive, batch, settings):
         ),
         ({"inject_blocks": (0, 3)}, BackboneError, r"after block 0"),
         ({"inject_blocks": (3, 3)}, UsageError, r"each block once"),
-        ({"deep_depth": 4}, BackboneError, r"deep_depth=4, but mini's text has 3 blocks; take deep_depth=3"),
+        ({"deep_depth": 4}, BackboneError, r"deep_depth=4, but mini's text has 3 blocks; take --set deep_depth=3"),
         ({"n_ctx": 3}, UsageError, r"n_ctx=3; expected 4 or more"),
         ({"n_visual": 13}, UsageError, r"n_ctx=12; expected 13 or more"),
         ({"n_visual": -1}, UsageError, r"n_visual=-1; expected 0 or more"),

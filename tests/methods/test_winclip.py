@@ -197,11 +197,11 @@ def test_a_low_temperature_keeps_maps_finite(winclip, predict, batch):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"scales": (2, 7)}, r"windows of 7x7 patches do not fit mini's 6x6 grid at 48 px; take image_size=56"),
+        ({"scales": (2, 7)}, r"windows of 7x7 patches do not fit mini's 6x6 grid at 48 px; take --set image_size=56"),
         ({"scales": ()}, r"scales=\[\]"),
         ({"scales": (0, 2)}, r"scales=\[0, 2\]"),
         ({"scales": (2, 2)}, r"scales=\[2, 2\]"),
-        ({"image_size": 50}, r"image size 50x50: mini needs multiples of 8, such as 48"),
+        ({"image_size": 50}, r"image size 50x50: mini needs multiples of 8, such as --set image_size=48"),
         ({"temperature": 0.0}, r"WinCLIP: temperature=0\.0; expected more than 0"),
         ({"window_batch": 0}, r"WinCLIP: window_batch=0; expected 1 or more"),
     ],

@@ -69,7 +69,11 @@ def check_activation(name: str, config: dict[str, Any], quick_gelu: bool, what: 
     if has == quick_gelu:
         return
     other = name.removesuffix(QUICK) if has else name + QUICK
-    advice = f"use {other}" if other in list_models() else f"set quick_gelu to {str(quick_gelu).lower()}"
+    advice = (
+        f"use {other}"
+        if other in list_models()
+        else f'write "quick_gelu": {str(quick_gelu).lower()} into its configuration'
+    )
     needed, found = ("QuickGELU", "plain GELU") if quick_gelu else ("plain GELU", "QuickGELU")
     raise BackboneError(f"{what}: trained with {needed}, but {name} computes {found}; {advice}")
 

@@ -45,7 +45,9 @@ def check_size(height: int, width: int, patch: int, name: str) -> None:
     """Raises UsageError unless both sides are positive multiples of the patch."""
     if height <= 0 or width <= 0 or height % patch or width % patch:
         near = max(patch, round(min(height, width) / patch) * patch)
-        raise UsageError(f"image size {height}x{width}: {name} needs multiples of {patch}, such as {near}")
+        raise UsageError(
+            f"image size {height}x{width}: {name} needs multiples of {patch}, such as --set image_size={near}"
+        )
 
 
 def check_taps(taps: frozenset[Tap], n_blocks: int, name: str) -> None:

@@ -12,11 +12,13 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
+from zsad_bench.backbones.wrappers import Ambiguous, NotFound, find_state
 from zsad_bench.errors import BackboneError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 # Bookkeeping that OpenAI's archives carry beside the parameters.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+_MARK = "visual.conv1.weight"  # what every CLIP that can be used here has
 MASK = "attn_mask"  # the causal mask, which traced models carry along; it is rebuilt
 
 
@@ -101,12 +103,15 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    try:
+        state = find_state(loaded, (_MARK,)).state
+    except Ambiguous as error:
+        raise BackboneError(f"{path.name}: {error}") from None
+    except NotFound:  # of another architecture, which `fit` names
+        state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise BackboneError(f"{path.name} holds no state dict: expected parameter names and tensors")
-    for prefix in ("module.", "text."):  # data-parallel training; models with a separate text tower
-        state = {k.removeprefix(prefix): v for k, v in state.items()}
-    return state
+    return {name.removeprefix("text."): tensor for name, tensor in state.items()}  # models with a text tower apart
 
 
 def _first_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:

@@ -17,7 +17,7 @@ from zsad_bench.backbones.load import LOCAL_DIR, load_backbone, weights_at_hand
 from zsad_bench.console import Console
 from zsad_bench.errors import BackboneError, CheckpointError, UnknownNameError, UsageError
 from zsad_bench.methods import _official as official
-from zsad_bench.methods._official_file import open_file, save_file
+from zsad_bench.methods._official_file import WRAPPER, open_file, save_file
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep import checkpoint
 from zsad_bench.sweep.build import configure, parse_settings
@@ -56,7 +56,7 @@ def import_checkpoint(options: Any) -> None:
     auxiliary = _auxiliary(options.auxiliary)
     settings = parse_settings(options.set)
     configure(name, settings)
-    state, sha256 = open_file(source)
+    state, prefix, sha256 = open_file(source)
     backbone = _named(options.backbone or PAPER.backbone, options.weights)
     method = _fill(source, name, state, backbone, settings)
     _ = method.encoder  # refuses an image size that does not fit the patches
@@ -74,6 +74,8 @@ def import_checkpoint(options: Any) -> None:
     }
     checkpoint.save(out, method, training)
     _say(f"{out}: {method.title} from {source.name}, sha256 {sha256[:16]}, on {backbone.id}")
+    if prefix not in ("", f"{WRAPPER}."):
+        _say(f"its parameters stand under '{prefix}' in the file; what else is in it was not read")
     if not options.auxiliary:
         _say(f"trained on {auxiliary[0]}, taken for granted; if not, name its dataset with --auxiliary")
     _say(f"prior {prior}; testing on {' or '.join(auxiliary)} will be refused")

@@ -111,7 +111,10 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
         row("", "mvtec_style: {category}/test/{type}/, masks in {category}/ground_truth/{type}/")
         row("", f"raw: {own}")
         if cls.level != "image":
-            row("mask rule", f"grey values above {cls.mask_threshold} are anomalous; mask_rule=legacy: above 0")
+            row(
+                "mask rule",
+                f"grey values above {cls.mask_threshold} are anomalous; --data {cls.name}.mask_rule=legacy: above 0",
+            )
     if shared := getattr(cls, "shares_images_with", ()):
         row("shares images", f"with {', '.join(shared)}: do not count both as evidence")
     row("how to get it", cls.how_to_get)

@@ -25,6 +25,7 @@ from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.printable import is_utf8, printable
 from zsad_bench.registry import did_you_mean
 from zsad_bench.types import Category, Domain, Kind, Level, Sample, SampleInfo
 
@@ -311,7 +312,19 @@ class ZeroShotDataModule(LightningDataModule):
         position = {name: i for i, name in enumerate(self._category_of)}
         return sorted(rows, key=lambda s: (position[s.category], os.fsencode(s.image), s.crop or ()))
 
+    def _check_names(self, rows: Sequence[Sample]) -> None:
+        """Told here, since rows, scores and pages are UTF-8 and are written last."""
+        names = (name for s in rows for name in (s.image, *s.masks, s.category, s.anomaly_type))
+        if odd := [name for name in dict.fromkeys((self.name, *names)) if not is_utf8(name)]:
+            more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+            name, where = printable(self.name), printable(str(self.root))
+            raise DatasetError(
+                f"{name}: the name {printable(odd[0])}{more} in {where} is not UTF-8, and results could not say it; "
+                "rename it (`convmv -r -f ENCODING -t utf-8 --notest FOLDER`)"
+            )
+
     def _check(self, rows: Sequence[Sample]) -> None:
+        self._check_names(rows)
         seen: set[str] = set()
         for sample in rows:
             if sample.category not in self._category_of:

@@ -115,8 +115,8 @@ class OwnDataModule(ZeroShotDataModule):
         if bare and self.level != "image" and not self.allow_missing_masks:
             raise DatasetError(
                 f"{self.name}: {self.root / bare[0].image} has no mask, nor have {len(bare) - 1} others of the "
-                f"{len(anomalous)} anomalous images; add the masks, remove all of them, or count those images as normal "
-                f"in every pixel with --data {self.name.partition(':')[0]}.allow_missing_masks=true"
+                f"{len(anomalous)} anomalous images; add the masks, remove all of them, or count those images as "
+                f"normal in every pixel with --data {self.name.partition(':')[0]}.allow_missing_masks=true"
             )
         tested = [sample.label for sample in samples if sample.split == "test"]
         self.expected = Expected(tested.count(0), tested.count(1), "V")

@@ -86,8 +86,10 @@ def resolve(title: str, config: AnomalyClipConfig, backbone: Backbone) -> Anomal
         init_std=0,
     )
     if kind == "none" and resolved.members > 1:
-        raise UsageError(f"{title}: members={resolved.members}, ensemble=none; set ensemble to seeds or orthogonal")
+        raise UsageError(
+            f"{title}: members={resolved.members}, ensemble=none; take --set ensemble=seeds or ensemble=orthogonal"
+        )
     if kind != "orthogonal" and resolved.ortho_weight > 0:
         found = f"ortho_weight={resolved.ortho_weight}, ensemble={kind}"
-        raise UsageError(f"{title}: {found}; set ensemble to orthogonal, or leave ortho_weight out")
+        raise UsageError(f"{title}: {found}; take --set ensemble=orthogonal, or leave ortho_weight out")
     return resolved

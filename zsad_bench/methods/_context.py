@@ -99,12 +99,13 @@ class ContextLearner(ZeroShotMethod):
         )
         if words not in (None, resolved.n_ctx):
             raise UsageError(
-                f"{cls.title}: n_ctx={resolved.n_ctx}, but ctx_init '{config.ctx_init}' has {words} tokens; set one"
+                f"{cls.title}: n_ctx={resolved.n_ctx}, but ctx_init '{config.ctx_init}' has {words} tokens; "
+                "give one of them with --set"
             )
         if (local == "vv") != (resolved.first_vv_block > 0):
             raise UsageError(
                 f"{cls.title}: local_features={local} with first_vv_block={resolved.first_vv_block}; "
-                "`vv` starts at block 1 or later, `original` has 0; set one of the two"
+                "`vv` starts at block 1 or later, `original` has 0; give one of the two with --set"
             )
         return resolved
 

@@ -130,5 +130,5 @@ def _check_depths(config: DiveConfig, backbone: Backbone) -> None:
     if config.deep_depth > backbone.n_text_blocks:
         raise BackboneError(
             f"{TITLE}: deep_depth={config.deep_depth}, but {name}'s text has {backbone.n_text_blocks} blocks; "
-            f"take deep_depth={backbone.n_text_blocks} or less"
+            f"take --set deep_depth={backbone.n_text_blocks} or less"
         )

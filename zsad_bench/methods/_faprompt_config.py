@@ -118,5 +118,5 @@ def resolve(title: str, config: FaPromptConfig, backbone: Backbone) -> FaPromptC
         raise UsageError(f"{title}: max_mix={list(mix)}; expected two shares of 0 or more that sum to one")
     if config.prior_from == "patches" and config.n_patches > patches:
         found = f"n_patches={config.n_patches}, an image of {config.image_size} px has {patches}"
-        raise UsageError(f"{title}: {found}; lower n_patches")
+        raise UsageError(f"{title}: {found}; take --set n_patches={patches} or fewer")
     return resolved

@@ -10,21 +10,31 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from zsad_bench.backbones.wrappers import NotFound, find_state
 from zsad_bench.errors import CheckpointError
 
 WRAPPER = "prompt_learner"
+MARKS = ("ctx_pos", "ctx_neg")  # what every prompt learner of the released code has
 
 
-def open_file(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The prompt learner's state dict, bare or wrapped, and the sha256 of the file; nothing in it is executed.
+class OfficialFile(NamedTuple):
+    """state: the prompt learner's. prefix: what stood before its names. sha256: of the file."""
+
+    state: dict[str, Tensor]
+    prefix: str
+    sha256: str
+
+
+def open_file(path: Path) -> OfficialFile:
+    """The prompt learner in a file, bare or under any prefixes and dictionaries; nothing in it is executed.
 
     Raises:
-        CheckpointError: missing, truncated, no torch file, one that asks for code, or one of something else.
+        CheckpointError: missing, truncated, no torch file, one that asks for code, or one of something else or of two.
     """
     what = f"official checkpoint {path}"
     if not path.is_file():
@@ -34,7 +44,7 @@ def open_file(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols and TorchScript: the error says it
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = _open(path)
     except Exception as error:  # a damaged pickle can raise anything
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked:
@@ -46,11 +56,13 @@ def open_file(path: Path) -> tuple[dict[str, Tensor], str]:
         raise CheckpointError(
             f"{what}: found {path.stat().st_size} bytes that are no torch file, or a truncated one; copy it anew"
         ) from None
-    inner = loaded.get(WRAPPER, loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(inner, dict) or not inner or not all(_plain(*pair) for pair in inner.items()):
-        held = ", ".join(map(str, list(loaded)[:4])) if isinstance(loaded, dict) else type(loaded).__name__
-        raise CheckpointError(f"{what}: found {held or 'nothing'}, expected a state dict, bare or under '{WRAPPER}'")
-    return dict(inner), sha256
+    try:
+        state, prefix = find_state(loaded, MARKS)
+    except NotFound as error:
+        raise CheckpointError(f"{what}: {error}") from None
+    if odd := next((name for name, tensor in state.items() if not _plain(tensor)), None):
+        raise CheckpointError(f"{what}: {prefix}{odd}: found no plain tensor, expected one with its values in rows")
+    return OfficialFile(state, prefix, sha256)
 
 
 def save_file(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -67,5 +79,13 @@ def _is_pickle(path: Path) -> bool:
         return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
 
 
-def _plain(key: Any, value: Any) -> bool:
-    return isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+def _open(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path, device="cpu")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_meta

@@ -199,5 +199,6 @@ def _check_scales(title: str, config: WinClipConfig, backbone: Backbone) -> None
         largest = max(scales)
         raise UsageError(
             f"{title}: windows of {largest}x{largest} patches do not fit {backbone.name}'s {side}x{side} grid at "
-            f"{config.image_size} px; take image_size={largest * backbone.patch_size} or smaller scales"
+            f"{config.image_size} px; take --set image_size={largest * backbone.patch_size} or smaller scales, "
+            f"as in --set scales=[{side}]"
         )

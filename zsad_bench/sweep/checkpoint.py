@@ -25,7 +25,7 @@ from zsad_bench import registry
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.data import looks
 from zsad_bench.data.overlap import Seen
-from zsad_bench.data.transforms import PIXEL_RULE
+from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.sweep.build import configure

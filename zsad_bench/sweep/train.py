@@ -49,7 +49,8 @@ def check_numbers(name: str, method: ZeroShotMethod) -> None:
     for stage in method.stages():
         if stage.epochs < 0 or stage.batch_size < 1:
             raise UsageError(
-                f"{name}: {stage.epochs} epochs of batches of {stage.batch_size}; expected 0 or more, and 1 or more"
+                f"{name}: {stage.epochs} epochs of batches of {stage.batch_size}; expected --epochs 0 or more, and "
+                "--set batch_size=1 or more"
             )
 
 

@@ -18,7 +18,7 @@ _LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "−": "$-$", "Δ": r"$\Delta$",
     "…": r"\dots{}", "·": r"$\cdot$", "×": r"$\times$", MARK: r"$^\dagger$",
 }  # fmt: skip
-_MARKDOWN = str.maketrans({"|": "\\|", "<": "&lt;"})
+_MARKDOWN = str.maketrans({"|": "\\|", "<": "&lt;", "\n": "\\n", "\r": "\\r", "\x1b": "\\x1b"})
 
 
 def markdown(grids: Sequence[Grid], title: str, command: str) -> str:
