@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one pip at a time
-.PHONY: help bench sweep status tables page figures track ls test test-slow lint format clean FORCE
+.PHONY: help bench sweep status tables page figures track ls test test-slow test-portable lint format clean FORCE
 
 # Values reach the shell as environment variables in double quotes, raw ($(value …)): nothing in them is ever executed.
 VALUES := METHOD PRIOR TARGETS SUITE SEEDS DRAWS SEED DRAW RECIPE EPOCHS BACKBONE WEIGHTS GPUS ARGS ELPV PYTHON
@@ -41,7 +41,7 @@ SEVERAL := $(if $(filter bench sweep,$(MAKECMDGOALS)),$(if $(filter 1,$(GPUS)),,
 CLUSTER_READY := $(if $(SEVERAL),.venv/.installed-cluster)
 
 help: ## list the targets (the default)
-	@awk -F ' *## *' '/^[a-z-]+:.*##/ { split($$1, target, ":"); printf "  make %-11s %s\n", target[1], $$2 }' Makefile
+	@awk -F ' *## *' '/^[a-z-]+:.*##/ { split($$1, target, ":"); printf "  make %-13s %s\n", target[1], $$2 }' Makefile
 	@echo
 	@echo '  make bench METHOD=clip,dive PRIOR=limited [TARGETS=…] [SUITE=auto|demo|paper] [SEEDS=0,1] [DRAWS=0,1]'
 	@echo '             [EPOCHS=N] [BACKBONE=…] [WEIGHTS=file] [GPUS=N] [ARGS="--set key=value"] [ELPV=0]'
@@ -80,6 +80,10 @@ test: lint $(ELPV_READY) ## lint, then every test but the slow ones
 
 test-slow: .venv/.installed-dev $(ELPV_READY) ## the slow tests
 	@set -f; $(PYTEST) -m slow $$ARGS || [ $$? -eq 5 ] # 5: none is collected
+
+# The rooms that compute, with the kernels that every processor has: an expectation that only holds here shows there.
+test-portable: .venv/.installed-dev ## the numeric tests again, without this processor's vector units
+	@set -f; ATEN_CPU_CAPABILITY=default $(PYTEST) tests/methods tests/backbones tests/metrics tests/golden $$ARGS
 
 lint: .venv/.installed-dev ## look for errors and style with ruff
 	@.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . || { echo 'mend it with: make format' >&2; exit 1; }

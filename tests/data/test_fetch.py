@@ -280,7 +280,7 @@ def test_a_server_that_is_down_is_told_at_once(server, tmp_path):
     started = time.perf_counter()
     with pytest.raises(DatasetError, match=r"cannot download http://127.*refused.*check the network"):
         fetch("x", [download], tmp_path / "X")
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 20, "a refused connection was tried for long"
     assert not list(tmp_path.iterdir()), "something was left behind"
 
 
@@ -483,14 +483,15 @@ def test_without_a_place_the_options_are_named(command, monkeypatch):
 
 
 def test_every_dataset_of_the_papers_answers(command, capsys, monkeypatch):
-    """Either steps by hand or a link, for each of the nineteen; nothing is downloaded here."""
+    """Either steps by hand or a link, for each of them; nothing is downloaded here."""
     from zsad_bench import registry
     from zsad_bench.commands import data_fetch
     from zsad_bench.data.public import PublicDataModule
+    from zsad_bench.sweep.suite import PAPER
 
     monkeypatch.setattr(data_fetch.downloading, "fetch", lambda *_: (_ for _ in ()).throw(DatasetError("a link")))
     public = [n for n in registry.names("datasets") if issubclass(registry.load("datasets", n), PublicDataModule)]
-    assert len(public) >= 19
+    assert set(public) >= set(PAPER.targets)
     for name in public:
         with pytest.raises(ZsadError, match=r"a link|cannot be fetched|accept-licence"):
             command(name)

@@ -4,15 +4,23 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from zsad_bench.commands import table
+from zsad_bench.data import known
+from zsad_bench.leaderboard import rows as store
 from zsad_bench.leaderboard.tables import papers
 from zsad_bench.leaderboard.tables.published import Facts, read_published
+from zsad_bench.sweep.suite import PAPER
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DEMO = (ROOT / "leaderboards" / "demo" / "README.md").read_text(encoding="utf-8")
-NEWER = "python -m zsad_bench.cli table demo, and copy its table into README.md"
+BOARD = ROOT / "leaderboards" / "demo"
+NEWER = "python -m zsad_bench.cli table demo, copy its table into README.md, and name the commit of its rows there"
 METRICS = {
     "image AUROC": ("faprompt_1", "image_auroc"), "pixel AUROC": ("faprompt_2", "pixel_auroc"),
     "AUPRO (200 steps)": ("faprompt_2", "pixel_aupro_legacy200"),
@@ -28,10 +36,37 @@ def part(text: str, heading: str) -> str:
     return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
-def test_the_demo_tables_are_those_of_the_leaderboard():
+def page_of(rows: Path, folder: Path) -> str:
+    """The page of the demo board, of its rows of the commit that README names: whoever runs a method adds others."""
+    (commit,) = re.findall(r"<!-- .*leaderboards/demo, its rows of commit (\w+) -->", README)
+    kept = [row for row in store.load(rows) if row.commit == commit]
+    assert kept, f"leaderboards/demo has no row of commit {commit}; {NEWER}"
+    store.append(folder / "demo" / "rows" / "all.jsonl", kept)
+    table.regenerate("demo", folder)
+    return (folder / "demo" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> str:
+    return page_of(BOARD / "rows", tmp_path_factory.mktemp("boards"))
+
+
+def test_the_demo_tables_are_those_of_the_leaderboard(demo):
     for heading, theirs in (("The demo miniature", "Overall"), ("Real photographs", "ELPV")):
-        (ours,), (expected,) = tables(part(README, heading)), tables(part(DEMO, theirs))
+        (ours,), (expected,) = tables(part(README, heading)), tables(part(demo, theirs))
         assert ours == expected, f"README, {heading}: not the table of leaderboards/demo; {NEWER}"
+
+
+def test_what_is_benched_in_a_checkout_is_not_held_against_this_page(demo, tmp_path):
+    """`make bench` adds rows: other values of a method that stands here, and a method that is new."""
+    rows = shutil.copytree(BOARD / "rows", tmp_path / "rows")
+    now = {"commit": "0123456789ab", "run_id": "20991231T000000.000000Z-0", "started": store.now()}
+    no_interval = dict.fromkeys(("ci_low", "ci_high", "ci_level"))
+    for name in ("clip", "shift"):
+        seen = store.load(rows / "clip.jsonl")
+        halved = [replace(r, **now, **no_interval, method=name, value=r.value and r.value / 2) for r in seen]
+        store.append(rows / f"{name}.jsonl", halved)
+    assert page_of(rows, tmp_path) == demo
 
 
 def test_the_printed_means_are_those_of_the_published_numbers():
@@ -56,3 +91,27 @@ def test_the_printed_means_are_those_of_the_published_numbers():
         printed = {column.title: cell.text for column, cell in zip(grid.columns, cells, strict=True)}
         for method, values in found.items():
             assert values[head] == printed[f"{method}: printed"], f"README, {method}, {head}"
+
+
+WORDS = dict(
+    zip("six seven eight nine ten eleven twelve nineteen twenty".split(), [*range(6, 13), 19, 20], strict=True)
+)
+
+
+def test_the_counts_of_datasets_are_those_of_the_suite():
+    """Of the papers' datasets: another one that is registered makes no sentence untrue."""
+    cards = [cls for cls in known.real() if cls.name in PAPER.targets]
+    kinds = {kind: sum(cls.domain == kind for cls in cards) for kind in ("industrial", "medical")}
+    (said,) = re.findall(r"(\w+) industrial and (\w+) medical datasets of the papers", README)
+    assert [WORDS[word.lower()] for word in said] == [kinds["industrial"], kinds["medical"]]
+    docs = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("datasets.md", "design.md")}
+    for name, pattern in (
+        ("datasets.md", r"(\w+) datasets of the papers"),
+        ("design.md", r"the papers' (\w+) datasets"),
+    ):
+        (word,) = re.findall(pattern, docs[name])
+        assert WORDS[word.lower()] == len(PAPER.targets), f"docs/{name}: {word} datasets"
+    (word,) = re.findall(r"the table of all (\w+) of the papers", README)
+    assert WORDS[word] == len(PAPER.targets)
+    (word,) = re.findall(r"The (\w+) of level `pixel`", docs["datasets.md"])
+    assert WORDS[word] == sum(cls.level == "pixel" for cls in cards)

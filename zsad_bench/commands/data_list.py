@@ -106,10 +106,13 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
         row("expected" if number == 0 else "", f"{name}: {counts}" if name else counts)
     row("folder names", ", ".join(dict.fromkeys((*cls.root_names, cls.name))))
     if hasattr(cls, "raw_looks_like"):
-        own = "as mvtec_style" if cls.raw_is_mvtec_style else cls.raw_looks_like
-        row("layouts", "meta_json: meta.json beside the images")
-        row("", "mvtec_style: {category}/test/{type}/, masks in {category}/ground_truth/{type}/")
-        row("", f"raw: {own}")
+        looks = {
+            "meta_json": "meta.json beside the images",
+            "mvtec_style": "{category}/test/{type}/, masks in {category}/ground_truth/{type}/",
+            "raw": "as mvtec_style" if cls.raw_is_mvtec_style else cls.raw_looks_like,
+        }
+        for number, layout in enumerate(cls.layout_order):
+            row("" if number else "layouts", f"{layout}: {looks[layout]}")
         if cls.level != "image":
             row(
                 "mask rule",

@@ -2,7 +2,7 @@
 
 meta_json: a `meta.json` of records beside the images, as the AnomalyCLIP family of scripts writes it. mvtec_style:
 `{category}/test/{type}/` with masks in `{category}/ground_truth/{type}/`. raw: as downloaded, read by the dataset's
-own file. Detection takes them in this order; the choice stands in the notes and can be forced.
+own file. Detection takes them in this order, or in the dataset's own; the choice stands in the notes and can be forced.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ def detect(
     is_raw: Callable[[Path], bool],
     raw_looks_like: str,
     forced: Layout | None = None,
+    order: Sequence[Layout] = LAYOUTS,
 ) -> Found:
-    """The first layout that matches the folder or, since archives nest, a folder of a known name one or two below.
+    """The first layout of `order` that matches the folder or, since archives nest, one of a known name below it.
 
     Raises:
         DatasetLayoutError: none does; says what was looked for and what was found.
@@ -76,7 +77,7 @@ def detect(
         "raw": is_raw,
     }
     places = list(dict.fromkeys(files.nested(found, root_names)))
-    matches = [Found(layout, place) for layout in LAYOUTS for place in places if tests[layout](place)]
+    matches = [Found(layout, place) for layout in order for place in places if tests[layout](place)]
     for match in matches:
         if forced in (None, match.layout):
             also = dict.fromkeys(other.layout for other in matches if other.layout != match.layout)

@@ -37,6 +37,7 @@ class PublicDataModule(ZeroShotDataModule):
     category_aliases: ClassVar[Mapping[str, str]] = {}  # as others write a category -> as we do
     anomaly_types: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # of each category, where the release defines them
     shares_images_with: ClassVar[tuple[str, ...]] = ()  # datasets that hold some of the same files, as footnotes say
+    layout_order: ClassVar[tuple[Layout, ...]] = layouts.LAYOUTS  # raw first where the download looks like another one
     raw_is_mvtec_style: ClassVar[bool] = False
     raw_looks_like: ClassVar[str] = "the download itself"
     normal_folders: ClassVar[tuple[str, ...]] = ("good", "ok", "normal")  # in any letter case
@@ -115,7 +116,9 @@ class PublicDataModule(ZeroShotDataModule):
             raise DatasetLayoutError(f"{self.name}: {self._folder} is {other}; give the folder of {self.title}")
         asked = "mvtec_style" if self.asked_layout == "raw" and self.raw_is_mvtec_style else self.asked_layout
         names = (*self.root_names, self.name)
-        found = layouts.detect(self._folder, self.rules, names, self.is_raw, self.raw_looks_like, asked)
+        found = layouts.detect(
+            self._folder, self.rules, names, self.is_raw, self.raw_looks_like, asked, self.layout_order
+        )
         if found.also:
             self.notes.append(
                 f"{found.root} is read as {found.layout}; there is also {' and '.join(found.also)} "
