@@ -61,7 +61,7 @@ def shrink(patch: pytest.MonkeyPatch, backbone: Backbone) -> None:
     whole = cell.CellGroup.module
 
     def few(group: Any, target: str, backbone: Backbone, options: Any = None) -> Any:
-        scale = {"scale": SCALE} if target in PARTS else {}
+        scale = {"scale": SCALE} if target.partition(":")[0] in PARTS else {}
         return whole(group, target, backbone, {"workers": 0, **scale, **(options or {})})
 
     patch.setattr(cell.CellGroup, "module", few)

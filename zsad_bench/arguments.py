@@ -60,7 +60,10 @@ def _bench_parser() -> Parser:
     add("--prior", type=str, required=True, metavar="SPEC[,SPEC…]", help="see `zsad-bench ls priors`")
     add("--suite", type=str, default="auto", metavar="auto|demo|paper", help="targets, backbone and image size")
     add(
-        "--targets", type=str, metavar="NAME[,NAME…]", help="datasets to test; default: all of the suite that are found"
+        "--targets",
+        type=str,
+        metavar="NAME[:CATEGORY][,…]",
+        help="datasets to test, folder:PATH and csv:FILE too; default: all of the suite that are found",
     )
     add("--backbone", type=str, metavar="NAME", help="an open_clip name, local-dir:FOLDER, or tiny")
     add("--weights", type=str, metavar="PATH", help="a pretrained tag, or a file of weights on this machine")
@@ -87,11 +90,16 @@ def _bench_parser() -> Parser:
     add("--augment", type=str, metavar="NAME[,NAME…]", help="of training images: flip, rotate, colour, blur")
     add("--cache-images", action="store_true", help="keep decoded and resized images in the cache folder")
     add("--on-bad-image", type=str, default="stop", metavar="stop|skip", help="skip counts what it leaves out")
+    _add_partial(add)
     add("--out", type=str, default="leaderboards", metavar="FOLDER", help="where <suite>/rows and tables go")
     add("--runs", type=str, default="runs", metavar="FOLDER", help="where configuration, checkpoint and log go")
     _add_executor(add)
     _add_track(add)
     return parser
+
+
+def _add_partial(add: Callable[..., object]) -> None:
+    add("--partial", action="store_true", help="use datasets that are not all there; what is missing is said")
 
 
 def _add_executor(add: Callable[..., object]) -> None:
@@ -159,8 +167,9 @@ def _data_fetch_parser() -> Parser:
 
 def _data_samples_parser() -> Parser:
     parser = Parser(description="Draw some images of each category, the outlines of their masks on them.")
-    parser.add_argument("name", type=str, metavar="NAME")
+    parser.add_argument("name", type=str, metavar="NAME[:CATEGORY]", help="also folder:PATH and csv:FILE")
     parser.add_argument("--out", type=str, metavar="FILE.png", help="default: NAME.png in the cache folder")
+    _add_partial(parser.add_argument)
     parser.add_argument("--per-category", type=int, default=3, metavar="N", help="normal, and as many anomalous images")
     parser.add_argument("--root", type=str, metavar="FOLDER", help="of the dataset")
     return parser
@@ -178,6 +187,7 @@ def _data_prior_parser() -> Parser:
     parser.add_argument("spec", type=str, metavar="SPEC", help="see `zsad-bench ls priors`")
     parser.add_argument("--suite", type=str, default="paper", metavar="demo|paper", help="what rich and limited mean")
     parser.add_argument("--out", type=str, metavar="MANIFEST.jsonl", help="write what is kept, to be read as @FILE")
+    _add_partial(parser.add_argument)
     return parser
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.sweep import learnable, provenance, suite
 from zsad_bench.sweep.build import configure, parse_settings, trains
-from zsad_bench.sweep.cell import CellGroup, run
+from zsad_bench.sweep.cell import CellGroup, broken, run
 from zsad_bench.sweep.target import target_of
 from zsad_bench.sweep.tracked import open_mirror
 
@@ -41,6 +41,9 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
     settings = parse_settings(options.set)
     configs = {name: configure(name, {**chosen.overrides_for(name), **settings}) for name in methods}
     targets = tuple(suite.pick_targets(chosen, options.targets))
+    data = _data_options(options)
+    if not options.targets:
+        targets = tuple(readable_targets(chosen, targets, data, console))
     learners = [name for name in methods if trains(name) and not options.checkpoint]
     for spec in specs:
         priors.check_learnable(spec, learners)
@@ -59,7 +62,7 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
         "checkpoint": Path(options.checkpoint) if options.checkpoint else None,
         "epochs": options.epochs,
         "settings": settings,
-        "data": _data_options(options),
+        "data": data,
         "augment": tuple(part.strip() for part in (options.augment or "").split(",") if part.strip()),
         "board": Path(options.out) / chosen.name,
         "runs": Path(options.runs),
@@ -69,7 +72,10 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
         done, folders = _one_by_one(methods, learners, specs, seeds, draws, targets, shares, common, options, console)
     else:
         asked = targets if options.targets else None
-        done, folders, lacking = spread(methods, specs, seeds, draws, asked, common, place, options.track, console)
+        rest = set(chosen.targets) - set(targets)
+        done, folders, lacking = spread(
+            methods, specs, seeds, draws, asked, common, place, options.track, console, rest
+        )
     if done:
         table.show(done, chosen, console)
         table.regenerate(chosen.name, options.out)
@@ -149,6 +155,22 @@ def _shares(
     return [tuple(share) for share in shares.values()]
 
 
+def readable_targets(
+    chosen: suite.Suite, targets: Sequence[str], data: Mapping[str, Mapping[str, Any]], console: Console
+) -> list[str]:
+    """Those of a suite's targets that can be tested; of the others, which nobody named, it is said why not.
+
+    Raises:
+        UsageError: an option that a dataset does not have, or none is left.
+    """
+    whys = broken(CellGroup(chosen, (), "none", tuple(targets), data=data))
+    for name, why in whys.items():
+        console.print(f"{name} is left out, as no one named it among the targets: {why}", style="yellow")
+    if len(whys) == len(targets):
+        raise UsageError(f"suite {chosen.name}: none of its datasets can be read; `zsad-bench data check all` says why")
+    return [name for name in targets if name not in whys]
+
+
 def _data_options(options: Any) -> dict[str, dict[str, Any]]:
     """Options of data modules by dataset name, "*" for all.
 
@@ -164,6 +186,8 @@ def _data_options(options: Any) -> dict[str, dict[str, Any]]:
         by_name.setdefault(name if dot else "*", {})[option] = value
     if options.cache_images:
         by_name["*"]["cache_images"] = True
+    if options.partial:
+        by_name["*"]["partial"] = True
     if options.on_bad_image != "stop":
         by_name["*"]["on_bad_image"] = options.on_bad_image
     return by_name

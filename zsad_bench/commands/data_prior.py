@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def prior(options: Any) -> None:
             f"--out: a manifest is of one dataset, and '{spec.name}' is a union of {' and '.join(spec.auxiliary)}; "
             "write one of each"
         )
-    parts = [kept(part, _module, {}) for part in spec.parts]
+    parts = [kept(part, partial(_module, options.partial), {}) for part in spec.parts]
     modules = [part.module for part in parts]
     for module in modules:
         samples = module.samples()
@@ -88,9 +89,9 @@ def _cells(counts: Mapping[str, int], types: Sequence[str], wide: bool) -> list[
     return [str(counts[name]) if counts[name] else "·" for name in types]
 
 
-def _module(asked: str, options: Mapping[str, Any]) -> ZeroShotDataModule:
+def _module(as_it_is: bool, asked: str, options: Mapping[str, Any]) -> ZeroShotDataModule:
     name, _, place = asked.partition(":")
-    return registry.load("datasets", name)(place or None, **options)
+    return registry.load("datasets", name)(place or None, **{"partial": as_it_is, **options})
 
 
 def _whole_path(place: str) -> str:

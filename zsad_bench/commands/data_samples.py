@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from zsad_bench.console import Console
 from zsad_bench.data import contact_sheet, decode, roots, transforms
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.leaderboard.files import file_name
+from zsad_bench.sweep.target import categories_of, target_of
 from zsad_bench.types import Sample
 
 USUAL, MOST = 3, 12  # images of a label a category
@@ -31,12 +34,17 @@ def samples(options: Any) -> None:
     count = getattr(options, "per_category", USUAL)
     if not 1 <= count <= MOST:
         raise UsageError(f"--per-category {count}: expected a number from 1 to {MOST}")
-    cls = registry.load("datasets", options.name)
-    out = roots.cache_root() / "samples" / f"{cls.name}.png" if options.out is None else Path(options.out).expanduser()
+    dataset, place, _ = target = target_of(options.name)
+    root = getattr(options, "root", None)
+    if place and root is not None:
+        raise UsageError(f"data samples {options.name} --root {root}: give the path once")
+    cls = registry.load("datasets", dataset)
+    usual = roots.cache_root() / "samples" / f"{file_name(target.name)}.png"
+    out = usual if options.out is None else Path(options.out).expanduser()
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {options.out}: expected a file that ends in .png")
-    root = getattr(options, "root", None)
-    picture = draw(cls() if root is None else cls(root=root), count)
+    data = cls(place or root or None, partial=getattr(options, "partial", False))
+    picture = draw(data, count, categories_of(options.name, data))
     unfinished = out.with_name(f".{out.name}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -45,18 +53,25 @@ def samples(options: Any) -> None:
     except OSError as error:
         raise DatasetError(f"cannot write {out} ({error.strerror or error}); give --out another file") from None
     console = Console()
+    for note in dict.fromkeys(data.notes):
+        console.print(note, style="yellow")
     console.print(f"{out} ({picture.width} x {picture.height})")
-    if not cls.redistribute:
+    if not cls.redistribute and cls.url:
         console.print(f"its pixels are under {cls.title}'s licence ({cls.licence}): not to be published or committed")
 
 
-def draw(data: ZeroShotDataModule, per_category: int) -> Image.Image:
-    """The contact sheet of a dataset: the same images whenever the dataset is the same."""
+def draw(data: ZeroShotDataModule, per_category: int, only: Collection[str] | None = None) -> Image.Image:
+    """The contact sheet of a dataset, or of some of its categories: the same images whenever the dataset is the same.
+
+    only: names of categories; None is all.
+    """
     table = data.samples()
     chosen = contact_sheet.choose(table, per_category)
     labels = [sample.label for sample in table]
     rows = []
     for category in data.categories():
+        if only is not None and category.name not in only:
+            continue
         sides = [[_cell(data, sample) for sample in side] for side in chosen[category.name]]
         rows.append(contact_sheet.Row(_label(category.name, category.prompt_name), *sides))
     masks = "the outline is the mask" if data.has_masks else "image level only: no masks"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,10 +40,12 @@ def spread(
     place: Place,
     track: str,
     console: Console,
+    without: Collection[str] = (),
 ) -> Spread:
     """What came of methods x priors x seeds x draws, each group computed wherever there is a place.
 
-    targets: that were asked for; None is all of the suite that are found. common: of every `CellGroup`.
+    targets: that were asked for; None is all of the suite that are found, but for `without`. common: of every
+    `CellGroup`.
 
     Raises:
         UsageError: a target that was asked for is what its prior learns from. DatasetError: what a prior learns from is
@@ -70,8 +72,8 @@ def spread(
     options = {option: common[option] for option in ("backbone", "weights", "data")}
     recipe = Recipe(name, Path(name), name, chosen.name, (part,), **options)
     found = cache(is_found)
-    made = planning.plan(recipe, found)
-    made = planning.plan(recipe, found, place.together(made))
+    made = planning.plan(recipe, found, without=without)
+    made = planning.plan(recipe, found, place.together(made), without)
     for job, dataset, target in made.absent:
         if dataset != target_of(target).dataset:
             raise DatasetError(

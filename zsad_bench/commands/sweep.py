@@ -22,7 +22,7 @@ from zsad_bench.sweep.early import try_writing
 from zsad_bench.sweep.executors import Event, Executor, Task
 from zsad_bench.sweep.plan import Group
 from zsad_bench.sweep.state import Folder, read_plan, write_cells, write_plan
-from zsad_bench.sweep.suite import is_found
+from zsad_bench.sweep.suite import SUITES, found_targets, is_found
 from zsad_bench.tracking import access
 
 
@@ -36,9 +36,10 @@ def sweep(asked: str, options: Any) -> int:
     console = Console()
     recipe = recipes.load(recipes.find(asked))
     found = cache(is_found)
-    made = planning.plan(recipe, found, options.together or planning.TOGETHER)
+    without = _broken(recipe, console)
+    made = planning.plan(recipe, found, options.together or planning.TOGETHER, without)
     if not options.together and (together := place.together(made)) != planning.TOGETHER:
-        made = planning.plan(recipe, found, together)
+        made = planning.plan(recipe, found, together, without)
     board, runs = Path(options.out) / made.suite.name, Path(options.runs)
     folder = Folder(runs / "sweeps" / recipe.name)
     _say_plan(made, console)
@@ -60,6 +61,17 @@ def sweep(asked: str, options: Any) -> int:
         regenerate(made.suite.name, options.out)
         console.print(f"tables: {board / 'README.md'}")
     return 0 if all(shown.is_done(group) for group in shown.groups) else 1
+
+
+def _broken(recipe: recipes.Recipe, console: Console) -> set[str]:
+    """The suite's targets that are found and cannot be read, where a part names none; it is said why."""
+    if all(part.targets for part in recipe.parts):
+        return set()
+    from zsad_bench.commands.bench import readable_targets
+
+    chosen = SUITES[recipe.suite]
+    found = found_targets(chosen)
+    return set(found) - set(readable_targets(chosen, found, recipe.data, console)) if found else set()
 
 
 def work_through(

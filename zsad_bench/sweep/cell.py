@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning import seed_everything
 
@@ -21,7 +21,9 @@ from zsad_bench.data import mask_sizes
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.content import troubles
+from zsad_bench.data.demo.module import DemoDataModule
 from zsad_bench.data.overlap import see
+from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
 from zsad_bench.leaderboard import rows as store
 from zsad_bench.methods.base import ZeroShotMethod
@@ -32,7 +34,7 @@ from zsad_bench.sweep.describe import describe
 from zsad_bench.sweep.early import try_writing
 from zsad_bench.sweep.record import Recorder, Run
 from zsad_bench.sweep.suite import Suite, is_found
-from zsad_bench.sweep.target import target_of
+from zsad_bench.sweep.target import categories_of, target_of
 from zsad_bench.sweep.tracked import Live
 from zsad_bench.sweep.train import check_numbers, fit
 from zsad_bench.tracking.mirror import Mirror
@@ -85,8 +87,8 @@ class CellGroup:
         own, common = self.data.get(name, {}).get("root"), self.data.get("*", {}).get("root")
         if own is not None or common is None:
             return own
-        datasets = [target.dataset for target in map(target_of, self.targets) if not target.place]
-        meant = [dataset for dataset in datasets if "root" not in self.data.get(dataset, {})]
+        named = [of.dataset for of in map(target_of, self.targets) if not of.place]
+        meant = [each for each in named if "root" not in self.data.get(each, {})]
         if not meant:
             raise UsageError(
                 f"--data root={common}: the targets bring their own paths; leave it out, or say whose it is"
@@ -96,7 +98,9 @@ class CellGroup:
             raise UsageError(f"--data root={common}: {whose}")
         return common if name == meant[0] else None  # auxiliary data lies elsewhere
 
-    def module(self, target: str, backbone: Backbone, options: Mapping[str, Any] | None = None) -> ZeroShotDataModule:
+    def module(
+        self, target: str, backbone: Backbone | _Unseen, options: Mapping[str, Any] | None = None
+    ) -> ZeroShotDataModule:
         """The data module of a target or auxiliary dataset, with the group's options for it and these."""
         name, place, _ = target_of(target)
         asked = {**self.data.get("*", {}), **self.data.get(name, {}), **(options or {})}
@@ -229,20 +233,28 @@ def open_targets(group: CellGroup, backbone: Backbone) -> list[ZeroShotDataModul
     return opened
 
 
-def categories_of(asked: str, data: ZeroShotDataModule) -> list[str]:
-    """The categories of a target that are asked for, in the card's order.
+class _Unseen(NamedTuple):
+    """In the place of a backbone, where only tables are read."""
+
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+
+def broken(group: CellGroup) -> dict[str, str]:
+    """Target -> why it cannot be tested, for those of a group whose table or masks are wrong; nothing is decoded.
 
     Raises:
-        DatasetError: one that its data, used as a partial copy, does not have.
+        UsageError: an option that a dataset does not have.
     """
-    there = [category.name for category in data.categories()]
-    wanted = target_of(asked).categories
-    if absent := [name for name in wanted if name not in there]:
-        raise DatasetError(
-            f"{data.name}: {data.root} has no images of {', '.join(absent)}, which --targets names; restore them, or "
-            f"name others: {', '.join(there)}"
-        )
-    return [name for name in there if not wanted or name in wanted]
+    found = {}
+    for asked in group.targets:
+        if issubclass(registry.load("datasets", target_of(asked).dataset), DemoDataModule):
+            continue  # drawn when they are used
+        try:
+            mask_sizes.check(group.module(asked, _Unseen()))
+        except DatasetError as error:
+            found[asked] = str(error)
+    return found
 
 
 def prepare(

@@ -9,7 +9,7 @@ from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import ZsadError
 from zsad_bench.sweep import cell, resume
 from zsad_bench.sweep.plan import Group, Job, cell_id
-from zsad_bench.sweep.target import target_of
+from zsad_bench.sweep.target import categories_of, target_of
 
 
 def expected(planned: Iterable[tuple[Group, Sequence[cell.CellGroup]]]) -> dict[str, dict[str, Any]]:
@@ -34,7 +34,7 @@ def _expected(job: Job, target: str, member: cell.CellGroup, once: _Once) -> dic
     of = target_of(target)
     same = ("target", of.dataset, of.place)  # whatever categories are asked for, the table is hashed once
     data: ZeroShotDataModule = once(same, lambda: member.module(target, backbone))
-    categories = once(("categories", target), lambda: cell.categories_of(target, data))
+    categories = once(("categories", target), lambda: categories_of(target, data))
     alone = target if len(member.targets) == 1 else None  # then a paper may learn from something else
     learned_from = ("auxiliary", job.prior, job.draw, job.augment, alone)
     ready = once(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,11 +100,16 @@ class Plan:
         return [cell for group in self.groups for cell in group.cells]
 
 
-def plan(recipe: Recipe, found: Callable[[str], bool] = lambda name: True, together: int = TOGETHER) -> Plan:
+def plan(
+    recipe: Recipe,
+    found: Callable[[str], bool] = lambda name: True,
+    together: int = TOGETHER,
+    without: Collection[str] = (),
+) -> Plan:
     """The plan of a recipe.
 
     found: whether a dataset's files are here. together: most trained methods in one group; fewer give more groups to
-    share among GPUs.
+    share among GPUs. without: targets of the suite that are left out where a part names none.
 
     Raises:
         UsageError, UnknownNameError: with file and line: a configuration or prior that is none, a target that is
@@ -118,7 +123,7 @@ def plan(recipe: Recipe, found: Callable[[str], bool] = lambda name: True, toget
     places: dict[Any, Any] = {}  # looked up once a variant: there may be thousands of jobs
     for part in recipe.parts:
         named = _targets(recipe, part)
-        shares = {prior: _shares(recipe, part, named, prior, suite, left_out) for prior in part.priors}
+        shares = {prior: _shares(recipe, part, named, prior, suite, left_out, without) for prior in part.priors}
         for job, variant, auxiliary, targets in _jobs(part, shares):
             known = (id(variant), job.epochs)
             if known not in places:
@@ -203,11 +208,12 @@ def _shares(
     prior: str,
     suite: Suite,
     left_out: dict[tuple[str, str], None],
+    without: Collection[str],
 ) -> list[Share]:
     """The targets by the auxiliary data that the prior means for them; targets: those that the part names."""
     shares: dict[tuple[str, ...], list[str]] = {}
     learners = dict.fromkeys(variant.method for variant in part.variants if trains(variant.method))
-    for target in targets or suite.targets:
+    for target in targets or [name for name in suite.targets if name not in without]:
         name = target_of(target).name
         try:
             priors.check_learnable(prior, learners)

@@ -7,7 +7,8 @@
       - dive: [{}, {disentangle: false}]             # two variants
       - faprompt: {grid: {n_prompts: [1, 5, 10]}}    # three
     priors: [rich, limited]
-    targets: [visa, btad]              # default: every target of the suite that is found
+    targets: [visa, mvtec:pill]        # default: every target of the suite that is found
+    partial: true                      # use datasets that are not all there, marked as such
     seeds: [0, 1, 2]
     draws: 0..29                       # of the auxiliary data
 
@@ -29,7 +30,7 @@ from zsad_bench.errors import UnknownNameError
 from zsad_bench.sweep.located import Located, Place, read
 
 _SHARED = ("methods", "priors", "targets", "seeds", "draws", "cross", "settings", "epochs", "augment")
-_TOP = ("title", "suite", "backbone", "weights", "data", "parts", *_SHARED)
+_TOP = ("title", "suite", "backbone", "weights", "data", "partial", "parts", *_SHARED)
 _SUITES = ("demo", "paper")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -223,8 +224,14 @@ def _grid(found: Located, place: Place, settings: Any) -> Iterable[dict[str, Any
 
 
 def _data(found: Located) -> dict[str, dict[str, Any]]:
-    if "data" not in found.content:
-        return {}
+    partial = found.content.get("partial", False)
+    if not isinstance(partial, bool):
+        found.refuse(("partial",), f"partial: {partial!r}; expected true or false")
+    options = _data_options(found) if "data" in found.content else {}
+    return {**options, "*": {**options.get("*", {}), "partial": True}} if partial else options
+
+
+def _data_options(found: Located) -> dict[str, dict[str, Any]]:
     known = registry.names("datasets")
     for name in _mapping(found, ("data",)):
         if name != "*" and name not in known:

@@ -100,7 +100,7 @@ def is_found(name: str) -> bool:
 
 
 def pick_targets(suite: Suite, asked: str | None) -> list[str]:
-    """The targets to test: all that are found, or those asked for (comma-separated, `sweep/targets.py`).
+    """The targets to test: all that are found, or those asked for (comma-separated, `sweep/target.py`).
 
     Raises:
         UnknownNameError, UsageError: a name that is not registered, no such category; nothing to test.

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from zsad_bench import registry
-from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
 
 
 class Target(NamedTuple):
@@ -80,6 +83,22 @@ def distinct(asked: Iterable[str]) -> list[str]:
         found[place] = target._replace(categories=() if whole else both)
     _refuse_twins(found.values())
     return [target.asked for target in found.values()]
+
+
+def categories_of(asked: str, data: ZeroShotDataModule) -> list[str]:
+    """The categories of a target that are asked for, in the card's order.
+
+    Raises:
+        DatasetError: one that its data, used as a partial copy, does not have.
+    """
+    there = [category.name for category in data.categories()]
+    wanted = target_of(asked).categories
+    if absent := [name for name in wanted if name not in there]:
+        raise DatasetError(
+            f"{data.name}: {data.root} has no images of {', '.join(absent)}, which --targets names; restore them, or "
+            f"name others: {', '.join(there)}"
+        )
+    return [name for name in there if not wanted or name in wanted]
 
 
 def _refuse_twins(targets: Iterable[Target]) -> None:
