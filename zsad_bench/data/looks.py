@@ -4,10 +4,11 @@ A signature is what the discrete cosine transform makes of the grey image at 64 
 the mean, each as the square root of its size with its sign, as int8. Two images are as similar as the cosine of their
 signatures, the largest over the eight mirrors and quarter turns of one of them, which only swap and negate waves.
 
-An image is a near-duplicate of another when they are `SAME` similar; or `ALIKE` similar and `CLOSER` times closer than
-the image is to its fifth best match among the others. The first finds copies where everything looks alike, the second
-copies of textures, whose few low waves JPEG damages. What that finds and what it misses is measured in docs/datasets.md
-(`python benchmarks/near_duplicates.py`).
+An image is a near-duplicate of another when they are `SAME` similar; or when they are `ALIKE` similar and the match
+stands out: its odds s^2 / (1 - s^2), what they share over what they do not, are `STANDS_OUT` times those of the image's
+fifth best match among the others. The first finds copies where everything looks alike, the second copies of textures,
+whose few low waves JPEG damages. What that finds and misses is measured in docs/datasets.md, by
+`python benchmarks/near_duplicates.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from PIL import Image
 
 RULE = 1  # of signatures: another rule's are never compared with these
 SIDE, WAVES = 64, 16
-SAME, ALIKE, CLOSER, PEERS = 0.99, 0.9, 10, 5
+SAME, ALIKE, STANDS_OUT, PEERS = 0.99, 0.75, 30, 5
+_CHANCE = 0.2  # similarity of images that have nothing in common, the best of some thousand
 FLAT = 0.25  # standard deviation of grey levels at 64 x 64: below it there is nothing to recognise
 _LARGE = 1024  # pixels on the short side; larger images are averaged down to about that first
 _BLOCK = 256  # images compared at a time: 2 MB for a thousand others
@@ -86,7 +88,7 @@ def match(images: NDArray[np.int8], others: NDArray[np.int8]) -> Matches:
         similarity[part] = best.max(1)
         if count > 1:
             peer[part] = np.partition(best, -min(PEERS, count), axis=1)[:, -min(PEERS, count)]
-    stands_out = (similarity >= ALIKE) & ((1 - similarity) * CLOSER <= 1 - peer) & (count > 1)
+    stands_out = (similarity >= ALIKE) & (_odds(similarity) >= STANDS_OUT * _odds(peer)) & (count > 1)
     return Matches(closest, similarity, (similarity >= SAME) | stands_out)
 
 
@@ -110,6 +112,11 @@ _COSINES = _cosines()
 def _unit(signatures: NDArray[np.int8]) -> NDArray[np.float32]:
     values = signatures.astype(np.float32)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1)
+
+
+def _odds(similarity: NDArray[np.float32]) -> NDArray[np.float32]:
+    common = np.clip(similarity, _CHANCE, 1 - 1e-6) ** 2
+    return common / (1 - common)
 
 
 def _turned(unit: NDArray[np.float32]) -> list[NDArray[np.float32]]:
