@@ -57,7 +57,8 @@ def test_own_images(zsad, tmp_path, widgets):
     }
     assert "pixel_aupro" in {row.metric for row in found}, "the masks were not used"
     assert "my widgets" in said.out
-    assert list((tmp_path / "leaderboards/demo").glob("folder_*_my_widgets.csv"))
+    (table,) = tmp_path.glob("leaderboards/demo/folder_*_my_widgets~*.csv")
+    assert f"## {tmp_path.name}/my widgets (folder)" in (table.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_bad_image_stops_the_run_or_is_counted(zsad, refused, tmp_path, widgets):

@@ -29,7 +29,7 @@ def write_board(folder: Path) -> Path:
         about = {"target": target, "licence": "Apache-2.0" if target == "cloth" else "not free",
                  "redistribute": target == "cloth"}  # fmt: skip
         category = "carpet" if target == "cloth" else "cell"
-        picks = [_pick("largest", target, len(key)), _pick("false_alarm", target, len(key))]
+        picks = [pick("largest", target, len(key)), pick("false_alarm", target, len(key))]
         write_pictures(folder / "pictures", key, category, picks, about)
     return folder
 
@@ -59,7 +59,7 @@ def _rows(method: str, prior: str, values: dict[str, tuple[float | None, ...]]) 
     ]
 
 
-def _pick(kind: str, target: str, seed: int) -> Pick:
+def pick(kind: str, target: str, seed: int) -> Pick:
     """The image is the same for every cell, the map is the cell's own."""
     image = np.random.default_rng(len(kind) + len(target)).integers(0, 256, (64, 48, 3), np.uint8)
     mask = np.zeros((64, 48), bool)

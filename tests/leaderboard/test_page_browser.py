@@ -12,8 +12,9 @@ import pytest
 
 from tests import chromium
 from tests.leaderboard.conftest import make_row
-from tests.leaderboard.made_up_page import write_board
+from tests.leaderboard.made_up_page import pick, write_board
 from zsad_bench.leaderboard.page.build import write_page
+from zsad_bench.leaderboard.pictures import write_pictures
 from zsad_bench.leaderboard.rows import append
 from zsad_bench.leaderboard.tables.board import Board
 from zsad_bench.leaderboard.tables.write import write_leaderboard
@@ -223,6 +224,80 @@ def test_the_gallery(page):
     assert len(page.texts("#panel tbody tr")) == 3, "the metrics of that category"
     page.press("Escape")
     assert any("6 pictures of Photos left out" in note for note in page.texts("#gallery .notes p"))
+
+
+def show_board(browser, folder: Path, rows, board: Board = BOARD) -> None:
+    """Opens the page of these rows, with the pictures that lie in the folder."""
+    append(folder / "rows" / "a.jsonl", rows)
+    browser.problems.clear()
+    browser.size(1280, 900)
+    browser.open(write_page(folder, folder / "index.html", board).path.as_uri())
+    assert not browser.problems
+
+
+def options(browser, name: str) -> list[str]:
+    return browser.run(f"[...document.querySelector('#{name}').options].map((one) => one.textContent)")
+
+
+def test_it_opens_on_what_has_pictures(browser, tmp_path):
+    """The first dataset by name has none of the first kind, and the first table none at all."""
+    about = {"licence": "Apache-2.0", "redistribute": True}
+    rows = []
+    for target, picks in (("a_bare", []), ("b_images", ["false_alarm", "best"]), ("cloth", ["largest", "worst"])):
+        row = make_row(target=target, category=f"{target}_part")
+        rows.append(row)
+        if picks:
+            made = [pick(kind, target, 3) for kind in picks]
+            write_pictures(tmp_path / "pictures", row.key, row.category, made, {"target": target, **about})
+    board = replace(BOARD, groups={}, titles={"a_bare": "Bare", "b_images": "Bulk", "cloth": "Cloth"})
+    show_board(browser, tmp_path, rows, board)
+    assert browser.texts("#gallery .card"), "the page opens on no picture although there are some"
+    assert options(browser, "category") == ["Bulk / b_images_part", "Cloth / cloth_part", "all categories"]
+    for place, shown in ((2, 0), (3, 1), (4, 1)):
+        browser.click(f"#filters .tabs button:nth-child({place})")
+        assert len(browser.texts("#gallery .card")) == shown
+    assert options(browser, "kind") == ["largest defect", "worst"], "kinds that this dataset has no picture of"
+    browser.click("#filters .tabs button:nth-child(3)")
+    assert options(browser, "kind") == ["best", "false alarm"]
+
+
+def test_one_table_without_pictures_is_not_what_it_opens_on(browser, tmp_path):
+    row = make_row(target="folder:my parts", category="nut")
+    made = [pick("best", "x", 3)]
+    about = {"target": row.target, "licence": "mine", "redistribute": True}
+    write_pictures(tmp_path / "pictures", row.key, row.category, made, about)
+    show_board(browser, tmp_path, [row])
+    assert browser.texts("#filters .tabs button") == ["my parts (folder)"]
+    assert options(browser, "category")[0] == "my parts (folder) / nut"
+    assert browser.texts("#gallery .card")
+
+
+def test_menus_and_panels_show_titles(page):
+    names = {"cloth", "parts", "photos", "dive", "random", "image_auroc", "pixel_aupro", "pixel_f1max", "false_alarm"}
+    menus = "option, details.choices label, .tabs button"
+    seen = page.run(f"[...document.querySelectorAll('{menus}')].map((one) => one.textContent)")
+    assert not names & set(seen), f"registry names in menus: {names & set(seen)}"
+    page.click("#tables .number")
+    assert {row[0] for row in lines(page, "#panel")} <= {"Cloth", "Parts", "Photos"}
+    page.press("Escape")
+
+
+def test_numbers_on_part_of_the_data_are_marked(browser, tmp_path):
+    rows = [make_row(method=name, target=t, value=0.5) for name in ("dive", "random") for t in ("cloth", "parts")]
+    rows += [make_row(method="clip", target="cloth", value=0.9, n_images=6, n_skipped=4)]
+    rows += [make_row(method="clip", target="parts", value=0.9, target_partial="36 of 3000")]
+    show_board(browser, tmp_path, rows)
+    marks = {line[0]: line[3] for line in lines(browser)}
+    assert marks == {"clip": "90.0†", "DIVE": "50.0", "Random sanity check": "50.0"}
+    assert "90.0†" not in browser.texts("#tables .best")
+    (said,) = [note for note in browser.texts("#tables .notes p") if note.startswith("†")]
+    assert "Parts 36 of 3000 images" in said
+    assert "Cloth/carpet 6 of 10 images (4 could not be read and were left out)" in said
+    assert [note for note in browser.texts("#matrix .notes p") if note.startswith("†")] == [said]
+    browser.click("#matrix tbody tr .number")
+    assert "36 of 3000 images" in browser.texts("#panel dl")[0]
+    assert "6 (4), 4 left out" in " ".join(browser.texts("#panel tbody tr"))
+    browser.press("Escape")
 
 
 def test_dark_and_light(page):

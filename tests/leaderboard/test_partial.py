@@ -63,7 +63,7 @@ def test_boards_mark_it_and_never_print_it_bold(kind, board, tmp_path):
     page = render(report, ["clip.jsonl"])
     assert f"90.0{MARK} |" in page
     assert "**90.0" not in page
-    assert f"{MARK} On part of the data, so not ranked and compared with nothing: CLIP" in page
+    assert f"{MARK} On part of the data, so not ranked and compared with nothing. CLIP: " in page
     assert said in page
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     print_tables(rows_of(changes), console, board)
@@ -74,7 +74,7 @@ def test_boards_mark_it_and_never_print_it_bold(kind, board, tmp_path):
     (table,) = page["tables"]
     assert [cell[0] for cell in table["cells"]["image_auroc"].values()] == [f"90.0{MARK}", "60.0", "50.0"]
     assert [cell[0] for cell in table["parts"][0]["cells"]["image_auroc"].values()] == [f"90.0{MARK}", "60.0", "50.0"]
-    assert said in table["note"]
+    assert said in table["partial"]
     append(tmp_path / "rows" / "clip.jsonl", rows_of(changes))
     write_leaderboard(tmp_path / "rows", tmp_path, board)
     lines = list(csv.DictReader((tmp_path / "cloth.csv").read_text().splitlines()))
@@ -92,8 +92,8 @@ def test_an_overall_mean_is_marked_by_what_is_in_it(kind, board):
     rows = rows_of(changes) + [make_row(method=name, target="parts", value=0.5) for name in ("clip", "dive")]
     overall, cloth, parts = build(rows, board).tables
     assert overall.lines[0].cells["image_auroc"].text() == f"70.0{MARK}"
-    assert said in overall.note
-    assert MARK not in parts.note
+    assert said in overall.partial
+    assert parts.partial == ""
     assert parts.lines[0].cells["image_auroc"].text() == "50.0"
     assert cloth.lines[0].cells["image_auroc"].text() == f"90.0{MARK}"
 
@@ -101,7 +101,7 @@ def test_an_overall_mean_is_marked_by_what_is_in_it(kind, board):
 def test_what_all_lines_have_is_said_once(board):
     rows = [make_row(method=name, target_partial="36 of 3000") for name in ("clip", "dive", "faprompt")]
     (table,) = build(rows, board).tables
-    assert table.note.endswith("compared with nothing: Cloth 36 of 3000 images.")
+    assert table.partial.endswith("compared with nothing. Every line: Cloth 36 of 3000 images.")
     assert not any(line.cells["image_auroc"].best for line in table.lines), "nothing partial is ranked"
 
 

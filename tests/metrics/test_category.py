@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import pytest
 import torch
@@ -70,14 +69,14 @@ def test_a_normal_image_with_a_mask_is_an_error_and_is_not_kept() -> None:
     assert metrics.result().n_images == 0
 
 
-def test_an_anomalous_image_without_a_mask_warns_once() -> None:
+def test_anomalous_images_without_a_marked_pixel_are_counted() -> None:
     metrics = CategoryMetrics("both")
-    with pytest.warns(UserWarning, match="labelled anomalous has an empty mask"):
+    for _ in range(2):
         metrics.update(SCORES, torch.tensor([1, 1, 1]), MAPS, MASKS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        metrics.update(SCORES, torch.tensor([1, 1, 1]), MAPS, MASKS)
-    assert metrics.result().n_anomalous == 6
+    result = metrics.result()
+    assert (result.n_anomalous, result.n_regions, result.n_vanished) == (6, 6, 2)
+    metrics.reset()
+    assert metrics.result().n_vanished == 0
 
 
 def test_bad_image_scores_leave_no_pixels_behind() -> None:

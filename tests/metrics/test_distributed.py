@@ -27,7 +27,6 @@ OPTIONS = {
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks, so that torch is not imported once more for each rank"),
-    pytest.mark.filterwarnings("ignore:an image labelled anomalous has an empty mask"),
     pytest.mark.filterwarnings("ignore:binned pixel_aupro may be off"),  # few bins for such ranges, on purpose
 ]
 

@@ -15,7 +15,6 @@ from torch import distributed
 from zsad_bench.metrics.category import CategoryMetrics, CategoryResult
 
 RANKS = 3
-pytestmark = pytest.mark.filterwarnings("ignore:an image labelled anomalous has an empty mask")
 SHARES = ((0, 3, 4), (1, 2), ())  # images of each rank
 
 

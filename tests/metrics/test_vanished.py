@@ -19,7 +19,6 @@ from zsad_bench.metrics.pixel_state import PixelMetrics, has_numba
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:aupimo. .* normal pixels are too few"),
-    pytest.mark.filterwarnings("ignore:an image labelled anomalous has an empty mask"),
     pytest.mark.filterwarnings("ignore:binned pixel_aupro may be off"),
 ]
 SIDE = 96  # eleven normal images are enough pixels for the lowest budget of AUPIMO

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from zsad_bench import registry
@@ -23,9 +23,8 @@ GENERATED_NOTE = (
     "Generated images, read by a tiny CLIP that was pretrained on other generated classes with masks of their defects: "
     "these numbers are comparable with each other, never with a paper's."
 )
-REAL_NOTE = (
-    "Real photographs read by the same tiny CLIP: in no mean with generated images, and not comparable with a paper's "
-    "numbers."
+APART_NOTE = (
+    "{images} read by the same tiny CLIP: in no mean with generated images, and not comparable with a paper's numbers."
 )
 ASIDE_NOTE = (
     "Generated images of auxiliary or held-back classes: in no mean with the targets, and never comparable with a "
@@ -45,13 +44,22 @@ def board(suite: Suite) -> Board:
         groups={name: titles[name].removeprefix("Demo ").capitalize() for name in suite.generated},
         titles=titles,
         note=GENERATED_NOTE if demo else PAPER_NOTE,
-        apart_note=REAL_NOTE if demo else PAPER_NOTE,
-        apart_notes={name: ASIDE_NOTE for name in PARTS if name not in suite.generated}
-        | dict.fromkeys(("folder", "csv"), OWN_NOTE),
+        apart_note=APART_NOTE.format(images="Other images") if demo else PAPER_NOTE,
+        apart_notes=_apart(titles) if demo else {},
         footnotes=footnotes(titles),
         metric_notes={"pixel_rcpro": described()},
         sanity=tuple(name for name, cls in registry.classes("methods").items() if cls.sanity),
     )
+
+
+def _apart(titles: Mapping[str, str]) -> dict[str, str]:
+    """What stands under the table of each dataset that is in no mean: it follows from what the dataset is."""
+    notes = {}
+    for name in registry.names("datasets"):
+        images = getattr(registry.load("datasets", name), "images_are", "") or f"Images of {titles[name]}"
+        notes[name] = APART_NOTE.format(images=images)
+    notes |= dict.fromkeys(PARTS, ASIDE_NOTE)
+    return notes | dict.fromkeys(("folder", "csv"), OWN_NOTE)
 
 
 def show(rows: Iterable[Row], suite: Suite, console: Console) -> None:

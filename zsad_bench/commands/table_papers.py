@@ -14,7 +14,7 @@ from zsad_bench.leaderboard.statistics import paired
 from zsad_bench.leaderboard.tables import claims, show
 from zsad_bench.leaderboard.tables import pivot as pivots
 from zsad_bench.leaderboard.tables.papers import TABLES, Number, numbers
-from zsad_bench.leaderboard.tables.partial import told
+from zsad_bench.leaderboard.tables.partial import Partials, told
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 
 
@@ -92,7 +92,7 @@ def compare(options: Any) -> None:
     suite = options.suite or suite_with_rows(options)
     rows = chosen_rows(options, console, suite)
     keep = {"prior": {*listed(options.prior or "")}, "target": {*listed(options.dataset or "")}}
-    sides = []
+    sides, parts = [], Partials(rows)
     for name in names:
         own = [r for r in rows if (r.method, r.variant, r.metric) == (name, "", metric)]
         own = [r for r in own if not keep["target"] or r.target in keep["target"]]
@@ -103,6 +103,9 @@ def compare(options: Any) -> None:
             )
         if len(priors := sorted({r.prior for r in own})) > 1:
             raise UsageError(f"table paired: rows of {name} under priors {', '.join(priors)}; choose one with --prior")
+        for said in dict.fromkeys(told(parts.of(row), facts.title) for row in own if parts.of(row)):
+            console.print(f"{facts.title(name)} is on part of the data: {said}", style="yellow", soft_wrap=True,
+                          highlight=False, markup=False)  # fmt: skip
         sides.append(paired.scores_of(own, rows_folder(options, suite).parent / "scores"))
     found = paired.paired_bootstrap(*sides, statistic(metric))
     titles = " minus ".join(map(facts.title, names))

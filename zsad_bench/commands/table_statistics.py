@@ -12,7 +12,8 @@ from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.statistics import falsifiers
 from zsad_bench.leaderboard.tables import falsifiers as falsifiers_table
-from zsad_bench.leaderboard.tables import prior_curve, show
+from zsad_bench.leaderboard.tables import partial, prior_curve, show
+from zsad_bench.leaderboard.tables.partial import Partials
 
 
 def curve(options: Any) -> None:
@@ -43,12 +44,13 @@ def claims(options: Any) -> None:
     """Prints what rows say about DIVE's claim, question by question, and writes it to `--out`.
 
     Raises:
-        RowError: no rows of DIVE or AnomalyCLIP, rows that should not be mixed, or scores that cannot be read.
+        RowError: no rows of DIVE or AnomalyCLIP, none on all of their data, rows that should not be mixed, or scores
+            that cannot be read.
     """
     console = Console()
     suite = options.suite or suite_with_rows(options)
     told: list[str] = []
-    rows = _rows(options, console, suite, ("prior",), told)
+    rows = _whole(_rows(options, console, suite, ("prior",), told), console, told)
     folder = rows_folder(options, suite)
     folder = folder if (folder / "rows").is_dir() else folder.parent
     board = falsifiers.Board(rows, folder, averaged(suite)["image"])
@@ -83,6 +85,23 @@ def _rows(options: Any, console: Console, suite: str, fields: tuple[str, ...], t
                 f"{row.target}: rows of two configurations, versions or auxiliary sets; take the newest with --mixed"
             )
     return rows
+
+
+def _whole(rows: list[Row], console: Console, told: list[str]) -> list[Row]:
+    """The rows on all of their data; told: gets what the others are, which are compared with nothing.
+
+    Raises:
+        RowError: there are others alone.
+    """
+    parts = Partials(rows)
+    kept = [row for row in rows if not parts.of(row)]
+    if len(kept) < len(rows):
+        lacking = partial.told(one for row in rows for one in parts.of(row))
+        if not kept:
+            raise RowError(f"every row is on part of the data, of which nothing can be claimed: {lacking}")
+        told.append(f"Left out: {len(rows) - len(kept)} rows on part of the data: {lacking}.")
+        console.print(told[-1], style="yellow", soft_wrap=True, highlight=False, markup=False)
+    return kept
 
 
 def _command(name: str, suite: str) -> str:

@@ -80,6 +80,7 @@ class ZeroShotDataModule(LightningDataModule):
     citation: ClassVar[str]
     category_cards: ClassVar[tuple[CategoryCard, ...]]
     expected: ClassVar[Expected]
+    images_are: ClassVar[str] = ""  # "Real photographs", if that can be said of all; begins a note under its tables
     root_names: ClassVar[tuple[str, ...]] = ()
     how_to_get: ClassVar[str] = ""
     downloads: ClassVar[tuple[Download, ...]] = ()  # direct links, where the licence and the publisher allow them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -57,7 +56,6 @@ class CategoryMetrics:
         self.level, self.intervals = level, intervals
         self.image = ImageMetrics(check_finite=check_finite)
         self.pixel = None if level == "image" else PixelMetrics(check_finite=check_finite, **pixel_options)
-        self._warned_empty_mask = False
 
     def update(self, scores: Tensor, labels: Tensor, maps: Tensor | None = None, masks: Tensor | None = None) -> None:
         """Add a batch of this category. scores, labels: (B,). maps, masks: (B,H,W), needed unless level is "image".
@@ -114,10 +112,4 @@ class CategoryMetrics:
             raise DatasetError(
                 f"image {wrong[0]} of this batch is labelled normal but its mask marks anomalous pixels; "
                 "correct the label or the mask"
-            )
-        if not self._warned_empty_mask and (labels & ~marked).any():
-            self._warned_empty_mask = True
-            warnings.warn(
-                "an image labelled anomalous has an empty mask: it adds no region, and is no normal image either",
-                stacklevel=3,
             )

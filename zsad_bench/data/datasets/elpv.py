@@ -37,6 +37,7 @@ class Elpv(PublicDataModule):
     title = "ELPV"
     domain = "industrial"
     level = "image"
+    images_are = "Real photographs"
     licence = "CC BY-NC-SA 4.0 (images); Apache-2.0 (code)"
     redistribute = False
     url = "https://github.com/zae-bayern/elpv-dataset"

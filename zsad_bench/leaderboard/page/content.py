@@ -70,6 +70,7 @@ def _table(
         "title": table.title,
         "caption": table.caption,
         "note": table.note,
+        "partial": table.partial,
         "apart": not overall and table.name not in report.board.groups,
         "targets": targets,
         "columns": table.columns,

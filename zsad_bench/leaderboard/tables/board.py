@@ -39,7 +39,9 @@ class Board:
     sanity: tuple[str, ...] = ("center_prior", "random")
 
     def title(self, name: str) -> str:
-        return self.groups.get(name) or self.titles.get(name, name)
+        """As printed; of a user's own data ("folder:my parts") their name and what they are."""
+        kind, _, own = name.partition(":")
+        return self.groups.get(name) or self.titles.get(name) or (f"{own} ({kind})" if own else name)
 
     def note_of(self, targets: Sequence[str]) -> str:
         """The lines under a table of these targets."""
@@ -96,7 +98,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """name: of its CSV file. columns: metric keys that its rows have. extras: headers of `Line.extra`."""
+    """name: of its CSV file. columns: metric keys that its rows have. extras: headers of `Line.extra`.
+
+    partial: what is said of its marked numbers.
+    """
 
     name: str
     title: str
@@ -107,6 +112,7 @@ class Table:
     extras: list[str]
     lines: list[Line]
     summary: list[Summary]
+    partial: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,12 +176,13 @@ def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], b
         name=name,
         title=title,
         caption=_caption(rows, targets, board),
-        note=" ".join(filter(None, [board.note_of(targets), _partial(lines, board)])),
+        note=board.note_of(targets),
         n_categories=len({(row.target, row.category) for row in rows}),
         columns=columns,
         extras=extras,
         lines=lines,
         summary=summary,
+        partial=_partial(lines, board),
     )
 
 

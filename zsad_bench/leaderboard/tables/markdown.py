@@ -37,7 +37,7 @@ def render(report: Report, row_files: Sequence[str]) -> str:
             f"## {printable(table.title)}",
             f"{printable(table.caption)}.",
             _table(table),
-            f"{table.note} [CSV]({file_name(table.name)}.csv)",
+            f"{' '.join(filter(None, [table.note, table.partial]))} [CSV]({file_name(table.name)}.csv)",
         ]
     for title, sentences in (
         ("Conflicts: two values for one number in one run; neither is used", report.conflicts),

@@ -72,22 +72,20 @@ def told(parts: Iterable[Partial], title: Callable[[str], str] = str) -> str:
 def note(marked: Mapping[str, Sequence[Partial]], n_lines: int, title: Callable[[str], str] = str) -> str:
     """The sentence under a table with marked numbers, "" where nothing is marked.
 
-    marked: name of a line -> its parts. n_lines: of the table; what all of them have is said once, without names.
+    marked: name of a line -> its parts. n_lines: of the table; what all of them have is said once.
     """
     lines: dict[Partial, list[str]] = {}
     for name, parts in marked.items():
         for part in dict.fromkeys(parts):
             lines.setdefault(part, []).append(name)
     by_lines: dict[tuple[str, ...], list[Partial]] = {}
-    for part, names in sorted(lines.items()):
+    for part, names in sorted(lines.items(), key=lambda item: (-len(item[1]), item)):
         by_lines.setdefault(tuple(names), []).append(part)
     told_of = [
-        told(parts, title) if len(names) == n_lines else f"{_listed(names)}: {told(parts, title)}"
+        f"{'Every line' if len(names) == n_lines else _listed(names)}: {told(parts, title)}."
         for names, parts in by_lines.items()
     ]
-    return (
-        f"{MARK} On part of the data, so not ranked and compared with nothing: {'; '.join(told_of)}." if lines else ""
-    )
+    return " ".join([f"{MARK} On part of the data, so not ranked and compared with nothing.", *told_of] * bool(lines))
 
 
 def _listed(names: Sequence[str]) -> str:

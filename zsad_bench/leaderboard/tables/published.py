@@ -98,7 +98,9 @@ class Facts:
     footnotes: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, name: str) -> str:
-        return self.titles.get(name) or _NOT_BUILT.get(name, name)
+        """As printed; of a user's own data ("folder:my parts") their name and what they are."""
+        kind, _, own = name.partition(":")
+        return self.titles.get(name) or _NOT_BUILT.get(name) or (f"{own} ({kind})" if own else name)
 
     def name(self, entry: Entry) -> str:
         """An entry as printed: the label where there is one."""

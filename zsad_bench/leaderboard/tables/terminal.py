@@ -44,6 +44,8 @@ def print_tables(rows: Iterable[Row], console: Console, board: Board) -> None:
         for grid in _grids(tables, console):
             console.print(grid)
         say(tables[-1].note, "dim")
+        if tables[-1].partial:
+            say(tables[-1].partial, "yellow")
     for title, sentences, style in (
         ("two values for one number in one run, neither is used", report.conflicts, "red"),
         ("undefined", report.undefined, "dim"),

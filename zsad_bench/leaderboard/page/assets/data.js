@@ -4,7 +4,7 @@ const LINES = DATA.lines;
 // Where no datasets have a common mean, something must still show them side by side: a table without numbers of its own.
 if (DATA.tables.length > 1 && DATA.tables.every((table) => table.targets.length === 1)) {
   const targets = DATA.tables.flatMap((table) => table.targets);
-  DATA.tables.unshift({ name: "", title: "All datasets", targets, note: DATA.tables[0].note, caption: "", apart: false,
+  DATA.tables.unshift({ name: "", title: "All datasets", targets, note: DATA.tables[0].note, partial: "", caption: "", apart: false,
     columns: [], extras: [], runs: {}, cells: {}, parts: [] });
 }
 const TABLES = new Map(DATA.tables.map((table) => [table.name, table]));
@@ -18,6 +18,11 @@ const unique = (values) => [...new Set(values)];
 const METHODS = unique(LINES.map((line) => line.title));
 const PRIORS = unique(LINES.map((line) => line.prior)).sort();
 const README_METRICS = unique(DATA.tables.flatMap((table) => table.columns));
+
+// Targets that there are pictures of.
+const PICTURED = new Set(Array.from({ length: DATA.gallery.n }, (_, i) => at(DATA.gallery.cards.target, i)));
+// A target as printed: a menu shows no registry names.
+const titleOf = (target) => TABLES.get(target)?.title ?? target;
 
 // The rows that pass `keep`, a test of a run, a category record and a row; each with all that is known about it.
 function rowsWhere(keepRun, keepCategory, keepRow) {

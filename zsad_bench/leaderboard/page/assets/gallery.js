@@ -13,27 +13,33 @@ let cardsAsked = "";
 
 function galleryTargets() {
   const targets = table()?.targets ?? [];
-  const pictured = DATA.tables.map((one) => one.name).filter((name) => CARDS.some((card) => card.target === name));
+  const pictured = DATA.tables.map((one) => one.name).filter((name) => PICTURED.has(name));
   const here = pictured.filter((target) => targets.includes(target));
   return here.length || targets.length === 1 ? here : pictured;
 }
 
 function renderGallery() {
   const targets = galleryTargets();
-  const places = targets.flatMap((target) => unique(CARDS.filter((card) => card.target === target).map((card) => `${target}/${card.category}`)).sort());
-  const place = places.includes(state.category) || state.category === "all" ? state.category : places[0] ?? "";
-  const kinds = Object.keys(KINDS).filter((kind) => CARDS.some((card) => card.kind === kind));
+  const here = CARDS.filter((card) => targets.includes(card.target));
+  const placeOf = (card) => `${card.target}/${card.category}`;
+  const places = targets.flatMap((target) => unique(here.filter((card) => card.target === target).map(placeOf)).sort());
+  const kinds = Object.keys(KINDS).filter((kind) => here.some((card) => card.kind === kind));
+  // What nobody chose is what there is a picture of: an image-level dataset has no largest defect.
+  const asPlace = (card) => state.category === "all" || !places.includes(state.category) || placeOf(card) === state.category;
+  const chosen = kinds.includes(state.kind) ? state.kind : kinds.find((kind) => here.some((card) => card.kind === kind && asPlace(card))) ?? "";
+  const withKind = new Set(here.filter((card) => card.kind === chosen).map(placeOf));
+  const place = places.includes(state.category) || state.category === "all" ? state.category
+    : places.find((one) => withKind.has(one)) ?? places[0] ?? "";
   const lines = new Set(shownLines());
-  const cards = CARDS.filter((card) => lines.has(card.line) && card.kind === state.kind && targets.includes(card.target) &&
-    (place === "all" || `${card.target}/${card.category}` === place))
-    .sort((a, b) => places.indexOf(`${a.target}/${a.category}`) - places.indexOf(`${b.target}/${b.category}`) || a.line - b.line);
-  const asked = [place, state.kind].join();
+  const cards = here.filter((card) => lines.has(card.line) && card.kind === chosen && (place === "all" || placeOf(card) === place))
+    .sort((a, b) => places.indexOf(placeOf(a)) - places.indexOf(placeOf(b)) || a.line - b.line);
+  const asked = [place, chosen].join();
   if (asked !== cardsAsked) [cardsAsked, cardsShown] = [asked, PAGE];
-  const title = (target) => TABLES.get(target)?.title ?? target;
-  const named = places.map((one) => [one, `${title(one.split("/")[0])} / ${one.slice(one.indexOf("/") + 1)}`]);
+  const names = new Map(here.map((card) => [placeOf(card), `${titleOf(card.target)} / ${card.category}`]));
+  const named = places.map((one) => [one, names.get(one)]);
   put("#gallery .controls", places.length ? [
     select("category", "category", [...named, ["all", "all categories"]], place, (category) => choose({ category })),
-    select("kind", "show", kinds.map((kind) => [kind, KINDS[kind]]), state.kind, (kind) => choose({ kind })),
+    select("kind", "show", kinds.map((kind) => [kind, KINDS[kind]]), chosen, (kind) => choose({ kind })),
     el("label", { class: "field tick" }, el("input", { type: "checkbox", id: "outline", "data-id": "outline", checked: state.outline === "1",
       onchange: (event) => choose({ outline: event.target.checked ? "1" : "0" }) }), el("span", {}, "outline of the mask")),
     el("label", { class: "field" }, el("span", {}, "map"), el("input", { type: "range", id: "opacity", "data-id": "opacity", min: 0, max: 100, step: 5,
@@ -42,15 +48,15 @@ function renderGallery() {
     colours()] : []);
   setOpacity();
   find("#gallery").classList.toggle("no-outline", state.outline !== "1");
-  put("#gallery .caption", places.length ? `${KINDS[state.kind]}: ${MEANS[state.kind]}.` : "");
+  put("#gallery .caption", chosen ? `${KINDS[chosen]}: ${MEANS[chosen]}.` : "");
   const rest = cards.length - cardsShown;
   const more = el("button", { type: "button", class: "more", "data-id": "more", onclick: () => { cardsShown += PAGE; render(); } }, `${rest} more`);
   put("#gallery .cards", cards.length ? [...cards.slice(0, cardsShown).map(card), rest > 0 ? more : null]
     : [el("p", { class: "empty" }, places.length ? "No picture of what is chosen." : "No pictures of this here.")]);
-  put("#gallery .notes", galleryNotes(title).map((note) => el("p", {}, marked(note))));
+  put("#gallery .notes", galleryNotes().map((note) => el("p", {}, marked(note))));
 }
 
-function galleryNotes(title) {
+function galleryNotes() {
   const { withheld, private: own, too_many, licences } = DATA.gallery;
   const notes = Object.entries(withheld).map(([name, n]) =>
     `${plural(n, "picture")} of ${name} left out: its licence does not allow, or is not known to allow, passing its images on. \`${DATA.page_command} --photos\` puts them into a page of your own.`);

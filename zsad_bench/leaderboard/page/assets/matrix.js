@@ -22,7 +22,7 @@ function matrixColumns() {
   if (of.targets.length > 1) {
     const mixed = DATA.tables.some((one) => one !== of && !one.apart);
     return [whole(of), ...DATA.tables.filter((one) => one !== of).map(whole)].map((one) =>
-      one.table.apart && mixed ? { ...one, title: `${one.title} †` } : one);
+      one.table.apart && mixed ? { ...one, title: `${one.title} ‡` } : one);
   }
   const parts = of.parts.map((part) => ({ id: `c:${part.category}`, title: part.category, holder: part, table: of, category: part.category }));
   return parts.length > 1 ? [{ ...whole(of), title: "mean" }, ...parts] : parts;
@@ -63,12 +63,20 @@ function renderMatrix() {
       columns: [{ id: "method", title: "method", text: true }, { id: "prior", title: "prior", text: true }, ...columns],
       number: (line, id) => numberId(line, state.metric, byId.get(id).table.name, byId.get(id).category) })
     : el("p", { class: "empty" }, "Nothing chosen has this metric."));
-  const apart = columns.some((one) => one.title.endsWith(" †"));
+  const apart = columns.some((one) => one.title.endsWith(" ‡"));
   put("#matrix .notes",
     state.scale === "all" && lines.length ? legend(all) : null,
     lines.some((line) => LINES[line].sanity) ? el("p", {}, "Sanity checks have no say in the range of the colours.") : null,
-    apart ? el("p", {}, `† ${columns.find((one) => one.title.endsWith(" †")).table.note}`) : null,
+    apart ? el("p", {}, `‡ ${columns.find((one) => one.title.endsWith(" ‡")).table.note}`) : null,
+    partialNotes(columns).map((text) => el("p", {}, marked(text))),
     el("p", {}, marked(table()?.note ?? "")));
+}
+
+// What is said of marked numbers; a table of means says it of the tables that are in them.
+function partialNotes(columns) {
+  const mean = table() && Object.keys(table().cells).length ? table() : null;
+  const told = columns.map((one) => one.table).filter((one) => !mean || one === mean || one.apart);
+  return unique(told.map((one) => one.partial)).filter(Boolean);
 }
 
 function legend([low, high]) {

@@ -80,12 +80,17 @@ function openPanel(title, text, rows, line) {
 function rowTable(rows) {
   const names = ["dataset", "category", "metric", "seed", "draw", "value", "interval or bound", "images (anomalous)",
     "regions", "key", "run", "started"];
-  const line = (row) => [row.target, row.category, METRICS.get(row.metric), row.seed, row.draw,
+  const line = (row) => [titleOf(row.target), row.category, METRICS.get(row.metric), row.seed, row.draw,
     row.value === null ? `${UNDEFINED} ${row.reason}` : percent(row.value, 4), error(row),
-    `${row.n_images} (${row.n_anomalous})`, row.n_regions ?? UNDEFINED, row.key, row.run_id, row.started];
+    imagesOf(row), row.n_regions ?? UNDEFINED, row.key, row.run_id, row.started];
   return el("table", { class: "rows" },
     el("thead", {}, el("tr", {}, names.map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, rows.map((row) => el("tr", {}, line(row).map((text) => el("td", {}, String(text)))))));
+}
+
+function imagesOf(row) {
+  const skipped = row.n_skipped ? `, ${row.n_skipped} left out` : "";
+  return `${row.n_images} (${row.n_anomalous})${skipped}`;
 }
 
 function error(row) {

@@ -1,5 +1,7 @@
 // What is chosen, kept in the part of the address after "#", so that a view can be linked to.
-const FIRST = DATA.tables.length ? (DATA.tables.find((table) => table.targets.length > 1) ?? DATA.tables[0]).name : "";
+// The page opens on the table that shows datasets side by side, or else on the first that has pictures.
+const FIRST = (DATA.tables.find((table) => table.targets.length > 1) ??
+  DATA.tables.find((table) => PICTURED.has(table.name)) ?? DATA.tables[0])?.name ?? "";
 const DEFAULTS = {
   q: "", // search text
   methods: null, // titles; null is all
@@ -10,7 +12,7 @@ const DEFAULTS = {
   sort: "", // of the first table: column:down or column:up
   order: "", // of the matrix
   scale: "all", // of its colours: all, or column
-  kind: "largest",
+  kind: "", // of pictures; empty is the first that there are any of
   category: "",
   outline: "1",
   opacity: "60",
