@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import random
+import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -142,3 +144,32 @@ def test_masks_among_images():
     }
     with pytest.raises(DatasetError, match=r"0_gt\.png could be the mask of 0\.png or of 0\.jpg"):
         masks_among(["0.png", "0.jpg", "0_gt.png"])
+
+
+def documented():
+    """(image, masks) of each line of the table in docs/datasets.md; masks that are not united stand alone."""
+    text = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
+    table = text.split("| masks of `crack/3.jpg` | |\n")[1].partition("\n\n")[0].splitlines()[1:]
+    for line in table:
+        named, _, meaning = line.strip("| ").partition(" | ")
+        names = re.findall(r"`(.+?)`", named)
+        if " of " in named:
+            yield names[1], names[:1]
+        elif meaning.endswith("united") and "numbered ones" not in meaning:
+            yield "3.jpg", names
+        else:
+            yield from (("3.jpg", [name]) for name in names)
+
+
+@pytest.mark.parametrize(("image", "masks"), list(documented()), ids=str)
+def test_every_line_of_the_page(image, masks):
+    assert masks_of([f"crack/{image}"], [f"crack/{mask}" for mask in masks]) == {
+        f"crack/{image}": tuple(f"crack/{mask}" for mask in masks)
+    }
+
+
+def test_the_page_names_every_word():
+    text = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8").replace("(s)", "")
+    assert [
+        word for word in WORDS if word.rstrip("s").replace("_", " ") not in text.partition("a word for masks")[2][:120]
+    ] == []
