@@ -72,7 +72,7 @@ _LAYERED = ("MPO", "PSD")  # the first picture is the whole; what follows are ot
 # What Pillow raises on files that are truncated, mangled, or no images at all.
 _UNREADABLE = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError,
-    NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError,
+    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -211,6 +211,7 @@ def _worded(text: str, count: int) -> str:
 def _header(path: Path) -> tuple[Size, Size]:
     """(upright size, stored size)."""
     with _errors(path, "image"), _strict, Image.open(path) as file:
+        _require_image(file)
         _to_the_page(file)
         if file.format == "PNG" and "exif" not in file.info and _has_late_exif(path):
             file.load()
@@ -226,6 +227,7 @@ def _opened(path: Path, what: str, whole: bool = True) -> Iterator[tuple[Image.I
         if whole:
             require_whole(data)
         with _strict, Image.open(io.BytesIO(data)) as file:
+            _require_image(file)
             yield file, data
 
 
@@ -269,6 +271,11 @@ class _Strict:
 
 
 _strict = _Strict()
+
+
+def _require_image(file: Image.Image) -> None:
+    if file.format == "EPS":  # Pillow would have Ghostscript run it
+        raise RefusedError("it is EPS, a program that draws", "save it as PNG")
 
 
 def _load(file: Image.Image, data: bytes, whole: bool = True) -> tuple[pixels.Form, int]:

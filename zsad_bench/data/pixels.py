@@ -260,9 +260,8 @@ def _eight(file: Image.Image, form: Form) -> tuple[list[np.ndarray], np.ndarray 
     if file.mode in ("1", "L"):
         return [np.asarray(file if file.mode == "L" else file.convert("L"))], _key(file, form), 255
     has_alpha = file.mode in _WITH_ALPHA or "transparency" in file.info
-    planes = list(
-        np.moveaxis(np.asarray(file.convert(_WITH_ALPHA.get(file.mode, "RGBA") if has_alpha else "RGB")), 2, 0)
-    )
+    image = file.convert(_WITH_ALPHA.get(file.mode, "RGBA") if has_alpha else "RGB")
+    planes = [np.asarray(plane) for plane in image.split()]
     return (planes[:-1], planes[-1], 255) if has_alpha else (planes, None, 255)
 
 

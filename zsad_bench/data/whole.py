@@ -6,7 +6,6 @@ What cannot be told is a tail of zeros in formats without compression or marks (
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from PIL import TiffImagePlugin
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # of JPEG; neither a stuffed byte nor a restart within a scan
+_WITHIN = frozenset(bytes([code]) for code in (0x00, *range(0xD0, 0xD8), 0xFF))  # no markers: stuffed, restart, fill
 _NEVER = 16  # so many zero bytes do not end what is compressed; libwebp was seen to pad by eight
 _RUN = 64  # nor do so many lie within a scan whose codes give zero bits another meaning than "as before"
 
@@ -74,12 +73,12 @@ def require_whole_jpeg(data: bytes) -> None:
     Raises:
         DamagedError: it does not.
     """
-    at, flat, sequential = 2, {}, False
+    at, flat, sequential, scan = 2, {}, False, b""
     while True:
-        found = _MARKER.search(data, at)
-        if found is None:
-            raise DamagedError("its end mark is missing: cut short or never written to the end")
-        marker, at = data[found.end() - 1], found.end()
+        start, at = at, _marker(data, at)
+        if scan and _holed(data, start, at, scan, flat):
+            raise DamagedError("a part of it is zeros that no encoder writes: never written, or damaged")
+        marker, at, scan = data[at], at + 1, b""
         if marker == 0xD9:
             return
         if marker == 0x01:
@@ -95,7 +94,17 @@ def require_whole_jpeg(data: bytes) -> None:
         elif marker == 0xC4:
             flat |= _flat_tables(body)
         elif marker == 0xDA and sequential:
-            _no_hole(data, at, body, flat)
+            scan = body
+
+
+def _marker(data: bytes, at: int) -> int:
+    """Where the code of the next marker stands, passing over stuffed bytes, restarts and fill."""
+    while (at := data.find(b"\xff", at)) >= 0:
+        at += 1
+        code = data[at : at + 1]
+        if code and code not in _WITHIN:
+            return at
+    raise DamagedError("its end mark is missing: cut short or never written to the end")
 
 
 def _flat_tables(body: bytes) -> dict[int, bool]:
@@ -108,14 +117,10 @@ def _flat_tables(body: bytes) -> dict[int, bool]:
     return flat
 
 
-def _no_hole(data: bytes, at: int, scan: bytes, flat: dict[int, bool]) -> None:
-    """Raises where a baseline scan has a run of zero bytes that its codes would read as noise: a hole."""
-    used = [table for i in range(scan[0] if scan else 0) for table in _tables(scan[2 + 2 * i : 3 + 2 * i])]
-    if all(flat.get(table, True) for table in used):
-        return
-    end = _MARKER.search(data, at)
-    if data.find(bytes(_RUN), at, end.start() if end else len(data)) >= 0:
-        raise DamagedError("a part of it is zeros that no encoder writes: never written, or damaged")
+def _holed(data: bytes, start: int, end: int, scan: bytes, flat: dict[int, bool]) -> bool:
+    """Whether a baseline scan has a run of zero bytes that its codes would read as noise."""
+    used = [table for i in range(scan[0]) for table in _tables(scan[2 + 2 * i : 3 + 2 * i])]
+    return not all(flat.get(table, True) for table in used) and data.find(bytes(_RUN), start, end) >= 0
 
 
 def _tables(selectors: bytes) -> tuple[int, ...]:
@@ -165,6 +170,8 @@ def require_whole_tiff(file: TiffImagePlugin.TiffImageFile, data: bytes) -> None
     """
     tags = file.tag_v2
     compression = tags.get(259, 1)
+    if compression == _JPEG and isinstance(tags.get(347), bytes):
+        require_whole_jpeg(tags[347])  # the tables that all strips share
     for offsets, counts in zip(_OFFSETS, _COUNTS, strict=True):
         if offsets in tags and counts in tags:
             for start, count in zip(_many(tags[offsets]), _many(tags[counts]), strict=False):
