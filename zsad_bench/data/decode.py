@@ -148,13 +148,13 @@ def read_mask(path: Path, threshold: int | None = 0) -> Decoded:
         return Decoded(Image.fromarray(united), stored, mode, file.format or "unknown", tuple(dict.fromkeys(done)))
 
 
-def size_of(path: Path) -> Size:
-    """Width and height of an image as it stands upright, from its header.
+def size_of(path: Path, is_mask: bool = False) -> Size:
+    """Width and height of an image or a mask as it stands upright, from its header.
 
     Raises:
-        DatasetError: missing, or (UnreadableError) no image, or not to be read; names the file.
+        DatasetError: missing, or (UnreadableError) no image, or one of several pages; names the file.
     """
-    return _header(path)[0]
+    return _header(path, is_mask)[0]
 
 
 def stored_size_of(path: Path) -> Size:
@@ -208,11 +208,11 @@ def _worded(text: str, count: int) -> str:
     return re.sub(r"\[(.*?)\]", chosen, text)
 
 
-def _header(path: Path) -> tuple[Size, Size]:
+def _header(path: Path, is_mask: bool = False) -> tuple[Size, Size]:
     """(upright size, stored size)."""
-    with _errors(path, "image"), _strict, Image.open(path) as file:
+    with _errors(path, "mask" if is_mask else "image"), _strict, Image.open(path) as file:
         _require_image(file)
-        _to_the_page(file)
+        _pages(file) if is_mask else _to_the_page(file)
         if file.format == "PNG" and "exif" not in file.info and _has_late_exif(path):
             file.load()
         stored = _stored_size(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from zsad_bench.data import crops, loaders, transforms
+from zsad_bench.data import decode, loaders, transforms
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import DatasetError
 
@@ -16,7 +16,8 @@ def check(module: ZeroShotDataModule) -> list[str]:
     Files whose header cannot be read are an error, or passed over where `on_bad_image` is skip.
 
     Raises:
-        DatasetError: more than 1 % of the masks in use have another size, or any where none may.
+        DatasetError: more than 1 % of the masks in use have another size, or any where none may, or one has that of
+            its image before that was turned upright.
     """
     if not module.has_masks:
         return []
@@ -31,21 +32,28 @@ def check(module: ZeroShotDataModule) -> list[str]:
 
 
 def _differs(module: ZeroShotDataModule, image: str, mask: str) -> str:
+    of_image, of_mask = module.root / image, module.root / mask
     try:
-        of_image, of_mask = (_size(path, path.stat().st_mtime_ns) for path in (module.root / image, module.root / mask))
-    except transforms.UnreadableError:
+        shown, its = (_size(path, is_mask, _changed(path)) for is_mask, path in enumerate((of_image, of_mask)))
+        if its == shown:
+            return ""
+        stored = decode.stored_size_of(of_image)
+    except decode.UnreadableError:
         if module.on_bad_image == "skip":
             return ""
         raise
-    if of_image == of_mask:
-        return ""
-    return f"mask {module.root / mask} is {_wide(of_mask)} but its image {image} is {_wide(of_image)}"
+    transforms.require_one_geometry(of_mask, its, shown, stored)
+    return f"mask {of_mask} is {_wide(its)} but its image {image} is {_wide(shown)}"
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 @lru_cache(maxsize=100_000)
-def _size(path: Path, changed: int) -> tuple[int, int]:
+def _size(path: Path, is_mask: int, changed: int) -> tuple[int, int]:
     """From the header, upright; changed: a file that was replaced is looked at again."""
-    return crops.size_of(path)
+    return decode.size_of(path, bool(is_mask))
 
 
 def _wide(size: tuple[int, int]) -> str:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from zsad_bench.data import transforms
+from zsad_bench.data import decode
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.types import Sample
 
@@ -47,7 +47,7 @@ def _state(path: Path) -> tuple[int, int]:
 def _reason(path: Path, is_mask: bool, size: int, changed: int) -> str:
     """Why a file cannot be decoded, or ""; size, changed: a file that was replaced is opened again."""
     try:
-        (transforms.open_mask if is_mask else transforms.open_rgb)(path)
-    except transforms.UnreadableError as error:
+        (decode.read_mask if is_mask else decode.read_image)(path)
+    except decode.UnreadableError as error:
         return " ".join(str(error).split())
     return ""

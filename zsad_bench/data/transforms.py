@@ -75,15 +75,26 @@ def open_masks(paths: Sequence[Path], threshold: int | None, size: Size, stored:
         mask, _, _, _, found = decode.read_mask(path, threshold)
         done += [(key, str(path)) for key in found]
         if mask.size != size:
-            if stored is not None and _like(mask.size, stored) and not _like(mask.size, size):
-                raise GeometryError(
-                    f"mask {path} is {_wide(mask.size)} as its image is stored, and the image is {_wide(size)} as its "
-                    "EXIF orientation says it is shown; turn the mask, or remove the orientation from the image"
-                )
+            require_one_geometry(path, mask.size, size, size if stored is None else stored)
             resized[path] = mask.size
             mask = mask.resize(size, Image.Resampling.NEAREST)
         union = ImageChops.lighter(union, mask)
     return Masks(union, resized, tuple(done))
+
+
+def require_one_geometry(mask: Path, its: Size, shown: Size, stored: Size) -> None:
+    """Nothing, unless a mask has the shape of its image's file and not that of the image turned upright.
+
+    its, shown, stored: width and height of the mask, of the upright image, and of the image in its file.
+
+    Raises:
+        GeometryError: it has; names the mask and both sizes.
+    """
+    if _like(its, stored) and not _like(its, shown):
+        raise GeometryError(
+            f"mask {mask} is {_wide(its)} as its image is stored, and the image is {_wide(shown)} as its EXIF "
+            "orientation says it is shown; turn the mask, or remove the orientation from the image"
+        )
 
 
 def image_array(image: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

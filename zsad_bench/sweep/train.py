@@ -75,6 +75,7 @@ def fit(
     watch: Callable[[str], Callback] | None = None,
 ) -> None:
     """Trains every stage in place; the losses go to `folder/<stage>/metrics.csv`. watch: one more callback a stage."""
+    told: set[str] = set()
     for stage in method.stages():
         method.enter(stage)
         data.batch_size = stage.batch_size
@@ -90,6 +91,11 @@ def fit(
             enable_progress_bar=console.is_terminal,  # else Lightning adds a bar of its own to our plain lines
             **trainer_options(),
         )
+        loader = data.train_dataloader()
         with stoppable(trainer):
-            trainer.fit(method, train_dataloaders=data.train_dataloader())
+            trainer.fit(method, train_dataloaders=loader)
+        for line in loader.said:
+            if line not in told:  # every stage reads the same files
+                console.print(line, style="yellow")
+            told.add(line)
     method.freeze()
