@@ -152,7 +152,7 @@ def test_augmentation_neither_fills_nor_reads_it(build, kept):
 
 
 def test_bad_and_odd_files_are_met_in_every_pass(build, kept, monkeypatch):
-    monkeypatch.setattr(loaders, "_MOST_RESIZED", 1.0)
+    monkeypatch.setattr(loaders, "MOST_RESIZED", 1.0)
     module = build(on_bad_image="skip")
     path = module.root / module.samples()[-1].image
     path.write_bytes(path.read_bytes()[:100])
