@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data import miniatures
 from tests.data.miniatures.files import write_image, write_mask
@@ -59,6 +61,24 @@ def test_own_images(zsad, tmp_path, widgets):
     assert "my widgets" in said.out
     (table,) = tmp_path.glob("leaderboards/demo/folder_*_my_widgets~*.csv")
     assert f"## {tmp_path.name}/my widgets (folder)" in (table.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_masks_that_vanish_are_counted_and_said(zsad, tmp_path, widgets):
+    thin = np.zeros((400, 400), np.uint8)
+    thin[200, 100:300] = 255  # a scratch of one pixel, gone at 32
+    for i in range(2):
+        write_image(widgets / f"widget/test/Riß/{i}.png", size=(400, 400))
+        Image.fromarray(thin).save(widgets / f"widget/ground_truth/Riß/{i}_mask.png")
+    said = zsad("bench", "--suite", "demo", "--targets", f"folder:{widgets}", "--method", "clip,clip_ac", "--prior",
+                "rich", "--set", "image_size=32")  # fmt: skip
+    assert said.code == 0, said.err
+    (line,) = [line for line in said.out.splitlines() if "no marked pixel left" in line]
+    assert line.startswith(
+        f"folder:{tmp_path.name}/my widgets: 2 of 3 anomalous images have no marked pixel left at 32 px"
+    )
+    found = rows(tmp_path)
+    assert {(row.n_vanished, row.n_anomalous) for row in found} == {(2, 3)}
+    assert "empty mask" not in said.err, "what is said at the end needs no warning in between"
 
 
 def test_a_bad_image_stops_the_run_or_is_counted(zsad, refused, tmp_path, widgets):

@@ -58,6 +58,16 @@ def test_dive_claims(zsad, board, tmp_path):
         verdict = {line["text"]: line["verdict"] or line["why_not"] for line in csv.DictReader(file)}
     assert verdict["absent types, over AnomalyCLIP"] == "supported"
     assert verdict["absent types, over DIVE without text injection"] == "not run"
+    again = make_row(suite="demo", method="anomalyclip", prior="limited", prior_hash="h" * 64, target="demo_textures",
+                     key="anomalyclip-", run_id="later", started="2026-03-01T00:00:00Z", auxiliary="demo_limited",
+                     auxiliary_partial="demo_limited 2 of 90")  # fmt: skip
+    append(board / "rows" / "anomalyclip.jsonl", [again])
+    said = zsad("table", "dive_claims", "--out", "out", "--mixed")
+    assert said.code == 0, said.err
+    assert "Left out: 1 rows on part of the data: auxiliary data demo_limited 2 of 90 images." in said.out
+    with (tmp_path / "out" / "dive_claims.csv").open(newline="") as file:
+        verdict = {line["text"]: line["verdict"] or line["why_not"] for line in csv.DictReader(file)}
+    assert verdict["absent types, over AnomalyCLIP"] == "not run", "a claim rests on part of the data"
     assert "not on disk" in verdict["correlation of distance and gain over DIVE without disentanglement"]
 
 

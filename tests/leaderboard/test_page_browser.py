@@ -262,13 +262,13 @@ def test_it_opens_on_what_has_pictures(browser, tmp_path):
 
 
 def test_one_table_without_pictures_is_not_what_it_opens_on(browser, tmp_path):
-    row = make_row(target="folder:my parts", category="nut")
+    row = make_row(target="folder:up/my parts", category="nut")
     made = [pick("best", "x", 3)]
     about = {"target": row.target, "licence": "mine", "redistribute": True}
     write_pictures(tmp_path / "pictures", row.key, row.category, made, about)
     show_board(browser, tmp_path, [row])
-    assert browser.texts("#filters .tabs button") == ["my parts (folder)"]
-    assert options(browser, "category")[0] == "my parts (folder) / nut"
+    assert browser.texts("#filters .tabs button") == ["up/my parts (folder)"]
+    assert options(browser, "category")[0] == "up/my parts (folder) / nut"
     assert browser.texts("#gallery .card")
 
 
