@@ -188,6 +188,63 @@ def test_the_tested_set_lies_within_the_bounds():
         assert requirement.specifier.contains(version), f"{pin} is outside pyproject's {requirement}"
 
 
+# --- what is printed is data ------------------------------------------------------------------------------------------
+
+# Of rich, what reads no markup by itself; all else is in zsad_bench/console.py.
+OF_RICH = re.compile(r"rich\.(box|text\.Text|live\.Live|console\.Group|progress\.(?!Text)\w+Column)")
+
+
+def markup_in(source: str) -> list[str]:
+    """Lines that could take a name for markup: what they import of rich, or how they make a text of it."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and node.attr in ("from_markup", "from_ansi"):
+            found.append(f"{node.lineno}: {node.attr}")
+        elif isinstance(node, ast.keyword) and node.arg in ("markup", "emoji", "highlight"):
+            found.append(f"{node.value.lineno}: {node.arg}=")
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "id", "") == "print"
+            and any(isinstance(part, ast.JoinedStr) for arg in node.args for part in ast.walk(arg))
+        ):
+            found.append(f"{node.lineno}: print of what may be a name; say() of zsad_bench/printable.py writes it out")
+        found += [
+            f"{node.lineno}: {name}" for name in names if name.split(".")[0] == "rich" and not OF_RICH.match(name)
+        ]
+    return found
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "zsad_bench.console"])
+def test_nothing_but_the_console_reads_markup(module):
+    source = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+    assert not (found := markup_in(source)), f"{module}: take it from zsad_bench/console.py: {found}"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from rich.console import Console", 1),
+        ("from rich.table import Table", 1),
+        ("import rich", 1),
+        ("from rich import print", 1),
+        ("from rich.progress import TextColumn, BarColumn, track", 2),
+        ("from rich.markup import escape", 1),
+        ("Text.from_markup(name)", 1),
+        ("console.print(name, markup=True)", 1),
+        ("print(f'{path}')", 1),
+        ("from rich import box\nfrom rich.text import Text\nfrom rich.live import Live", 0),
+        ("print(json.dumps(content))", 0),
+    ],
+)
+def test_the_check_itself_tells_markup(source, found):
+    assert len(markup_in(source)) == found
+
+
 # --- a command line that answers at once ------------------------------------------------------------------------------
 
 HEAVY = ("torch", "torchvision", "lightning", "open_clip", "torchmetrics", "albumentations", "cv2", "sklearn", "wandb")

@@ -89,6 +89,8 @@ def _try_outputs(command: str, options: Namespace) -> None:
     if getattr(options, "name", None) == "list" and command == "figure":
         return  # it prints
     folders, files = WRITES.get(command, ((), ()))
+    if getattr(options, "dry_run", False):
+        folders = tuple(name for name in folders if name == "runs")  # where the plan is kept
     for name in folders:
         if options[name] is not None:
             outputs.check_folder(options[name], f"--{name}")

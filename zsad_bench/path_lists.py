@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from zsad_bench.errors import UsageError
@@ -65,6 +66,11 @@ def spell(base: str) -> str:
     return start[1] + "".join(map(_letter, base[start.end() :]))
 
 
+def home(path: str | Path) -> Path:
+    """The path with `~` and `~user` as a shell reads them; a name that only begins so is left as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - that of pathlib raises for an unknown user
+
+
 def _pieces(text: str, separators: str, asked: str, exists: bool = True) -> Iterator[tuple[str, str]]:
     """(the separator before it, the piece without blanks around it), from the left."""
     at, before = 0, ""
@@ -88,7 +94,7 @@ def _longest(text: str, first: int, ends: list[int], separators: str, asked: str
     for end in reversed(ends):
         path = text[first:end]
         for written in dict.fromkeys((path, path.strip(), _unspelt(path.strip()))):
-            if written and os.path.exists(os.path.expanduser(written)):  # noqa: PTH110, PTH111 - never raise
+            if written and os.path.exists(home(written)):  # noqa: PTH110 - never raises
                 return written, end
     path = text[first : ends[0]].strip()
     if path and len(ends) > 1:

@@ -23,6 +23,7 @@ from typing import Any, Literal, NoReturn
 from zsad_bench import plugins
 from zsad_bench.errors import RegistrationError, UnknownNameError, ZsadError
 from zsad_bench.plugins import PlugIn
+from zsad_bench.printable import say
 
 Room = Literal["methods", "datasets"]
 _PACKAGES = {"methods": "zsad_bench.methods", "datasets": "zsad_bench.data.datasets"}
@@ -107,7 +108,7 @@ def _plugged_in(room: Room, path: tuple[str, ...]) -> plugins.Found:
 @cache
 def _say(line: str) -> None:
     """Once a process: every command lists names again and again."""
-    print(f"zsad-bench: {line}", file=sys.stderr)
+    say(f"zsad-bench: {line}", error=True)
 
 
 def _load(room: Room, place: PlugIn) -> type[Any]:

@@ -155,3 +155,53 @@ def test_a_prior_that_is_its_own_target_is_refused(refused):
     said = refused(1, "bench", "--suite", "demo", "--targets", "demo_rich", "--method", "anomalyclip", "--prior",
                    "demo_rich:shots=4", *FAST)  # fmt: skip
     assert "'demo_rich' is both auxiliary and target" in said
+
+
+# --- roots, priors and lists as they are typed ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("targets", "data", "says"),
+    [
+        ("visa,btad", ("root=/x",), "--data root=/x: meant for visa or btad; say whose it is, as in --data visa.root="),
+        ("folder:{widgets}", ("root=/x",), "--data root=/x: the targets bring their own paths"),
+        ("folder:{widgets}", ("folder.root=/x",), "--data folder.root=/x: give the path once"),
+        ("folder", ("folder.root={widgets}",), ""),
+        ("folder", ("root={widgets}",), ""),
+        ("folder:{widgets},elpv", ("elpv.root=/none/at: all #1",), "/none/at: all #1 is not a folder"),
+    ],
+)
+def test_a_root_is_a_path_of_one_dataset(zsad, widgets, targets, data, says):
+    given = [word for entry in data for word in ("--data", entry.format(widgets=widgets))]
+    said = zsad("bench", "--suite", "demo", "--method", "center_prior", "--prior", "none", "--set", "image_size=32",
+                "--targets", targets.format(widgets=widgets), *given)  # fmt: skip
+    assert (said.code == 0) == (not says), said.err
+    assert says in said.err, said.err
+    assert "TypeError" not in said.err
+
+
+def test_prior_none_is_for_methods_that_do_not_learn(zsad, refused, tmp_path):
+    bench = ("bench", "--suite", "demo", "--targets", "demo_textures", "--set", "image_size=32", "--prior", "none")
+    assert zsad(*bench, "--method", "clip,center_prior").code == 0
+    assert {row.prior for row in rows(tmp_path)} == {"none"}
+    line = refused(2, *bench, "--method", "clip,dive,anomalyclip")
+    assert "prior none is for methods that do not learn; name a prior for dive, anomalyclip" in line
+    assert "--prior limited" in line
+    assert "none" in zsad("ls", "priors").out
+    assert "keeps nothing" in refused(2, "data", "prior", "none")
+
+
+@pytest.mark.parametrize(
+    ("method", "typed", "says"),
+    [
+        ("dive", "inject_blocks=2,4", "a list is written inject_blocks=[2,4]"),
+        ("anomalyclip", "taps=6", "a list is written taps=[6]"),
+        ("winclip", "scales=2, 3", "a list is written scales=[2, 3]"),
+        ("clip_ac", "templates=a {} b", "a list is written templates=[a {} b]"),
+        ("dive", "lr=2,4", "lr='2,4' does not fit; expected float"),
+    ],
+)
+def test_a_list_is_shown_as_it_is_written(refused, method, typed, says):
+    line = refused(2, "bench", "--suite", "demo", "--targets", "demo_textures", "--method", method, "--prior", "rich",
+                   "--set", typed)  # fmt: skip
+    assert line.endswith(says), line

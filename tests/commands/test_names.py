@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,16 @@ def folder(place) -> str:
     return str(place)
 
 
+def test_the_page_has_examples_that_are_tried():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    section = page.split("## How files and folders may be called")[1].split("\n## ")[0]
+    lines = [line.rpartition(" | ")[0] for line in section.splitlines() if line.startswith("| ")][2:]
+    assert len(lines) == 8, "a line of the table has no test of its own"
+    examples = {name.replace("\\|", "|") for line in lines for name in re.findall("`(.+?)`", line.partition(": ")[2])}
+    assert examples
+    assert examples <= set(ODD.values()), f"not tried: {examples - set(ODD.values())}"
+
+
 def test_every_name_form_goes_all_the_way(zsad, tmp_path):
     """One run over a folder of each form, whose category and kinds of anomaly are called so too."""
     places = []
@@ -45,9 +57,10 @@ def test_every_name_form_goes_all_the_way(zsad, tmp_path):
     said = zsad(*bench(*(f"folder:{place}" for place in places)))
     assert said.code == 0, said.err
     rows = store.load(tmp_path / "leaderboards/demo/rows")
-    assert {(row.target, row.category) for row in rows} == {(f"folder:{name}", name) for name in ODD.values()}
+    assert {(row.target, row.category) for row in rows} == {(f"folder:lots/{name}", name) for name in ODD.values()}
     outputs = [said.out]
-    for command in (("rows", "verify", "leaderboards/demo"), ("table", "demo"), ("page", "demo"), ("table", "pivot"),
+    for command in (("rows", "verify", "leaderboards/demo"), ("table", "demo"), ("page", "demo"),
+                    ("table", "pivot", "--metric", "image_ap", "--dataset", "folder:lots/lot 7, left,folder:lots/a+b"),
                     ("rows", "export", "leaderboards/demo", "--out", "rows.csv"),
                     ("data", "check", f"folder:{places[-1]}")):  # fmt: skip
         said = zsad(*command)
@@ -79,7 +92,7 @@ def test_a_manifest_is_read_from_where_it_was_written(zsad, tmp_path, form):
     assert zsad("data", "prior", f"{name}:shots=2", "--suite", "demo").code == 0, f"{name} cannot be typed again"
 
 
-@pytest.mark.parametrize("raw", [b"\xc2\xdd\xcb\xbf", b"caf\xe9", b"\xff"])
+@pytest.mark.parametrize("raw", [b"\xb5\xc6", b"caf\xe9", b"\xff"])
 @pytest.mark.parametrize("where", ["image", "kind", "root"])
 def test_a_name_that_is_not_utf8_is_told_before_anything_is_computed(zsad, refused, tmp_path, raw, where):
     odd = os.fsdecode(raw)
@@ -103,8 +116,12 @@ def test_a_name_that_is_not_utf8_is_told_before_anything_is_computed(zsad, refus
 def test_what_lies_above_the_folder_may_be_called_anything(zsad, tmp_path):
     above = tmp_path / os.fsdecode(b"\xc2\xdd, \xcb+")
     said = zsad(
-        *bench(f"folder:{folder(above / 'parts')}"), "--out", str(above / "board"), "--runs", str(above / "runs")
+        *bench(f"folder:{folder(above / 'lot' / 'parts')}"),
+        "--out",
+        str(above / "board"),
+        "--runs",
+        str(above / "runs"),
     )
     assert said.code == 0, said.err
-    assert {row.target for row in store.load(above / "board/demo/rows")} == {"folder:parts"}
+    assert {row.target for row in store.load(above / "board/demo/rows")} == {"folder:lot/parts"}
     assert "\\xc2\\xdd" in said.out

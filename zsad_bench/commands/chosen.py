@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,9 @@ def chosen_rows(
         console.print(remark, style="red")
     rows = found.with_gaps()
     if options.backbone:
-        rows = [row for row in rows if row.backbone in (*listed(options.backbone), "none")]
+        rows = [
+            row for row in rows if row.backbone in (*listed(options.backbone, {row.backbone for row in rows}), "none")
+        ]
     if options.mixed:
         rows, left_out = comparable(rows)
         for sentence in left_out:
@@ -120,6 +122,13 @@ def chosen_rows(
     return rows
 
 
-def listed(text: str) -> list[str]:
-    """The names of an option like "dive,clip", each once."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+def listed(text: str, known: Collection[str] = ()) -> list[str]:
+    """The names of an option like "dive,clip", each once; a known one (of an own folder) may have commas in it."""
+    found: list[str] = []
+    pieces = text.split(",")
+    while pieces:
+        runs = [",".join(pieces[:end]).strip() for end in range(len(pieces), 0, -1)]
+        name = next((run for run in runs if run in known), runs[-1])
+        pieces = pieces[len(pieces) - runs.index(name) :]
+        found += [name] if name else []
+    return list(dict.fromkeys(found))

@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn
@@ -20,6 +19,7 @@ from zsad_bench.data import known, roots
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
+from zsad_bench.path_lists import home
 from zsad_bench.printable import printable
 from zsad_bench.sweep.suite import is_found
 
@@ -71,7 +71,7 @@ def _data_root(root: str | None) -> Iterator[None]:
     """ZSAD_DATA set to `root` for the while."""
     before = os.environ.get("ZSAD_DATA")
     if root is not None:
-        if not Path(root).expanduser().is_dir():
+        if not home(root).is_dir():
             raise DatasetError(f"--root {root} is not a folder; give the folder that holds the datasets")
         os.environ["ZSAD_DATA"] = root
     try:
@@ -96,7 +96,7 @@ def _report(asked: str, root: str | None, layout: str | None) -> checks.Report:
     try:
         module = cls(path or root or None, **given)
     except DatasetError as error:  # what a root alone defines is read when it is built
-        there = Path(path or root or "").expanduser().exists()
+        there = home(path or root or "").exists()
         kind = ("not_recognised" if isinstance(error, DatasetLayoutError) else "broken") if there else "not_found"
         return checks.failed(checks.Report(cls.name, cls.title, "clean"), kind, error)
     with Progress(BarColumn(), MofNCompleteColumn()) as bar:

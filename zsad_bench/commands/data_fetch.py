@@ -15,6 +15,7 @@ from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.demo.module import DemoDataModule
 from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.path_lists import home
 
 
 def fetch(options: Any) -> None:
@@ -89,7 +90,7 @@ def _looks_like(cls: type[PublicDataModule]) -> str:
 
 def _place(cls: type[ZeroShotDataModule], into: str | None) -> Path | None:
     if into is not None:
-        return Path(into).expanduser().resolve()
+        return home(into).resolve()
     root = roots.data_root()
     return None if root is None else root / (cls.root_names or (cls.name,))[0]
 

@@ -45,8 +45,8 @@ class Source:
             if unknown := [name for name in wanted if name not in known]:
                 raise UnknownNameError(f"--method: {did_you_mean('method among the rows', unknown[0], known)}")
             rows = [row for row in rows if row.method in wanted]
-        if wanted := listed(self.options.dataset or ""):
-            known = sorted({row.target for row in rows})
+        known = sorted({row.target for row in rows})
+        if wanted := listed(self.options.dataset or "", known):
             if unknown := [name for name in wanted if name not in known]:
                 raise UnknownNameError(f"--dataset: {did_you_mean('dataset among the rows', unknown[0], known)}")
             rows = [row for row in rows if row.target in wanted]
@@ -96,7 +96,10 @@ class Source:
                 f"run `zsad-bench bench --prior {prior} --seed {chosen.seed} --draw {chosen.draw}`"
             )
         images = picked.shown(self.pictures, keys)
-        return picked.choose(images, listed(self.options.image or ""), listed(self.options.dataset or ""), at_most)
+        targets = {row.target for row in self.rows}
+        return picked.choose(
+            images, listed(self.options.image or ""), listed(self.options.dataset or "", targets), at_most
+        )
 
     def learned(self) -> dict[str, int | None]:
         backbones = {row.backbone for row in self.rows} - {"none"}

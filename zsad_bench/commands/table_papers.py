@@ -47,12 +47,15 @@ def pivot(options: Any) -> None:
     """
     console, facts = Console(), all_facts()
     lines, columns = _axes(options.rows or "dataset", "--rows"), _axes(options.cols or "method", "--cols")
-    only = {
-        axis: listed(options[axis]) for axis in ("metric", "prior", "method", "dataset", "backbone") if options[axis]
-    }
     suite = options.suite or suite_with_rows(options)
     told: list[str] = []
     rows = chosen_rows(options, console, suite, told=told)
+    fields = {"metric": "metric", "prior": "prior", "method": "method", "dataset": "target", "backbone": "backbone"}
+    only = {
+        axis: listed(options[axis], {getattr(row, field) for row in rows})
+        for axis, field in fields.items()
+        if options[axis]
+    }
     shown, records = pivots.pivot(rows, lines, columns, only, facts, groups(suite))
     show.terminal([shown], console)
     if options.out:
@@ -91,7 +94,8 @@ def compare(options: Any) -> None:
     console, facts = Console(), all_facts()
     suite = options.suite or suite_with_rows(options)
     rows = chosen_rows(options, console, suite)
-    keep = {"prior": {*listed(options.prior or "")}, "target": {*listed(options.dataset or "")}}
+    targets = listed(options.dataset or "", {row.target for row in rows})
+    keep = {"prior": {*listed(options.prior or "")}, "target": {*targets}}
     sides, parts = [], Partials(rows)
     for name in names:
         own = [r for r in rows if (r.method, r.variant, r.metric) == (name, "", metric)]
@@ -104,8 +108,7 @@ def compare(options: Any) -> None:
         if len(priors := sorted({r.prior for r in own})) > 1:
             raise UsageError(f"table paired: rows of {name} under priors {', '.join(priors)}; choose one with --prior")
         for said in dict.fromkeys(told(parts.of(row), facts.title) for row in own if parts.of(row)):
-            console.print(f"{facts.title(name)} is on part of the data: {said}", style="yellow", soft_wrap=True,
-                          highlight=False, markup=False)  # fmt: skip
+            console.print(f"{facts.title(name)} is on part of the data: {said}", style="yellow")
         sides.append(paired.scores_of(own, rows_folder(options, suite).parent / "scores"))
     found = paired.paired_bootstrap(*sides, statistic(metric))
     titles = " minus ".join(map(facts.title, names))
@@ -114,7 +117,7 @@ def compare(options: Any) -> None:
         f"{100 * found.high:+.2f}, not better in {found.below_zero:.1%} of resamples; {found.n_images} images of "
         f"{found.n_categories} categories, drawn alike for both"
         + (f"; {found.n_left_out} categories of only one of them left out" if found.n_left_out else "")
-    )  # fmt: skip
+    )
 
 
 def _record(table: str, number: Number, facts: Facts) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _rows(options: Any, console: Console, suite: str, fields: tuple[str, ...], t
     rows = chosen_rows(options, console, suite, told=told)
     for field in fields:
         if options[field]:
-            wanted = listed(options[field])
+            wanted = listed(options[field], {getattr(row, field) for row in rows})
             kept = [row for row in rows if getattr(row, field) in wanted]
             if not kept:
                 there = ", ".join(sorted({getattr(row, field) for row in rows})) or "none"
@@ -100,7 +100,7 @@ def _whole(rows: list[Row], console: Console, told: list[str]) -> list[Row]:
         if not kept:
             raise RowError(f"every row is on part of the data, of which nothing can be claimed: {lacking}")
         told.append(f"Left out: {len(rows) - len(kept)} rows on part of the data: {lacking}.")
-        console.print(told[-1], style="yellow", soft_wrap=True, highlight=False, markup=False)
+        console.print(told[-1], style="yellow")
     return kept
 
 

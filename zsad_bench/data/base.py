@@ -25,6 +25,7 @@ from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.path_lists import home
 from zsad_bench.printable import is_utf8, printable
 from zsad_bench.registry import did_you_mean
 from zsad_bench.types import Category, Domain, Kind, Level, Sample, SampleInfo
@@ -112,7 +113,7 @@ class ZeroShotDataModule(LightningDataModule):
         partial: bool = False,
     ) -> None:
         super().__init__()
-        self._asked_root = None if root is None else Path(root).expanduser().resolve()
+        self._asked_root = None if root is None else home(root).resolve()
         self.image_size, self.mean, self.std = image_size, tuple(mean), tuple(std)
         self.batch_size, self.workers = batch_size, workers
         self.split, self._given, self.shuffle_seed = split, samples, shuffle_seed

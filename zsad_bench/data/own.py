@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
 from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.path_lists import home
 from zsad_bench.registry import did_you_mean
 from zsad_bench.types import Domain, Kind, Sample
 
@@ -135,7 +136,7 @@ class OwnDataModule(ZeroShotDataModule):
 
 def _as_named(root: str | Path) -> Path:
     """The absolute path, without following links: a linked folder is called as its link, a linked table stays."""
-    return Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100
+    return Path(os.path.abspath(home(root)))  # noqa: PTH100
 
 
 def readable(name: str) -> str:

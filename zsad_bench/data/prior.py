@@ -19,11 +19,9 @@ types or shots are always a subset of more.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from zsad_bench import path_lists, registry
@@ -119,8 +117,8 @@ def check_learnable(spec: str, learners: Iterable[str]) -> None:
     """
     if spec.strip() == NONE and (names := ", ".join(learners)):
         raise UsageError(
-            f"prior none is for methods that do not learn, and {names} learns; name a prior, as in --prior limited "
-            "(`zsad-bench ls priors`), or a trained method with --checkpoint"
+            f"prior none is for methods that do not learn; name a prior for {names}, as in --prior limited (see "
+            "`zsad-bench ls priors`), or a trained method with --checkpoint"
         )
 
 
@@ -192,7 +190,7 @@ def prior_hash(contents: Mapping[str, str]) -> str:
 
 def _base(base: str, suite: str, target: str | None, known: Sequence[str]) -> Part:
     if base.startswith("@"):
-        header, records = manifest.read(Path(os.path.expanduser(base[1:])))  # noqa: PTH111 - never raises
+        header, records = manifest.read(path_lists.home(base[1:]))
         return Part(header["dataset"], listed=tuple(record["id"] for record in records), place=header.get("place", ""))
     kind, colon, place = base.partition(":")
     if colon and kind in known:  # own data: nothing else has a colon after `path_lists.parts`

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zsad_bench.data import files
 from zsad_bench.errors import DatasetError
+from zsad_bench.path_lists import home
 
 
 def data_root() -> Path | None:
@@ -20,7 +21,7 @@ def data_root() -> Path | None:
     text = os.environ.get("ZSAD_DATA", "").strip()
     if not text:
         return None
-    root = Path(text).expanduser().resolve()
+    root = home(text).resolve()
     if not root.is_dir():
         raise DatasetError(f"ZSAD_DATA={text} is not a folder; create it, correct the path, or unset ZSAD_DATA")
     return root
@@ -29,7 +30,7 @@ def data_root() -> Path | None:
 def cache_root() -> Path:
     """ZSAD_CACHE, or `zsad_bench` in the cache folder of the platform; it need not exist yet."""
     if text := os.environ.get("ZSAD_CACHE", "").strip():
-        return Path(text).expanduser().resolve()
+        return home(text).resolve()
     return _platform_cache() / "zsad_bench"
 
 
