@@ -343,7 +343,7 @@ def test_prior_of_a_union(zsad, refused, tmp_path):
 def test_prior_without_its_data(refused, tmp_path, monkeypatch):
     monkeypatch.setenv("ZSAD_DATA", str(tmp_path))
     line = refused(1, "data", "prior", "limited")
-    assert "dtd: no folder DTD-Synthetic" in line
+    assert "dtd: no folder called like DTD-Synthetic" in line
     assert "download" in line, "how to get it is not said"
 
 

@@ -66,8 +66,7 @@ def test_drawings_among_photographs(root, mode):
 def test_where_all_images_are_drawings_nothing_is_odd(tmp_path):
     for kind in ("good", "crack"):
         write_mask(tmp_path / f"{kind}/0.png")
-    found, said = seen(tmp_path)
-    assert "mask_among_images" not in found
+    assert "mask_among_images" not in seen(tmp_path)[0]
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])

@@ -22,6 +22,7 @@ from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
 from zsad_bench.path_lists import home
 from zsad_bench.printable import printable
 from zsad_bench.sweep.suite import is_found
+from zsad_bench.sweep.target import target_of
 
 SCHEMA = 1  # of the JSON form, docs/datasets.md
 _SHOWN = 5  # findings of a kind, and sizes; the rest is counted, and whole in the JSON form
@@ -84,7 +85,9 @@ def _data_root(root: str | None) -> Iterator[None]:
 
 
 def _report(asked: str, root: str | None, layout: str | None) -> checks.Report:
-    name, _, path = asked.partition(":")
+    name, path, categories = target_of(asked)
+    if categories:
+        raise UsageError(f"data check {asked}: a dataset is checked whole; leave out :{'+'.join(categories)}")
     cls: type[ZeroShotDataModule] = registry.load("datasets", name)
     if path and root:
         raise UsageError(f"data check {asked} --root {root}: give the path once")

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from zsad_bench import registry
 from zsad_bench.console import Console, Table, styled
-from zsad_bench.data import known, roots
+from zsad_bench.data import complete, known, roots
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.demo.module import DemoDataModule
 from zsad_bench.errors import ZsadError
@@ -16,7 +16,7 @@ from zsad_bench.sweep.suite import is_found
 
 
 class Seen(NamedTuple):
-    """What a look at a dataset's folder showed. error: one line where no table can be made of it."""
+    """What a look at a dataset's folder showed. error: one line where no table can be made of it but with --partial."""
 
     module: ZeroShotDataModule | None
     counts: tuple[int, int] | None = None
@@ -70,8 +70,16 @@ def look(cls: type[ZeroShotDataModule]) -> Seen:
         module = cls()
         labels = [sample.label for sample in module.samples()]
     except (ZsadError, OSError) as error:
-        return Seen(cls(), error=" ".join(str(error).split()))
+        return Seen(cls(), _as_it_is(cls), " ".join(str(error).split()))
     return Seen(module, (labels.count(0), labels.count(1)))
+
+
+def _as_it_is(cls: type[ZeroShotDataModule]) -> tuple[int, int] | None:
+    """The test images, normal and anomalous, that a copy has which only `--partial` takes; None where nothing does."""
+    try:
+        return complete.counts(cls(partial=True).samples())
+    except (ZsadError, OSError):
+        return None
 
 
 def _where(cls: type[ZeroShotDataModule], seen: Seen) -> tuple[Text, str]:
@@ -127,6 +135,8 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
         row("found", f"only packed: {', '.join(packed)}; unpack it" if packed else "no")
     elif seen.error:
         row("found", seen.error)
+        if seen.counts is not None:
+            row("counts", f"{seen.counts[0]} normal, {seen.counts[1]} anomalous with --partial")
     else:
         row("found", f"{seen.module.root}, layout {getattr(seen.module, 'layout', 'its own')}")
         row("counts", f"{seen.counts[0]} normal, {seen.counts[1]} anomalous")

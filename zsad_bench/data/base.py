@@ -218,8 +218,11 @@ class ZeroShotDataModule(LightningDataModule):
 
     @cached_property
     def shortfall(self) -> str:
-        """How much of the dataset is there, "36 of 3000"; "" when it is complete. Of a table that is not restricted."""
-        return complete.shortfall(complete.counts(self._table), self.whole())
+        """How much of the dataset is there, "36 of 3000"; "" when it is complete. Of a table that is not restricted.
+
+        Only test images have published counts: of another split it is "".
+        """
+        return complete.shortfall(complete.counts(self._table), self.whole()) if self.split == "test" else ""
 
     def manifest(self) -> list[str]:
         """One sorted line a sample: image, masks, label, category, type, and the fingerprints of its files."""
