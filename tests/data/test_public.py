@@ -8,6 +8,7 @@ import pytest
 from tests.data import miniatures
 from tests.data.miniatures import Expected
 from zsad_bench import registry
+from zsad_bench.sweep.suite import PAPER
 
 CASES = [(name, layout) for name in miniatures.names() for layout in miniatures.load(name).LAYOUTS]
 
@@ -83,7 +84,8 @@ def test_layouts_agree(name, tmp_path):
     assert all(reading == readings[0] for reading in readings), f"{name}: layouts differ: {readings}"
 
 
-def test_every_public_dataset_has_a_miniature():
-    public = {n for n in registry.names("datasets") if hasattr(registry.load("datasets", n), "variants")}
-    assert public <= set(miniatures.names()), f"no miniature of {sorted(public - set(miniatures.names()))}"
-    assert all(miniatures.load(n).LAYOUTS for n in public)
+def test_every_dataset_of_the_papers_has_a_miniature():
+    """One that was just added, here or in another package, need not: its contract tests skip and say so."""
+    lacking = set(PAPER.targets) - set(miniatures.names())
+    assert not lacking, f"no miniature of {sorted(lacking)}"
+    assert all(miniatures.load(name).LAYOUTS for name in miniatures.names())

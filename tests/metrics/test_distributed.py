@@ -83,7 +83,7 @@ def test_ranks_agree_with_one_process(world: int, tmp_path: Path) -> None:
     try:
         for process in ranks:
             process.start()
-        found = dict(answers.get(timeout=60) for _ in ranks)
+        found = dict(answers.get(timeout=300) for _ in ranks)
     finally:
         for process in ranks:
             process.join(timeout=10)

@@ -53,7 +53,7 @@ def test_ranks_agree_with_one_process(tmp_path: Path) -> None:
     try:
         for process in ranks:
             process.start()
-        results = dict(answers.get(timeout=60) for _ in ranks)
+        results = dict(answers.get(timeout=300) for _ in ranks)
     finally:
         for process in ranks:
             process.join(timeout=10)
