@@ -106,8 +106,8 @@ class ContentIndex:
         return dict(self._in_shares(self._look, list(dict.fromkeys(paths)), _DECODERS))
 
     def unseen(self, paths: Iterable[str]) -> int:
-        """How many of these files `looks` would have to decode, as far as is known without reading them."""
-        return sum(path not in self._known or self._known[path][1] not in self._looks for path in set(paths))
+        """How many images `looks` would have to decode."""
+        return sum(digest != UNREADABLE and digest not in self._looks for digest in self.digests(paths).values())
 
     def learn(self, path: str, stamp: Stamp, before: int, digest: str, seen: Look | None) -> None:
         """Takes over what was read elsewhere. stamp, before: of the file and the clock, before it was read."""

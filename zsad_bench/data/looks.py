@@ -6,9 +6,9 @@ signatures, the largest over the eight mirrors and quarter turns of one of them,
 
 An image is a near-duplicate of another when they are `SAME` similar; or when they are `ALIKE` similar and the match
 stands out: its odds s^2 / (1 - s^2), what they share over what they do not, are `STANDS_OUT` times those of the image's
-fifth best match among the others. The first finds copies where everything looks alike, the second copies of textures,
-whose few low waves JPEG damages. What that finds and misses is measured in docs/datasets.md, by
-`python benchmarks/near_duplicates.py`.
+fifth best match among the others, and of what images of as few waves reach by chance (grids and gratings have few). The
+first finds copies where everything looks alike, the second copies of textures, whose few low waves JPEG damages. What
+that finds and misses is measured in docs/datasets.md, by `python benchmarks/near_duplicates.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 RULE = 1  # of signatures: another rule's are never compared with these
 SIDE, WAVES = 64, 16
 SAME, ALIKE, STANDS_OUT, PEERS = 0.99, 0.75, 30, 5
-_CHANCE = 0.2  # similarity of images that have nothing in common, the best of some thousand
+CHANCE = 3.2  # similarity by chance of images of one wave; of n waves it is this over sqrt(n)
 FLAT = 0.25  # standard deviation of grey levels at 64 x 64: below it there is nothing to recognise
 _LARGE = 1024  # pixels on the short side; larger images are averaged down to about that first
 _BLOCK = 256  # images compared at a time: 2 MB for a thousand others
@@ -88,7 +88,9 @@ def match(images: NDArray[np.int8], others: NDArray[np.int8]) -> Matches:
         similarity[part] = best.max(1)
         if count > 1:
             peer[part] = np.partition(best, -min(PEERS, count), axis=1)[:, -min(PEERS, count)]
-    stands_out = (similarity >= ALIKE) & (_odds(similarity) >= STANDS_OUT * _odds(peer)) & (count > 1)
+    chance = np.maximum(_chance(images), _chance(others)[closest])
+    usual = STANDS_OUT * _odds(np.maximum(peer, chance))
+    stands_out = (similarity >= ALIKE) & (_odds(similarity) >= usual) & (count > 1)
     return Matches(closest, similarity, (similarity >= SAME) | stands_out)
 
 
@@ -115,8 +117,14 @@ def _unit(signatures: NDArray[np.int8]) -> NDArray[np.float32]:
 
 
 def _odds(similarity: NDArray[np.float32]) -> NDArray[np.float32]:
-    common = np.clip(similarity, _CHANCE, 1 - 1e-6) ** 2
+    common = np.clip(similarity, 0, 1 - 1e-6) ** 2
     return common / (1 - common)
+
+
+def _chance(signatures: NDArray[np.int8]) -> NDArray[np.float32]:
+    """How similar images of so few waves are by chance; of n that matter, where n = (sum v^2)^2 / sum v^4."""
+    power = signatures.astype(np.float32) ** 2
+    return CHANCE * np.sqrt((power**2).sum(1)) / np.maximum(power.sum(1), 1)
 
 
 def _turned(unit: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -18,8 +18,8 @@ class Br35h(PublicDataModule):
     """Every image of yes/ and no/ is tested; seven normal ones are called No12.jpg and so on, with a capital N.
 
     `pred/` holds images without labels and `Br35H-Mask-RCNN/` copies of those in yes/; neither is read.
-    Not independent of BrainMRI: 140 tumour images and 61 normal ones lie there byte for byte. Two normal images are
-    the same file; both are kept, as in the published counts.
+    Not independent of BrainMRI: 140 tumour images and 61 normal ones lie there byte for byte, one and 21 more encoded
+    again. Two normal images are the same file; both are kept, as in the published counts.
     """
 
     title = "Br35H"
