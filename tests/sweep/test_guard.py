@@ -16,6 +16,7 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tests.miniature import SCALE
 from zsad_bench import registry
 from zsad_bench.data import content
 from zsad_bench.data.overlap import Seen, see
@@ -39,13 +40,13 @@ def said(console: Console) -> list[str]:
 @pytest.fixture
 def auxiliary(small):
     """The images that the prior `limited` keeps at this scale."""
-    return registry.load("datasets", "demo_limited")()
+    return registry.load("datasets", "demo_limited")(scale=SCALE)
 
 
 @pytest.fixture
 def target(auxiliary, tmp_path, small) -> Path:
     """A user's own folder of two categories: one with two mirrored auxiliary images among others, one without."""
-    tested = registry.load("datasets", "demo_textures")()
+    tested = registry.load("datasets", "demo_textures")(scale=SCALE)
     for category in ("with", "without"):
         for label in (0, 1):
             samples = [s for s in tested.samples() if s.label == label][:2]
@@ -70,7 +71,7 @@ def test_near_duplicates_are_said_once_and_counted_by_category(group_in, target,
         ("anomalyclip", "with"): 2, ("anomalyclip", "without"): 0, ("clip", "with"): 0, ("clip", "without"): 0,
     }, "a method that learned from nothing has seen nothing"  # fmt: skip
     seen = checkpoint.read_images(tmp_path / "runs" / record.run_id / "anomalyclip.safetensors")
-    kept = see([registry.load("datasets", "demo_limited")()])
+    kept = see([registry.load("datasets", "demo_limited")(scale=SCALE)])
     assert seen.names == kept.names
     assert np.array_equal(seen.pixels, kept.pixels)
     assert np.array_equal(seen.signatures, kept.signatures)
