@@ -8,9 +8,9 @@ import io
 from dataclasses import asdict
 
 import pytest
-from rich.console import Console
 
 from tests.leaderboard.conftest import make_row
+from zsad_bench.console import Console
 from zsad_bench.leaderboard.figures.style import fullest, partial_said
 from zsad_bench.leaderboard.page.content import content
 from zsad_bench.leaderboard.rows import append

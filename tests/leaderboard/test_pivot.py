@@ -94,7 +94,7 @@ def test_ranks_and_differences():
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_wide_tables_are_cut_between_columns(width):
-    from rich.console import Console
+    from zsad_bench.console import Console
 
     rows = [make_row(method=f"method{i:02}", value=i / 30) for i in range(20)]
     grid, _ = pivot(rows, ["dataset"], ["method"], {}, FACTS)

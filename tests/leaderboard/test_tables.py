@@ -203,7 +203,7 @@ def test_no_rows_is_said(board, tmp_path):
 
 
 def printed(rows, board, encoding="utf-8", width=80):
-    from rich.console import Console
+    from zsad_bench.console import Console
 
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from tests.miniature import shrink
+from zsad_bench.console import Console
 from zsad_bench.sweep.cell import CellGroup
 from zsad_bench.sweep.suite import DEMO
 

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rich.console import Console
 
 from tests.miniature import SCALE
 from zsad_bench import registry
+from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import CheckpointError, OverlapError, UsageError
 from zsad_bench.leaderboard import rows as store

@@ -17,7 +17,7 @@ from zsad_bench.sweep.cell import run
 def ran(group_in, tmp_path_factory):
     import io
 
-    from rich.console import Console
+    from zsad_bench.console import Console
 
     group = group_in(tmp_path_factory.mktemp("ran"), methods=("clip", "anomalyclip"), prior="rich:types=3")
     return group, run(group, Console(file=io.StringIO()))

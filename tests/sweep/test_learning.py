@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rich.console import Console
 
 from zsad_bench.backbones.load import load_backbone
+from zsad_bench.console import Console
 from zsad_bench.data.datasets.demo_rich import DemoRich
 from zsad_bench.metrics.functional.ranking import auroc
 from zsad_bench.sweep.build import build

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from lightning.pytorch.callbacks import RichProgressBar
-from rich.console import Console
 
+from zsad_bench.console import Console
 from zsad_bench.sweep import progress as module
 from zsad_bench.sweep.progress import PlainProgress, progress
 
@@ -67,3 +67,12 @@ def test_epochs_are_told_with_their_loss(quiet, clock):
         "train X on Y: epoch 1/3 (12 s)",
         "train X on Y: epoch 2/3, loss 1.2346 (12 s)",
     ]
+
+
+@pytest.mark.parametrize("name", ["batch[a]", "x[/y]", ":warning:", "[red]"])
+def test_what_a_bar_tests_is_no_markup(name):
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    bars = progress(console, f"Test on {name}")
+    (description, *_) = bars.configure_columns(None)
+    shown = description.render(SimpleNamespace(description=bars.test_description, fields={}))
+    assert shown.plain == f"Test on {name}"

@@ -24,7 +24,7 @@ def whole(group_in, tmp_path_factory) -> SimpleNamespace:
     """One uninterrupted run; not to be changed."""
     import io
 
-    from rich.console import Console
+    from zsad_bench.console import Console
 
     group = group_in(tmp_path_factory.mktemp("whole"))
     run(group, Console(file=io.StringIO()))

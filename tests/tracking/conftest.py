@@ -10,9 +10,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from tests.tracking.offline import nobody_is_logged_in
+from zsad_bench.console import Console
 
 KEY = "k" * 40
 Answer = Callable[[bytes], tuple[int, bytes]]
