@@ -152,3 +152,34 @@ def test_the_papers_protocols():
         pairs = {(c.job.prior, c.job.draw) for c in curve.cells if "types=" in c.job.prior or "shots=" in c.job.prior}
         draws = Counter(prior for prior, _ in pairs)
         assert set(draws.values()) == {30}, f"{name}: thirty draws a point: {draws}"
+
+
+def test_targets_that_cannot_be_read_are_left_out_where_nobody_names_them(planned):
+    text = "suite: demo\nmethods: [clip]\npriors: [limited]\n"
+    whole, rest = planned(text), planned(text, without={"demo_objects", "elpv"})
+    assert {c.target for c in whole.cells} - {c.target for c in rest.cells} == {"demo_objects", "elpv"}
+    named = planned(f"{text}targets: [demo_objects]\n", without={"demo_objects"})
+    assert [c.target for c in named.cells] == ["demo_objects"], "named, it is for the run to say what is wrong"
+
+
+def test_categories_of_one_dataset_are_one_target(planned):
+    made = planned(
+        "suite: paper\nmethods: [clip, coop]\npriors: [rich]\ntargets: [mvtec:wood, visa, 'mvtec:pill+screw']\n"
+    )
+    shown = sorted((group.targets, sorted(job.method for job in group.jobs)) for group in made.groups)
+    assert shown == [(("mvtec:pill+screw+wood",), ["clip", "coop"]), (("visa",), ["clip", "coop"])], (
+        "the auxiliary dataset is swapped for categories of it too"
+    )
+    with pytest.raises(UnknownNameError, match=r"mine\.yaml:6: unknown category of mvtec 'pil'; did you mean pill"):
+        planned("suite: paper\nmethods: [clip]\npriors: [rich]\ntargets:\n  - visa\n  - mvtec:pil\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml:4: target 'mvtec:pill' is what prior 'mvtec' learns from"):
+        planned("suite: paper\nmethods: [coop]\npriors: [mvtec]\ntargets: [mvtec:pill]\n")
+    gone = planned("suite: paper\nmethods: [clip]\npriors: [rich]\ntargets: [mvtec:pill]\n", lambda name: False)
+    assert [(dataset, target) for _, dataset, target in gone.absent] == [("mvtec", "mvtec:pill")]
+
+
+def test_a_prior_without_masks_is_told_with_the_line_of_the_method(planned):
+    text = "suite: paper\nmethods:\n  - coop\n  - cocoop: {preset: zsad}\npriors: [rich, brainmri]\ntargets: [visa]\n"
+    with pytest.raises(UsageError, match=r"mine\.yaml:4: cocoop learns from masks, and auxiliary dataset brainmri"):
+        planned(text)
+    assert planned(text.replace(": {preset: zsad}", "")).cells
