@@ -164,3 +164,17 @@ def test_a_few_masks_of_another_size_are_said(parts, learn, monkeypatch):
 def test_data_without_normal_images_is_said(colon, parts, learn):
     assert any("keeps no normal image" in note for note in learn("colondb").notes)
     assert not any("keeps no normal image" in note for note in learn(f"folder:{parts}").notes)
+
+
+def test_sizes_are_those_of_the_upright_image(parts, learn):
+    """A photograph that is stored lying and shown standing has a mask that stands."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    for i in range(6):
+        lying = Image.open(parts / f"bad/{i}.png").convert("RGB")
+        lying.save(parts / f"bad/{i}.jpg", exif=exif)
+        (parts / f"bad/{i}.png").unlink()
+        Image.open(parts / f"masks/bad/{i}.png").transpose(Image.Transpose.ROTATE_270).save(
+            parts / f"masks/bad/{i}.png"
+        )
+    assert not any("another size" in note or " is 16 x 24" in note for note in learn(f"folder:{parts}").notes)
