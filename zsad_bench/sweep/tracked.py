@@ -31,7 +31,7 @@ def open_mirror(asked: str, folder: Path, group: str, console: Console) -> Mirro
     """
 
     def warn(line: str) -> None:
-        console.print(line, style="yellow")
+        console.print(line, style="yellow", soft_wrap=True)
 
     return Mirror(decide(asked, folder), folder, group, warn)
 
