@@ -24,7 +24,7 @@ from zsad_bench.data import decode
 from zsad_bench.data.decode import UnreadableError, read_image, read_mask
 
 quick = settings(
-    max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -213,7 +213,8 @@ def test_fewer_bits_are_spread_evenly(kept, bits, data):
     values = data.draw(of(np.uint8, high=2**bits - 1))
     path = kept(handmade.png(values, bits))
     assert (grey(path) == values * (255 // (2**bits - 1))).all()
-    assert read_image(path).done == (() if values.min() != values.max() else ("uniform",))
+    assert "uniform" in read_image(path).done or values.min() != values.max()
+    assert set(decode.said((key, "") for key in read_image(path).done)) <= {"1 image is of one colour everywhere: "}
     for key in range(2**bits):
         path = kept(handmade.png(values, bits, extra=handmade.chunk(b"tRNS", struct.pack(">H", key))))
         assert (marks(path) == ((values > 0) & (values != key))).all(), f"the value {key} is transparent"
@@ -578,7 +579,7 @@ def told_or(read, path):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@settings(quick, max_examples=25)
+@settings(quick, max_examples=15)
 @given(data=st.data())
 def test_a_file_cut_short_is_refused(kept, name, data):
     content = WHOLE[name]
@@ -596,7 +597,7 @@ def test_half_a_file_is_never_read(kept, name, share):
 
 
 @pytest.mark.parametrize("name", [name for name in WHOLE if name not in PLAIN])
-@settings(quick, max_examples=25)
+@settings(quick, max_examples=15)
 @given(data=st.data())
 def test_a_tail_of_zeros_is_refused(kept, name, data):
     """As crashes and broken downloads leave it, from 32 bytes on: formats pad with a few."""
@@ -607,7 +608,7 @@ def test_a_tail_of_zeros_is_refused(kept, name, data):
 
 
 @pytest.mark.parametrize("name", ["png", "png in parts", "png palette"])
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=40)
 @given(data=st.data())
 def test_no_changed_byte_of_a_png_goes_unseen(kept, name, data):
     content = bytearray(WHOLE[name])
@@ -618,7 +619,7 @@ def test_no_changed_byte_of_a_png_goes_unseen(kept, name, data):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@settings(quick, max_examples=25)
+@settings(quick, max_examples=15)
 @given(data=st.data())
 def test_whatever_is_changed_nothing_but_a_refusal_is_raised(kept, name, data):
     content = bytearray(WHOLE[name])

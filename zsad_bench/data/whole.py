@@ -46,8 +46,10 @@ def require_whole(data: bytes) -> None:
     elif data.startswith(b"qoif"):
         if not data.endswith(b"\0\0\0\0\0\0\0\1"):
             raise DamagedError("its end mark is missing: cut short or never written to the end")
-    elif (data[:4] == b"RIFF" and data[8:12] == b"WEBP") or data[4:12] == b"ftypavif":
-        _no_zeros_at_the_end(data, "it")
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        _no_zeros_at_the_end(data[: 8 + int.from_bytes(data[4:8], "little")], "it")
+    elif data[4:12] == b"ftypavif":
+        _avif(data)
 
 
 def _png(data: bytes) -> None:
@@ -118,9 +120,12 @@ def _flat_tables(body: bytes) -> dict[int, bool]:
 
 
 def _holed(data: bytes, start: int, end: int, scan: bytes, flat: dict[int, bool]) -> bool:
-    """Whether a baseline scan has a run of zero bytes that its codes would read as noise."""
+    """Whether a baseline scan has a run of zero bytes that its codes would read as noise.
+
+    Not at its end: some cameras fill up there, and what was never written lacks the end mark too.
+    """
     used = [table for i in range(scan[0]) for table in _tables(scan[2 + 2 * i : 3 + 2 * i])]
-    return not all(flat.get(table, True) for table in used) and data.find(bytes(_RUN), start, end) >= 0
+    return not all(flat.get(table, True) for table in used) and bytes(_RUN) in data[start:end].rstrip(b"\0")
 
 
 def _tables(selectors: bytes) -> tuple[int, ...]:
@@ -131,13 +136,16 @@ def _gif(data: bytes) -> None:
     at = 13 + _gif_colours(data, 10)
     try:
         while (kind := data[at]) != 0x3B:
+            if kind == 0:  # an empty block too many
+                at += 1
+                continue
             if kind == 0x2C:
                 at += 11 + _gif_colours(data, at + 9)
             elif kind == 0x21:
                 at += 2
             else:
                 raise DamagedError("it holds a block of no kind: damaged, or never written to the end")
-            while length := data[at]:
+            while length := data[at]:  # blocks end with an empty one
                 at += 1 + length
             at += 1
     except IndexError:
@@ -148,6 +156,16 @@ def _gif_colours(data: bytes, at: int) -> int:
     """Bytes of the table of colours that the flags at `at` announce."""
     flags = data[at] if at < len(data) else 0
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _avif(data: bytes) -> None:
+    at = 0
+    while at + 16 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        size = int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size or len(data) - at
+        if data[at + 4 : at + 8] == b"mdat":
+            _no_zeros_at_the_end(data[at : at + size], "it")
+        at += max(size, 8)
 
 
 def _bmp(data: bytes) -> None:
