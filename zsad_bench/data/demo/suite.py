@@ -2,7 +2,8 @@
 
 Free of torch, so that the processes that draw start at once. A dataset is a folder:
 `{category}/test/{good,<defect>}/NNN.png`, `{category}/ground_truth/<defect>/NNN_mask.png`, and `complete.json`, which
-is written last, before the folder gets its name. Decoded pixels depend on dataset, seed and generator only.
+is written last, before the folder gets its name. Decoded pixels depend on dataset, seed, generator and the versions of
+numpy and OpenCV; on another kind of processor a few of them differ by one grey level, where a rounding falls otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import cv2
+import numpy
 
 from zsad_bench.data import roots
 from zsad_bench.data.demo import classes
@@ -84,12 +88,12 @@ def location(name: str, seed: int = 0, scale: float = 1.0) -> Path:
 def read_marker(folder: Path) -> dict | None:
     """What `complete.json` says, or None when the folder is not a complete dataset.
 
-    Keys: dataset, seed, scale, generator, counts {category: [normal, anomalous]}, sha256 (of all decoded pixels),
-    pixels {path: sha256 of the decoded pixels, 16 hex digits}.
+    Keys: dataset, seed, scale, generator, libraries, counts {category: [normal, anomalous]}, sha256 (of all decoded
+    pixels), pixels {path: sha256 of the decoded pixels, 16 hex digits}, files {path: sha256 of the file}.
     """
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        complete = all((folder / path).stat().st_size > 0 for path in marker["pixels"])
+        complete = all((folder / path).stat().st_size > 0 for path in marker["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return marker if complete else None
@@ -158,9 +162,11 @@ def _generate(
             "seed": seed,
             "scale": scale,
             "generator": f"v{VERSION}-{_generator_digest()}",
+            "libraries": f"numpy {numpy.__version__}, opencv {cv2.__version__}",
             "counts": _counts(planned),
             "sha256": hashlib.sha256(json.dumps(pixels).encode()).hexdigest(),
             "pixels": pixels,
+            "files": {path: hashlib.sha256((unfinished / path).read_bytes()).hexdigest() for path in pixels},
         }
         (unfinished / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
         unfinished.chmod(0o755)  # mkdtemp makes it private; a cache may be shared
