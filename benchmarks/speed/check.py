@@ -1,7 +1,8 @@
 """Time and memory of `zsad-bench data check` on generated images: `python benchmarks/speed/check.py --help`.
 
 Data sets of one kind and three sizes, each checked by the command in a process of its own: where memory does not
-grow with the number of images, the peaks agree; the smallest is what starting costs. Writes into docs/datasets.md.
+grow with the number of images, the peaks agree; the smallest is what starting costs. Then the data hash alone, as every
+run takes it: with nothing remembered, and again. Writes into docs/datasets.md.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,12 +51,11 @@ def write(root: Path, count: int, size: int) -> int:
     return total
 
 
-def measure(root: Path) -> tuple[float, float, float]:
+def measure(root: Path, cache: Path) -> tuple[float, float, float]:
     """(seconds, peak memory in MiB, share of the machine's CPU time that other processes took) of one check."""
     before, started = busy_seconds(), time.perf_counter()
     command = [sys.executable, "-m", "zsad_bench.cli", "data", "check", f"folder:{root}", "--json"]
-    env = os.environ | {"PYTHONPATH": str(PAGE.parents[1]), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment(cache))
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"the check of {root} ended with exit code {os.waitstatus_to_exitcode(status)}, expected 0")
@@ -64,6 +65,31 @@ def measure(root: Path) -> tuple[float, float, float]:
     return seconds, used.ru_maxrss * scale / MIB, max(0.0, others)
 
 
+def hashing(root: Path, cache: Path) -> tuple[float, float]:
+    """(seconds, of which CPU) of a data hash, the table read before; in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", HASHING, str(root)], env=environment(cache), capture_output=True, text=True, check=True
+    )
+    wall, cpu = map(float, done.stdout.split())
+    return wall, cpu
+
+
+HASHING = """
+import sys, time
+from zsad_bench import registry
+data = registry.load("datasets", "folder")(sys.argv[1])
+data.samples()
+wall, cpu = time.perf_counter(), time.process_time()
+data.manifest_hash
+print(time.perf_counter() - wall, time.process_time() - cpu)
+"""
+
+
+def environment(cache: Path) -> dict[str, str]:
+    ours = {"PYTHONPATH": str(PAGE.parents[1]), "OMP_NUM_THREADS": "1", "ZSAD_CACHE": str(cache)}
+    return os.environ | ours
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=5000)
@@ -71,24 +97,34 @@ def main() -> None:
     parser.add_argument("--folder", help="where the images are written and removed; default: the temporary folder")
     parser.add_argument("--page", type=Path, default=PAGE, help="with the two marker lines")
     options = parser.parse_args()
-    rows, loads = [], []
+    rows, hashes, loads = [], [], []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for count in (10, options.images // 10, options.images):
-            root = Path(folder) / f"images_{count}"
+            root, cache = Path(folder) / f"images_{count}", Path(folder) / f"cache_{count}"
             size = write(root, count, options.size)
-            seconds, peak, others = measure(root)
-            loads.append(others)
-            rows.append(f"| {count:,} | {size / 1e6:,.0f} | {seconds:.1f} | {count / seconds:.0f} | {peak:,.0f} |")
-            print(rows[-1], f"others {others:.0%}", flush=True)
+            time.sleep(2.1)  # what changed less than two seconds ago is not remembered
+            first, again = hashing(root, cache), hashing(root, cache)
+            hashes.append(f"| {count:,} | {first[0]:.2f} | {first[1]:.2f} | {again[0]:.2f} | {again[1]:.2f} |")
+            shutil.rmtree(cache)
+            cold, warm = measure(root, cache), measure(root, cache)
+            loads += [cold[2], warm[2]]
+            rows.append(
+                f"| {count:,} | {size / 1e6:,.0f} | {cold[0]:.1f} | {count / cold[0]:.0f} | {cold[1]:,.0f} "
+                f"| {warm[0]:.1f} | {warm[1]:,.0f} |"
+            )
+            print(rows[-1], hashes[-1], f"others {max(loads):.0%}", flush=True)
 
-    table = "\n".join(
-        ["| images | MB | seconds | images a second | peak memory, MiB |", "| --: | --: | --: | --: | --: |", *rows]
-    )
+    head = "| images | MB | seconds | images a second | peak memory, MiB | again, seconds | again, MiB |"
+    checks = "\n".join([head, "| --: " * 7 + "|", *rows])
+    head = "| images | data hash, seconds | of CPU | again, seconds | of CPU |"
+    hashed = "\n".join([head, "| --: " * 5 + "|", *hashes])
     where = f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}"
     text = (
-        f"{table}\n\nImages of {options.size} x {options.size} px, half with a mask. On {where}; other processes "
-        f"took {min(loads):.0%} to {max(loads):.0%} of its CPU time meanwhile. Seconds and memory are of the whole "
-        "command, the import of torch included."
+        f"{checks}\n\nImages of {options.size} x {options.size} px, half of them with a mask. On {where}; other "
+        f"processes took {min(loads):.0%} to {max(loads):.0%} of its CPU time meanwhile. Seconds and memory are of the "
+        "whole command, the import of torch included. A check reads and decodes every file, the second time too.\n\n"
+        f"{hashed}\n\nThe data hash alone, first with nothing remembered, as a first run takes it, then as all later "
+        "ones do."
     )
     print(write_between(options.page, BEGIN, END, text), "written")
 
