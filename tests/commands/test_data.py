@@ -72,7 +72,7 @@ def test_list_shows_the_broken_beside_the_whole(zsad, root, monkeypatch):
     place = registry.load("datasets", "colondb")().root
     assert f"colondb  {place} (raw)" in said.out.splitlines(), "the path is cut at 80 columns"
     assert "has no mask; restore the mask" in table["btad"]
-    assert "broken – – 451 / 290 (V)" in table["btad"]
+    assert "broken 6 0 451 / 290 (V)" in table["btad"]
     assert "1cls.csv" in table["visa"]
     assert "unpack mpdd.zip first" in table["mpdd"]
     assert "packed: LAG_database_part_1.rar; unpack it" in table["lag"]
@@ -233,7 +233,7 @@ def test_images_of_ones_own(zsad, tmp_path):
 @pytest.mark.parametrize(
     ("code", "args", "said"),
     [
-        (2, ("check",), "name"),
+        (2, ("check",), "NAME|all"),
         (2, ("check", "mvtek"), "unknown dataset 'mvtek'; did you mean mvtec?"),
         (2, ("check", "all", "--layout", "raw"), "name one dataset"),
         (1, ("check", "all", "--root", "nowhere"), "--root nowhere is not a folder"),

@@ -62,7 +62,7 @@ def test_archive_beside_the_unpacked_images_is_no_hindrance(tmp_path):
 
 def test_not_found_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("ZSAD_DATA", str(tmp_path))
-    with pytest.raises(DatasetError, match=r"no folder LAG_database_part_1, LAG, lag .*password"):
+    with pytest.raises(DatasetError, match=r"no folder called like LAG_database_part_1, LAG, lag .*password"):
         Lag().samples()
 
 
