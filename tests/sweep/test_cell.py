@@ -129,7 +129,9 @@ def test_progress_is_plain_lines(ran):
     assert "AnomalyCLIP" in epoch, f"the line does not say who learns: {epoch}"
     assert "epoch 1/1" in epoch
     assert [line for line in ran.said if line.startswith("test on Demo textures: done")], ran.said
-    assert len(ran.said) == 2, f"one line an epoch and one a test, none of them broken: {ran.said}"
+    # A machine that is busy is told in between how long it will still take.
+    said = [line for line in ran.said if not line.endswith(" left")]
+    assert len(said) == 2, f"one line an epoch and one a test, none of them broken: {ran.said}"
 
 
 def test_running_again_gives_the_same_numbers(ran, group_in, quiet, tmp_path):

@@ -43,7 +43,7 @@ def footnotes(titles: Mapping[str, str]) -> dict[str, str]:
         others = [titles.get(other, other) for other in getattr(cls, "shares_images_with", ())]
         if others:  # in one order, so that it is said once where both stand
             both = " and ".join(sorted([titles[name], *others]))
-            footnotes[name] = f"{both} share image files, byte for byte: their numbers are not independent."
+            footnotes[name] = f"{both} share images: their numbers are not independent."
     return footnotes
 
 
