@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from zsad_bench.data import unused
 from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.path_lists import home
@@ -114,9 +115,11 @@ class OwnDataModule(ZeroShotDataModule):
         bare = [sample for sample in anomalous if not sample.masks]
         self.level = "image" if len(bare) == len(anomalous) else "both" if len(anomalous) < len(samples) else "pixel"
         if bare and self.level != "image" and not self.allow_missing_masks:
+            empty = unused.find(self.root, [], self.folders_of_images(samples)).empty
+            also = f"; {len(empty)} image files are empty (0 bytes), as {empty[0]}" if empty else ""
             raise DatasetError(
                 f"{self.name}: {self.root / bare[0].image} has no mask, nor have {len(bare) - 1} others of the "
-                f"{len(anomalous)} anomalous images; add the masks, remove all of them, or count those images as "
+                f"{len(anomalous)} anomalous images{also}; add the masks, remove all of them, or count those images as "
                 f"normal in every pixel with --data {self.name.partition(':')[0]}.allow_missing_masks=true"
             )
         tested = [sample.label for sample in samples if sample.split == "test"]

@@ -1,12 +1,13 @@
 """A folder of types (`good/`, `crack/`, …) as samples, each anomalous image with its masks, wherever those lie.
 
-Masks are looked for in folders called as masks are (`pairing.is_mask_folder`): beside the types, beside `test/`, or in
-a type's own folder; and as files beside the images (`3_mask.png` beside `3.png`). Letter case does not matter anywhere.
+Masks are looked for in folders called as masks are (`pairing.is_mask_folder`): beside the types, beside `test/`, in a
+type's own folder, or beside the categories, in a folder called as the category; and as files beside the images
+(`3_mask.png` beside `3.png`). Letter case does not matter anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -105,27 +106,36 @@ def _from_folders(
     found: dict[str, tuple[Path, ...]] = {}
     if not images:
         return found
-    places = [(place, "") for place in dict.fromkeys((category_folder, top))]
-    places += [(top / kind, f"{kind}/") for kind in kinds]
-    for place, start in places:
-        for name in files.folders(place):
-            if not (pairing.is_mask_folder(name) or name in more):
-                continue
-            left = {path.removeprefix(start): path for path in images if path not in found and path.startswith(start)}
-            lying = files.images_below(place / name)
-            try:
-                paired = pairing.pair(left, lying)
-            except DatasetError as error:
-                raise DatasetError(f"{place / name}: {error}") from None
-            notes += [f"{place / name}: {note}" for note in paired.notes]
-            if lying and left and not paired.masks:
-                notes.append(
-                    f"{place / name}: none of its {len(lying)} masks is named as an anomalous image "
-                    f"({lying[0]}, but {next(iter(left))}), so they are not used; call them {{stem}}_mask.png in "
-                    f"{name}/{{type}}/"
-                )
-            found |= {left[path]: tuple(place / name / mask for mask in of) for path, of in paired.masks.items()}
+    for place, start in _mask_folders(root, category_folder, top, kinds, more):
+        left = {path.removeprefix(start): path for path in images if path not in found and path.startswith(start)}
+        lying = files.images_below(place)
+        try:
+            paired = pairing.pair(left, lying)
+        except DatasetError as error:
+            raise DatasetError(f"{place}: {error}") from None
+        notes += [f"{place}: {note}" for note in paired.notes]
+        if lying and left and not paired.masks:
+            notes.append(
+                f"{place}: none of its {len(lying)} masks is named as an anomalous image ({lying[0]}, but "
+                f"{next(iter(left))}), so they are not used; call them {{stem}}_mask.png in {place.name}/{{type}}/"
+            )
+        found |= {left[path]: tuple(place / mask for mask in of) for path, of in paired.masks.items()}
     return found
+
+
+def _mask_folders(
+    root: Path, category_folder: Path, top: Path, kinds: Sequence[str], more: Collection[str]
+) -> Iterator[tuple[Path, str]]:
+    """(a folder of masks, how the paths of the images begin that it may be of), in order of preference."""
+    places = [(place, "") for place in dict.fromkeys((category_folder, top))]
+    for place, start in [*places, *((top / kind, f"{kind}/") for kind in kinds)]:
+        for name in files.folders(place):
+            if pairing.is_mask_folder(name) or name in more:
+                yield place / name, start
+    if category_folder != root:
+        for name in filter(pairing.is_mask_folder, files.folders(root)):
+            if inner := files.any_case(root / name, category_folder.name):
+                yield root / name / inner, ""
 
 
 def _masks_beside(names: Sequence[str], folder: Path, notes: list[str]) -> dict[str, tuple[str, ...]]:

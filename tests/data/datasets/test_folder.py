@@ -322,3 +322,22 @@ def test_whatever_pillow_reads(tmp_path, suffix):
     root = write(tmp_path, "good/0.png", "crack/0.png")
     write_image(root / f"crack/1{suffix}", format="JPEG" if "j" in suffix and suffix != ".jp2" else None)
     assert len(build(root).samples()) == 3
+
+
+@pytest.mark.parametrize("test", ["", "test/"])
+def test_masks_beside_the_categories(tmp_path, test):
+    root = write(tmp_path, *(f"{name}/{test}{kind}/0.png" for name in ("nut", "bolt") for kind in ("good", "bad")))
+    write_mask(root / "Ground_Truth/nut/bad/0.png")
+    write_mask(root / "Ground_Truth/Bolt/0_mask.png")
+    assert [s.masks for s in build(root).samples() if s.label] == [
+        ("Ground_Truth/Bolt/0_mask.png",),
+        ("Ground_Truth/nut/bad/0.png",),
+    ]
+
+
+def test_an_empty_mask_file_is_named_where_its_image_lacks_one(tmp_path):
+    root = write(tmp_path, "good/0.png", "bad/1.png", "bad/2.png")
+    write_mask(root / "masks/bad/1.png")
+    (root / "masks/bad/2.png").touch()
+    with pytest.raises(DatasetError, match=r"bad/2\.png has no mask, .*1 image files are empty .*as masks/bad/2\.png"):
+        build(root)
