@@ -96,8 +96,15 @@ def _places(room: Room) -> dict[str, PlugIn]:
 
 def _own(room: Room) -> set[str]:
     spec = importlib.util.find_spec(_PACKAGES[room])
-    files = {info.name for info in pkgutil.iter_modules(spec.submodule_search_locations or [])}
-    return {name for name in files - _NOT_ENTRIES if not name.startswith("_")}
+    folders = tuple(spec.submodule_search_locations or ())
+    return set(_modules(folders, tuple(Path(folder).stat().st_mtime_ns for folder in folders)))
+
+
+@cache
+def _modules(folders: tuple[str, ...], changed: tuple[int, ...]) -> frozenset[str]:
+    """Names of the entries' files. changed: when the folders were; a plan asks for names ten thousand times."""
+    files = {info.name for info in pkgutil.iter_modules(folders)}
+    return frozenset(name for name in files - _NOT_ENTRIES if not name.startswith("_"))
 
 
 @cache

@@ -241,6 +241,7 @@ def test_an_index_that_cannot_be_written_is_said(root, tmp_path, settled, what):
 def test_troubles_are_of_this_process(root, tmp_path, monkeypatch, settled):
     monkeypatch.setenv("ZSAD_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").write_text("no folder")
+    monkeypatch.setattr(content, "_opened", list(content._opened))  # what goes wrong here is of this test alone
     before = content.troubles()
     index = content.index_of(root)
     assert content.index_of(root) is index

@@ -137,7 +137,8 @@ def test_a_command_that_ends_leaves_no_process(tmp_path, number, code):
     assert left_behind(mark, 0), "the mark is not found in running processes"
     # A terminal's Ctrl-C goes to all that it started; `kill` to the one process, while Ray's own are there to be ended.
     os.killpg(sweep.pid, number) if number == signal.SIGINT else os.kill(sweep.pid, number)
-    assert sweep.wait(120) == code
+    got = sweep.wait(120)
+    assert got == code, sweep.stdout.read()[-3000:]
     assert left_behind(mark, 120) == []  # after SIGKILL some helpers of Ray take a while to notice
 
 

@@ -202,12 +202,19 @@ def last_line(log: Path) -> str:
 @contextlib.contextmanager
 def sigterm_exits() -> Iterator[None]:
     """SIGTERM in here unwinds, so that what was started is stopped, and leaves with exit code 143."""
+    heard = False
 
     def leave(*_: object) -> NoReturn:
+        nonlocal heard
+        heard = True
         raise SystemExit(143)
 
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
+    except BaseException:
+        if heard:  # Ray makes an exit of its own of one that comes while it waits
+            raise SystemExit(143) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
