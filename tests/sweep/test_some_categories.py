@@ -20,6 +20,15 @@ def plain(rows) -> list[dict]:
     return sorted(kept, key=lambda row: (row["method"], row["category"], row["metric"]))
 
 
+def alike(rows: list[dict], others: list[dict]) -> None:
+    """Everything is equal but for what float32 rounds otherwise in another batch."""
+    measured = ("value", "error_bound", "ci_low", "ci_high")
+    for row, other in zip(rows, others, strict=True):
+        for name in measured:
+            assert row[name] == pytest.approx(other[name], abs=1e-6), (row["metric"], name)
+        assert row | dict.fromkeys(measured) == other | dict.fromkeys(measured)
+
+
 @pytest.fixture
 def batches(monkeypatch) -> list[list[str]]:
     """The categories of the images of every test pass, once it ran; batches of three straddle categories of four."""
@@ -41,7 +50,8 @@ def test_rows_of_a_category_are_those_of_a_whole_run(group_in, quiet, tmp_path, 
     whole = run(group_in(tmp_path / "whole", methods=methods), quiet)
     part = run(group_in(tmp_path / "part", methods=methods, targets=("demo_textures:terrazzo",)), quiet)
     assert {row.category for row in part.rows} == {"terrazzo"}
-    assert plain(part.rows) == plain(row for row in whole.rows if row.category == "terrazzo")
+    # The texts of one category are encoded in another batch than those of three.
+    alike(plain(part.rows), plain(row for row in whole.rows if row.category == "terrazzo"))
     assert plain(store.load(tmp_path / "part/board/rows")) == plain(part.rows)
     assert len(batches[1]) < len(batches[0]), "the other categories were computed too"
     assert {row.target_partial for row in part.rows} == {""}, "a choice is not a partial dataset"
