@@ -21,11 +21,14 @@ def plain(rows) -> list[dict]:
 
 
 def alike(rows: list[dict], others: list[dict]) -> None:
-    """Everything is equal but for what float32 rounds otherwise in another batch."""
+    """Everything is equal but for what float32 rounds otherwise in another batch.
+
+    1e-5 because a threshold of the 200 that is rounded otherwise takes one pixel of ten thousand more or less.
+    """
     measured = ("value", "error_bound", "ci_low", "ci_high")
     for row, other in zip(rows, others, strict=True):
         for name in measured:
-            assert row[name] == pytest.approx(other[name], abs=1e-6), (row["metric"], name)
+            assert row[name] == pytest.approx(other[name], abs=1e-5), (row["metric"], name)
         assert row | dict.fromkeys(measured) == other | dict.fromkeys(measured)
 
 
