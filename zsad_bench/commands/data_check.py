@@ -163,7 +163,7 @@ def lines(report: checks.Report) -> Iterator[str | Text]:
         size = f"{report.bytes / 1e6:.1f} MB"
         yield (
             f"  {report.images} images ({size}), {report.duplicates} duplicates; {report.masks} masks, "
-            f"{report.unmasked} anomalous with no mask"
+            f"{report.unmasked} anomalous images lack one"
         )
         yield f"  sizes {_most(report.sizes)}; modes {_most(report.modes)}; formats {_most(report.formats)}"
         yield f"  manifest hash {report.manifest_hash or '– (the table cannot be used as it is)'}"
