@@ -25,8 +25,8 @@ from pathlib import PurePosixPath
 from zsad_bench.data import files
 from zsad_bench.errors import DatasetError
 
-WORDS = ("mask", "masks", "gt", "ground_truth", "label", "labels", "seg", "segmentation", "annotation")
-_WORD = "(?:masks?|gt|ground[ _-]?truth|labels?|seg(?:mentation)?|annotations?)"
+WORDS = ("mask", "masks", "gt", "ground_truth", "label", "labels", "seg", "segmentation", "annotation", "annotations")
+_WORD = f"(?:{'|'.join(WORDS).replace('_', '[ _-]?')})"
 _BEHIND = re.compile(rf"(.+?)([ _.-]{_WORD})[ _.-]?(\d*)", re.IGNORECASE | re.DOTALL)
 _BEFORE = re.compile(rf"{_WORD}[ _.-](.+)", re.IGNORECASE | re.DOTALL)
 _PART = re.compile(r"(.+)[ _.-]\d+", re.DOTALL)
