@@ -25,12 +25,12 @@ from zsad_bench.backbones.load import load_backbone
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.sweep import checkpoint
-from zsad_bench.sweep.build import build, trains
-from zsad_bench.sweep.collect import Collector
-from zsad_bench.sweep.shared import SharedPass
-from zsad_bench.sweep.suite import DEMO
-from zsad_bench.sweep.train import fit, trainer_options
+from zsad_bench.methods.configure import build, trains
+from zsad_bench.planning.suite import DEMO
+from zsad_bench.runner import checkpoint
+from zsad_bench.runner.metric_collector import Collector
+from zsad_bench.runner.shared_encoder import SharedPass
+from zsad_bench.runner.train import fit, trainer_options
 
 SEEDS = (0, 1, 2)
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from zsad_bench import registry
+from zsad_bench.atomic import write_between
 from zsad_bench.data import decode, looks
-from zsad_bench.leaderboard.files import write_between
 
 PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
 COMMAND = "python benchmarks/near_duplicates.py"

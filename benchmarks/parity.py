@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from zsad_bench import registry
-from zsad_bench.leaderboard.files import write_between
+from zsad_bench.atomic import write_between
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"

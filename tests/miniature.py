@@ -56,13 +56,13 @@ def random_batch(size: int, count: int = 5, seed: int = 1) -> Batch:
 def shrink(patch: pytest.MonkeyPatch, backbone: Backbone) -> None:
     """Lets every run read this backbone, whatever it asks for, and a few images of each generated dataset."""
     from zsad_bench.data.demo.suite import PARTS
-    from zsad_bench.sweep import cell
+    from zsad_bench.runner import run_group
 
-    whole = cell.CellGroup.module
+    whole = run_group.CellGroup.module
 
     def few(group: Any, target: str, backbone: Backbone, options: Any = None) -> Any:
         scale = {"scale": SCALE} if target.partition(":")[0] in PARTS else {}
         return whole(group, target, backbone, {"workers": 0, **scale, **(options or {})})
 
-    patch.setattr(cell.CellGroup, "module", few)
-    patch.setattr(cell, "load_backbone", lambda name, weights=None: backbone)
+    patch.setattr(run_group.CellGroup, "module", few)
+    patch.setattr(run_group, "load_backbone", lambda name, weights=None: backbone)

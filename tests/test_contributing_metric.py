@@ -21,20 +21,20 @@ import io, json, sys, warnings
 warnings.simplefilter("ignore")
 import torch
 from rich.console import Console
-from tests.leaderboard.conftest import make_row
+from tests.made_up_rows import make_row
 from zsad_bench.leaderboard.figures import style
 from zsad_bench.leaderboard.page.build import write_page
 from zsad_bench.leaderboard.page.content import content
-from zsad_bench.leaderboard.rows import append
+from zsad_bench.results.rows import append
 from zsad_bench.leaderboard.tables import pivot
-from zsad_bench.leaderboard.tables.board import Board, build
+from zsad_bench.leaderboard.tables.leaderboard_tables import Board, build
 from zsad_bench.leaderboard.tables.markdown import render
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.leaderboard.tables.terminal import print_tables
 from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.metrics.category import CategoryMetrics
 from zsad_bench.metrics.functional.image import statistic
-from zsad_bench.sweep.resume import metrics_of
+from zsad_bench.runner.resume import metrics_of
 
 key = sys.argv[1]
 labels = torch.arange(40) % 2

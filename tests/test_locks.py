@@ -13,9 +13,9 @@ import pytest
 
 from zsad_bench import locks
 from zsad_bench.errors import RowError, UsageError, ZsadError
-from zsad_bench.leaderboard import rows as store
 from zsad_bench.locks import Held, locked
-from zsad_bench.sweep.early import try_writing
+from zsad_bench.results import rows as store
+from zsad_bench.runner.early import try_writing
 
 
 @pytest.fixture(

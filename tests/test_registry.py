@@ -139,7 +139,7 @@ def test_a_dataset_is_called_as_its_entry_point_in_ids_rows_and_folders(plug_in,
 
 
 def test_a_method_is_called_as_its_entry_point_in_its_checkpoint(plug_in, mini, tmp_path):
-    from zsad_bench.sweep import checkpoint
+    from zsad_bench.runner import checkpoint
 
     plug_in("far_off", {"other.py": (
         '"""CLIP again."""\nfrom zsad_bench.methods.clip import Clip\n\n\nclass Again(Clip):\n    title = "Again"\n'

@@ -105,7 +105,7 @@ def write_page(page: Path, records: Sequence[dict[str, Any]], device: str) -> No
     Raises:
         UsageError: the earlier section has lost its last line, so that nobody knows where it ends.
     """
-    from zsad_bench.leaderboard.files import write_whole
+    from zsad_bench.atomic import write_whole
 
     begin, end = _markers(device)
     text = page.read_text(encoding="utf-8") if page.exists() else "# Time and memory of the methods\n"

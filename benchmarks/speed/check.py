@@ -19,7 +19,7 @@ from pathlib import Path
 
 from _machine import busy_seconds, processor
 
-from zsad_bench.leaderboard.files import write_between
+from zsad_bench.atomic import write_between
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 COMMAND = "python benchmarks/speed/check.py"

@@ -29,12 +29,12 @@ from typing import Any
 
 from _machine import busy_seconds, processor
 
-from zsad_bench.leaderboard.files import write_between
-from zsad_bench.leaderboard.row import Row, from_record
-from zsad_bench.leaderboard.rows import current, load
-from zsad_bench.leaderboard.tables.measure import refuse_mixed
+from zsad_bench.atomic import write_between
+from zsad_bench.leaderboard.tables.averaging import refuse_mixed
 from zsad_bench.leaderboard.tables.pivot import pivot
 from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.results.row import Row, from_record
+from zsad_bench.results.rows import current, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 COMMAND = "python benchmarks/speed/rows.py"

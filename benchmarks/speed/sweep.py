@@ -22,8 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from zsad_bench.atomic import write_between
 from zsad_bench.errors import ZsadError
-from zsad_bench.leaderboard.files import write_between
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "sweeps.md"
@@ -73,8 +73,8 @@ def bare(folder: Path, group: str) -> None:
     """Computes one group of a plan as its process would, without the sweep around it."""
     from rich.console import Console
 
-    from zsad_bench.sweep.cell import run_together
-    from zsad_bench.sweep.state import Folder, read_plan
+    from zsad_bench.runner.run_group import run_together
+    from zsad_bench.sweep.sweep_folder import Folder, read_plan
     from zsad_bench.sweep.worker import member
 
     content, groups = read_plan(Folder(folder))
@@ -84,10 +84,10 @@ def bare(folder: Path, group: str) -> None:
 
 def turn(recipe: Path, folder: Path, together: int, cores: Sequence[int]) -> Turn:
     """What the sweep took on the first core, and the bare groups on the second."""
-    from zsad_bench.leaderboard.rows import load
-    from zsad_bench.sweep import plan as planning
-    from zsad_bench.sweep import recipe as recipes
-    from zsad_bench.sweep.state import Folder, write_plan
+    from zsad_bench.planning import plan as planning
+    from zsad_bench.planning import recipe as recipes
+    from zsad_bench.results.rows import load
+    from zsad_bench.sweep.sweep_folder import Folder, write_plan
 
     swept, alone = folder / "swept", folder / "bare"
     options = ["--together", str(together), "--threads", "1", "--runs", str(swept / "runs")]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from zsad_bench.leaderboard import rows as store
+from zsad_bench.results import rows as store
 
 pytestmark = pytest.mark.usefixtures("small")
 COMMON = ("--suite", "demo", "--targets", "demo_textures,demo_medical", "--epochs", "1", "--set", "image_size=32")

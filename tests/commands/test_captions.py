@@ -7,7 +7,7 @@ import pytest
 
 from zsad_bench import registry
 from zsad_bench.commands.table import board
-from zsad_bench.sweep.suite import DEMO, PAPER
+from zsad_bench.planning.suite import DEMO, PAPER
 
 
 def test_only_photographs_are_called_so():

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from tests.miniature import MINI
 from tests.official import IGNORED, anomalyclip_file, faprompt_file
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep import checkpoint
+from zsad_bench.results import rows as store
+from zsad_bench.runner import checkpoint
 
 IMPORT = ("--method", "anomalyclip", "--backbone", "mini", "--set", "image_size=32", "--out", "ours.safetensors")
 
@@ -183,7 +183,7 @@ def test_settings_that_the_official_code_does_not_share_are_told(zsad, official)
 
 
 def test_what_cannot_go_out(zsad, refused, official, mini, tmp_path):
-    from zsad_bench.sweep.build import build
+    from zsad_bench.methods.configure import build
 
     training = {"prior": "rich", "prior_hash": "a", "auxiliary": ["demo_rich"], "seed": 1, "variant": ""}
     for name, settings in (("clip", {}), ("anomalyclip", {"ensemble": "seeds"}), ("faprompt", {"prior_from": "image"})):

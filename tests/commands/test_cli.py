@@ -13,7 +13,7 @@ import pytest
 
 from zsad_bench import registry
 from zsad_bench.errors import UnknownNameError
-from zsad_bench.sweep import suite
+from zsad_bench.planning import suite
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ("bench", "--method", "clip", "--prior", "limited", "--suite", "demo", "--targets", "demo_textures")
@@ -30,9 +30,9 @@ def bench(**changes: str) -> list[str]:
 
 @pytest.fixture
 def nothing_runs(monkeypatch) -> None:
-    from zsad_bench.sweep import cell
+    from zsad_bench.runner import run_group
 
-    monkeypatch.setattr(cell, "load_backbone", lambda *args: pytest.fail("weights were read before the check"))
+    monkeypatch.setattr(run_group, "load_backbone", lambda *args: pytest.fail("weights were read before the check"))
 
 
 @pytest.mark.usefixtures("nothing_runs")

@@ -17,9 +17,9 @@ from tests.data import miniatures
 from tests.data.miniatures.files import write_image, write_mask
 from zsad_bench import registry
 from zsad_bench.commands import data_stats
-from zsad_bench.data import known, manifest
+from zsad_bench.data import catalog, manifest
 from zsad_bench.data.base import Expected
-from zsad_bench.sweep.suite import PAPER
+from zsad_bench.planning.suite import PAPER
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
 
@@ -77,7 +77,7 @@ def test_list_shows_the_broken_beside_the_whole(zsad, root, monkeypatch):
     assert "unpack mpdd.zip first" in table["mpdd"]
     assert "packed: LAG_database_part_1.rar; unpack it" in table["lag"]
     assert "pixel no – –" in table["tn3k"]
-    assert f"5 of {len(known.real())} found, 3 of them broken" in said.out
+    assert f"5 of {len(catalog.real())} found, 3 of them broken" in said.out
 
 
 def test_list_opens_no_image(zsad, root, monkeypatch):
@@ -93,7 +93,7 @@ def test_list_without_any_data(zsad, monkeypatch):
     monkeypatch.delenv("ZSAD_DATA", raising=False)
     said = zsad("data", "list")
     assert said.code == 0
-    assert f"0 of {len(known.real())} found" in said.out
+    assert f"0 of {len(catalog.real())} found" in said.out
     assert "ZSAD_DATA is not set" in said.out
 
 
@@ -261,7 +261,7 @@ def test_the_page_holds_the_table_of_today():
     found, today = section.strip().splitlines(), data_stats.markdown({}).splitlines()
     newer = "run `zsad-bench data stats --cards --out docs/datasets.md`"
     assert [line for line in found if line not in today] == [], newer
-    others = {cls.name for cls in known.real()} - set(PAPER.targets)
+    others = {cls.name for cls in catalog.real()} - set(PAPER.targets)
     assert [line for line in today if line not in found and line.split()[1] not in others] == [], newer
 
 

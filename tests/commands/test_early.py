@@ -7,7 +7,7 @@ import pytest
 
 from tests.commands.test_usage import TREE, needed, words
 from zsad_bench import cli
-from zsad_bench.sweep import cell
+from zsad_bench.runner import run_group
 
 CASES = [
     (command, option, kind)
@@ -31,8 +31,8 @@ def test_an_output_that_cannot_be_written_is_told_first(refused, tmp_path, monke
 
 @pytest.mark.usefixtures("small")
 def test_rows_that_could_not_be_appended_are_told_before_training(refused, tmp_path, monkeypatch):
-    monkeypatch.setattr(cell, "fit", lambda *_: pytest.fail("it trained first"))
-    monkeypatch.setattr(cell.passes, "test", lambda *_: pytest.fail("it tested first"))
+    monkeypatch.setattr(run_group, "fit", lambda *_: pytest.fail("it trained first"))
+    monkeypatch.setattr(run_group.passes, "test", lambda *_: pytest.fail("it tested first"))
     (tmp_path / "leaderboards/demo/rows/anomalyclip.jsonl").mkdir(parents=True)
     line = refused(1, "bench", "--suite", "demo", "--method", "anomalyclip", "--prior", "limited", "--targets",
                    "demo_textures", "--set", "image_size=32")  # fmt: skip

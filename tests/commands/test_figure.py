@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.leaderboard.conftest import make_row
+from tests.made_up_rows import make_row
 from zsad_bench.leaderboard.figures.catalogue import FIGURES
-from zsad_bench.leaderboard.rows import append
+from zsad_bench.results.rows import append
 
 pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 
@@ -27,8 +27,8 @@ def rows(tmp_path) -> None:
 def trained(monkeypatch, mini, tmp_path) -> None:
     """Checkpoints of DIVE and FAPrompt in runs/, as they start, and a folder of images."""
     from zsad_bench.commands import figure_trained
-    from zsad_bench.sweep import checkpoint
-    from zsad_bench.sweep.build import build
+    from zsad_bench.methods.configure import build
+    from zsad_bench.runner import checkpoint
 
     monkeypatch.setattr(figure_trained, "_opened", lambda name, weights: mini)
     for method in ("dive", "faprompt"):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.data import miniatures
 from tests.data.miniatures.files import write_image, write_mask
-from zsad_bench.leaderboard import rows as store
+from zsad_bench.results import rows as store
 
 pytestmark = pytest.mark.usefixtures("small")
 BENCH = ("bench", "--suite", "paper", "--prior", "rich", "--set", "image_size=32")

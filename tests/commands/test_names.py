@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.miniatures.files import write_image
-from zsad_bench.leaderboard import rows as store
+from zsad_bench.results import rows as store
 
 pytestmark = pytest.mark.usefixtures("small")
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.leaderboard.conftest import make_row
-from zsad_bench.leaderboard.pictures import Pick, write_pictures
-from zsad_bench.leaderboard.rows import append
+from tests.made_up_rows import make_row
+from zsad_bench.results.pictures import Pick, write_pictures
+from zsad_bench.results.rows import append
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from tests.leaderboard.conftest import make_row
-from zsad_bench.leaderboard.rows import append
+from tests.made_up_rows import make_row
+from zsad_bench.results.rows import append
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import time
 
 import pytest
 
-from zsad_bench.commands import places
-from zsad_bench.leaderboard import rows as store
+from zsad_bench.results import rows as store
+from zsad_bench.runner.provenance import run_id
 from zsad_bench.sweep import worker
-from zsad_bench.sweep.executors import Event
+from zsad_bench.sweep.executors import Event, choose
 from zsad_bench.sweep.executors.serial import Serial
-from zsad_bench.sweep.provenance import run_id
 
 COMMON = ("--suite", "demo", "--epochs", "1", "--set", "image_size=32")
 
@@ -47,8 +46,8 @@ class Here:
 def two(monkeypatch, small) -> type[Here]:
     """A machine with two GPUs, whose Ray is this process."""
     Here.ran, Here.broken = [], ""
-    monkeypatch.setattr(places, "visible_gpus", lambda: 2)
-    monkeypatch.setattr(places, "Ray", Here)
+    monkeypatch.setattr(choose, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(choose, "Ray", Here)
     return Here
 
 
@@ -115,26 +114,26 @@ def test_bench_on_two_gpus_leaves_out_and_refuses_as_on_one(zsad, refused, two, 
     ],
 )
 def test_where_groups_run(monkeypatch, visible, args, found):
-    place = places.choose(options(monkeypatch, visible, *args))
+    place = choose.choose(options(monkeypatch, visible, *args))
     assert (place.executor, place.gpus) == found
 
 
 def options(monkeypatch, visible: int, *args: str):
     from zsad_bench.arguments import command_line
 
-    monkeypatch.setattr(places, "visible_gpus", lambda: visible)
+    monkeypatch.setattr(choose, "visible_gpus", lambda: visible)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return command_line().parse_args(["sweep", "demo", *args])["sweep"]
 
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(places.os, "sched_getaffinity", lambda pid: set(range(16)))
-    assert places.choose(options(monkeypatch, 4)).threads == 4
-    assert places.choose(options(monkeypatch, 4, "--gpus", "1")).threads == 16
-    assert places.choose(options(monkeypatch, 4, "--threads", "9")).threads == 9
-    assert places.choose(options(monkeypatch, 4, "--executor", "slurm")).threads == places.JOB_THREADS
-    assert isinstance(places.choose(options(monkeypatch, 0)).open(), Serial)
+    monkeypatch.setattr(choose.os, "sched_getaffinity", lambda pid: set(range(16)))
+    assert choose.choose(options(monkeypatch, 4)).threads == 4
+    assert choose.choose(options(monkeypatch, 4, "--gpus", "1")).threads == 16
+    assert choose.choose(options(monkeypatch, 4, "--threads", "9")).threads == 9
+    assert choose.choose(options(monkeypatch, 4, "--executor", "slurm")).threads == choose.JOB_THREADS
+    assert isinstance(choose.choose(options(monkeypatch, 0)).open(), Serial)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +150,14 @@ def test_processes_share_the_cores(monkeypatch):
     ],
 )
 def test_wrong_places_are_one_line(refused, monkeypatch, visible, args, code, said):
-    monkeypatch.setattr(places, "visible_gpus", lambda: visible)
+    monkeypatch.setattr(choose, "visible_gpus", lambda: visible)
     assert said in refused(code, "sweep", "demo", *args)
 
 
 def test_several_gpus_never_become_one_for_want_of_ray(refused, monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *of: None if name == "ray" else real(name, *of))
-    monkeypatch.setattr(places, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(choose, "visible_gpus", lambda: 2)
     asked = ("bench", "--method", "clip", "--prior", "rich")
     for args in (asked, ("sweep", "demo")):
         line = refused(1, *args)

@@ -10,8 +10,9 @@ import signal
 import pytest
 
 from zsad_bench.commands import sweep as command
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep import cell, provenance, worker
+from zsad_bench.results import rows as store
+from zsad_bench.runner import provenance, run_group
+from zsad_bench.sweep import worker
 from zsad_bench.sweep.executors import Event
 
 RECIPE = """
@@ -184,7 +185,7 @@ def test_cells_that_cannot_run_say_why(zsad, recipe, monkeypatch):
     def none(*args):
         raise BackboneError("weights not found")
 
-    monkeypatch.setattr(cell, "load_backbone", none)
+    monkeypatch.setattr(run_group, "load_backbone", none)
     said = zsad("sweep", recipe)
     assert (said.code, ran()) == (1, [])
     assert "cannot run: weights not found" in said.out

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.leaderboard.conftest import make_row
-from zsad_bench.leaderboard.auxiliary import Kept, write_kept
-from zsad_bench.leaderboard.rows import append
-from zsad_bench.leaderboard.scores import write_scores
+from tests.made_up_rows import make_row
+from zsad_bench.results.image_scores import write_scores
+from zsad_bench.results.prior_contents import Kept, write_kept
+from zsad_bench.results.rows import append
 
 FORMATS = ("csv", "md", "tex")
 

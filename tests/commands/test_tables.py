@@ -7,9 +7,9 @@ import csv
 
 import pytest
 
-from tests.leaderboard.conftest import make_row
-from zsad_bench.leaderboard.rows import append
-from zsad_bench.leaderboard.scores import write_scores
+from tests.made_up_rows import make_row
+from zsad_bench.results.image_scores import write_scores
+from zsad_bench.results.rows import append
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from dataclasses import asdict
 import pytest
 
 from tests.tracking.offline import nobody_is_logged_in, runs_below
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep.state import Folder
-from zsad_bench.tracking.content import summary
+from zsad_bench.results import rows as store
+from zsad_bench.sweep.sweep_folder import Folder
+from zsad_bench.tracking.run_summary import summary
 
 
 @pytest.fixture(autouse=True)

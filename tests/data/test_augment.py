@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zsad_bench.data import augment, loaders
-from zsad_bench.data.union import EndToEnd
+from zsad_bench.data.concat import EndToEnd
 from zsad_bench.errors import UsageError
 
 HEIGHT, WIDTH = 60, 90

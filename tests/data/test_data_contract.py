@@ -12,7 +12,7 @@ from tests.data import miniatures
 from zsad_bench import registry
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.demo.module import DemoDataModule
-from zsad_bench.data.own import OwnDataModule
+from zsad_bench.data.user_data import OwnDataModule
 from zsad_bench.types import Batch
 
 SCALE, SIZE = 0.04, 32

@@ -487,7 +487,7 @@ def test_every_dataset_of_the_papers_answers(command, capsys, monkeypatch):
     from zsad_bench import registry
     from zsad_bench.commands import data_fetch
     from zsad_bench.data.public import PublicDataModule
-    from zsad_bench.sweep.suite import PAPER
+    from zsad_bench.planning.suite import PAPER
 
     monkeypatch.setattr(data_fetch.downloading, "fetch", lambda *_: (_ for _ in ()).throw(DatasetError("a link")))
     public = [n for n in registry.names("datasets") if issubclass(registry.load("datasets", n), PublicDataModule)]

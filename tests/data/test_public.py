@@ -8,7 +8,7 @@ import pytest
 from tests.data import miniatures
 from tests.data.miniatures import Expected
 from zsad_bench import registry
-from zsad_bench.sweep.suite import PAPER
+from zsad_bench.planning.suite import PAPER
 
 CASES = [(name, layout) for name in miniatures.names() for layout in miniatures.load(name).LAYOUTS]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.leaderboard.conftest import make_row
-from zsad_bench.leaderboard.pictures import Pick, write_pictures
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.rows import append
+from tests.made_up_rows import make_row
+from zsad_bench.results.pictures import Pick, write_pictures
+from zsad_bench.results.row import Row
+from zsad_bench.results.rows import append
 
 # line -> category -> a value for each seed
 VALUES = {

@@ -8,10 +8,9 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.leaderboard.conftest import make_row
+from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError, UsageError
 from zsad_bench.leaderboard.figures import (
-    by_setting,
     catalogue,
     complexity,
     cost,
@@ -19,14 +18,15 @@ from zsad_bench.leaderboard.figures import (
     dive_fig_3,
     dive_fig_4,
     faprompt_prompts,
-    picked,
+    map_grid,
+    parameter_study,
     prior_curve,
     quality_cost,
     style,
 )
-from zsad_bench.leaderboard.pictures import Pick, write_pictures
 from zsad_bench.leaderboard.tables import prior_curve as curves
 from zsad_bench.leaderboard.tables.published import Facts, read_published
+from zsad_bench.results.pictures import Pick, write_pictures
 
 mpl = pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 
@@ -85,8 +85,8 @@ def board(tmp_path):
 
 @pytest.fixture
 def images(board):
-    keys = picked.cells(values(np.random.default_rng(0)), picked.Chosen("limited"), FACTS)
-    return picked.shown(board, keys)
+    keys = map_grid.cells(values(np.random.default_rng(0)), map_grid.Chosen("limited"), FACTS)
+    return map_grid.shown(board, keys)
 
 
 def attention() -> dive_fig_4.Attention:
@@ -103,7 +103,7 @@ def prompts(count: int = 5) -> list[faprompt_prompts.Prompts]:
     return [faprompt_prompts.Prompts(f"seed {i}", one) for i, one in enumerate(features)]
 
 
-def drawn(name: str, images: list[picked.Shown]) -> style.Drawn:
+def drawn(name: str, images: list[map_grid.Shown]) -> style.Drawn:
     """The figure of that name, from made-up numbers."""
     rows, note = values(np.random.default_rng(0)), ["Made up."]
     targets = {"image": ("cloth", "parts"), "pixel": ("cloth", "parts")}
@@ -126,9 +126,9 @@ def drawn(name: str, images: list[picked.Shown]) -> style.Drawn:
     of = {"dive_fig_5": catalogue.dive_fig_5, "faprompt_fig_3": catalogue.faprompt_fig_3}[name]
     study = of({"n_ctx": 12, "n_prompts": 10})
     field, method = {"dive_fig_5": ("n_ctx", "dive"), "faprompt_fig_3": ("n_prompts", "faprompt")}[name]
-    found = by_setting.lines(study, settings(method, study.prior, field, (4, 10, 12)), study.prior, ("image_auroc",),
-                             {"image": {"Cloth": ("cloth",)}})  # fmt: skip
-    return by_setting.draw(study, found, study.prior, note)
+    rows = settings(method, study.prior, field, (4, 10, 12))
+    found = parameter_study.lines(study, rows, study.prior, ("image_auroc",), {"image": {"Cloth": ("cloth",)}})
+    return parameter_study.draw(study, found, study.prior, note)
 
 
 def beyond(axis) -> list:
@@ -211,7 +211,7 @@ def test_the_default_is_a_point_of_every_setting_whatever_it_is_called():
         for variant, value in (("deep_depth=9", 0.8), ("deep_depth=3", 0.7), ("n_ctx=4", 0.6), ("n_visual=1", 0.5),
                                ("deep=false,n_ctx=4", 0.1), ("deep_depth=3,n_ctx=4", 0.2))
     ]  # fmt: skip
-    found = by_setting.lines(study, rows, "limited", ("image_auroc",), {"image": {"Cloth": ("cloth",)}})
+    found = parameter_study.lines(study, rows, "limited", ("image_auroc",), {"image": {"Cloth": ("cloth",)}})
     points = {line.setting.symbol: {x: mean.mean for x, mean in line.points.items()} for line in found}
     assert points == {"P": {3: 0.7, 9: 0.8}, "m": {4: 0.6, 12: 0.8}, "h": {1: 0.5, 4: 0.8}}
 
@@ -219,7 +219,7 @@ def test_the_default_is_a_point_of_every_setting_whatever_it_is_called():
 def test_printed_numbers_stand_at_the_default():
     study = catalogue.faprompt_fig_3({"n_prompts": 10, "n_patches": 10})
     rows = settings("faprompt", "rich", "n_prompts", (5, 10))
-    (line,) = by_setting.lines(study, rows, "rich", ("image_auroc",), {"image": {"Industrial": ("cloth",)}},
+    (line,) = parameter_study.lines(study, rows, "rich", ("image_auroc",), {"image": {"Industrial": ("cloth",)}},
                                read_published(), {"Industrial": "industrial"})  # fmt: skip
     assert line.printed.value == pytest.approx(0.885), "not the industrial mean of the paper"
 
@@ -227,7 +227,7 @@ def test_printed_numbers_stand_at_the_default():
 def test_without_rows_the_sweep_is_named():
     study = catalogue.dive_fig_5({})
     with pytest.raises(RowError, match="run `zsad-bench sweep dive_fig_5`"):
-        by_setting.lines(study, settings("dive", "limited", "n_ctx", (4,)), "limited", ("image_auroc",),
+        parameter_study.lines(study, settings("dive", "limited", "n_ctx", (4,)), "limited", ("image_auroc",),
                          {"image": {"Cloth": ("cloth",)}})  # fmt: skip
 
 
@@ -240,14 +240,14 @@ def test_a_cost_is_known_only_where_no_other_cell_shared_the_pass():
 
 
 def test_images_that_may_not_be_passed_on_have_to_be_asked_for(images):
-    assert {image.dataset for image in picked.choose(images, (), (), 8)} == {"cloth"}
-    assert picked.licences(picked.choose(images, (), (), 8)) == ""
+    assert {image.dataset for image in map_grid.choose(images, (), (), 8)} == {"cloth"}
+    assert map_grid.licences(map_grid.choose(images, (), (), 8)) == ""
     for asked, datasets in ((("parts/b",), ()), ((), ("parts",))):
-        chosen = picked.choose(images, asked, datasets, 8)
+        chosen = map_grid.choose(images, asked, datasets, 8)
         assert {image.dataset for image in chosen} == {"parts"}
-        assert picked.licences(chosen) == "Images of Parts (of its own): not to be passed on."
+        assert map_grid.licences(chosen) == "Images of Parts (of its own): not to be passed on."
     with pytest.raises(UsageError, match="no kept picture has this in its id"):
-        picked.choose(images, ("nowhere",), (), 8)
+        map_grid.choose(images, ("nowhere",), (), 8)
 
 
 def test_numbers_of_prompts():

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.scores import Scores
 from zsad_bench.leaderboard.statistics.gains import Pair, gains
 from zsad_bench.leaderboard.statistics.paired import paired_bootstrap
+from zsad_bench.results.image_scores import Scores
 
 PLACE, RUN = ("cloth", "carpet"), (0, 0)
 TYPES = ["good"] * 20 + ["cut"] * 10 + ["hole"] * 6

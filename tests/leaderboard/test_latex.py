@@ -12,7 +12,7 @@ import pytest
 from zsad_bench.leaderboard.tables.grid import BEST, SECOND, Column, Grid, Shown
 from zsad_bench.leaderboard.tables.papers import TABLES, numbers
 from zsad_bench.leaderboard.tables.published import Facts, read_published
-from zsad_bench.leaderboard.tables.show import latex
+from zsad_bench.leaderboard.tables.render import latex
 
 SPECIAL = "50% of {a_b} & $c^2 #1 ~x \\y – … · × Δ − ±"
 

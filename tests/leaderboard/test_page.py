@@ -13,17 +13,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tests.leaderboard.conftest import make_row
 from tests.leaderboard.made_up_page import write_board
+from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.page.build import as_data, write_page
 from zsad_bench.leaderboard.page.lines import line_places
 from zsad_bench.leaderboard.page.outline import outline
 from zsad_bench.leaderboard.page.provenance import CATEGORY, OWN, RUN, packed_rows
-from zsad_bench.leaderboard.rows import append, load
-from zsad_bench.leaderboard.tables.board import build
+from zsad_bench.leaderboard.tables.leaderboard_tables import build
 from zsad_bench.leaderboard.tables.summary import LINE
 from zsad_bench.leaderboard.tables.write import write_leaderboard
+from zsad_bench.results.rows import append, load
 
 
 class Elements(HTMLParser):

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests import chromium
-from tests.leaderboard.conftest import make_row
 from tests.leaderboard.made_up_page import pick, write_board
+from tests.made_up_rows import make_row
 from zsad_bench.leaderboard.page.build import write_page
-from zsad_bench.leaderboard.pictures import write_pictures
-from zsad_bench.leaderboard.rows import append
-from zsad_bench.leaderboard.tables.board import Board
+from zsad_bench.leaderboard.tables.leaderboard_tables import Board
 from zsad_bench.leaderboard.tables.write import write_leaderboard
+from zsad_bench.results.pictures import write_pictures
+from zsad_bench.results.rows import append
 
 pytestmark = pytest.mark.skipif(not chromium.FOUND, reason="no chromium here (Debian: apt-get install chromium)")
 BOARD = Board(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.scores import Scores
 from zsad_bench.leaderboard.statistics.paired import paired_bootstrap
+from zsad_bench.results.image_scores import Scores
 
 IDS = [f"{i}.png" for i in range(40)]
 LABELS = [int(i % 2) for i in range(40)]

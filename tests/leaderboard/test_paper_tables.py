@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from tests.leaderboard.conftest import make_row
+from tests.made_up_rows import make_row
 from zsad_bench.assets import data_folder
-from zsad_bench.leaderboard.tables import claims, papers, show
-from zsad_bench.leaderboard.tables.measure import refuse_mixed
+from zsad_bench.leaderboard.tables import claims, papers, render
+from zsad_bench.leaderboard.tables.averaging import refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published, settings_of
 from zsad_bench.leaderboard.tables.status import states
 
@@ -140,7 +140,7 @@ def test_every_table_has_three_formats(name):
     rows = printed_as_rows() + printed_as_rows("clip", "")
     grids, numbers = papers.numbers(name, PUBLISHED, rows, FACTS)
     printed = {round(100 * p.value, 1) for p in PUBLISHED if p.table == name}
-    page, tex = show.markdown(grids, "T", "c"), show.latex(grids, "c")
+    page, tex = render.markdown(grids, "T", "c"), render.latex(grids, "c")
     for value in printed:
         assert f"{value:.1f}" in page, f"{value} of {name} is not in its Markdown"
         assert f"{value:.1f}" in tex, f"{value} of {name} is not in its LaTeX"

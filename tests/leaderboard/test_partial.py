@@ -9,20 +9,21 @@ from dataclasses import asdict
 
 import pytest
 
-from tests.leaderboard.conftest import make_row
+from tests.made_up_rows import make_row
 from zsad_bench.console import Console
 from zsad_bench.leaderboard.figures.style import fullest, partial_said
 from zsad_bench.leaderboard.page.content import content
-from zsad_bench.leaderboard.rows import append
-from zsad_bench.leaderboard.tables import claims, papers, pivot, prior_curve, show, status
-from zsad_bench.leaderboard.tables.board import build
+from zsad_bench.leaderboard.tables import claims, papers, pivot, prior_curve, status
+from zsad_bench.leaderboard.tables import render as show
+from zsad_bench.leaderboard.tables.averaging import pools
+from zsad_bench.leaderboard.tables.leaderboard_tables import build
 from zsad_bench.leaderboard.tables.markdown import render
-from zsad_bench.leaderboard.tables.measure import pools
 from zsad_bench.leaderboard.tables.partial import MARK, Partial, Partials, note, told
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published
 from zsad_bench.leaderboard.tables.terminal import print_tables
 from zsad_bench.leaderboard.tables.write import write_leaderboard
-from zsad_bench.tracking import content as mirrored
+from zsad_bench.results.rows import append
+from zsad_bench.tracking import run_summary as mirrored
 
 # how a row says that its data are not whole, and what stands under a table that shows it
 KINDS = {

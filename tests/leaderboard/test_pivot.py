@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from tests.leaderboard.conftest import make_row
+from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError, UsageError
-from zsad_bench.leaderboard import reading
-from zsad_bench.leaderboard.row import from_record
-from zsad_bench.leaderboard.rows import current, load
-from zsad_bench.leaderboard.tables import show
+from zsad_bench.leaderboard.tables import render
 from zsad_bench.leaderboard.tables.grid import difference, ranks
 from zsad_bench.leaderboard.tables.pivot import pivot
 from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.results import codec
+from zsad_bench.results.row import from_record
+from zsad_bench.results.rows import current, load
 
 FACTS = Facts(titles={"dive": "DIVE", "clip": "CLIP", "cloth": "Cloth"}, footnotes={"parts": "Parts share images."})
 
@@ -99,7 +99,7 @@ def test_wide_tables_are_cut_between_columns(width):
     rows = [make_row(method=f"method{i:02}", value=i / 30) for i in range(20)]
     grid, _ = pivot(rows, ["dataset"], ["method"], {}, FACTS)
     file = io.StringIO()
-    show.terminal([grid], Console(file=file, width=width))
+    render.terminal([grid], Console(file=file, width=width))
     tables = [line for line in file.getvalue().splitlines() if "Percent" not in line]
     assert max(map(len, tables)) <= width, "a table is wider than the terminal"
     assert all(f"{100 * i / 30:.1f}" in file.getvalue() for i in range(20)), "a number was cut or lost"
@@ -119,10 +119,10 @@ def test_quick_reading_is_the_same_as_plain_reading():
     texts.append(json.dumps({key: old[key] for key in reversed(old)}))
     texts.append(json.dumps({key: value for key, value in old.items() if key not in ("error_bound", "draw")}))
     texts.append(json.dumps({**old, "later": {"metric": 1}}))
-    found = reading.read_lines([text.encode() for text in texts])
+    found = codec.read_lines([text.encode() for text in texts])
     assert found == [from_record(json.loads(text)) for text in texts]
     torn = [text.encode()[:-cut] for text in texts[:5] for cut in (1, 2, 5, 30)]
-    assert reading.read_lines([texts[0].encode(), *torn])[1:] == [None] * len(torn)
+    assert codec.read_lines([texts[0].encode(), *torn])[1:] == [None] * len(torn)
 
 
 def test_many_rows_are_read_and_pivoted_quickly(tmp_path):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.leaderboard.conftest import make_row
+from tests.made_up_rows import make_row
 from zsad_bench.leaderboard.tables.prior_curve import curves, table
 from zsad_bench.leaderboard.tables.published import Facts
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from zsad_bench.commands import table
-from zsad_bench.data import known
-from zsad_bench.leaderboard import rows as store
+from zsad_bench.data import catalog
 from zsad_bench.leaderboard.tables import papers
 from zsad_bench.leaderboard.tables.published import Facts, read_published
-from zsad_bench.sweep.suite import PAPER
+from zsad_bench.planning.suite import PAPER
+from zsad_bench.results import rows as store
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -100,7 +100,7 @@ WORDS = dict(
 
 def test_the_counts_of_datasets_are_those_of_the_suite():
     """Of the papers' datasets: another one that is registered makes no sentence untrue."""
-    cards = [cls for cls in known.real() if cls.name in PAPER.targets]
+    cards = [cls for cls in catalog.real() if cls.name in PAPER.targets]
     kinds = {kind: sum(cls.domain == kind for cls in cards) for kind in ("industrial", "medical")}
     (said,) = re.findall(r"(\w+) industrial and (\w+) medical datasets of the papers", README)
     assert [WORDS[word.lower()] for word in said] == [kinds["industrial"], kinds["medical"]]

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.leaderboard.conftest import make_row
+from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.rows import RowWarning, append
-from zsad_bench.leaderboard.tables.board import build
+from zsad_bench.leaderboard.tables.leaderboard_tables import build
 from zsad_bench.leaderboard.tables.summary import comparable, summarise
 from zsad_bench.leaderboard.tables.terminal import print_tables
 from zsad_bench.leaderboard.tables.write import write_leaderboard
+from zsad_bench.results.rows import RowWarning, append
 
 # cloth: 2 categories, parts: 1, so the mean over datasets is not the mean over categories
 SEEDS = {0: {"carpet": 0.2, "grid": 0.4, "bolt": 0.9}, 1: {"carpet": 0.4, "grid": 0.6, "bolt": 0.7}}

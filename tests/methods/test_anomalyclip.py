@@ -13,7 +13,7 @@ from tests.float32 import assert_close
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.methods.anomalyclip import AnomalyClip, AnomalyClipConfig
-from zsad_bench.sweep import checkpoint
+from zsad_bench.runner import checkpoint
 from zsad_bench.types import Tap
 
 LEARNED = ("ctx_normal", "ctx_abnormal", "deep_tokens")

@@ -9,8 +9,8 @@ from open_clip import build_zero_shot_classifier
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
 from zsad_bench.errors import UsageError
-from zsad_bench.prompts.reader import read
-from zsad_bench.sweep.shared import SharedPass
+from zsad_bench.prompts.load import read
+from zsad_bench.runner.shared_encoder import SharedPass
 from zsad_bench.types import Category
 
 NUT = Category("made_up", "metal_nut", "metal nut", "object", "industrial")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from zsad_bench.metrics.functional.overlap import aupro_legacy200_of, aupro_of
+from zsad_bench.metrics.functional.aupro import aupro_legacy200_of, aupro_of
 from zsad_bench.metrics.functional.pixel import aupro, aupro_legacy200, sort_pixels, split_pixels
 
 DRAWS = settings(max_examples=40, deadline=None, derandomize=True)

@@ -10,7 +10,7 @@ import pytest
 from zsad_bench import registry
 from zsad_bench.errors import UsageError
 from zsad_bench.prompts.lexicon import read_lexicon
-from zsad_bench.prompts.reader import read
+from zsad_bench.prompts.load import read
 
 # How the papers' datasets call what they show, whether or not their files are registered here.
 PAPER_NAMES = """

@@ -71,10 +71,11 @@ class Steps:
 
     def watch(self) -> None:
         """From now on a step before and after each row, checkpoint and event."""
-        from zsad_bench.leaderboard import rows
-        from zsad_bench.sweep import checkpoint, state
+        from zsad_bench.results import rows
+        from zsad_bench.runner import checkpoint
+        from zsad_bench.sweep import sweep_folder
 
-        for place, name in ((rows, "append"), (checkpoint, "save"), (state.Folder, "tell")):
+        for place, name in ((rows, "append"), (checkpoint, "save"), (sweep_folder.Folder, "tell")):
             setattr(place, name, self._counted(getattr(place, name)))
 
     def _counted(self, write: Callable) -> Callable:
@@ -129,10 +130,10 @@ class Forks:
 def sweep(recipe: Path, folder: Path) -> int:
     """The exit code of `zsad-bench sweep`."""
     from zsad_bench.cli import main
-    from zsad_bench.commands import places
+    from zsad_bench.sweep.executors import choose
 
     STEPS.sweep = os.getpid()
-    places.EXECUTORS["serial"] = Forks
+    choose.EXECUTORS["serial"] = Forks
     sys.argv = ["zsad-bench", "sweep", str(recipe), "--out", str(folder / "boards"), "--runs", str(folder / "runs"),
                 "--together", "1"]  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from zsad_bench.leaderboard import rows as store
+from zsad_bench.planning.plan import Group, Job
+from zsad_bench.results import rows as store
 from zsad_bench.sweep.executors import Event, Task
 from zsad_bench.sweep.executors.serial import Serial
-from zsad_bench.sweep.plan import Group, Job
-from zsad_bench.sweep.state import Board, Folder, cost, trained_seconds
+from zsad_bench.sweep.sweep_folder import Board, Folder, cost, trained_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 

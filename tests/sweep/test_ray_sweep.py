@@ -17,7 +17,7 @@ import pytest
 
 from tests.sweep.test_executor import ROOT
 from tests.sweep.test_ray import LOOPBACK, NODE
-from zsad_bench.leaderboard import rows as store
+from zsad_bench.results import rows as store
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'zsad-bench[cluster]'")
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ from pathlib import Path
 
 class Hold:
     def find_spec(self, name, path=None, target=None):
-        if name == "zsad_bench.sweep.cell" and "zsad_bench.sweep.worker" in sys.orig_argv:
+        if name == "zsad_bench.runner.run_group" and "zsad_bench.sweep.worker" in sys.orig_argv:
             while not Path(__file__).with_name("go").exists():
                 time.sleep(0.05)
 

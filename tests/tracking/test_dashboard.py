@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from zsad_bench.errors import ZsadError
-from zsad_bench.tracking.content import summary
 from zsad_bench.tracking.dashboard import METRICS, spec, workspace
-from zsad_bench.tracking.identity import tracked
+from zsad_bench.tracking.run_summary import summary
+from zsad_bench.tracking.wandb_run import tracked
 
 
 def panels(made) -> dict[str, list[dict]]:

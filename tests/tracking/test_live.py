@@ -12,12 +12,12 @@ import wandb
 
 from tests.miniature import shrink
 from tests.tracking.offline import Kept, runs_below
-from zsad_bench.leaderboard import pictures
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep.cell import CellGroup, run
-from zsad_bench.sweep.suite import DEMO
-from zsad_bench.sweep.tracked import open_mirror
-from zsad_bench.tracking.content import summary
+from zsad_bench.planning.suite import DEMO
+from zsad_bench.results import pictures
+from zsad_bench.results import rows as store
+from zsad_bench.runner.run_group import CellGroup, run
+from zsad_bench.runner.wandb_reporter import open_mirror
+from zsad_bench.tracking.run_summary import summary
 
 METHODS = ("clip", "anomalyclip")
 
@@ -134,7 +134,7 @@ def test_trouble_is_one_warning_and_the_run_goes_on(group_in, quiet, tmp_path, m
         monkeypatch.setattr(wandb, "init", lambda **options: 1 / 0)
     else:
         asked = "offline"
-        monkeypatch.setattr("zsad_bench.sweep.tracked.read_pictures", lambda *of: 1 / 0)
+        monkeypatch.setattr("zsad_bench.runner.wandb_reporter.read_pictures", lambda *of: 1 / 0)
     rows = mirrored(group_in(tmp_path, methods=("anomalyclip",)), quiet, asked)
     assert {row.category for row in rows} == {"perforated", "terrazzo", "carpet"}, "the run ended early"
     said = [line for line in quiet.file.getvalue().splitlines() if "wandb" in line]

@@ -15,8 +15,8 @@ from PIL import Image
 from tests.tracking.conftest import KEY
 from tests.tracking.offline import runs_below
 from zsad_bench.tracking.access import Access, decide
-from zsad_bench.tracking.identity import tracked
 from zsad_bench.tracking.mirror import Mirror, Shown
+from zsad_bench.tracking.wandb_run import tracked
 
 PICTURE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 

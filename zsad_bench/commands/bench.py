@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from zsad_bench import registry
-from zsad_bench.commands import places, table
+from zsad_bench.commands import table
 from zsad_bench.commands.spread import spread
 from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep import learnable, provenance, suite
-from zsad_bench.sweep.build import configure, parse_settings, trains
-from zsad_bench.sweep.cell import CellGroup, broken, run
-from zsad_bench.sweep.target import target_of
-from zsad_bench.sweep.tracked import open_mirror
+from zsad_bench.methods.configure import configure, parse_settings, trains
+from zsad_bench.planning import learnable, suite
+from zsad_bench.planning.target import target_of
+from zsad_bench.results import rows as store
+from zsad_bench.runner import provenance
+from zsad_bench.runner.run_group import CellGroup, broken, run
+from zsad_bench.runner.wandb_reporter import open_mirror
+from zsad_bench.sweep.executors import choose
 
 
 def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[int | None], options: Any) -> None:
@@ -32,7 +34,7 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
         ZsadError: wrong names or options before anything runs; later failures keep the rows that were complete.
     """
     console = Console()
-    place = places.choose(options)
+    place = choose.choose(options)
     if options.checkpoint and options.executor in ("ray", "slurm"):
         raise UsageError(f"--checkpoint is tested here, on one device; leave out --executor {options.executor}")
     chosen, why = suite.choose(options.suite)

@@ -19,9 +19,9 @@ from zsad_bench.errors import BackboneError, CheckpointError, UnknownNameError, 
 from zsad_bench.methods import _official as official
 from zsad_bench.methods._official_file import WRAPPER, open_file, save_file
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.sweep import checkpoint
-from zsad_bench.sweep.build import configure, parse_settings
-from zsad_bench.sweep.suite import PAPER
+from zsad_bench.methods.configure import configure, parse_settings
+from zsad_bench.planning.suite import PAPER
+from zsad_bench.runner import checkpoint
 
 # The prior that training on one dataset is; any other dataset is a prior of its own name.
 PRIORS = {"mvtec": "rich", "visa": "rich", "dtd": "limited", "demo_rich": "rich", "demo_limited": "limited"}

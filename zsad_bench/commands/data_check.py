@@ -14,15 +14,15 @@ from rich.text import Text
 
 from zsad_bench import registry
 from zsad_bench.console import Console, Progress, styled
+from zsad_bench.data import catalog, locations
 from zsad_bench.data import check as checks
-from zsad_bench.data import known, roots
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
 from zsad_bench.path_lists import home
+from zsad_bench.planning.suite import is_found
+from zsad_bench.planning.target import target_of
 from zsad_bench.printable import printable
-from zsad_bench.sweep.suite import is_found
-from zsad_bench.sweep.target import target_of
 
 SCHEMA = 1  # of the JSON form, docs/datasets.md
 _SHOWN = 5  # findings of a kind, and sizes; the rest is counted, and whole in the JSON form
@@ -48,9 +48,9 @@ def check(options: Any) -> int:
 
 def _check_all(options: Any) -> int:
     """Datasets that are not there do not count, unless there is none at all."""
-    console, under = Console(), roots.data_root()
+    console, under = Console(), locations.data_root()
     codes, absent, verdicts = [], [], Counter()
-    for cls in known.real():
+    for cls in catalog.real():
         module = cls()
         place = module.locate() if is_found(cls.name) else None
         # With --root, a copy elsewhere (an installed package) is not what was asked about.

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, Transf
 from zsad_bench import registry
 from zsad_bench.console import Console, Progress
 from zsad_bench.data import fetch as downloading
-from zsad_bench.data import roots
+from zsad_bench.data import locations
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.demo.module import DemoDataModule
 from zsad_bench.data.public import PublicDataModule
@@ -91,7 +91,7 @@ def _looks_like(cls: type[PublicDataModule]) -> str:
 def _place(cls: type[ZeroShotDataModule], into: str | None) -> Path | None:
     if into is not None:
         return home(into).resolve()
-    root = roots.data_root()
+    root = locations.data_root()
     return None if root is None else root / (cls.root_names or (cls.name,))[0]
 
 

@@ -8,11 +8,11 @@ from rich.text import Text
 
 from zsad_bench import registry
 from zsad_bench.console import Console, Table, styled
-from zsad_bench.data import complete, known, roots
+from zsad_bench.data import catalog, complete, locations
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.demo.module import DemoDataModule
 from zsad_bench.errors import ZsadError
-from zsad_bench.sweep.suite import is_found
+from zsad_bench.planning.suite import is_found
 
 
 class Seen(NamedTuple):
@@ -33,13 +33,13 @@ def show(options: Any) -> None:
     if options.name:
         _card(registry.load("datasets", options.name), console)
         return
-    root = roots.data_root()
+    root = locations.data_root()
     table = Table("name", "level", "found", "normal", "anomalous", "expected", "licence", box=None, pad_edge=False)
     places: list[tuple[str, str]] = []
     for column in table.columns[3:5]:
         column.justify = "right"
     found = broken = 0
-    classes = known.real()
+    classes = catalog.real()
     for cls in classes:
         seen = look(cls)
         found += seen.module is not None
@@ -87,7 +87,7 @@ def _where(cls: type[ZeroShotDataModule], seen: Seen) -> tuple[Text, str]:
     if seen.error:
         return styled("broken", "red"), seen.error
     if seen.module is None:
-        packed = known.packed(cls)
+        packed = catalog.packed(cls)
         return (styled("packed", "yellow"), f"packed: {packed[0]}; unpack it") if packed else (styled("no", "dim"), "")
     layout = getattr(seen.module, "layout", None)
     return styled("yes"), f"{seen.module.root}" + (f" ({layout})" if layout else "")
@@ -131,7 +131,7 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
     row("how to get it", cls.how_to_get)
     seen = look(cls)
     if seen.module is None:
-        packed = known.packed(cls)
+        packed = catalog.packed(cls)
         row("found", f"only packed: {', '.join(packed)}; unpack it" if packed else "no")
     elif seen.error:
         row("found", seen.error)

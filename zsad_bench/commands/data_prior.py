@@ -16,7 +16,7 @@ from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UsageError
 from zsad_bench.printable import printable
-from zsad_bench.sweep.auxiliary import kept
+from zsad_bench.runner.auxiliary import kept
 from zsad_bench.types import Sample
 
 _MOST_COLUMNS = 8  # types; where there are more, a category lists its own

@@ -11,13 +11,13 @@ from typing import Any
 from PIL import Image
 
 from zsad_bench import registry
+from zsad_bench.atomic import file_name
 from zsad_bench.console import Console
-from zsad_bench.data import contact_sheet, decode, roots, transforms
+from zsad_bench.data import contact_sheet, decode, locations, transforms
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import DatasetError, UsageError
-from zsad_bench.leaderboard.files import file_name
 from zsad_bench.path_lists import home
-from zsad_bench.sweep.target import categories_of, target_of
+from zsad_bench.planning.target import categories_of, target_of
 from zsad_bench.types import Sample
 
 USUAL, MOST = 3, 12  # images of a label a category
@@ -40,7 +40,7 @@ def samples(options: Any) -> None:
     if place and root is not None:
         raise UsageError(f"data samples {options.name} --root {root}: give the path once")
     cls = registry.load("datasets", dataset)
-    usual = roots.cache_root() / "samples" / f"{file_name(target.name)}.png"
+    usual = locations.cache_root() / "samples" / f"{file_name(target.name)}.png"
     out = usual if options.out is None else home(options.out)
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {options.out}: expected a file that ends in .png")

@@ -12,9 +12,9 @@ import torch
 from zsad_bench import registry
 from zsad_bench.backbones.load import weights_at_hand
 from zsad_bench.console import Console
-from zsad_bench.data import roots
+from zsad_bench.data import locations
 from zsad_bench.errors import ZsadError
-from zsad_bench.sweep import suite
+from zsad_bench.planning import suite
 
 PACKAGES = (
     "zsad-bench",
@@ -35,8 +35,8 @@ def doctor() -> None:
         ("python", f"{sys.version.split()[0]} on {platform.platform()}"),
         ("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
         ("devices", ", ".join(_devices())),
-        ("ZSAD_DATA", str(roots.data_root() or "not set")),
-        ("ZSAD_CACHE", str(roots.cache_root())),
+        ("ZSAD_DATA", str(locations.data_root() or "not set")),
+        ("ZSAD_CACHE", str(locations.cache_root())),
     ]
     for one in suite.SUITES.values():
         found = "found" if weights_at_hand(one.backbone, one.weights) else "not on this machine (see --weights)"

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from zsad_bench.commands import figure_trained as trained
-from zsad_bench.commands.chosen import averaged, groups, listed
 from zsad_bench.commands.figure_source import Source
+from zsad_bench.commands.row_selection import averaged, groups, listed
 from zsad_bench.console import Console
 from zsad_bench.errors import RowError, UsageError, ZsadError
 from zsad_bench.leaderboard.figures import (
-    by_setting,
     catalogue,
     complexity,
     cost,
@@ -20,6 +19,7 @@ from zsad_bench.leaderboard.figures import (
     dive_fig_3,
     dive_fig_4,
     faprompt_prompts,
+    parameter_study,
     prior_curve,
     quality_cost,
     style,
@@ -27,7 +27,7 @@ from zsad_bench.leaderboard.figures import (
 from zsad_bench.leaderboard.figures.style import Drawn
 from zsad_bench.leaderboard.tables import prior_curve as curves
 from zsad_bench.leaderboard.tables.published import read_published
-from zsad_bench.sweep.suite import PAPER, SUITES
+from zsad_bench.planning.suite import PAPER, SUITES
 
 
 def figure(name: str, options: Any) -> int:
@@ -83,7 +83,7 @@ def _dive_fig_4(source: Source) -> Drawn:
     return dive_fig_4.draw(found, [*source.demo, trained_on])
 
 
-def _study(source: Source, of: Callable[[dict[str, float | None]], by_setting.Study], by_domain: bool) -> Drawn:
+def _study(source: Source, of: Callable[[dict[str, float | None]], parameter_study.Study], by_domain: bool) -> Drawn:
     blank = of({})
     backbone = SUITES[source.suite].backbone
     study = of(trained.defaults(blank.method, [setting.field for setting in blank.settings], backbone))
@@ -93,8 +93,8 @@ def _study(source: Source, of: Callable[[dict[str, float | None]], by_setting.St
     groups, scopes = (_domains(source.suite), {}) if by_domain else _datasets(source, study.method)
     published = read_published() if SUITES[source.suite] is PAPER else ()
     scopes = scopes or {"Industrial": "industrial", "Medical": "medical"}
-    found = by_setting.lines(study, source.rows, prior, metrics, groups, published, scopes)
-    return by_setting.draw(study, found, prior, source.note)
+    found = parameter_study.lines(study, source.rows, prior, metrics, groups, published, scopes)
+    return parameter_study.draw(study, found, prior, source.note)
 
 
 def _domains(suite: str) -> dict[str, dict[str, tuple[str, ...]]]:

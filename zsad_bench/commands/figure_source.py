@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from zsad_bench.commands import figure_trained as trained
-from zsad_bench.commands.chosen import all_facts, chosen_rows, listed, rows_folder, suite_with_rows
+from zsad_bench.commands.row_selection import all_facts, chosen_rows, listed, rows_folder, suite_with_rows
 from zsad_bench.console import Console
 from zsad_bench.errors import CheckpointError, RowError, UnknownNameError, UsageError
-from zsad_bench.leaderboard.figures import picked, style
-from zsad_bench.leaderboard.row import Row
+from zsad_bench.leaderboard.figures import map_grid, style
 from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.planning.suite import SUITES
 from zsad_bench.registry import did_you_mean
-from zsad_bench.sweep.suite import SUITES
+from zsad_bench.results.row import Row
 
 _DEMO = "Demo suite: generated images read by a tiny CLIP; nothing here is comparable with a paper's numbers."
 
@@ -83,21 +83,21 @@ class Source:
                 raise UnknownNameError(f"--metric: {did_you_mean('metric', name, style.METRICS)}")
         return given
 
-    def chosen(self, prior: str) -> picked.Chosen:
-        return picked.Chosen(prior, self.options.seed or 0, self.options.draw or 0)
+    def chosen(self, prior: str) -> map_grid.Chosen:
+        return map_grid.Chosen(prior, self.options.seed or 0, self.options.draw or 0)
 
-    def images(self, prior: str, at_most: int) -> list[picked.Shown]:
+    def images(self, prior: str, at_most: int) -> list[map_grid.Shown]:
         chosen = self.chosen(prior)
-        keys = picked.cells(self.rows, chosen, self.facts)
+        keys = map_grid.cells(self.rows, chosen, self.facts)
         if not any(row.prior == prior and row.key in keys.get(style.label(row.method, row.variant, self.facts), ())
                    for row in self.rows):  # fmt: skip
             raise RowError(
                 f"no rows under prior {prior} with seed {chosen.seed} and draw {chosen.draw}; "
                 f"run `zsad-bench bench --prior {prior} --seed {chosen.seed} --draw {chosen.draw}`"
             )
-        images = picked.shown(self.pictures, keys)
+        images = map_grid.shown(self.pictures, keys)
         targets = {row.target for row in self.rows}
-        return picked.choose(
+        return map_grid.choose(
             images, listed(self.options.image or ""), listed(self.options.dataset or "", targets), at_most
         )
 

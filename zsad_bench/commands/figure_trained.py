@@ -19,8 +19,8 @@ from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.leaderboard.figures.dive_fig_4 import Attention
 from zsad_bench.leaderboard.figures.faprompt_prompts import Prompts
 from zsad_bench.prompts.lexicon import read_lexicon
-from zsad_bench.sweep import checkpoint
-from zsad_bench.sweep.checkpoint import Header
+from zsad_bench.runner import checkpoint
+from zsad_bench.runner.checkpoint import Header
 
 
 def find(runs: Path, method: str, backbone: str | None = None, **training: Any) -> list[tuple[Path, Header]]:
@@ -131,7 +131,7 @@ def _name(header: Header) -> str:
 
 
 def _learned(runs: Path, method: str, backbone: str | None) -> int | None:
-    from zsad_bench.sweep.build import trains
+    from zsad_bench.methods.configure import trains
 
     if not trains(method):
         return 0

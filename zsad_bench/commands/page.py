@@ -9,9 +9,9 @@ from zsad_bench import outputs
 from zsad_bench.commands.table import board
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.leaderboard.page.build import write_page
+from zsad_bench.planning.suite import SUITES
 from zsad_bench.printable import say
 from zsad_bench.registry import did_you_mean
-from zsad_bench.sweep.suite import SUITES
 
 _MB = 1024 * 1024
 

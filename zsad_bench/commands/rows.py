@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from zsad_bench.atomic import write_whole
 from zsad_bench.errors import UsageError
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.leaderboard.files import write_whole
-from zsad_bench.leaderboard.merge import merge as merged
-from zsad_bench.leaderboard.verify import verify as verified
 from zsad_bench.printable import say
+from zsad_bench.results import rows as store
+from zsad_bench.results.merge import merge as merged
+from zsad_bench.results.verify import verify as verified
 
 
 def merge(folders: Sequence[str], out: str) -> None:
@@ -37,7 +37,7 @@ def export(folder: str, out: str) -> None:
     Raises:
         RowError: no such folder, rows that cannot be read, or a file that cannot be written.
     """
-    from zsad_bench.leaderboard.frame import frame
+    from zsad_bench.results.dataframe import frame
 
     rows = Path(folder) / "rows" if (Path(folder) / "rows").is_dir() else Path(folder)
     read = store.load(rows)

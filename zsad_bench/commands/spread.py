@@ -7,19 +7,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zsad_bench.commands.places import Place
 from zsad_bench.commands.sweep import sigterm_exits, work_through
 from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import DatasetError, UsageError
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.sweep import plan as planning
-from zsad_bench.sweep.build import trains
-from zsad_bench.sweep.provenance import run_id
-from zsad_bench.sweep.recipe import Part, Recipe, Variant
-from zsad_bench.sweep.state import Folder, write_plan
-from zsad_bench.sweep.suite import Suite, is_found
-from zsad_bench.sweep.target import target_of
+from zsad_bench.methods.configure import trains
+from zsad_bench.planning import plan as planning
+from zsad_bench.planning.recipe import Part, Recipe, Variant
+from zsad_bench.planning.suite import Suite, is_found
+from zsad_bench.planning.target import target_of
+from zsad_bench.results import rows as store
+from zsad_bench.runner.provenance import run_id
+from zsad_bench.sweep.executors.choose import Place
+from zsad_bench.sweep.sweep_folder import Folder, write_plan
 
 
 class Spread(NamedTuple):

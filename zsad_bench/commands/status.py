@@ -13,8 +13,8 @@ from rich.live import Live
 
 from zsad_bench.console import Console, Table, styled
 from zsad_bench.errors import ZsadError
-from zsad_bench.sweep.plan import Cell, Group
-from zsad_bench.sweep.state import Board, Folder, cost, read_cells, read_plan, trained_seconds
+from zsad_bench.planning.plan import Cell, Group
+from zsad_bench.sweep.sweep_folder import Board, Folder, cost, read_cells, read_plan, trained_seconds
 
 STATES = ("done", "running", "failed", "cannot run", "waiting")
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "cannot run": "yellow", "waiting": ""}

@@ -11,18 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from zsad_bench.commands import places
 from zsad_bench.commands.status import Snapshot, View, clock, name_of, print_cells, print_summary
 from zsad_bench.console import Console
 from zsad_bench.errors import ZsadError
-from zsad_bench.sweep import plan as planning
-from zsad_bench.sweep import recipe as recipes
+from zsad_bench.planning import plan as planning
+from zsad_bench.planning import recipe as recipes
+from zsad_bench.planning.plan import Group
+from zsad_bench.planning.suite import SUITES, found_targets, is_found
+from zsad_bench.runner.early import try_writing
 from zsad_bench.sweep import worker
-from zsad_bench.sweep.early import try_writing
-from zsad_bench.sweep.executors import Event, Executor, Task
-from zsad_bench.sweep.plan import Group
-from zsad_bench.sweep.state import Folder, read_plan, write_cells, write_plan
-from zsad_bench.sweep.suite import SUITES, found_targets, is_found
+from zsad_bench.sweep.executors import Event, Executor, Task, choose
+from zsad_bench.sweep.sweep_folder import Folder, read_plan, write_cells, write_plan
 from zsad_bench.tracking import access
 
 
@@ -32,7 +31,7 @@ def sweep(asked: str, options: Any) -> int:
     Raises:
         ZsadError: a recipe that cannot be planned, before anything runs.
     """
-    place = places.choose(options)
+    place = choose.choose(options)
     console = Console()
     recipe = recipes.load(recipes.find(asked))
     found = cache(is_found)
@@ -75,7 +74,7 @@ def _broken(recipe: recipes.Recipe, console: Console) -> set[str]:
 
 
 def work_through(
-    folder: Folder, place: places.Place, track: str, console: Console, retry_failed: bool = False
+    folder: Folder, place: choose.Place, track: str, console: Console, retry_failed: bool = False
 ) -> Snapshot:
     """How the sweep in a folder stands after everything of its plan ran that has no complete rows, and was told.
 
@@ -115,7 +114,7 @@ def _say_plan(made: planning.Plan, console: Console) -> None:
 
 def hashed(folder: Folder, console: Console) -> Snapshot:
     """The sweep with the keys of all its cells; of the weights and data that were hashed for them nothing is kept."""
-    from zsad_bench.sweep.expect import expected
+    from zsad_bench.sweep.expected_rows import expected
 
     console.print("hashing weights and data")
     content, groups = read_plan(folder)

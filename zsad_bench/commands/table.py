@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from zsad_bench import registry
-from zsad_bench.commands.chosen import footnotes
+from zsad_bench.commands.row_selection import footnotes
 from zsad_bench.console import Console
 from zsad_bench.data.demo.suite import PARTS
 from zsad_bench.errors import UnknownNameError
-from zsad_bench.leaderboard.rows import Row, RowWarning
-from zsad_bench.leaderboard.tables.board import Board
+from zsad_bench.leaderboard.tables.leaderboard_tables import Board
 from zsad_bench.leaderboard.tables.terminal import print_tables
 from zsad_bench.leaderboard.tables.write import write_leaderboard
 from zsad_bench.metrics.functional.rcpro import described
+from zsad_bench.planning.suite import DEMO, SUITES, Suite
 from zsad_bench.printable import say
-from zsad_bench.sweep.suite import DEMO, SUITES, Suite
+from zsad_bench.results.rows import Row, RowWarning
 
 GENERATED_NOTE = (
     "Generated images, read by a tiny CLIP that was pretrained on other generated classes with masks of their defects: "

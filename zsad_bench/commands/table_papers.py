@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from zsad_bench import registry
-from zsad_bench.commands.chosen import all_facts, chosen_rows, groups, listed, rows_folder, suite_with_rows
-from zsad_bench.commands.written import say_where, write_table
+from zsad_bench.commands.row_selection import all_facts, chosen_rows, groups, listed, rows_folder, suite_with_rows
+from zsad_bench.commands.table_files import say_where, write_table
 from zsad_bench.console import Console
 from zsad_bench.errors import RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.statistics import paired
-from zsad_bench.leaderboard.tables import claims, show
+from zsad_bench.leaderboard.tables import claims, render
 from zsad_bench.leaderboard.tables import pivot as pivots
 from zsad_bench.leaderboard.tables.papers import TABLES, Number, numbers
 from zsad_bench.leaderboard.tables.partial import Partials, told
@@ -35,7 +35,7 @@ def paper(name: str, options: Any) -> None:
         write_table(
             Path(options.out), one, TABLES[one].title, grids, [_record(one, n, facts) for n in found], command, told
         )
-        show.terminal(grids, console)
+        render.terminal(grids, console)
     say_where(console, options.out)
 
 
@@ -57,7 +57,7 @@ def pivot(options: Any) -> None:
         if options[axis]
     }
     shown, records = pivots.pivot(rows, lines, columns, only, facts, groups(suite))
-    show.terminal([shown], console)
+    render.terminal([shown], console)
     if options.out:
         write_table(Path(options.out), "pivot", shown.title, [shown], records, "zsad-bench table pivot", told)
         say_where(console, options.out)
@@ -68,7 +68,7 @@ def claim(options: Any) -> None:
     console, told = Console(), []
     rows = chosen_rows(options, console, "paper", optional=True, told=told)
     shown, records = claims.table(read_published(), rows, all_facts())
-    show.terminal([shown], console)
+    render.terminal([shown], console)
     write_table(
         Path(options.out), "claims", "Headline gains of the papers", [shown], records, "zsad-bench table claims", told
     )

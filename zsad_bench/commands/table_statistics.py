@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zsad_bench.commands.chosen import all_facts, averaged, chosen_rows, listed, rows_folder, suite_with_rows
-from zsad_bench.commands.written import say_where, write_table
+from zsad_bench.commands.row_selection import all_facts, averaged, chosen_rows, listed, rows_folder, suite_with_rows
+from zsad_bench.commands.table_files import say_where, write_table
 from zsad_bench.console import Console
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.statistics import falsifiers
-from zsad_bench.leaderboard.tables import falsifiers as falsifiers_table
-from zsad_bench.leaderboard.tables import partial, prior_curve, show
+from zsad_bench.leaderboard.statistics import dive_claim
+from zsad_bench.leaderboard.tables import dive_claim as falsifiers_table
+from zsad_bench.leaderboard.tables import partial, prior_curve, render
 from zsad_bench.leaderboard.tables.partial import Partials
+from zsad_bench.results.row import Row
 
 
 def curve(options: Any) -> None:
@@ -34,7 +34,7 @@ def curve(options: Any) -> None:
             f"run `zsad-bench sweep {recipe}`"
         )
     grids, records = prior_curve.table(found, facts)
-    show.terminal(grids, console)
+    render.terminal(grids, console)
     title = "Quality against the prior"
     write_table(Path(options.out), "prior_curve", title, grids, records, _command("prior_curve", suite), told)
     say_where(console, options.out)
@@ -53,9 +53,9 @@ def claims(options: Any) -> None:
     rows = _whole(_rows(options, console, suite, ("prior",), told), console, told)
     folder = rows_folder(options, suite)
     folder = folder if (folder / "rows").is_dir() else folder.parent
-    board = falsifiers.Board(rows, folder, averaged(suite)["image"])
-    grids, records = falsifiers_table.table(falsifiers.answers(board))
-    show.terminal(grids, console)
+    board = dive_claim.Board(rows, folder, averaged(suite)["image"])
+    grids, records = falsifiers_table.table(dive_claim.answers(board))
+    render.terminal(grids, console)
     title = "DIVE, the falsifiers of its claim"
     write_table(Path(options.out), "dive_claims", title, grids, records, _command("dive_claims", suite), told)
     say_where(console, options.out)

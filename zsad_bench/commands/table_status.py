@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zsad_bench.commands.chosen import all_facts, chosen_rows
-from zsad_bench.commands.written import as_csv
+from zsad_bench.atomic import write_whole
+from zsad_bench.commands.row_selection import all_facts, chosen_rows
+from zsad_bench.commands.table_files import as_csv
 from zsad_bench.console import Console
-from zsad_bench.leaderboard.files import write_whole
 from zsad_bench.leaderboard.tables import status as states
 from zsad_bench.leaderboard.tables.papers import TABLES
 from zsad_bench.leaderboard.tables.published import read_published
-from zsad_bench.sweep.build import trains
-from zsad_bench.sweep.state import Folder, read_plan, trained_seconds
+from zsad_bench.methods.configure import trains
+from zsad_bench.sweep.sweep_folder import Folder, read_plan, trained_seconds
 
 
 def status(options: Any) -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from zsad_bench.errors import RowError, UnknownNameError, ZsadError
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.leaderboard.pictures import read_pictures
+from zsad_bench.planning.suite import SUITES, Suite
 from zsad_bench.printable import say
 from zsad_bench.registry import did_you_mean
-from zsad_bench.sweep.shown import averaged, shown
-from zsad_bench.sweep.state import Folder, read_cells
-from zsad_bench.sweep.suite import SUITES, Suite
+from zsad_bench.results import rows as store
+from zsad_bench.results.pictures import read_pictures
+from zsad_bench.runner.wandb_captions import averaged, shown
+from zsad_bench.sweep.sweep_folder import Folder, read_cells
 from zsad_bench.tracking import access
-from zsad_bench.tracking.identity import Tracked, tracked
 from zsad_bench.tracking.mirror import PROJECT, Mirror
+from zsad_bench.tracking.wandb_run import Tracked, tracked
 
 
 def sync(options: Any) -> None:

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from zsad_bench.data import augment as augmentation
-from zsad_bench.data import complete, loaders, roots, unused
+from zsad_bench.data import complete, loaders, locations, unused
 from zsad_bench.data.content import index_of
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.image_cache import ImageCache
@@ -175,7 +175,7 @@ class ZeroShotDataModule(LightningDataModule):
     def places(cls) -> list[Path]:
         """Every folder that it could be read from, the one that is taken first."""
         packaged = cls.packaged()
-        return roots.find_all(*cls.root_names, cls.name, cls.title) + ([packaged] if packaged else [])
+        return locations.find_all(*cls.root_names, cls.name, cls.title) + ([packaged] if packaged else [])
 
     @cached_property
     def root(self) -> Path:
@@ -188,7 +188,7 @@ class ZeroShotDataModule(LightningDataModule):
         found = self._asked_root or self.locate()
         if found is None:
             places = ", ".join(dict.fromkeys((*self.root_names, self.name)))
-            where = roots.data_root() or "ZSAD_DATA (which is not set)"
+            where = locations.data_root() or "ZSAD_DATA (which is not set)"
             asked = f"no folder called like {places} under {where}"
             raise DatasetError(f"{self.name}: {asked}; {self.how_to_get or f'see {self.url}'}")
         if not found.is_dir():
@@ -264,7 +264,7 @@ class ZeroShotDataModule(LightningDataModule):
             self.has_masks, self.mask_threshold, self.strict_mask_size,
             skip_bad=self.on_bad_image == "skip",
             augment=augmentation.build(self.augment, self.shuffle_seed) if augment and self.augment else None,
-            cache=ImageCache(roots.cache_root() / "images") if self.cache_images else None,
+            cache=ImageCache(locations.cache_root() / "images") if self.cache_images else None,
         )  # fmt: skip
 
     def train_dataloader(self) -> loaders.BatchLoader:

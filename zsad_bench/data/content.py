@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import PIL
 
-from zsad_bench.data import decode, roots
+from zsad_bench.data import decode, locations
 from zsad_bench.data.looks import RULE, WAVES, Look, look
 from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.errors import DatasetError
@@ -217,7 +217,7 @@ class ContentIndex:
 
 def index_of(root: Path) -> ContentIndex:
     """The index of a data root in the cache, one a process."""
-    return _index(root, roots.cache_root() / "content")
+    return _index(root, locations.cache_root() / "content")
 
 
 def troubles() -> list[str]:

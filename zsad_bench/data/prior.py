@@ -27,7 +27,7 @@ from typing import Literal
 from zsad_bench import path_lists, registry
 from zsad_bench.data import manifest
 from zsad_bench.errors import UnknownNameError, UsageError
-from zsad_bench.prior_items import CATCH_ALL, Part, Unit, spell, with_item
+from zsad_bench.prior_grammar import CATCH_ALL, Part, Unit, spell, with_item
 from zsad_bench.types import Kind, Sample
 
 NONE = "none"  # what tables print of methods that do not learn

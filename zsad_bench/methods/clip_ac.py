@@ -20,8 +20,8 @@ from zsad_bench.backbones.maps import unit
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._config import default
 from zsad_bench.methods._fixed_prompts import FixedPromptConfig, FixedPrompts
+from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
-from zsad_bench.prompts.reader import read
 from zsad_bench.types import Category
 
 

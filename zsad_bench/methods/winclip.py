@@ -29,8 +29,8 @@ from zsad_bench.backbones.maps import smooth, unit, upsample
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
-from zsad_bench.prompts.reader import read
 from zsad_bench.types import Category, Features, PosInterp, Prediction, SampleInfo, Tap
 
 WINDOWS_ON_CPU = 256  # at once: bounds memory; larger chunks gain nothing there

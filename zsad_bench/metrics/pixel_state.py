@@ -16,6 +16,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from zsad_bench.metrics import PIXEL_KEYS
 from zsad_bench.metrics.functional.aupimo import FPR_BOUNDS, aupimo_of
+from zsad_bench.metrics.functional.aupro import check_fpr_limit
 from zsad_bench.metrics.functional.binned import (
     BINS,
     BinnedValues,
@@ -28,7 +29,6 @@ from zsad_bench.metrics.functional.binned import (
 )
 from zsad_bench.metrics.functional.bootstrap import image_pairs, pixel_auroc_interval
 from zsad_bench.metrics.functional.checks import as_array, maps_and_masks
-from zsad_bench.metrics.functional.overlap import check_fpr_limit
 from zsad_bench.metrics.functional.pixel import Pixels, SortedPixels, pixel_values, sort_pixels, split_pixels
 from zsad_bench.metrics.functional.ranking import rank
 from zsad_bench.metrics.functional.regions import check_connectivity

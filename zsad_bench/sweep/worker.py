@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from zsad_bench.errors import ZsadError
 from zsad_bench.locks import Held, locked
+from zsad_bench.planning.plan import Group, Job
 from zsad_bench.printable import never_fail_to_print, say
-from zsad_bench.sweep.plan import Group, Job
-from zsad_bench.sweep.state import BEAT_SECONDS, Folder, read_plan
+from zsad_bench.sweep.sweep_folder import BEAT_SECONDS, Folder, read_plan
 
 if TYPE_CHECKING:
     from zsad_bench.console import Console
-    from zsad_bench.sweep.cell import CellGroup
+    from zsad_bench.runner.run_group import CellGroup
 
 TRACK = "ZSAD_TRACK"  # the environment variable that says what became of --track
 BUSY = 75  # exit code: another process runs this group
@@ -93,8 +93,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _compute(folder: Folder, content: dict[str, Any], group: Group) -> None:
-    from zsad_bench.sweep.cell import run_together
-    from zsad_bench.sweep.tracked import open_mirror
+    from zsad_bench.runner.run_group import run_together
+    from zsad_bench.runner.wandb_reporter import open_mirror
 
     jobs: dict[int, Job] = {}
     members = []
@@ -114,8 +114,8 @@ def _compute(folder: Folder, content: dict[str, Any], group: Group) -> None:
 
 def member(content: dict[str, Any], job: Job, targets: tuple[str, ...]) -> CellGroup:
     """The cell group of one job."""
-    from zsad_bench.sweep.cell import CellGroup
-    from zsad_bench.sweep.suite import SUITES
+    from zsad_bench.planning.suite import SUITES
+    from zsad_bench.runner.run_group import CellGroup
 
     return CellGroup(
         suite=SUITES[content["suite"]],

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from zsad_bench.tracking import content
+from zsad_bench.tracking import run_summary
 from zsad_bench.tracking.access import Access, api_key, files_below
-from zsad_bench.tracking.identity import Tracked
+from zsad_bench.tracking.wandb_run import Tracked
 
 PROJECT = "zsad-bench"  # unless WANDB_PROJECT
 _SETTINGS: dict[str, Any] = {
@@ -79,13 +79,13 @@ class Mirror:
         self._do(of, define)
         return lambda values: self._do(of, lambda run: run.log(dict(values)))
 
-    def show_means(self, of: Tracked, records: Iterable[content.Record], averaged: Sequence[str]) -> None:
+    def show_means(self, of: Tracked, records: Iterable[run_summary.Record], averaged: Sequence[str]) -> None:
         """The means of rows; averaged: see `content.summary`."""
-        self._do(of, lambda run: run.summary.update(content.summary(records, averaged)))
+        self._do(of, lambda run: run.summary.update(run_summary.summary(records, averaged)))
 
-    def show_table(self, of: Tracked, records: Iterable[content.Record]) -> None:
+    def show_table(self, of: Tracked, records: Iterable[run_summary.Record]) -> None:
         """The rows as a table, in the place of an earlier one."""
-        columns, lines = content.table(records)
+        columns, lines = run_summary.table(records)
 
         def put(run: Any) -> None:
             import wandb

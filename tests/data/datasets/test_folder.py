@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.data.miniatures.files import write_image, write_junk, write_mask
 from zsad_bench.data.datasets.folder import Folder
-from zsad_bench.data.own import readable
+from zsad_bench.data.user_data import readable
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
 
 

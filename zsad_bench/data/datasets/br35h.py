@@ -7,8 +7,8 @@ from pathlib import Path
 
 from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
+from zsad_bench.data.binary_folders import TwoFolders
 from zsad_bench.data.public import PublicDataModule
-from zsad_bench.data.two_folders import TwoFolders
 from zsad_bench.types import Sample
 
 _RAW = TwoFolders("no", "yes", "brain", "tumor")

@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
-from zsad_bench.data.paired import Pair, PairedDataModule
+from zsad_bench.data.image_mask_pairs import Pair, PairedDataModule
 from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from zsad_bench.data.own import OwnDataModule
+from zsad_bench.data.user_data import OwnDataModule
 from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
-from zsad_bench.data.paired import Pair, PairedDataModule
+from zsad_bench.data.image_mask_pairs import Pair, PairedDataModule
 from zsad_bench.errors import DatasetError
 
 _NOT_IMAGES = ("masks", "pred")  # pred/ is what prepared copies' scripts are known to count by mistake

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from zsad_bench.data import crops, files, layouts, pairing, type_folders
-from zsad_bench.data.own import OwnDataModule
+from zsad_bench.data.user_data import OwnDataModule
 from zsad_bench.errors import DatasetError, DatasetLayoutError
 from zsad_bench.types import Sample
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.fetch import Download
-from zsad_bench.data.paired import Pair, PairedDataModule
+from zsad_bench.data.image_mask_pairs import Pair, PairedDataModule
 
 _IMAGES, _MASKS = "ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"
 _LATER = re.compile(r"isic[-_ ]?201[78]", re.IGNORECASE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
-from zsad_bench.data.paired import PairedDataModule
+from zsad_bench.data.image_mask_pairs import PairedDataModule
 
 
 class Kvasir(PairedDataModule):

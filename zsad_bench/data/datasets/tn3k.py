@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zsad_bench.data.base import CategoryCard, Expected
-from zsad_bench.data.paired import Pair, PairedDataModule
+from zsad_bench.data.image_mask_pairs import Pair, PairedDataModule
 
 
 class Tn3k(PairedDataModule):

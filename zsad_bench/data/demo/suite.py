@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy
 
-from zsad_bench.data import roots
+from zsad_bench.data import locations
 from zsad_bench.data.demo import classes
 from zsad_bench.data.demo.drawing import Draw, draw_all
 from zsad_bench.errors import DatasetError, UnknownNameError
@@ -82,7 +82,7 @@ def location(name: str, seed: int = 0, scale: float = 1.0) -> Path:
     """The folder in the cache that this dataset has or would have."""
     _part(name)
     suffix = "" if scale == 1.0 else f"-x{scale:g}"
-    return roots.cache_root() / "demo" / f"v{VERSION}-{_generator_digest()}-s{seed}{suffix}" / name
+    return locations.cache_root() / "demo" / f"v{VERSION}-{_generator_digest()}-s{seed}{suffix}" / name
 
 
 def read_marker(folder: Path) -> dict | None:

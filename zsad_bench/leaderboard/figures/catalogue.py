@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from zsad_bench.leaderboard.figures.by_setting import Setting, Study
+from zsad_bench.leaderboard.figures.parameter_study import Setting, Study
 
 
 class Entry(NamedTuple):

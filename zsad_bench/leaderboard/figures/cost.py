@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.figures.style import Mark, is_plain, label
-from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.figures.picked import VALUES, Shown, licences, tile
+from zsad_bench.leaderboard.figures.map_grid import VALUES, Shown, licences, tile
 from zsad_bench.leaderboard.figures.style import (
     FAINT,
     METRICS,
@@ -22,9 +22,9 @@ from zsad_bench.leaderboard.figures.style import (
     runs_said,
     sheet,
 )
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.tables.measure import Measured, pools
+from zsad_bench.leaderboard.tables.averaging import Measured, pools
 from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zsad_bench.leaderboard.figures.picked import Shown, licences, tile
+from zsad_bench.leaderboard.figures.map_grid import Shown, licences, tile
 from zsad_bench.leaderboard.figures.style import Drawn, sheet
 from zsad_bench.leaderboard.tables.published import Facts
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zsad_bench.leaderboard.figures.picked import tile
+from zsad_bench.leaderboard.figures.map_grid import tile
 from zsad_bench.leaderboard.figures.style import Drawn, sheet
 
 if TYPE_CHECKING:

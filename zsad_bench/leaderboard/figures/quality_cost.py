@@ -21,9 +21,9 @@ from zsad_bench.leaderboard.figures.style import (
     runs_said,
     sheet,
 )
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.tables.measure import Measured, pools
+from zsad_bench.leaderboard.tables.averaging import Measured, pools
 from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.results.row import Row
 
 SHOWN = ("image_auroc", "pixel_aupro")
 _LINEAR = 300  # parameters up to which the axis is linear, so that what learns nothing has a place

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zsad_bench import metric_keys
+from zsad_bench.atomic import write_whole
 from zsad_bench.errors import ZsadError
-from zsad_bench.leaderboard.files import write_whole
-from zsad_bench.leaderboard.tables.measure import Measured
+from zsad_bench.leaderboard.tables.averaging import Measured
 from zsad_bench.leaderboard.tables.partial import told, union
 from zsad_bench.leaderboard.tables.published import Facts, settings_of
 

@@ -11,12 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.leaderboard.files import write_whole
+from zsad_bench.atomic import write_whole
 from zsad_bench.leaderboard.page.content import content
 from zsad_bench.leaderboard.page.gallery import Gallery, gather
-from zsad_bench.leaderboard.pictures import SCALE
-from zsad_bench.leaderboard.tables.board import Board, build
+from zsad_bench.leaderboard.tables.leaderboard_tables import Board, build
+from zsad_bench.results import rows as store
+from zsad_bench.results.pictures import SCALE
 
 # In the order in which they are read: each uses only what stands before it.
 SCRIPTS = ("data", "dom", "state", "provenance", "table", "matrix", "figure", "gallery", "main")

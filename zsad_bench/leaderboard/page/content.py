@@ -9,10 +9,10 @@ from typing import Any
 from zsad_bench import metric_keys
 from zsad_bench.leaderboard.page.lines import line_places, page_lines
 from zsad_bench.leaderboard.page.provenance import facts, packed_rows
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.tables.board import COLUMNS, Cell, Report, Table
+from zsad_bench.leaderboard.tables.leaderboard_tables import COLUMNS, Cell, Report, Table
 from zsad_bench.leaderboard.tables.markdown import HOW_TO_READ as HOW_TO_READ
 from zsad_bench.leaderboard.tables.summary import LINE, Summary, summarise
+from zsad_bench.results.row import Row
 
 
 def content(report: Report, row_files: Sequence[str]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from PIL import Image
 from zsad_bench.leaderboard.page.lines import line_places
 from zsad_bench.leaderboard.page.outline import outline
 from zsad_bench.leaderboard.page.provenance import packed
-from zsad_bench.leaderboard.pictures import Kind, Picture, read_pictures
-from zsad_bench.leaderboard.tables.board import Report
+from zsad_bench.leaderboard.tables.leaderboard_tables import Report
 from zsad_bench.leaderboard.tables.summary import LINE
+from zsad_bench.results.pictures import Kind, Picture, read_pictures
 
 SIDE = 128  # pixels of the longer side, at most
 QUALITY = {"image": 80, "map": 60}  # of WebP; a map is smooth, and its colours are the page's own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zsad_bench.leaderboard.tables.board import Line, Report
+from zsad_bench.leaderboard.tables.leaderboard_tables import Line, Report
 
 
 def page_lines(report: Report) -> list[Line]:

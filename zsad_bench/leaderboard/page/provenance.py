@@ -7,9 +7,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.tables.board import Report
+from zsad_bench.leaderboard.tables.leaderboard_tables import Report
 from zsad_bench.leaderboard.tables.summary import LINE
+from zsad_bench.results.row import Row
 
 # What the rows of one run of a cell share, what those of one category in it share, and what is a row's own.
 RUN = tuple(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.scores import Scores
+from zsad_bench.results.image_scores import Scores
 
 if TYPE_CHECKING:
     from numpy.random import Generator

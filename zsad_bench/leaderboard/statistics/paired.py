@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.scores import Scores, read_scores
+from zsad_bench.results.image_scores import Scores, read_scores
+from zsad_bench.results.row import Row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

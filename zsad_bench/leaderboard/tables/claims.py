@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables import grid
 from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
 from zsad_bench.leaderboard.tables.papers import METRICS, TABLES, Number, Numbers
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published
+from zsad_bench.results.row import Row
 
 
 class Claim(NamedTuple):

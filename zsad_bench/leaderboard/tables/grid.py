@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from zsad_bench.leaderboard.tables.measure import Measured
+from zsad_bench.leaderboard.tables.averaging import Measured
 from zsad_bench.leaderboard.tables.partial import MARK
 
 UNDEFINED = "–"

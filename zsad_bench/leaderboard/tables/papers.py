@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from zsad_bench import metric_keys
-from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables import grid
-from zsad_bench.leaderboard.tables.comparison import why_not
+from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool, pools
+from zsad_bench.leaderboard.tables.comparability import why_not
 from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
-from zsad_bench.leaderboard.tables.measure import NOTHING, Measured, Pool, pools
 from zsad_bench.leaderboard.tables.partial import MARK, note, union
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity, targets_of
+from zsad_bench.results.row import Row
 
 METRICS = metric_keys.titles()
 _MEANS = {"industrial": "Industrial mean", "medical": "Medical mean"}

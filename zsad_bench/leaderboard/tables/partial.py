@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from zsad_bench.leaderboard.row import Row
+from zsad_bench.results.row import Row
 
 MARK = "†"
 _FIELDS = ("target", "category", "n_images", "n_skipped", "target_partial", "auxiliary", "auxiliary_partial")

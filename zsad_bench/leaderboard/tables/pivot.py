@@ -8,12 +8,12 @@ from typing import Any
 
 from zsad_bench import metric_keys
 from zsad_bench.errors import RowError, UsageError
-from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables import grid
+from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool, pools
 from zsad_bench.leaderboard.tables.grid import UNDEFINED, Column, Grid, Shown
-from zsad_bench.leaderboard.tables.measure import NOTHING, Measured, Pool, pools
 from zsad_bench.leaderboard.tables.partial import note, told, union
 from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.results.row import Row
 
 AXES = ("dataset", "category", "method", "prior", "metric", "seed", "draw", "backbone")
 _FIELD = {"dataset": "target"}

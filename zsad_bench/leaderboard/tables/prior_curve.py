@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from zsad_bench.errors import UsageError
-from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.statistics.spearman import LEVEL, RESAMPLES, SEED, Correlation, spearman
 from zsad_bench.leaderboard.tables import grid
+from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool
 from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
-from zsad_bench.leaderboard.tables.measure import NOTHING, Measured, Pool
 from zsad_bench.leaderboard.tables.partial import MARK, Partial, Partials, note, told, union
 from zsad_bench.leaderboard.tables.published import Facts
-from zsad_bench.prior_items import Part, parts_of, spell
+from zsad_bench.prior_grammar import Part, parts_of, spell
+from zsad_bench.results.row import Row
 
 Axis = Literal["types", "shots"]
 AXES: tuple[Axis, ...] = ("types", "shots")

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zsad_bench.leaderboard.row import Row
 from zsad_bench.leaderboard.tables.papers import TABLES, Numbers
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published
+from zsad_bench.results.row import Row
 
 DONE, PART, NOT_RUN, NOT_BUILT = "done", "part", "not run", "not built"
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.rows import latest, seniority
-from zsad_bench.leaderboard.tables.measure import pools
+from zsad_bench.leaderboard.tables.averaging import pools
 from zsad_bench.leaderboard.tables.partial import Partial, told
+from zsad_bench.results.row import Row
+from zsad_bench.results.rows import latest, seniority
 
 # What makes a line of a table.
 LINE = ("method", "variant", "prior", "backbone", "image_size", "precision")

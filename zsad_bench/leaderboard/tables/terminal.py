@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from zsad_bench import metric_keys
-from zsad_bench.leaderboard.row import Row
-from zsad_bench.leaderboard.tables.board import Board, Line, Table, build
+from zsad_bench.leaderboard.tables.leaderboard_tables import Board, Line, Table, build
 from zsad_bench.leaderboard.tables.partial import MARK
 from zsad_bench.printable import printable
+from zsad_bench.results.row import Row
 
 if TYPE_CHECKING:
     from zsad_bench.console import Console

@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from zsad_bench.atomic import file_name, write_whole
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard import rows as store
-from zsad_bench.leaderboard.files import file_name, write_whole
-from zsad_bench.leaderboard.tables.board import Board, build
+from zsad_bench.leaderboard.tables.leaderboard_tables import Board, build
 from zsad_bench.leaderboard.tables.markdown import linked, render
 from zsad_bench.leaderboard.tables.summary import Summary
 from zsad_bench.locks import locked
+from zsad_bench.results import rows as store
 
 
 def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, board: Board) -> list[Path]:

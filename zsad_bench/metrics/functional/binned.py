@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zsad_bench.metrics.functional.overlap import check_fpr_limit
+from zsad_bench.metrics.functional.aupro import check_fpr_limit
 from zsad_bench.metrics.values import MetricValue, undefined
 
 BINS = 2**18  # 6 MiB a histogram; 2,048 bins an octave for scores from exactly 0 upwards, more for narrower ranges

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from zsad_bench.metrics.functional.aupro import aupro_legacy200_of, aupro_of
 from zsad_bench.metrics.functional.checks import maps_and_masks
-from zsad_bench.metrics.functional.overlap import aupro_legacy200_of, aupro_of
 from zsad_bench.metrics.functional.ranking import (
     Ranking,
     auroc_of,

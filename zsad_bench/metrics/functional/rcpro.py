@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from zsad_bench.metrics.functional.aupro import check_fpr_limit
 from zsad_bench.metrics.functional.checks import maps_and_masks
 from zsad_bench.metrics.functional.component_tree import Grid, Growth, Matching, grow
-from zsad_bench.metrics.functional.overlap import check_fpr_limit
 from zsad_bench.metrics.functional.regions import region_areas
 from zsad_bench.metrics.values import MetricValue, undefined
 

@@ -1,0 +1,89 @@
+# pytest tests/methods/test_configure.py
+"""Overrides from the command line: read as people mean them, checked against the configuration they go into."""
+
+from __future__ import annotations
+
+import pytest
+
+from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.methods.anomalyclip import AnomalyClipConfig
+from zsad_bench.methods.configure import build, configure, parse_settings
+
+
+def test_values_are_read_as_yaml():
+    found = parse_settings(["lr=1e-4", "taps=[6, 12]", "fidelity=official", "truncate_context=false", " n_ctx =3",
+                            "gaussian_sigma=null", "normal_prompt=a = b"])  # fmt: skip
+    assert found == {
+        "lr": 1e-4, "taps": [6, 12], "fidelity": "official", "truncate_context": False, "n_ctx": 3,
+        "gaussian_sigma": None, "normal_prompt": "a = b",
+    }  # fmt: skip
+    assert isinstance(found["lr"], float), "YAML 1.1 takes 1e-4 for a text"
+    assert parse_settings(["a=1", "a=2"]) == {"a": 2}, "the last one counts"
+
+
+@pytest.mark.parametrize("entry", ["lr", "=3", " =3", "lr=[1", "lr={", "lr=2024-13-45"])
+def test_what_is_no_setting_is_told_in_one_line(entry):
+    with pytest.raises(UsageError, match="--set") as caught:
+        parse_settings([entry])
+    assert "\n" not in str(caught.value)
+    assert entry in str(caught.value), "the message does not show what was given"
+
+
+def test_configuration_is_typed():
+    found = configure("anomalyclip", {"lr": 1, "taps": [1, 2], "seed": 4, "gaussian_sigma": None})
+    expected = AnomalyClipConfig(lr=1.0, taps=(1, 2), seed=4)
+    assert found == expected
+    assert isinstance(found.lr, float), "a whole number is a rate all the same, and hashes like one"
+    assert isinstance(found.taps, tuple), "configurations are frozen and hashable"
+    assert configure("anomalyclip", {}) == AnomalyClipConfig()
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("lrr", "unknown option of anomalyclip 'lrr'; did you mean lr"),
+        ("deepdepth", "did you mean deep_depth"),
+        ("zzz", "known: batch_size, deep_depth"),
+    ],
+)
+def test_an_unknown_field_lists_the_nearest(key, said):
+    with pytest.raises(UnknownNameError) as caught:
+        configure("anomalyclip", {key: 1})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("lr", "fast"),
+        ("n_ctx", 1.5),
+        ("n_ctx", None),
+        ("taps", 3),
+        ("taps", ["a"]),
+        ("fidelity", "offical"),
+        ("truncate_context", "maybe"),
+        ("pos_interp", "nearest"),
+    ],
+)
+def test_a_value_of_another_type_is_told_in_one_line(key, value):
+    with pytest.raises(UsageError) as caught:
+        configure("anomalyclip", {key: value})
+    line = str(caught.value)
+    assert line.startswith(f"anomalyclip: {key}={value!r} does not fit; expected ")
+    assert "\n" not in line
+
+
+def test_choices_are_listed():
+    with pytest.raises(UsageError, match=r"one of bilinear, bicubic, bicubic_antialias"):
+        configure("clip", {"pos_interp": "nearest"})
+    with pytest.raises(UsageError, match=r"paper.*official"):
+        configure("anomalyclip", {"fidelity": "offical"})
+
+
+def test_the_runs_seed_goes_where_it_is_asked_for(mini):
+    settings = {"image_size": 32}
+    assert build("anomalyclip", mini, settings, seed=5).config.seed == 5
+    assert build("random", mini, settings, seed=5).config.seed == 5
+    assert build("random", mini, {**settings, "seed": 2}, seed=5).config.seed == 2, "one that is set stays"
+    assert not hasattr(build("clip", mini, settings, seed=5).config, "seed")

@@ -1,0 +1,185 @@
+# pytest tests/planning/test_plan.py
+"""From recipes to cells and groups: what is trained once, what is tested together, and what never becomes a cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from zsad_bench import registry
+from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.planning import recipe as recipes
+from zsad_bench.planning.plan import Plan, plan
+from zsad_bench.planning.suite import PAPER
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """planned(text, …): the plan of a recipe of that text."""
+
+    def make(text: str, *args, **kwargs) -> Plan:
+        file = tmp_path / "mine.yaml"
+        file.write_text(text, encoding="utf-8")
+        return plan(recipes.load(file), *args, **kwargs)
+
+    return make
+
+
+def cells(made: Plan) -> list[tuple]:
+    return sorted((c.job.method, c.job.prior, c.job.seed, c.job.draw or 0, c.target) for c in made.cells)
+
+
+def test_what_does_not_train_is_planned_once(planned):
+    made = planned(
+        "suite: demo\nmethods: [clip, random, coop]\npriors: [rich, limited]\ntargets: [demo_textures]\n"
+        "seeds: [0, 1]\ndraws: [0, 1]\n"
+    )
+    on = "demo_textures"
+    assert cells(made) == [
+        ("clip", "none", 0, 0, on),
+        *[("coop", prior, *repeat, on) for prior in ("limited", "rich") for repeat in ((0, 0), (0, 1), (1, 0))],
+        ("random", "none", 0, 0, on),
+        ("random", "none", 1, 0, on),
+    ]
+
+
+def test_one_training_serves_all_its_targets(planned):
+    made = planned(
+        "suite: demo\nmethods: [coop]\npriors: [limited]\nparts:\n"
+        "  - targets: [demo_textures]\n  - targets: [demo_medical, demo_textures]\n"
+    )
+    ((job, targets),) = [(group.jobs, group.targets) for group in made.groups]
+    assert len(job) == 1
+    assert targets == ("demo_textures", "demo_medical"), "a target named twice is one cell"
+
+
+def test_methods_that_share_the_encoder_are_tested_together(planned):
+    made = planned(
+        "suite: demo\nmethods: [clip, anomalyclip, dive, winclip, {coop: {image_size: 48}}]\npriors: [limited]\n"
+        "targets: [demo_textures]\n"
+    )
+    together = sorted(sorted(job.method for job in group.jobs) for group in made.groups)
+    assert together == [["anomalyclip", "clip"], ["coop"], ["dive"], ["winclip"]], (
+        "only equal forward passes are shared; DIVE and WinCLIP change what is encoded"
+    )
+
+
+def test_groups_hold_no_more_trained_methods_than_asked(planned):
+    text = "suite: demo\nmethods: [clip, coop]\npriors: [limited]\ntargets: [demo_textures]\nseeds: 0..4\n"
+    sizes = [Counter(job.trains for job in group.jobs) for group in planned(text, together=2).groups]
+    assert sizes == [{True: 2, False: 1}, {True: 2}, {True: 1}]
+    whole, halves = planned(text), planned(text, together=2)
+    assert {c.id for c in whole.cells} == {c.id for c in halves.cells}, "how cells are grouped must not change them"
+    assert len({group.id for group in halves.groups}) == 3
+
+
+def test_a_swapped_auxiliary_dataset_is_a_training_of_its_own(planned):
+    made = planned("suite: paper\nmethods: [clip, coop]\npriors: [rich]\ntargets: [mvtec, visa, btad]\n")
+    shown = sorted((group.targets, sorted(job.method for job in group.jobs)) for group in made.groups)
+    assert shown == [(("mvtec",), ["clip", "coop"]), (("visa", "btad"), ["clip", "coop"])]
+
+
+def test_no_cell_where_target_and_auxiliary_coincide(planned):
+    text = "suite: paper\nmethods: [clip, coop]\npriors: [limited]\n"
+    made = planned(text)
+    assert made.left_out == (("limited", "dtd"),)
+    assert ("coop", "dtd") not in {(c.job.method, c.target) for c in made.cells}
+    with pytest.raises(UsageError, match=r"mine\.yaml:5: target 'dtd' is what prior 'limited' learns from"):
+        planned(text + "targets: [visa,\n  dtd]\n")
+
+
+def test_what_is_not_here_is_told_and_the_rest_is_planned(planned):
+    made = planned(
+        "suite: paper\nmethods: [clip, coop]\npriors: [rich, limited]\ntargets: [visa, elpv]\n",
+        lambda name: name in ("elpv", "mvtec"),
+    )
+    assert cells(made) == [("clip", "none", 0, 0, "elpv"), ("coop", "rich", 0, 0, "elpv")]
+    assert Counter(dataset for _, dataset, _ in made.absent) == {"visa": 2, "dtd": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("suite: demo\npriors: [rich]\nmethods:\n  - clip\n  - dive: {gama: 1}\n", UnknownNameError,
+         ":5: unknown option of dive 'gama'; did you mean gamma"),
+        ("suite: demo\npriors: [rich]\nmethods:\n  - dive: {n_ctx: x}\n", UsageError, ":4: dive: n_ctx='x' does not"),
+        ("suite: demo\nmethods: [dive]\npriors:\n  - rich\n  - limitd\n", UnknownNameError, ":5: unknown prior"),
+        ("suite: demo\nmethods: [dive]\npriors: ['rich:types=0']\n", UsageError, ":3: prior 'rich:types=0'"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_and_priors_name_their_line(planned, tmp_path, text, error, said):
+    with pytest.raises(error) as caught:
+        planned(text)
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.yaml'}{said}"), caught.value
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_shipped_recipes_can_be_planned(name):
+    made = plan(recipes.load(recipes.find(name)))
+    assert made.groups, "nothing to run"
+    assert len({cell.id for cell in made.cells}) == len(made.cells), "a cell is planned twice"
+    known = registry.names("methods")
+    assert {cell.job.method for cell in made.cells} <= set(known)
+
+
+def test_every_file_of_recipes_is_a_recipe():
+    files = {path.stem for path in (Path(__file__).parents[2] / "benchmarks" / "recipes").glob("*.yaml")}
+    assert set(recipes.names()) == files >= {"demo", "faprompt_tables_1_2", "dive_main", "prior_curve"}
+
+
+def test_the_papers_protocols():
+    tables = plan(recipes.load(recipes.find("faprompt_tables_1_2")))
+    assert {cell.target for cell in tables.cells} == set(PAPER.targets)
+    assert tables.recipe.published == ("april_gan", "anovl", "filo", "blip")
+    levels = {name: registry.load("datasets", name).level for name in {cell.target for cell in tables.cells}}
+    assert sum(level != "pixel" for level in levels.values()) == 13
+    assert sum(level != "image" for level in levels.values()) == 14
+    fidelities = {c.job.settings.get("fidelity") for c in tables.cells if c.job.method in ("anomalyclip", "faprompt")}
+    assert fidelities == {"official", "paper"}
+
+    main = plan(recipes.load(recipes.find("dive_main")))
+    for prior in ("rich", "limited"):
+        targets = {cell.target for cell in main.cells if cell.job.prior == prior}
+        level = [registry.load("datasets", name).level for name in targets]
+        assert sum(one != "pixel" for one in level) == 8, f"{prior}: classification targets {targets}"
+        assert sum(one != "image" for one in level) == 8, f"{prior}: segmentation targets {targets}"
+    assert len({cell.target for cell in main.cells}) == 12
+
+    for name in ("prior_curve", "prior_curve_demo"):
+        curve = plan(recipes.load(recipes.find(name)))
+        pairs = {(c.job.prior, c.job.draw) for c in curve.cells if "types=" in c.job.prior or "shots=" in c.job.prior}
+        draws = Counter(prior for prior, _ in pairs)
+        assert set(draws.values()) == {30}, f"{name}: thirty draws a point: {draws}"
+
+
+def test_targets_that_cannot_be_read_are_left_out_where_nobody_names_them(planned):
+    text = "suite: demo\nmethods: [clip]\npriors: [limited]\n"
+    whole, rest = planned(text), planned(text, without={"demo_objects", "elpv"})
+    assert {c.target for c in whole.cells} - {c.target for c in rest.cells} == {"demo_objects", "elpv"}
+    named = planned(f"{text}targets: [demo_objects]\n", without={"demo_objects"})
+    assert [c.target for c in named.cells] == ["demo_objects"], "named, it is for the run to say what is wrong"
+
+
+def test_categories_of_one_dataset_are_one_target(planned):
+    made = planned(
+        "suite: paper\nmethods: [clip, coop]\npriors: [rich]\ntargets: [mvtec:wood, visa, 'mvtec:pill+screw']\n"
+    )
+    shown = sorted((group.targets, sorted(job.method for job in group.jobs)) for group in made.groups)
+    assert shown == [(("mvtec:pill+screw+wood",), ["clip", "coop"]), (("visa",), ["clip", "coop"])], (
+        "the auxiliary dataset is swapped for categories of it too"
+    )
+    with pytest.raises(UnknownNameError, match=r"mine\.yaml:6: unknown category of mvtec 'pil'; did you mean pill"):
+        planned("suite: paper\nmethods: [clip]\npriors: [rich]\ntargets:\n  - visa\n  - mvtec:pil\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml:4: target 'mvtec:pill' is what prior 'mvtec' learns from"):
+        planned("suite: paper\nmethods: [coop]\npriors: [mvtec]\ntargets: [mvtec:pill]\n")
+    gone = planned("suite: paper\nmethods: [clip]\npriors: [rich]\ntargets: [mvtec:pill]\n", lambda name: False)
+    assert [(dataset, target) for _, dataset, target in gone.absent] == [("mvtec", "mvtec:pill")]
+
+
+def test_a_prior_without_masks_is_told_with_the_line_of_the_method(planned):
+    text = "suite: paper\nmethods:\n  - coop\n  - cocoop: {preset: zsad}\npriors: [rich, brainmri]\ntargets: [visa]\n"
+    with pytest.raises(UsageError, match=r"mine\.yaml:4: cocoop learns from masks, and auxiliary dataset brainmri"):
+        planned(text)
+    assert planned(text.replace(": {preset: zsad}", "")).cells

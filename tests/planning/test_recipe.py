@@ -1,0 +1,146 @@
+# pytest tests/planning/test_recipe.py
+"""Recipes: what a file means, and that what is wrong with one is told with file and line before anything runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.planning import recipe as recipes
+
+GOOD = "suite: demo\nmethods: [clip]\npriors: [limited]\n"
+
+
+@pytest.fixture
+def load(tmp_path):
+    """load(text): the recipe of that text."""
+
+    def read(text: str) -> recipes.Recipe:
+        file = tmp_path / "mine.yaml"
+        file.write_text(text, encoding="utf-8")
+        return recipes.load(file)
+
+    return read
+
+
+def settings(part: recipes.Part) -> list[tuple[str, dict]]:
+    return [(variant.method, dict(variant.settings)) for variant in part.variants]
+
+
+def test_the_shortest_recipe(load):
+    found = load(GOOD)
+    (part,) = found.parts
+    assert (found.name, found.title, found.suite) == ("mine", "mine", "demo")
+    assert (part.priors, part.targets, part.repeats()) == (("limited",), None, [(0, None)])
+    assert settings(part) == [("clip", {})]
+
+
+def test_variants_and_grids(load):
+    (part,) = load(
+        "suite: paper\n"
+        "settings: {lr: 1e-3}\n"
+        "methods:\n"
+        "  - dive\n"
+        "  - faprompt: {fidelity: official}\n"
+        "  - dive: [{}, {deep: false, lr: 0.1}]\n"
+        "  - dive: {deep: false, grid: {n_ctx: [4, 8], n_visual: [0, 1]}}\n"
+        "priors: [rich]\n"
+    ).parts
+    assert settings(part) == [
+        ("dive", {"lr": 0.001}),
+        ("faprompt", {"lr": 0.001, "fidelity": "official"}),
+        ("dive", {"lr": 0.001}),
+        ("dive", {"lr": 0.1, "deep": False}),
+        *[("dive", {"lr": 0.001, "deep": False, "n_ctx": m, "n_visual": h}) for m in (4, 8) for h in (0, 1)],
+    ], "a number like 1e-3 must be one, and a variant's own settings come last"
+    assert [variant.line for variant in part.variants][:4] == [4, 5, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("seeds: [3, 4]", [(3, None), (4, None)]),
+        ("draws: 2..4", [(0, 2), (0, 3), (0, 4)]),
+        ("seeds: [3, 4]\ndraws: [7, 8]", [(3, 7), (4, 7), (3, 8)]),
+        ("seeds: [3, 4]\ndraws: [7, 8]\ncross: true", [(3, 7), (3, 8), (4, 7), (4, 8)]),
+    ],
+)
+def test_seeds_and_draws(load, lines, expected):
+    assert load(GOOD + lines).parts[0].repeats() == expected
+
+
+def test_parts_take_over_what_they_do_not_name(load):
+    found = load(
+        "suite: paper\nmethods: [dive]\nseeds: [1]\nparts:\n"
+        "  - priors: [rich]\n    targets: [visa]\n  - priors: [limited]\n    targets: [mvtec]\n    seeds: [2]\n"
+    )
+    assert [(p.priors, p.targets, p.seeds, settings(p)) for p in found.parts] == [
+        (("rich",), ("visa",), (1,), [("dive", {})]),
+        (("limited",), ("mvtec",), (2,), [("dive", {})]),
+    ]
+
+
+def test_methods_with_published_numbers_only_do_not_stop_it(load):
+    found = load("suite: paper\nmethods: [april_gan, clip, tps]\npriors: [rich]\n")
+    assert found.published == ("april_gan", "tps")
+    assert settings(found.parts[0]) == [("clip", {})]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("", 1, "expected `key: value` lines"),
+        ("methods: [clip]\npriors: [rich]\n", 1, "no suite; name one of demo, paper"),
+        ("suite: demos\n", 1, "unknown suite 'demos'; did you mean demo?"),
+        (GOOD + "sedes: [1]\n", 4, "unknown key 'sedes'; did you mean seeds"),
+        (GOOD + "parts:\n  - suite: demo\n", 5, "unknown key 'suite'"),
+        (GOOD + "seeds: []\n", 4, "seeds: an empty list; nothing would run"),
+        (GOOD + "seeds: [0, -1]\n", 4, "seeds: -1; expected whole numbers"),
+        (GOOD + "seeds: 3..1\n", 4, "expected a list of numbers or first..last"),
+        (GOOD + "draws:\n  - 0\n  - true\n", 6, "draws: True; expected whole numbers"),
+        (GOOD + "epochs: many\n", 4, "epochs: 'many'"),
+        (GOOD + "cross: 1\n", 4, "expected true or false"),
+        (GOOD + "targets: [demo_texture]\n", 4, "unknown dataset 'demo_texture'; did you mean demo_textures"),
+        (GOOD + "data: {demo_textur: {scale: 1}}\n", 4, "unknown dataset 'demo_textur'"),
+        (GOOD + "title: [a]\n", 4, "title: expected a text"),
+        (GOOD + "priors: [rich]\n", 4, "'priors' stands here twice"),
+        ("suite: demo\nmethods: [clip]\n", 1, "no priors; give a list"),
+        ("suite: demo\npriors: [rich]\nmethods:\n  - clip\n  - clpi\n", 5, "unknown method 'clpi'; did you mean clip"),
+        ("suite: demo\npriors: [rich]\nmethods:\n  - dive: {grid: {}}\n", 4, "an empty grid"),
+        ("suite: demo\npriors: [rich]\nmethods:\n  - dive: {grid: {n_ctx: []}}\n", 4, "an empty grid"),
+        ("suite: demo\npriors: [rich]\nmethods:\n  - dive: []\n", 4, "dive has no variants"),
+        ("suite: demo\npriors: [rich]\nmethods:\n  - dive: 3\n", 4, "expected settings as {field: value}"),
+        ("suite: demo\npriors: [rich]\nmethods: clip\n", 3, "methods: expected a list"),
+        ("suite: demo\nmethods: [clip\npriors: [rich]\n", 3, "not YAML"),
+        ("suite: demo\nmethods: [clip]\npriors: [2020-13-45]\n", 3, "is not a YAML value; quote it"),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_and_line(load, tmp_path, text, line, said):
+    with pytest.raises(UsageError) as caught:
+        load(text)
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.yaml'}:{line}: "), caught.value
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_recipes_are_found_by_name_or_path(tmp_path):
+    assert recipes.find("demo").name == "demo.yaml"
+    with pytest.raises(UnknownNameError, match="unknown recipe 'dive_mian'; did you mean dive_main"):
+        recipes.find("dive_mian")
+    with pytest.raises(UnknownNameError, match=r"no such file; shipped recipes: .*demo"):
+        recipes.find(str(tmp_path / "none.yaml"))
+
+
+def test_reading_recipes_does_not_load_torch():
+    code = (
+        "import sys; from zsad_bench.sweep import recipe, plan, state, worker; from zsad_bench.sweep.executors import "
+        "serial; from zsad_bench.commands import status; recipe.load(recipe.find('demo')); "
+        "assert 'torch' not in sys.modules"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

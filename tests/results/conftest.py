@@ -1,0 +1,3 @@
+from tests.made_up_rows import board
+
+__all__ = ["board"]

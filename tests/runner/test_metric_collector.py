@@ -1,0 +1,139 @@
+# pytest tests/runner/test_metric_collector.py
+"""A category is reported once, when its last image was seen, with all of its images and no other's."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from zsad_bench.runner.metric_collector import Collector
+from zsad_bench.types import Batch, Category, Prediction, Sample, SampleInfo
+
+COUNTS = {"nut": 5, "carpet": 3, "brain": 1, "cell": 4}
+SIZE = 8
+
+
+class Table:
+    """What a Collector needs of a data module: a dataset of these counts, the odd images of a category anomalous."""
+
+    level = "both"
+    mean = std = (0.5, 0.5, 0.5)
+
+    def samples(self) -> list[Sample]:
+        return [
+            Sample(f"{name}/{i}.png", (), i % 2, name, "good", "test") for name, n in COUNTS.items() for i in range(n)
+        ]
+
+    def info(self, sample: Sample) -> SampleInfo:
+        category = Category("made_up", sample.category, sample.category, "object", "industrial")
+        return SampleInfo(f"made_up/{sample.image}", category)
+
+
+@pytest.fixture
+def world() -> SimpleNamespace:
+    """The samples in order with their truth and what two methods say of them."""
+    table = Table()
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([sample.label for sample in table.samples()])
+    masks = torch.zeros(len(labels), SIZE, SIZE, dtype=torch.bool)
+    masks[labels == 1, 2:4, 3:6] = True
+
+    def predicted() -> Prediction:
+        return Prediction(
+            torch.rand(len(labels), generator=generator), torch.rand(*masks.shape, generator=generator)
+        )  # fmt: skip
+
+    infos = [table.info(sample) for sample in table.samples()]
+    return SimpleNamespace(
+        table=table, infos=infos, labels=labels, masks=masks, said={"one": predicted(), "two": predicted()}
+    )
+
+
+def collected(world: SimpleNamespace, size: int, pictured: tuple[str, ...] = ()) -> tuple[list[tuple], list[int]]:
+    """What was reported with batches of `size`, and how many categories were held after each batch."""
+    reported, held = [], []
+    collector = Collector(world.table, lambda *args: reported.append(args), pictured)
+    collector.on_test_start(None, None)
+    for start in range(0, len(world.infos), size):
+        at = slice(start, start + size)
+        batch = Batch(torch.zeros(len(world.infos[at]), 3, SIZE, SIZE), world.labels[at], world.masks[at],
+                      world.infos[at])  # fmt: skip
+        outputs = {label: Prediction(p.score[at], p.map[at]) for label, p in world.said.items()}
+        collector.on_test_batch_end(None, None, outputs, batch, start // size)
+        held.append(len(collector.states))
+    return reported, held
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 13])
+def test_each_category_once_with_its_own_images(world, size):
+    reported, held = collected(world, size)
+    expected = [(label, name) for name in COUNTS for label in ("one", "two")]
+    assert [(label, category.name) for label, category, *_ in reported] == expected, "once each, as they end"
+    for label, category, found in reported:
+        result, ids = found.result, found.ids
+        mine = [i for i, info in enumerate(world.infos) if info.category == category]
+        assert ids == [world.infos[i].id for i in mine], f"{category.name}: images of another category, or a gap"
+        assert (result.n_images, result.n_anomalous) == (len(mine), int(world.labels[mine].sum()))
+        assert result.n_regions == result.n_anomalous, "one square an anomalous image"
+        assert np.array_equal(result.scores, world.said[label].score[mine].numpy().astype(np.float64))
+        assert (found.skipped, found.seconds >= 0) == (0, True)
+    assert max(held) <= 1, "more than one unfinished category was held in memory"
+    assert held[-1] == 0, "something was left unreported"
+
+
+def test_images_that_were_skipped_are_counted_and_end_with_the_test(world):
+    reported = []
+    collector = Collector(world.table, lambda *args: reported.append(args))
+    kept = [i for i in range(13) if i != 0]  # the first image of the first category could not be read
+    batch = Batch(torch.zeros(12, 3, SIZE, SIZE), world.labels[kept], world.masks[kept], [world.infos[i] for i in kept])
+    outputs = {label: Prediction(p.score[kept], p.map[kept]) for label, p in world.said.items()}
+    collector.on_test_batch_end(None, None, outputs, batch, 0)
+    assert world.infos[0].category not in [category for _, category, *_ in reported], "its images may still come"
+    collector.on_test_end(None, None)
+    first = {found.skipped for _, category, found in reported if category == world.infos[0].category}
+    others = {found.skipped for _, category, found in reported if category != world.infos[0].category}
+    assert (first, others) == ({1}, {0})
+
+
+def test_the_size_of_batches_changes_no_number(world):
+    found = [
+        {(label, category.name): found.result.values for label, category, found in collected(world, size)[0]}
+        for size in (1, 4, 13)
+    ]
+    for other in found[1:]:
+        for place, metrics in found[0].items():
+            for name, (value, reason) in metrics.items():
+                assert np.isclose(other[place][name].value, value, rtol=1e-12, equal_nan=True), (place, name)
+                assert other[place][name].reason == reason
+
+
+def test_a_category_of_one_label_is_reported_as_undefined(world):
+    reported, _ = collected(world, 4)
+    brain = next(found for _, category, found in reported if category.name == "brain")
+    value, reason = brain.result.values["image_auroc"]
+    assert np.isnan(value), "one normal image has no AUROC"
+    assert reason, "undefined without a reason"
+
+
+def test_an_image_level_dataset_needs_no_maps(world):
+    world.table.level = "image"
+    world.said = {"one": Prediction(world.said["one"].score, None)}
+    reported = []
+    collector = Collector(world.table, lambda *args: reported.append(args))
+    batch = Batch(torch.zeros(13, 3, SIZE, SIZE), world.labels, None, world.infos)
+    collector.on_test_batch_end(None, None, world.said, batch, 0)
+    assert [category.name for _, category, *_ in reported] == list(COUNTS)
+    assert not [key for _, _, found in reported for key in found.result.values if key.startswith("pixel_")]
+
+
+@pytest.mark.parametrize("size", [1, 4, 13])
+def test_pictures_are_kept_of_those_asked_for(world, size):
+    picks = {(label, category.name): found.picks for label, category, found in collected(world, size, ("two",))[0]}
+    assert not [label for (label, _), kept in picks.items() if kept and label != "two"], "nobody asked for these"
+    mine = {info.id: at for at, info in enumerate(world.infos)}
+    largest = next(pick for pick in picks["two", "nut"] if pick.kind == "largest")
+    assert mine[largest.id] == 1, "of masks of one size, the first"
+    assert np.array_equal(largest.map, world.said["two"].map[1].numpy()), "the map of another method or image"

@@ -1,0 +1,56 @@
+# pytest tests/runner/test_provenance.py
+"""The commit in rows is marked when the files are others than the commit's, those that git does not know among them."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from zsad_bench.runner.provenance import state_of
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A repository with a package, a leaderboard and an ignored folder, all committed."""
+
+    def git(*args):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *who, *args], cwd=tmp_path, check=True, capture_output=True)
+
+    for path in ("zsad_bench/a.py", "leaderboards/t.md", "README.md", ".gitignore"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("*.pyc\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "x")
+    return tmp_path
+
+
+def test_a_clean_checkout_is_its_commit(checkout):
+    said = state_of(checkout)
+    assert len(said) == 12
+    assert set(said) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("path", "dirty"),
+    [
+        ("zsad_bench/methods/mine.py", True),
+        ("zsad_bench/prompts/words.yaml", True),
+        ("zsad_bench/a.py", True),
+        ("README.md", True),
+        ("zsad_bench/__pycache__/a.pyc", False),
+        ("runs/log.txt", False),
+        ("leaderboards/t.md", False),
+        ("leaderboards/new.md", False),
+    ],
+)
+def test_what_makes_it_another(checkout, path, dirty):
+    (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+    (checkout / path).write_text("changed")
+    assert state_of(checkout).endswith("+") == dirty
+
+
+def test_without_git_there_is_none(tmp_path):
+    assert state_of(tmp_path) == ""

@@ -1,0 +1,99 @@
+# pytest tests/runner/test_shared_encoder.py
+"""Many methods in one pass: the same numbers as each alone, for one encoding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.miniature import random_batch
+from zsad_bench import registry
+from zsad_bench.methods.configure import build
+from zsad_bench.runner.shared_encoder import SharedPass
+from zsad_bench.types import Batch
+
+SIZE = 48
+
+
+@pytest.fixture
+def calls(mini, monkeypatch) -> list:
+    """What the backbone was asked to encode, call by call."""
+    made = []
+    encode = mini.encode_image
+
+    def counted(images, spec, **options):
+        made.append(spec)
+        return encode(images, spec, **options)
+
+    monkeypatch.setattr(mini, "encode_image", counted)
+    return made
+
+
+def built(mini, *named: tuple[str, dict]):
+    return {
+        f"{number} {name}": build(name, mini, {"image_size": SIZE, **settings}, seed=1).eval()
+        for number, (name, settings) in enumerate(named)
+    }
+
+
+def shared(methods, batch: Batch):
+    with torch.no_grad():
+        return SharedPass(methods).eval().test_step(batch, 0)
+
+
+def assert_each_as_alone(methods, batch: Batch) -> None:
+    together = shared(methods, batch)
+    assert list(together) == list(methods), "a prediction for each label, in their order"
+    for label, method in methods.items():
+        (alone,) = shared({label: method}, batch).values()
+        assert torch.allclose(together[label].score, alone.score, atol=1e-6), f"{label}: scores change in company"
+        assert torch.allclose(together[label].map, alone.map, atol=1e-6), f"{label}: maps change in company"
+
+
+def test_every_method_gives_what_it_gives_alone(mini):
+    methods = built(mini, *[(name, {}) for name in registry.names("methods")])
+    assert_each_as_alone(methods, random_batch(SIZE))
+
+
+def test_methods_with_different_requests_share_one_encoding(mini, calls):
+    methods = built(
+        mini, ("random", {}), ("clip", {}), ("clip", {"block": 2, "global_ln_post": False}), ("anomalyclip", {}),
+        ("anomalyclip", {"taps": (2, 3), "first_vv_block": 2}),
+    )  # fmt: skip
+    shared(methods, random_batch(SIZE))
+    assert len(calls) == 1, f"encoded {len(calls)} times for one forward pass"
+    expected = methods["0 random"].encoder
+    for method in methods.values():
+        expected = expected.merge(method.encoder)
+    assert calls[0] == expected, "the one encoding is the union of what was asked"
+    assert_each_as_alone(methods, random_batch(SIZE))
+
+
+def test_another_forward_pass_is_another_encoding(mini, calls):
+    methods = built(mini, ("clip", {}), ("clip", {"pos_interp": "bicubic"}), ("anomalyclip", {}))
+    found = shared(methods, random_batch(SIZE))
+    assert len(calls) == 2, "two ways to interpolate positions are two passes, and methods of one way share it"
+    assert not torch.equal(found["0 clip"].map, found["1 clip"].map), "bicubic was served with bilinear features"
+    assert_each_as_alone(methods, random_batch(SIZE))
+
+
+def test_a_method_that_changes_what_is_encoded_goes_alone(mini, calls):
+    from zsad_bench.methods.clip import Clip
+
+    class Brighter(Clip):
+        def encode(self, images, samples):
+            return self.encode_under(images + 1, self.encoder)
+
+    methods = built(mini, ("clip", {}), ("anomalyclip", {}))
+    brighter = Brighter(mini, methods["0 clip"].config).eval()
+    batch = random_batch(SIZE)
+    found = shared({**methods, "brighter": brighter}, batch)
+    assert len(calls) == 2, "one for the two that share, one for the other"
+    moved = Batch(batch.images + 1, batch.labels, batch.masks, batch.samples)
+    expected = shared({"0 clip": methods["0 clip"]}, moved)["0 clip"]
+    assert torch.allclose(found["brighter"].map, expected.map, atol=1e-6), "it was given the shared features"
+
+
+def test_methods_that_ask_for_nothing_encode_nothing(mini, calls):
+    shared(built(mini, ("random", {}), ("center_prior", {})), random_batch(SIZE))
+    assert not calls, "images were encoded for methods that look at none"

@@ -1,0 +1,134 @@
+"""What commands about a board choose by their options: its rows, the facts around them, and what may be averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from zsad_bench import registry
+from zsad_bench.console import Console
+from zsad_bench.data import catalog
+from zsad_bench.errors import UnknownNameError
+from zsad_bench.leaderboard.tables import pivot as pivots
+from zsad_bench.leaderboard.tables.averaging import refuse_mixed
+from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.leaderboard.tables.summary import comparable
+from zsad_bench.planning.suite import SUITES
+from zsad_bench.results import rows as store
+from zsad_bench.results.row import Row
+
+_MIXED = "choose with --backbone or --from, or take the newest run's of each with --mixed"
+
+
+def all_facts() -> Facts:
+    """What tables need to know of every method and dataset there is."""
+    titles = {entry.name: entry.title for room in ("methods", "datasets") for entry in registry.describe(room)}
+    built = registry.classes("methods")
+    return Facts(
+        titles=titles,
+        built=frozenset(built),
+        official=frozenset(
+            n for n, cls in built.items() if "fidelity" in getattr(cls.Config, "__dataclass_fields__", {})
+        ),
+        counts={cls.name: cls.expected[:2] for cls in catalog.real()},
+        footnotes=footnotes(titles),
+    )
+
+
+def footnotes(titles: Mapping[str, str]) -> dict[str, str]:
+    """A sentence on every dataset that shares image files with another one."""
+    footnotes = {}
+    for name, cls in registry.classes("datasets").items():
+        others = [titles.get(other, other) for other in getattr(cls, "shares_images_with", ())]
+        if others:  # in one order, so that it is said once where both stand
+            both = " and ".join(sorted([titles[name], *others]))
+            footnotes[name] = f"{both} share images: their numbers are not independent."
+    return footnotes
+
+
+def groups(suite: str) -> pivots.Groups:
+    """The datasets of a suite that may be averaged, by what metrics they have."""
+    if SUITES[suite].generated:
+        names = SUITES[suite].generated
+        return ((f"Mean of generated ({len(names)})", "", names),)
+    cards = [cls for cls in catalog.real() if cls.name in SUITES[suite].targets]
+    found = []
+    for level in ("image", "pixel"):
+        of = [cls for cls in cards if cls.level in ("both", level)]
+        for title, domains in (
+            ("Industrial", ("industrial",)),
+            ("Medical", ("medical",)),
+            ("All", ("industrial", "medical")),
+        ):
+            names = tuple(cls.name for cls in of if cls.domain in domains)
+            found.append((f"{title} mean ({len(names)})", level, names))
+    return found
+
+
+def averaged(suite: str) -> dict[str, tuple[str, ...]]:
+    """The datasets of a suite that a mean may be over, by level of the metric."""
+    widest_first = list(reversed(groups(suite)))
+    return {level: next(of for _, only, of in widest_first if only in ("", level)) for level in ("image", "pixel")}
+
+
+def rows_folder(options: Any, suite: str) -> Path:
+    """The folder of row files that options name: `--from`, else the suite's under `--board`."""
+    return Path(options["from"]) if options["from"] else Path(options.board) / suite / "rows"
+
+
+def suite_with_rows(options: Any) -> str:
+    """The paper suite where it has rows, else the demo suite."""
+    return next((s for s in ("paper", "demo") if any((Path(options.board) / s / "rows").glob("*.jsonl"))), "paper")
+
+
+def chosen_rows(
+    options: Any, console: Console, suite: str, optional: bool = False, told: list[str] | None = None
+) -> list[Row]:
+    """The rows that stand, of one backbone and data; a contradicted number is an undefined one.
+
+    told: gets a sentence on everything that was left out, which is printed too.
+
+    Raises:
+        UnknownNameError: no such suite. RowError: none there (unless optional), or some that should not be mixed.
+    """
+    if suite not in SUITES:
+        raise UnknownNameError(registry.did_you_mean("suite", suite, SUITES))
+    folder = rows_folder(options, suite)
+    folder = folder / "rows" if (folder / "rows").is_dir() else folder
+    if optional and not options["from"] and not folder.is_dir():
+        return []
+    read = store.read(store.row_files(folder))
+    found = store.current(read.rows)
+    remarks = [f"Two values for one number in one run, neither is used: {one}." for one in found.conflicts]
+    remarks += [f"Left out: {one.told(one.path.name)}." for one in read.torn]
+    remarks += [f"From the future: {one}." for one in store.ahead(read.rows)]
+    for remark in remarks:
+        console.print(remark, style="red")
+    rows = found.with_gaps()
+    if options.backbone:
+        rows = [
+            row for row in rows if row.backbone in (*listed(options.backbone, {row.backbone for row in rows}), "none")
+        ]
+    if options.mixed:
+        rows, left_out = comparable(rows)
+        for sentence in left_out:
+            remarks.append(f"Left out: {sentence}.")
+            console.print(remarks[-1], style="yellow")
+    else:
+        refuse_mixed(rows, _MIXED)
+    if told is not None:
+        told += remarks
+    return rows
+
+
+def listed(text: str, known: Collection[str] = ()) -> list[str]:
+    """The names of an option like "dive,clip", each once; a known one (of an own folder) may have commas in it."""
+    found: list[str] = []
+    pieces = text.split(",")
+    while pieces:
+        runs = [",".join(pieces[:end]).strip() for end in range(len(pieces), 0, -1)]
+        name = next((run for run in runs if run in catalog), runs[-1])
+        pieces = pieces[len(pieces) - runs.index(name) :]
+        found += [name] if name else []
+    return list(dict.fromkeys(found))

@@ -1,0 +1,25 @@
+"""The datasets that people have on disk: which are registered, and whether one lies there still packed."""
+
+from __future__ import annotations
+
+from zsad_bench import registry
+from zsad_bench.data import files, locations
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.data.demo.module import DemoDataModule
+from zsad_bench.data.user_data import OwnDataModule
+
+
+def real() -> list[type[ZeroShotDataModule]]:
+    """Registered datasets that are neither generated nor the user's own: industrial before medical, pixels last."""
+    every = registry.classes("datasets").values()
+    kept = [cls for cls in every if not issubclass(cls, (DemoDataModule, OwnDataModule))]
+    return sorted(kept, key=lambda cls: (cls.domain, cls.level == "pixel", cls.name))
+
+
+def packed(cls: type[ZeroShotDataModule]) -> list[str]:
+    """Names of archives under ZSAD_DATA that are called like a dataset's folder."""
+    root = locations.data_root()
+    if root is None:
+        return []
+    starts = tuple(name.lower() for name in (*cls.root_names, cls.name))
+    return [name for name in files.archives(root) if name.lower().startswith(starts)]

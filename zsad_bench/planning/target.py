@@ -1,0 +1,117 @@
+"""What the name of a target says: a dataset, some of its categories, or where data of the user's own lies.
+
+    visa                                a registered dataset
+    mvtec:transistor                    one of its categories; several are mvtec:pill+transistor
+    folder:/path/to/parts, csv:t.csv    images of one's own
+
+Categories only restrict what is computed and written: table, data hash and so the rows are those of the whole dataset.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from zsad_bench import registry
+from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
+
+
+class Target(NamedTuple):
+    """dataset: its registry name. place: where own data lies, or "". categories: that are asked for, () for all."""
+
+    dataset: str
+    place: str = ""
+    categories: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """One spelling of it."""
+        return ":".join(filter(None, (self.dataset, self.place or "+".join(self.categories))))
+
+    @property
+    def name(self) -> str:
+        """What rows call it."""
+        if not self.place:
+            return self.dataset
+        return registry.load("datasets", self.dataset).name_of(self.place)
+
+
+def target_of(asked: str) -> Target:
+    """The target that a name means.
+
+    Raises:
+        UnknownNameError: no such dataset or category; lists the nearest names. UsageError: nothing behind the colon.
+    """
+    dataset, colon, rest = asked.partition(":")
+    known = registry.names("datasets")
+    if dataset not in known:
+        raise UnknownNameError(registry.did_you_mean("dataset", dataset, known))
+    if not colon:
+        return Target(dataset)
+    from zsad_bench.data.user_data import OwnDataModule  # and with it torch
+
+    cls = registry.load("datasets", dataset)
+    if issubclass(cls, OwnDataModule):
+        return Target(dataset, place=rest)
+    there = [card.name for card in cls.category_cards]
+    wanted = [part.strip() for part in rest.split("+") if part.strip()]
+    if not wanted:
+        raise UsageError(f"target {asked}: no category behind the colon; name some of {', '.join(there)}, or leave it")
+    for name in wanted:
+        if name not in there:
+            raise UnknownNameError(registry.did_you_mean(f"category of {dataset}", name, there))
+    return Target(dataset, categories=tuple(name for name in there if name in wanted))
+
+
+def distinct(asked: Iterable[str]) -> list[str]:
+    """The targets, each once and in one spelling; the categories of one dataset are one target.
+
+    Raises:
+        UnknownNameError, UsageError: as `target_of`; or two folders that rows could not tell apart.
+    """
+    found: dict[tuple[str, str], Target] = {}
+    for target in map(target_of, asked):
+        place = target.dataset, _where(target.place)
+        before = found.get(place, target)
+        whole = not (before.categories and target.categories)
+        there = [card.name for card in registry.load("datasets", target.dataset).category_cards]
+        both = tuple(name for name in there if name in (*before.categories, *target.categories))
+        found[place] = target._replace(categories=() if whole else both)
+    _refuse_twins(found.values())
+    return [target.asked for target in found.values()]
+
+
+def categories_of(asked: str, data: ZeroShotDataModule) -> list[str]:
+    """The categories of a target that are asked for, in the card's order.
+
+    Raises:
+        DatasetError: one that its data, used as a partial copy, does not have.
+    """
+    there = [category.name for category in data.categories()]
+    wanted = target_of(asked).categories
+    if absent := [name for name in wanted if name not in there]:
+        raise DatasetError(
+            f"{data.name}: {data.root} has no images of {', '.join(absent)}, which --targets names; restore them, or "
+            f"name others: {', '.join(there)}"
+        )
+    return [name for name in there if not wanted or name in wanted]
+
+
+def _refuse_twins(targets: Iterable[Target]) -> None:
+    names: dict[str, str] = {}
+    for target in targets:
+        other = names.setdefault(target.name, target.place)
+        if _where(other) != _where(target.place):
+            raise UsageError(
+                f"rows would call both {other} and {target.place} {target.name}; rename one of the folders, or name it "
+                "through a link of another name"
+            )
+
+
+def _where(place: str) -> str:
+    """A path as the system would spell it, links not followed."""
+    return os.path.abspath(os.path.expanduser(place)) if place else ""  # noqa: PTH100, PTH111 - as own data is named

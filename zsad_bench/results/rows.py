@@ -1,0 +1,281 @@
+"""Rows on disk: JSON lines that are appended as soon as a number exists, and survive a kill at any moment.
+
+A killed writer can only leave its last line half-written; that line is left out when loading and cut off before the
+next append. A line further up that is no JSON (a damaged disk, a torn copy) is left out too, and both are told with
+file and line. JSON that is no row is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from zsad_bench.errors import RowError
+from zsad_bench.locks import locked
+from zsad_bench.results.codec import no_collecting, parse, read_lines, split_lines
+from zsad_bench.results.row import SCHEMA, Row, cell_key, digest, now
+
+__all__ = [
+    "CONFLICT", "SCHEMA", "Conflict", "Current", "Loaded", "Row", "RowWarning", "Torn", "age", "ahead", "append",
+    "cell_key", "current", "digest", "file_of", "is_complete", "latest", "load", "now", "read", "row_files",
+    "seniority", "try_append",
+]  # fmt: skip
+CONFLICT = "two values in one run"  # why a contradicted number is undefined
+SLACK = timedelta(minutes=10)  # that clocks of machines may differ
+_LOCK_SECONDS = 60
+_PLACE = attrgetter("key", "category", "metric")
+_STARTED = attrgetter("started")
+
+
+class RowWarning(UserWarning):
+    """A line was met that is no whole line of JSON: that row is lost, nothing else."""
+
+
+class Torn(NamedTuple):
+    """A line that is no whole line of JSON. last: the end of its file, as a killed run leaves it."""
+
+    path: Path
+    number: int
+    last: bool
+
+    def __str__(self) -> str:
+        return self.told(self.path)
+
+    def told(self, name: object) -> str:
+        """What happened to it, under another name of the file."""
+        what = "the last line is half-written (a killed run)" if self.last else "damaged or half-written, no JSON"
+        return f"{name}:{self.number}: {what} and was ignored; that number will be missing"
+
+
+class Loaded(NamedTuple):
+    """rows: in file order, superseded ones included. torn: the lines that were left out."""
+
+    rows: list[Row]
+    torn: list[Torn]
+
+
+class Conflict(NamedTuple):
+    """Rows of one run that give one key, category and metric different values."""
+
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        row = self.rows[0]
+        values = " and ".join(dict.fromkeys("undefined" if r.value is None else repr(r.value) for r in self.rows))
+        return (
+            f"{row.method} (prior {row.prior}, seed {row.seed}) on {row.target}/{row.category}, {row.metric}: "
+            f"{values} in run {row.run_id}, key {row.key}"
+        )
+
+
+class Current(NamedTuple):
+    """rows: one for each key, category and metric, of its newest run. conflicts: what contradicts itself there.
+
+    A contradicted number is in `conflicts` only: neither of its values can be trusted.
+    """
+
+    rows: list[Row]
+    conflicts: list[Conflict]
+
+    def with_gaps(self) -> list[Row]:
+        """The rows, and an undefined one for each contradicted number: it counts as missing wherever it belongs."""
+        gone = {"value": None, "reason": CONFLICT, "error_bound": None}
+        gone |= dict.fromkeys(("ci_low", "ci_high", "ci_level"))
+        return [*self.rows, *(replace(conflict.rows[-1], **gone) for conflict in self.conflicts)]
+
+
+def append(path: str | Path, rows: Iterable[Row]) -> None:
+    """Add rows to the end of a file in one write under a lock, on disk when this returns.
+
+    Raises:
+        RowError: the file cannot be written (read-only, disk full, locked for a minute); it is left as it was.
+    """
+    path = Path(path)
+    data = "".join(f"{row.to_json()}\n" for row in rows).encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(f"{path}.lock", _LOCK_SECONDS), path.open("a+b") as file:
+            start = _mend(path, file)
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(path, start)
+                raise
+    except OSError as error:
+        raise RowError(f"{path}: cannot append rows ({error}); free or unlock it, then run again") from error
+
+
+def file_of(board: str | Path, method: str) -> Path:
+    """Where the rows of a method go."""
+    return Path(board) / "rows" / f"{method}.jsonl"
+
+
+def try_append(path: str | Path) -> None:
+    """Takes the lock of a file and opens it as `append` would, so that what hinders it is known before the rows are.
+
+    Raises:
+        RowError: as `append`.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(f"{path}.lock", _LOCK_SECONDS):
+            if os.path.lexists(path):
+                path.open("r+b").close()
+    except OSError as error:
+        raise RowError(f"{path}: rows could not be appended ({error}); free or unlock it, then run again") from error
+
+
+def row_files(folder: str | Path) -> list[Path]:
+    """The row files of a folder, sorted by name.
+
+    Raises:
+        RowError: no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RowError(f"{folder}: no such folder of rows; run `zsad-bench bench` first")
+    return sorted(folder.glob("*.jsonl"))
+
+
+def read(paths: str | Path | Iterable[str | Path]) -> Loaded:
+    """Every row of a file, a folder or several of them, and the torn lines among them.
+
+    Raises:
+        RowError: naming file and line, for JSON that is no row; a file that cannot be read.
+    """
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    found = Loaded([], [])
+    with no_collecting():
+        for path in map(Path, paths):
+            for file in row_files(path) if path.is_dir() else [path]:
+                _read_file(file, found)
+    return found
+
+
+def load(paths: str | Path | Iterable[str | Path]) -> list[Row]:
+    """The rows that `read` finds; each torn line is a RowWarning.
+
+    Raises:
+        RowError: as `read`.
+    """
+    rows, torn = read(paths)
+    for one in torn:
+        warnings.warn(str(one), RowWarning, stacklevel=2)
+    return rows
+
+
+def current(rows: Iterable[Row], at: str | None = None) -> Current:
+    """What stands: for each key, category and metric the newest run's row, ties going to the later in `rows`.
+
+    A row from the future (its machine's clock ran ahead) supersedes no other: it stands only where there is none.
+    at: the time now, as rows have it; None asks the clock.
+    """
+    rows, limit = list(rows), latest(at)
+    with no_collecting():
+        places = list(map(_PLACE, rows))
+        standing = dict(zip(places, rows, strict=True))
+        if len(standing) == len(rows):
+            return Current(rows, [])
+        several: dict[tuple[str, str, str], list[Row]] = {}
+        for place, row in zip(places, rows, strict=True):
+            if standing[place] is not row:
+                several.setdefault(place, []).append(row)
+    conflicts = []
+    for place, same in several.items():
+        same.append(standing[place])
+        newest = same[0]
+        for row in same:
+            if seniority(row, limit) >= seniority(newest, limit):
+                newest = row
+        run = tuple(row for row in same if row.run_id == newest.run_id)
+        if len({row.value for row in run}) > 1:
+            conflicts.append(Conflict(run))
+            del standing[place]
+        else:
+            standing[place] = newest
+    return Current(list(standing.values()), conflicts)
+
+
+def age(row: Row) -> str:
+    """Sorts rows by the start of their run; without the Z, "12:00:00" comes before "12:00:00.5"."""
+    return row.started.removesuffix("Z")
+
+
+def latest(at: str | None = None) -> str:
+    """The latest `age` that is no future: now and ten minutes, as clocks differ. at: the time now, else the clock's."""
+    when = datetime.fromisoformat(now() if at is None else at) + SLACK
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+
+
+def seniority(row: Row, limit: str) -> tuple[bool, str]:
+    """Sorts rows by the start of their run, those beyond `limit` before all others; limit: of `latest`."""
+    when = age(row)
+    return when <= limit, when
+
+
+def ahead(rows: Iterable[Row], at: str | None = None) -> list[str]:
+    """A sentence on the rows of each run that says to have started in the future. at: as for `current`."""
+    rows, limit = list(rows), latest(at)
+    if max(map(_STARTED, rows), default="") <= limit:
+        return []
+    found = Counter((row.started, row.run_id, row.method) for row in rows if age(row) > limit)
+    return [
+        f"{n} {'row' if n == 1 else 'rows'} of {method}, run {run}: started {started}, which is in the future; that "
+        "machine's clock ran ahead, so they supersede no other row"
+        for (started, run, method), n in sorted(found.items())
+    ]
+
+
+def is_complete(rows: Iterable[Row], key: str, categories: Collection[str], metrics: Collection[str]) -> bool:
+    """Whether a cell has a row, defined or not, for every category and metric."""
+    found = {(row.category, row.metric) for row in rows if row.key == key}
+    return all((category, metric) in found for category in categories for metric in metrics)
+
+
+def _read_file(path: Path, found: Loaded) -> None:
+    lines, torn = split_lines(path)
+    rows = read_lines(lines)
+    if set(map(type, rows)) <= {Row}:
+        found.rows.extend(rows)
+        return
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, Row):
+            found.rows.append(row)
+        elif row is None:
+            found.torn.append(Torn(path, number, torn and number == len(lines)))
+        else:
+            raise RowError(f"{path}:{number}: {row}")
+
+
+def _mend(path: Path, file: BinaryIO) -> int:
+    """The length of the file once its last line is whole: a torn one is cut off, a missing line end is added."""
+    end = file.seek(0, os.SEEK_END)
+    start, tail = end, b""
+    while start and b"\n" not in tail:
+        start = max(0, start - 65536)
+        file.seek(start)
+        tail = file.read(end - start)
+    tail = tail.rpartition(b"\n")[2]
+    if not tail:
+        return end
+    if parse(tail) is None:
+        warnings.warn(
+            f"{path}: the last line is half-written (a killed run) and was cut off; that number will be missing",
+            RowWarning,
+            stacklevel=3,
+        )
+        file.truncate(end - len(tail))
+        return end - len(tail)
+    file.write(b"\n")
+    file.flush()
+    return end + 1

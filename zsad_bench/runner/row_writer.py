@@ -1,0 +1,154 @@
+"""From a finished category to its rows on disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from zsad_bench.backbones.clip import Backbone
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.metrics import METRIC_VERSION
+from zsad_bench.results import rows as store
+from zsad_bench.results.image_scores import write_scores
+from zsad_bench.results.pictures import write_pictures
+from zsad_bench.runner import provenance
+from zsad_bench.runner.metric_collector import Finished, OnCategory
+from zsad_bench.types import Category
+
+if TYPE_CHECKING:
+    from zsad_bench.runner.run_group import CellGroup
+
+PRECISION = "float32"
+UNTRAINED = {"prior": "none", "prior_hash": "", "auxiliary": []}
+
+
+@dataclass
+class Run:
+    """One run: its rows so far, and for each trained method the prior it learned from.
+
+    near_duplicates: method -> target dataset -> paths of its images that look like an auxiliary one.
+    """
+
+    suite: str
+    seed: int
+    run_id: str
+    started: str = field(default_factory=store.now)
+    rows: list[store.Row] = field(default_factory=list)
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    near_duplicates: dict[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+
+
+class Recorder:
+    """Writes the pictures, per-image scores and rows of a category as soon as it is finished."""
+
+    def __init__(self, run: Run, group: CellGroup, methods: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
+        self.run, self.group, self.methods, self.backbone = run, group, methods, backbone
+        self._at_start = {
+            "suite": run.suite,
+            "package_version": provenance.package_version(),
+            "commit": provenance.commit(),
+            "torch": torch.__version__,
+            "run_id": run.run_id,
+            "started": run.started,
+            "precision": PRECISION,
+            "metric_version": METRIC_VERSION,
+        }
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The fields that all rows of a run share. Asked for by what computes, and not by a plan: it opens the GPU."""
+        return {**self._at_start, "device": provenance.device()}
+
+    def bind(self, data: ZeroShotDataModule) -> OnCategory:
+        """The callback for one target."""
+        types = {data.info(sample).id: sample.anomaly_type for sample in data.samples()}
+
+        def finished(name: str, category: Category, found: Finished) -> None:
+            self._write(name, category, found, data, [types[image] for image in found.ids])
+
+        return finished
+
+    def cell(self, name: str, data: ZeroShotDataModule) -> dict[str, Any]:
+        """The fields of a row that decide its numbers, with their key."""
+        method = self.methods[name]
+        training = self.run.training.get(name, UNTRAINED)
+        # Without training or draws the seed changes nothing: every run of such a method is the same cell. A
+        # checkpoint keeps the seed that it was trained under.
+        seed = training.get("seed", self.run.seed if method.draws_at_test else 0)
+        config = {key: value for key, value in method.resolved_config().items() if key != "seed"}
+        uses_backbone = not method.sanity
+        decided = {
+            "method": name,
+            "method_version": method.version,
+            "prior": training["prior"],
+            "prior_hash": training["prior_hash"],
+            "target": data.name,
+            "data_hash": data.manifest_hash,
+            "weights_hash": self.backbone.weights_hash if uses_backbone else "none",
+            "seed": seed,
+            "precision": PRECISION,
+            "metric_version": METRIC_VERSION,
+        }
+        return {
+            **decided,
+            "key": store.cell_key(**decided, config=config),
+            "variant": training.get("variant", self.group.overrides_for(name)[1]),
+            "auxiliary": "+".join(training["auxiliary"]),
+            "auxiliary_partial": training.get("auxiliary_partial", ""),
+            "target_partial": data.shortfall,
+            "draw": training.get("draw", 0),
+            "data_options": ",".join(f"{key}={value}" for key, value in sorted(data.decisions().items())),
+            "backbone": self.backbone.name if uses_backbone else "none",
+            "config_hash": store.digest(config),
+            "image_size": method.config.image_size,
+        }
+
+    @staticmethod
+    def about(data: ZeroShotDataModule) -> dict[str, Any]:
+        """What pictures say of the dataset that they are from."""
+        return {"target": data.name, "title": data.title, "licence": data.licence, "redistribute": data.redistribute}
+
+    def _write(
+        self, name: str, category: Category, found: Finished, data: ZeroShotDataModule, types: list[str]
+    ) -> None:
+        cell, result = self.cell(name, data), found.result
+        alike = self.run.near_duplicates.get(name, {}).get(data.name, frozenset())
+        n_alike = sum(sample.category == category.name and sample.image in alike for sample in data.samples())
+        rows = []
+        for metric, (value, reason) in result.values.items():
+            undefined = math.isnan(value)
+            interval = result.intervals.get(metric)
+            rows.append(
+                store.Row(
+                    **{**self.common, **cell},
+                    category=category.name,
+                    metric=metric,
+                    value=None if undefined else value,
+                    reason=reason if undefined else None,
+                    error_bound=result.error_bounds.get(metric),
+                    ci_low=interval and interval.low,
+                    ci_high=interval and interval.high,
+                    ci_level=interval and interval.level,
+                    n_images=result.n_images,
+                    n_anomalous=result.n_anomalous,
+                    n_skipped=found.skipped,
+                    n_near_duplicates=n_alike,
+                    n_vanished=result.n_vanished,
+                    n_regions=result.n_regions if metric.startswith("pixel_") else None,
+                    seconds=found.seconds,
+                    peak_memory_mb=provenance.peak_memory_mb(),
+                )
+            )
+        board: Path = self.group.board
+        # Pictures and scores first: where the rows are, everything is.
+        if found.picks:
+            write_pictures(board / "pictures", cell["key"], category.name, found.picks, self.about(data))
+        write_scores(board / "scores", cell["key"], category.name, found.ids, result.labels, result.scores, types)
+        store.append(store.file_of(board, name), rows)
+        self.run.rows += rows
