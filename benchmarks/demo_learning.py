@@ -25,7 +25,7 @@ from zsad_bench.backbones.load import load_backbone
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.methods.configure import build, trains
+from zsad_bench.planning.configure import build, trains
 from zsad_bench.planning.suite import DEMO
 from zsad_bench.runner import checkpoint
 from zsad_bench.runner.metric_collector import Collector

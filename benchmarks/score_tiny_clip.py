@@ -20,8 +20,8 @@ from torch import Tensor
 from zsad_bench import registry
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.backbones.load import load_backbone
-from zsad_bench.methods.configure import build
 from zsad_bench.metrics.functional.ranking import auroc
+from zsad_bench.planning.configure import build
 from zsad_bench.planning.suite import DEMO
 from zsad_bench.types import Features
 

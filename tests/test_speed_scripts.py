@@ -16,7 +16,7 @@ import pytest
 
 from zsad_bench import registry
 from zsad_bench.errors import TrainingError, UsageError
-from zsad_bench.methods.configure import trains
+from zsad_bench.planning.configure import trains
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "speed" / "methods.py"

@@ -40,7 +40,7 @@ def measure(name: str, job: str, device: str, small: bool, repeats: int) -> dict
     """What one process finds: the job's numbers, and what they were measured with."""
     import torch
 
-    from zsad_bench.methods.configure import configure
+    from zsad_bench.planning.configure import configure
 
     overrides = {"image_size": SMALL_SIZE} if small else {}
     configure(name, overrides)  # its imports are no part of what the method needs
@@ -80,7 +80,7 @@ def measure_test(
     """
     import torch
 
-    from zsad_bench.methods.configure import build
+    from zsad_bench.planning.configure import build
 
     loaded = reset_peak(device)
     built, method = timed(lambda: build(name, backbone, overrides, seed=0).eval().to(device), device)
@@ -124,7 +124,7 @@ def measure_step(
     from lightning import Callback, Trainer
     from torch.utils.data import DataLoader
 
-    from zsad_bench.methods.configure import build
+    from zsad_bench.planning.configure import build
     from zsad_bench.runner.train import trainer_options
 
     class Clock(Callback):

@@ -183,7 +183,7 @@ def test_settings_that_the_official_code_does_not_share_are_told(zsad, official)
 
 
 def test_what_cannot_go_out(zsad, refused, official, mini, tmp_path):
-    from zsad_bench.methods.configure import build
+    from zsad_bench.planning.configure import build
 
     training = {"prior": "rich", "prior_hash": "a", "auxiliary": ["demo_rich"], "seed": 1, "variant": ""}
     for name, settings in (("clip", {}), ("anomalyclip", {"ensemble": "seeds"}), ("faprompt", {"prior_from": "image"})):

@@ -9,7 +9,7 @@ import torch
 
 from tests.miniature import random_batch
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.methods.configure import build
+from zsad_bench.planning.configure import build
 from zsad_bench.types import Batch, Prediction
 
 SIZE = 48  # 6 x 6 patches: not the native grid, so that positions are interpolated as in real runs

@@ -14,7 +14,7 @@ from zsad_bench import registry
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import TrainingError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.methods.configure import configure
+from zsad_bench.planning.configure import configure
 from zsad_bench.runner import checkpoint
 from zsad_bench.types import Batch, Prediction
 

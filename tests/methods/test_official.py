@@ -135,7 +135,7 @@ def test_official_to_ours_and_back(name, small_files, mini, make):
 @pytest.mark.parametrize(("name", "deep"), [("anomalyclip", 8), ("faprompt", 8)])
 def test_round_trip_in_the_released_sizes(name, deep, large):
     from zsad_bench import registry
-    from zsad_bench.methods.configure import configure
+    from zsad_bench.planning.configure import configure
 
     state = files(768, 768, deep)[name]
     overrides, tensors = official.read(name, state, large)

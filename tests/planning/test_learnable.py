@@ -8,8 +8,8 @@ import pytest
 from tests.miniature import random_batch
 from zsad_bench import registry
 from zsad_bench.errors import UsageError
-from zsad_bench.methods.configure import build, configure, trains
 from zsad_bench.planning import learnable
+from zsad_bench.planning.configure import build, configure, trains
 
 TRAINED = [name for name in registry.names("methods") if trains(name)]
 SETTINGS = [

@@ -137,8 +137,9 @@ def test_recipes_are_found_by_name_or_path(tmp_path):
 
 def test_reading_recipes_does_not_load_torch():
     code = (
-        "import sys; from zsad_bench.sweep import recipe, plan, state, worker; from zsad_bench.sweep.executors import "
-        "serial; from zsad_bench.commands import status; recipe.load(recipe.find('demo')); "
+        "import sys; from zsad_bench.planning import recipe, plan; from zsad_bench.sweep import sweep_folder, worker; "
+        "from zsad_bench.sweep.executors import serial; from zsad_bench.commands import status; "
+        "recipe.load(recipe.find('demo')); "
         "assert 'torch' not in sys.modules"
     )
     root = Path(__file__).resolve().parents[2]

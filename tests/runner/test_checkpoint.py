@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tests.miniature import MINI, random_clip
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.errors import CheckpointError
-from zsad_bench.methods.configure import build
+from zsad_bench.planning.configure import build
 from zsad_bench.runner import checkpoint
 
 TRAINING = {"prior": "limited", "prior_hash": "abc", "auxiliary": ["demo_limited"], "seed": 3, "variant": ""}

@@ -21,7 +21,7 @@ from zsad_bench import registry
 from zsad_bench.data import content
 from zsad_bench.data.overlap import Seen, see
 from zsad_bench.errors import CheckpointError, OverlapError
-from zsad_bench.methods.configure import build
+from zsad_bench.planning.configure import build
 from zsad_bench.runner import checkpoint, run_group
 from zsad_bench.runner.run_group import run
 

@@ -9,8 +9,8 @@ import torch
 from zsad_bench.backbones.load import load_backbone
 from zsad_bench.console import Console
 from zsad_bench.data.datasets.demo_rich import DemoRich
-from zsad_bench.methods.configure import build
 from zsad_bench.metrics.functional.ranking import auroc
+from zsad_bench.planning.configure import build
 from zsad_bench.planning.suite import DEMO
 from zsad_bench.runner.train import fit
 

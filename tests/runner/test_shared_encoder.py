@@ -8,7 +8,7 @@ import torch
 
 from tests.miniature import random_batch
 from zsad_bench import registry
-from zsad_bench.methods.configure import build
+from zsad_bench.planning.configure import build
 from zsad_bench.runner.shared_encoder import SharedPass
 from zsad_bench.types import Batch
 

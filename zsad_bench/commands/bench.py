@@ -14,8 +14,8 @@ from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
-from zsad_bench.methods.configure import configure, parse_settings, trains
 from zsad_bench.planning import learnable, suite
+from zsad_bench.planning.configure import configure, parse_settings, trains
 from zsad_bench.planning.target import target_of
 from zsad_bench.results import rows as store
 from zsad_bench.runner import provenance

@@ -19,7 +19,7 @@ from zsad_bench.errors import BackboneError, CheckpointError, UnknownNameError, 
 from zsad_bench.methods import _official as official
 from zsad_bench.methods._official_file import WRAPPER, open_file, save_file
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.methods.configure import configure, parse_settings
+from zsad_bench.planning.configure import configure, parse_settings
 from zsad_bench.planning.suite import PAPER
 from zsad_bench.runner import checkpoint
 

@@ -131,7 +131,7 @@ def _name(header: Header) -> str:
 
 
 def _learned(runs: Path, method: str, backbone: str | None) -> int | None:
-    from zsad_bench.methods.configure import trains
+    from zsad_bench.planning.configure import trains
 
     if not trains(method):
         return 0

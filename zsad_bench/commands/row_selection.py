@@ -128,7 +128,7 @@ def listed(text: str, known: Collection[str] = ()) -> list[str]:
     pieces = text.split(",")
     while pieces:
         runs = [",".join(pieces[:end]).strip() for end in range(len(pieces), 0, -1)]
-        name = next((run for run in runs if run in catalog), runs[-1])
+        name = next((run for run in runs if run in known), runs[-1])
         pieces = pieces[len(pieces) - runs.index(name) :]
         found += [name] if name else []
     return list(dict.fromkeys(found))

@@ -11,8 +11,8 @@ from zsad_bench.commands.sweep import sigterm_exits, work_through
 from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import DatasetError, UsageError
-from zsad_bench.methods.configure import trains
 from zsad_bench.planning import plan as planning
+from zsad_bench.planning.configure import trains
 from zsad_bench.planning.recipe import Part, Recipe, Variant
 from zsad_bench.planning.suite import Suite, is_found
 from zsad_bench.planning.target import target_of

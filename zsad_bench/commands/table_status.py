@@ -14,7 +14,7 @@ from zsad_bench.console import Console
 from zsad_bench.leaderboard.tables import status as states
 from zsad_bench.leaderboard.tables.papers import TABLES
 from zsad_bench.leaderboard.tables.published import read_published
-from zsad_bench.methods.configure import trains
+from zsad_bench.planning.configure import trains
 from zsad_bench.sweep.sweep_folder import Folder, read_plan, trained_seconds
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zsad_bench import registry
 from zsad_bench.errors import UsageError
-from zsad_bench.methods.configure import trains
+from zsad_bench.planning.configure import trains
 
 if TYPE_CHECKING:
     from zsad_bench.data.base import ZeroShotDataModule

@@ -10,8 +10,8 @@ from typing import Any
 from zsad_bench import registry
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import UsageError
-from zsad_bench.methods.configure import configure, trains
 from zsad_bench.planning import learnable
+from zsad_bench.planning.configure import configure, trains
 from zsad_bench.planning.recipe import Part, Recipe, Variant
 from zsad_bench.planning.suite import SUITES, Suite
 from zsad_bench.planning.target import distinct, target_of

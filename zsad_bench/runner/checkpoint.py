@@ -28,7 +28,7 @@ from zsad_bench.data.overlap import Seen
 from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.methods.configure import configure
+from zsad_bench.planning.configure import configure
 
 FORMAT = "zsad-bench checkpoint 2"
 WITHOUT_IMAGES = "zsad-bench checkpoint 1"  # older ones, and those that know no images

@@ -26,8 +26,8 @@ from zsad_bench.data.overlap import see
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.methods.configure import build, trains
 from zsad_bench.planning import learnable
+from zsad_bench.planning.configure import build, trains
 from zsad_bench.planning.suite import Suite, is_found
 from zsad_bench.planning.target import categories_of, target_of
 from zsad_bench.results import rows as store

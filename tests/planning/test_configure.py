@@ -7,7 +7,7 @@ import pytest
 
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.methods.anomalyclip import AnomalyClipConfig
-from zsad_bench.methods.configure import build, configure, parse_settings
+from zsad_bench.planning.configure import build, configure, parse_settings
 
 
 def test_values_are_read_as_yaml():
