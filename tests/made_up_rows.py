@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from zsad_bench.leaderboard.tables.leaderboard_tables import Board
-from zsad_bench.results.row import Row
+from zsad_bench.results.row import SCHEMA, Row
 
 
 def make_row(**changes: object) -> Row:
     """A valid row with some fields changed; its key follows from what usually makes a cell unless given."""
     fields = {
+        "schema": SCHEMA,
         "suite": "made_up",
         "method": "clip",
         "method_version": "1",

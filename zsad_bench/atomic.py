@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from zsad_bench.errors import RowError, UsageError
 
@@ -29,31 +32,43 @@ def file_name(text: str) -> str:
     return f"{readable}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGITS]}"
 
 
+@contextmanager
+def whole_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its place when the block ends: readers see the old or the new content.
+
+    It lies beside `path`, whose folder is made, and is gone when the block fails. durable: on disk before it takes its
+    place; False for what can be made again.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full; what was there stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not by `tempfile`: its files are private, while these are for whoever may read others of this user.
+    temporary = path.with_name(f".{path.name[:20]}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_whole(path: str | Path, content: bytes) -> Path:
-    """The path, written through a temporary file beside it and a rename: readers see the old or the new content.
+    """The path, written as a whole: readers see the old or the new content.
 
     Raises:
         RowError: the folder cannot be written, or the disk is full; what was there stays.
     """
     path = Path(path)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files private; what lies in a leaderboard is for everyone to read.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise RowError(f"{path}: cannot be written ({error.strerror}); free or unlock its folder") from error
-        raise
+    except OSError as error:
+        raise RowError(f"{path}: cannot be written ({error.strerror}); free or unlock its folder") from error
     return path
 
 

@@ -69,7 +69,8 @@ def test_what_an_import_records(zsad, official, tmp_path):
     }  # fmt: skip
     assert header.training == {
         "prior": "rich", "prior_hash": f"unknown, file {sha256[:16]}", "auxiliary": ["mvtec"], "seed": 111,
-        "variant": "official checkpoint,image_size=32", "origin": "official", "file": "official.pth", "sha256": sha256,
+        "variant": {"checkpoint": "official", "image_size": 32}, "origin": "official", "file": "official.pth",
+        "sha256": sha256,
     }  # fmt: skip
     for part in ("trained on mvtec, taken for granted", "testing on mvtec will be refused", "on which weights"):
         assert part in said.out, f"the import does not say: {part}\n{said.out}"
@@ -101,7 +102,9 @@ def test_faprompt_says_that_it_takes_the_first_patches(zsad, tmp_path):
     assert "token_selection" not in said.out
     header = checkpoint.read_header(tmp_path / "ours.safetensors")
     assert header.config["token_selection"] == "topk"
-    assert header.training["variant"] == 'official checkpoint,image_size=32,token_selection="topk"'
+    assert header.training["variant"] == {
+        "checkpoint": "official", "image_size": 32, "token_selection": "topk",
+    }  # fmt: skip
 
 
 def test_given_weights_are_recorded(zsad, official, weights, mini, tmp_path):
@@ -124,12 +127,12 @@ def test_bench_tests_an_imported_checkpoint(zsad, refused, tmp_path, mini):
     assert said.code == 0, said.err
     rows = store.load(tmp_path / "leaderboards" / "demo" / "rows")
     sha256 = checkpoint.read_header(tmp_path / "ours.safetensors").training["sha256"]
-    found = {(r.prior, r.prior_hash, r.auxiliary, r.seed, r.variant, r.weights_hash) for r in rows}
+    found = {(r.prior, r.prior_hash, r.auxiliary, r.seed, str(r.variant), r.weights_hash) for r in rows}
     assert found == {
-        ("demo_rich+mvtec", f"unknown, file {sha256[:16]}", "demo_rich+mvtec", 111, "official checkpoint,image_size=32",
-         mini.weights_hash)
+        ("demo_rich+mvtec", f"unknown, file {sha256[:16]}", "demo_rich+mvtec", 111,
+         "checkpoint=official, image_size=32", mini.weights_hash)
     }  # fmt: skip
-    assert "AnomalyCLIP (official checkpoint,image_size=32)" in said.out, "the table calls it like one trained here"
+    assert "AnomalyCLIP (checkpoint=official, image_size=32)" in said.out, "the table calls it like one trained here"
     assert "'demo_rich' is both auxiliary and target" in refused(1, *bench, "demo_rich")
 
 

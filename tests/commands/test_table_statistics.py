@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
 from zsad_bench.results.image_scores import write_scores

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import pytest
 
@@ -53,7 +52,7 @@ def test_sync_makes_a_run_of_each_seed_from_rows_alone_and_twice_the_same(zsad, 
     assert {kept.id for kept in once} == {kept.id for kept in twice}, "syncing again made other runs"
     by_name = {kept.name: kept for kept in twice}
     kept = by_name["dive · limited (demo_limited) · seed 2"]
-    own = [asdict(row) for row in rows if (row.method, row.seed) == ("dive", 2)]
+    own = [row.record() for row in rows if (row.method, row.seed) == ("dive", 2)]
     assert kept.summary.items() >= summary(own, ("demo_textures",)).items()
     assert kept.summary["mean/image_auroc"] == 0.7, "ELPV is in no mean with generated images"
     assert len(kept.table()[1]) == 2

@@ -14,9 +14,9 @@ from zsad_bench.leaderboard.statistics.dive_claim import (
     AGNOSTIC,
     BARE,
     DIVE,
+    ENTANGLED,
     METRIC,
     NAMING,
-    PLAIN,
     Answer,
     Board,
     answers,
@@ -31,7 +31,7 @@ KEPT = Kept("limited", 0, {"aux": {"leather": {"good": 9, "metal crack": 4}}})
 # The angle to leather grows from carpet to screw.
 CLASSES = {"leather": (1.0, 0.0), "carpet": (0.96, 0.28), "felt": (0.8, 0.6), "nut": (0.6, 0.8), "screw": (0.0, 1.0)}
 # What each side lifts scores by: of seen cracks, and of stains that no auxiliary image shows.
-LIFT = {DIVE: (1.5, 3.0), PLAIN: (1.5, 0.5), BARE: (3.0, 3.0), AGNOSTIC: (1.5, 1.5), NAMING[0]: (3.5, 3.5)}
+LIFT = {DIVE: (1.5, 3.0), ENTANGLED: (1.5, 0.5), BARE: (3.0, 3.0), AGNOSTIC: (1.5, 1.5), NAMING[0]: (3.5, 3.5)}
 GAIN = {"carpet": 0.01, "felt": 0.02, "nut": 0.03, "screw": 0.04}
 
 

@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError, UsageError
@@ -233,10 +234,42 @@ def test_without_rows_the_sweep_is_named():
 
 def test_a_cost_is_known_only_where_no_other_cell_shared_the_pass():
     found = {one.name: one for one in cost.costs(values(np.random.default_rng(0)), FACTS).found}
-    assert found["DIVE"].alone
+    assert found["DIVE"].known
     assert found["DIVE"].seconds == pytest.approx(2.01 / 10), "not the fastest pass over its images"
-    assert not found["CLIP"].alone, "CLIP's pass was shared with FAPrompt"
+    assert not found["CLIP"].known, "CLIP's pass was shared with FAPrompt"
     assert found["CLIP"].shared_by == 3, "CLIP and FAPrompt under two priors"
+
+
+def timed(encode: float | None = 0.5, **score: float) -> list:
+    """Rows of methods that were tested in one pass, with what each took."""
+    return [
+        make_row(method=method, category=category, pass_id=f"pass {category}", seconds=9.0, seconds_encode=encode,
+                 seconds_score=seconds, n_images=10, peak_memory_mb=700.0)
+        for method, seconds in score.items() for category in "ab"
+    ]  # fmt: skip
+
+
+def test_a_cost_is_measured_where_rows_say_it():
+    found = cost.costs(timed(clip=0.1, dive=0.7), FACTS)
+    assert {one.name: (round(one.seconds, 9), one.known, one.memory) for one in found.found} == {
+        "CLIP": (0.06, True, 700.0), "DIVE": (0.12, True, 700.0),
+    }  # fmt: skip
+    assert found.said() == "Seconds are of encoding and scoring images, without reading them or training, on cpu."
+
+
+def test_a_pass_is_known_by_its_id_where_no_times_are():
+    rows = timed(None, clip=None, dive=None)
+    rows += [replace(row, key="alone", pass_id="other", method="faprompt") for row in rows if row.method == "clip"]
+    found = {one.name: one for one in cost.costs(rows, FACTS).found}
+    assert (found["CLIP"].known, found["CLIP"].shared_by) == (False, 2)
+    assert found["FAPrompt"].known, "equal seconds by chance are not one pass"
+
+
+def test_measured_costs_and_those_of_passes_are_told_apart():
+    said = cost.costs(timed(dive=0.7) + timed(None, clip=None, faprompt=None), FACTS).said()
+    assert "of encoding and scoring images" in said
+    assert "Those of CLIP, FAPrompt are of reading images too." in said
+    assert "Filled marks: measured by itself or tested alone." in said
 
 
 def test_images_that_may_not_be_passed_on_have_to_be_asked_for(images):

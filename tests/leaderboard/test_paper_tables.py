@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -12,8 +11,9 @@ from tests.made_up_rows import make_row
 from zsad_bench.assets import data_folder
 from zsad_bench.leaderboard.tables import claims, papers, render
 from zsad_bench.leaderboard.tables.averaging import refuse_mixed
-from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published, settings_of
+from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 from zsad_bench.leaderboard.tables.status import states
+from zsad_bench.variant import PLAIN, Variant, from_text
 
 PUBLISHED = read_published()
 COUNTS = {p.scope: (6, 4) for p in PUBLISHED if p.table in ("faprompt_1", "faprompt_2")}
@@ -150,12 +150,23 @@ def test_every_table_has_three_formats(name):
     assert numbers
 
 
-def test_variants_are_read_back():
-    assert settings_of('fidelity="official",max_mix=[0.5, 0.5]') == {"fidelity": "official", "max_mix": [0.5, 0.5]}
-    assert settings_of("") == {}
-    assert settings_of("official checkpoint") is None
-    assert settings_of("augment=flip") is None
-    assert [fidelity(v, "faprompt", FACTS) for v in ("", 'fidelity="official"')] == ["paper", "official"]
+def test_the_preset_of_a_variant():
+    official, augmented = {"fidelity": "official"}, {"fidelity": "official", "augment": ["flip"]}
+    asked = [PLAIN, Variant(official), Variant(augmented), Variant({"augment": ["flip"]}), from_text("who knows")]
+    presets = [fidelity(variant, "faprompt", FACTS) for variant in asked]
+    assert presets == ["paper", "official", "official", "paper", "unknown"], "what is not certain must not be guessed"
+    assert [fidelity(variant, "clip", FACTS) for variant in asked] == [""] * 5
+
+
+@pytest.mark.parametrize("kind", ["mapping", "text of schema 1"])
+def test_an_augmented_line_is_not_the_paper_s(kind):
+    text = 'fidelity="official",augment=flip'
+    variant = text if kind != "mapping" else Variant({"fidelity": "official", "augment": ["flip"]})
+    rows = printed_as_rows() + printed_as_rows(variant=variant, value=0.1)
+    _, numbers = papers.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    found = [number for number in numbers if number.entry.method == "faprompt" and number.rows]
+    assert found, "the line itself is gone"
+    assert {row.variant for number in found for row in number.rows} == {Variant({"fidelity": "official"})}
 
 
 @pytest.mark.parametrize("number", [3, 4, 5])
@@ -167,7 +178,7 @@ def test_the_recipes_compute_every_line_of_the_ablations(number):
     for given in recipe["methods"]:
         ((name, settings),) = given.items() if isinstance(given, dict) else ((given, {}),)
         for one in settings if isinstance(settings, list) else [settings]:
-            planned.append((name, ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(one.items()))))
+            planned.append((name, Variant(one)))
     entries = dict.fromkeys(p.entry for p in PUBLISHED if p.table == f"faprompt_{number}" and p.entry.settings)
     for entry in entries:
         found = [variant for name, variant in planned if name == entry.method and entry.meant(variant)]
@@ -218,7 +229,6 @@ def test_the_state_of_every_published_number():
         ({"data_hash": "d2"}, "data hash of cloth"),
         ({"weights_hash": "w2"}, "weights hash of tiny"),
         ({"metric_version": "2"}, "metric version of image_auroc"),
-        ({"schema": 0}, "schema"),
     ],
 )
 def test_mixed_rows_are_refused(changes, what):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict
 
 import pytest
 
@@ -24,6 +23,7 @@ from zsad_bench.leaderboard.tables.terminal import print_tables
 from zsad_bench.leaderboard.tables.write import write_leaderboard
 from zsad_bench.results.rows import append
 from zsad_bench.tracking import run_summary as mirrored
+from zsad_bench.variant import PLAIN
 
 # how a row says that its data are not whole, and what stands under a table that shows it
 KINDS = {
@@ -123,7 +123,7 @@ def test_pivots_mark_it(kind):
 
 
 def printed(method, value, metric="image_auroc", scope="cloth"):
-    return Published("faprompt_1", "s", Entry(method, "", "{}"), scope, "industrial", "rich", metric, value)
+    return Published("faprompt_1", "s", Entry(method, "", PLAIN), scope, "industrial", "rich", metric, value)
 
 
 def test_paper_tables_show_no_difference(kind):
@@ -149,7 +149,7 @@ def test_headline_gains_take_whole_numbers_only(kind):
     rows = rows_of(kind[0], n_anomalous=4)
     found = papers.Numbers(papers.TABLES["faprompt_1"], [printed(n, 0.5) for n in ("clip", "dive")], rows, FACTS)
     values = {
-        name: claims._value(found.at(Entry(name, "", "{}"), "", "image_auroc", "cloth"), measured=True)
+        name: claims._value(found.at(Entry(name, "", PLAIN), PLAIN, "image_auroc", "cloth"), measured=True)
         for name in ("clip", "dive")
     }
     assert values == {"clip": None, "dive": 0.6}
@@ -181,14 +181,14 @@ def test_figures_leave_it_out_beside_whole_numbers_and_say_it_alone(kind):
 
 def test_the_mirror_shows_it(kind):
     changes, _ = kind
-    records = [asdict(row) for row in rows_of(changes)[:1]]
+    records = [row.record() for row in rows_of(changes)[:1]]
     columns, (line,) = mirrored.table(records)
     of = dict(zip(columns, line, strict=True))
     assert {name: of[name] for name in changes if name in of} == {k: v for k, v in changes.items() if k in of}
     marked = mirrored.summary(records, ("cloth",))
     if changes != {"n_images": 12}:  # a run alone has no neighbours
         assert "cloth/partial" in marked
-    assert "cloth/partial" not in mirrored.summary([asdict(make_row())], ("cloth",))
+    assert "cloth/partial" not in mirrored.summary([make_row().record()], ("cloth",))
 
 
 def test_nothing_is_said_of_whole_data(board):

@@ -15,9 +15,8 @@ from zsad_bench.leaderboard.tables import render
 from zsad_bench.leaderboard.tables.grid import difference, ranks
 from zsad_bench.leaderboard.tables.pivot import pivot
 from zsad_bench.leaderboard.tables.published import Facts
-from zsad_bench.results import codec
 from zsad_bench.results.row import from_record
-from zsad_bench.results.rows import current, load
+from zsad_bench.results.rows import current, load, read_lines
 
 FACTS = Facts(titles={"dive": "DIVE", "clip": "CLIP", "cloth": "Cloth"}, footnotes={"parts": "Parts share images."})
 
@@ -119,10 +118,10 @@ def test_quick_reading_is_the_same_as_plain_reading():
     texts.append(json.dumps({key: old[key] for key in reversed(old)}))
     texts.append(json.dumps({key: value for key, value in old.items() if key not in ("error_bound", "draw")}))
     texts.append(json.dumps({**old, "later": {"metric": 1}}))
-    found = codec.read_lines([text.encode() for text in texts])
+    found = read_lines([text.encode() for text in texts])
     assert found == [from_record(json.loads(text)) for text in texts]
     torn = [text.encode()[:-cut] for text in texts[:5] for cut in (1, 2, 5, 30)]
-    assert codec.read_lines([texts[0].encode(), *torn])[1:] == [None] * len(torn)
+    assert read_lines([texts[0].encode(), *torn])[1:] == [None] * len(torn)
 
 
 def test_many_rows_are_read_and_pivoted_quickly(tmp_path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from zsad_bench.commands import table
 from zsad_bench.data import catalog

@@ -6,9 +6,9 @@ from __future__ import annotations
 import csv
 import io
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError

@@ -89,7 +89,7 @@ def test_contradictions_survive_a_merge(tmp_path):
 def test_nothing_wrong(boards):
     verdict = verify(boards[1])
     assert verdict.findings == []
-    assert (verdict.n_files, verdict.n_rows, dict(verdict.schemas)) == (2, 3, {1: 3})
+    assert (verdict.n_files, verdict.n_rows, dict(verdict.schemas)) == (2, 3, {2: 3})
 
 
 @pytest.mark.parametrize(

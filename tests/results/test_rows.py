@@ -3,22 +3,32 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import math
 import subprocess
 import sys
 import textwrap
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.tables.averaging import refuse_mixed
 from zsad_bench.leaderboard.tables.summary import comparable
+from zsad_bench.results.row import FIELDS
 from zsad_bench.results.rows import SCHEMA, RowWarning, ahead, append, cell_key, current, is_complete, load, now, read
+from zsad_bench.variant import PLAIN, UNPARSED
 
+METHODS_OF_SCHEMA_1 = "anomalyclip center_prior clip clip_ac cocoop coop dive faprompt random winclip".split()
+VARIANTS_OF_SCHEMA_1 = {
+    "epochs=1", "epochs=1, fidelity=official, n_ctx=4", "checkpoint=official, image_size=96", "temperature=0.5",
+    "augment=[blur], epochs=1, lr=0.0001", "disentangle=false, epochs=1", "augment=[flip, rotate], epochs=1",
+    "augment=[flip], epochs=1, fidelity=official", "scales=[2]",
+}  # fmt: skip
 HISTORIC = Path(__file__).parents[1] / "data" / "rows"
 KEY = {
     "method": "clip",
@@ -32,7 +42,28 @@ KEY = {
     "seed": 0,
     "precision": "fp32",
     "metric_version": "1",
+    "networks": {},
 }
+# Every other field of a row, and why it is not in the key itself.
+FOLLOWS = {
+    "variant": "config and prior_hash", "config_hash": "config", "image_size": "config", "backbone": "weights_hash",
+    "auxiliary": "prior_hash", "auxiliary_partial": "prior_hash", "draw": "prior_hash", "target_partial": "data_hash",
+    "data_options": "data_hash", "transductive": "method and method_version",
+}  # fmt: skip
+PLACE = {"key", "category", "metric"}
+MEASURED = {
+    "value", "reason", "error_bound", "ci_low", "ci_high", "ci_level", "n_images", "n_anomalous", "n_skipped",
+    "n_vanished", "n_near_duplicates", "n_regions",
+}  # fmt: skip
+PROVENANCE = {
+    "schema", "suite", "package_version", "commit", "torch", "device", "run_id", "started", "pass_id", "seconds",
+    "seconds_encode", "seconds_score", "peak_memory_mb",
+}  # fmt: skip
+
+
+def line_with(changes: dict) -> str:
+    """A valid line with some fields changed, whatever they are."""
+    return json.dumps(json.loads(make_row().to_json()) | changes)
 
 
 def test_round_trip_is_exact(tmp_path):
@@ -60,8 +91,37 @@ def test_numpy_scalars_are_plain_numbers_in_the_file(tmp_path):
 def test_old_rows_load(path):
     rows = load(path)
     assert len(rows) == len(path.read_text().splitlines()), f"{path.name}: rows were lost"
-    assert {row.schema for row in rows} == {int(path.stem[1:])}, f"{path.name}: wrong schema"
-    assert {row.value is None for row in rows} == {True, False}, f"{path.name}: a null value did not come back as None"
+    assert {row.schema for row in rows} == {int(path.stem[1])}, f"{path.name}: wrong schema"
+    if path.stem != "v1_measured":
+        assert {row.value is None for row in rows} == {True, False}, f"{path.name}: no null value came back as None"
+    for row, line in zip(rows, path.read_text(encoding="utf-8").splitlines(), strict=True):
+        written = json.loads(line)
+        same = {name: value for name, value in written.items() if name not in ("schema", "variant")}
+        assert {name: getattr(row, name) for name in same} == same, f"{path.name}: a field came back as another value"
+
+
+def test_measured_rows_of_schema_1_say_their_variants():
+    rows = load(HISTORIC / "v1_measured.jsonl")
+    found = {(row.method, row.variant) for row in rows}
+    assert {row.method for row in rows} == set(METHODS_OF_SCHEMA_1)
+    assert {(method, PLAIN) for method in METHODS_OF_SCHEMA_1} < found, "each method as it is"
+    said = {str(variant) for _, variant in found} - {""}
+    assert said == VARIANTS_OF_SCHEMA_1
+    assert not any(UNPARSED in variant for _, variant in found), "a text that was really written was not understood"
+    assert all(row.seconds_encode is row.seconds_score is row.pass_id is None for row in rows)
+    assert not any(row.transductive or row.networks for row in rows)
+
+
+def test_old_and_new_rows_are_one_board(tmp_path):
+    old = load(HISTORIC / "v1_measured.jsonl")
+    append(tmp_path / "rows" / "new.jsonl", [replace(row, seed=7, key=f"{row.key}7") for row in old])
+    (tmp_path / "rows" / "old.jsonl").write_bytes((HISTORIC / "v1_measured.jsonl").read_bytes())
+    rows = load(tmp_path / "rows")
+    assert [row.schema for row in rows] == [2] * len(old) + [1] * len(old)
+    assert {row.variant for row in rows if row.schema == 2} == {row.variant for row in old}
+    refuse_mixed(rows, "a board that goes on is refused")
+    alone, together = comparable(old)[0], comparable(rows)[0]
+    assert len(together) == 2 * len(alone), "old rows are left out beside new ones"
 
 
 def test_every_schema_has_a_historic_file():
@@ -103,10 +163,15 @@ def test_whole_last_line_without_line_end_is_kept(tmp_path):
     ("line", "message"),
     [
         ("[1]", "a.jsonl:2: expected a JSON object"),
-        (json.dumps({"schema": SCHEMA + 1}), "a.jsonl:2: schema 2 is newer than 1.*upgrade"),
+        (json.dumps({"schema": SCHEMA + 1}), "a.jsonl:2: schema 3 is newer than 2.*upgrade"),
+        (json.dumps({"schema": 7, "variant": [], "key": 1}), "a.jsonl:2: schema 7 is newer than 2.*upgrade"),
+        (line_with({"schema": 3}), "a.jsonl:2: schema 3 is newer than 2"),
         (json.dumps({"schema": SCHEMA}), "a.jsonl:2: fields missing: auxiliary, backbone"),
-        (json.dumps(asdict(make_row()) | {"value": "high"}), "a.jsonl:2: a field has the wrong type"),
-        (json.dumps(asdict(make_row()) | {"value": 91.5}), r"a.jsonl:2: clip on cloth/carpet.*outside \[0, 1\]"),
+        (json.dumps({"key": "k"}), "a.jsonl:2: expected a JSON object with an integer `schema`"),
+        (line_with({"n_images": "3"}), r"a.jsonl:2: .*wrong type .*\$\.n_images"),
+        (line_with({"variant": 3}), r"a.jsonl:2: .*wrong type .*a variant is a map"),
+        (line_with({"value": "high"}), "a.jsonl:2: a field has the wrong type"),
+        (line_with({"value": 91.5}), r"a.jsonl:2: clip on cloth/carpet.*outside \[0, 1\]"),
     ],
 )
 def test_bad_line_is_named(tmp_path, line, message):
@@ -131,7 +196,7 @@ def test_torn_line_in_the_middle_is_left_out_and_the_rest_kept(tmp_path, line):
 
 def test_unknown_fields_are_ignored(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps(asdict(make_row()) | {"from_the_future": 1}) + "\n")
+    path.write_text(line_with({"from_the_future": 1}) + "\n")
     assert load(path) == [make_row()]
 
 
@@ -166,7 +231,7 @@ def test_rounding_dust_above_one_is_one():
 def test_two_processes_append_while_another_reads(tmp_path):
     script = textwrap.dedent("""
         import sys
-        from dataclasses import replace
+        from msgspec.structs import replace
         from zsad_bench.results.rows import append, load
         (row,) = load(sys.argv[1])
         for i in range(40):
@@ -307,14 +372,25 @@ def test_is_complete_counts_undefined_rows():
     assert not is_complete(rows, "other", ["a"], ["image_auroc"])
 
 
+def test_keys_are_what_they_were():
+    """A key that changes orphans every row and checkpoint there is: these two are those of the first version."""
+    assert cell_key(**KEY) == "4eebddd9d15ee85b"
+    assert cell_key(**{**KEY, "networks": {"boxes": "b1"}}) == "777fc5e21931147d"
+
+
 def test_cell_key_names_what_decides_the_number():
     key = cell_key(**KEY)
-    assert len(key) == 16
-    assert int(key, 16) >= 0
+    assert inspect.signature(cell_key).parameters.keys() == KEY.keys(), "say here what else decides the number"
     assert key == cell_key(**{**KEY, "config": {"taps": [1, 2], "image_size": 96}}), "order and tuples must not matter"
-    for name in KEY:
-        other = {"image_size": 112} if name == "config" else 1 if name == "seed" else "other"
-        assert cell_key(**{**KEY, name: other}) != key, f"{name} decides the number and must change the key"
+    others = {"config": {"image_size": 112}, "seed": 1, "networks": {"boxes": "b1"}}
+    changed = {name: cell_key(**{**KEY, name: others.get(name, "other")}) for name in KEY}
+    assert len({key, *changed.values()}) == 1 + len(KEY), "each of these decides the number and must change the key"
+    assert cell_key(**{**KEY, "networks": {"boxes": "b2"}}) != changed["networks"], "other weights, other numbers"
+
+
+def test_every_field_of_a_row_is_in_the_key_or_known_not_to_be():
+    sorts = [KEY.keys() - {"config"}, FOLLOWS.keys(), PLACE, MEASURED, PROVENANCE]
+    assert sorted(name for sort in sorts for name in sort) == sorted(FIELDS), "a field that decides numbers is in a key"
 
 
 def test_rows_and_tables_never_import_torch(tmp_path):

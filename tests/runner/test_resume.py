@@ -13,6 +13,7 @@ from zsad_bench.results import rows as store
 from zsad_bench.runner import resume, run_group
 from zsad_bench.runner.run_group import run, run_together
 from zsad_bench.types import Sample
+from zsad_bench.variant import Variant
 
 
 def numbers(board) -> dict:
@@ -139,7 +140,7 @@ def test_several_groups_are_tested_in_one_pass(whole, group_in, quiet, tmp_path,
     assert told == [(two, "anomalyclip")]
     found = numbers(one.board)
     assert {key: found[key] for key in whole.numbers} == pytest.approx(whole.numbers, abs=1e-6)
-    assert {row.variant for row in tested[3]} == {"temperature=0.5"}
+    assert {row.variant for row in tested[3]} == {Variant({"temperature": 0.5})}
     assert len({record.run_id for record in records}) == 4
 
 

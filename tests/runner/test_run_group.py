@@ -24,6 +24,7 @@ from zsad_bench.results import rows as store
 from zsad_bench.results.image_scores import read_scores
 from zsad_bench.runner import checkpoint, run_group
 from zsad_bench.runner.run_group import run
+from zsad_bench.variant import PLAIN, Variant
 
 METHODS = ("clip", "anomalyclip", "random")
 CATEGORIES = ("perforated", "terrazzo", "carpet")
@@ -74,8 +75,8 @@ def test_rows_say_what_was_learned_from(ran):
     assert by_method["random"].seed == 1, "its draws depend on the seed"
     assert by_method["random"].backbone == by_method["random"].weights_hash == "none", "it read no backbone"
     assert by_method["clip"].backbone == "mini"
-    assert by_method["anomalyclip"].variant == "epochs=1", "what differs from the suite names the variant"
-    assert by_method["clip"].variant == "", "epochs mean nothing to a method that does not train"
+    assert by_method["anomalyclip"].variant == Variant({"epochs": 1}), "what differs from the suite names the variant"
+    assert by_method["clip"].variant == PLAIN, "epochs mean nothing to a method that does not train"
 
 
 def test_scores_of_each_image_are_kept(ran):

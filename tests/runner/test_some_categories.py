@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pytest
 
 from zsad_bench.errors import UsageError
@@ -12,11 +10,13 @@ from zsad_bench.results import rows as store
 from zsad_bench.runner import run_group, test_pass
 from zsad_bench.runner.run_group import run, run_together
 
-PROVENANCE = {"run_id", "started", "seconds", "peak_memory_mb"}
+PROVENANCE = {
+    "run_id", "started", "pass_id", "seconds", "seconds_encode", "seconds_score", "peak_memory_mb",
+}  # fmt: skip
 
 
 def plain(rows) -> list[dict]:
-    kept = [{k: v for k, v in asdict(row).items() if k not in PROVENANCE} for row in rows]
+    kept = [{k: v for k, v in row.record().items() if k not in PROVENANCE} for row in rows]
     return sorted(kept, key=lambda row: (row["method"], row["category"], row["metric"]))
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,7 +68,7 @@ def test_curves_means_table_and_maps(group_in, quiet, tmp_path):
     )
     assert not any("/loss" in name for name in frozen.summary), "CLIP does not train"
     for name, (found,) in kept.items():
-        own = [asdict(row) for row in rows if row.method == name]
+        own = [row.record() for row in rows if row.method == name]
         expected = summary(own, ("demo_textures",))
         assert {key: found.summary[key] for key in expected} == expected, f"{name}: not the rows' means"
         columns, lines = found.table()

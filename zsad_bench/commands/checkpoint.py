@@ -61,13 +61,12 @@ def import_checkpoint(options: Any) -> None:
     method = _fill(source, name, state, backbone, settings)
     _ = method.encoder  # refuses an image size that does not fit the patches
     prior = PRIORS.get(auxiliary[0], auxiliary[0]) if len(auxiliary) == 1 else "+".join(auxiliary)
-    said = [f"{key}={json.dumps(value)}" for key, value in sorted(settings.items())]
     training = {
         "prior": prior,
         "prior_hash": f"unknown, file {sha256[:16]}",  # tells two imported files apart; their images are not known
         "auxiliary": auxiliary,
         "seed": method.config.seed,
-        "variant": ",".join(["official checkpoint", *said]),
+        "variant": {"checkpoint": "official", **settings},
         "origin": "official",
         "file": source.name,
         "sha256": sha256,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from zsad_bench import registry
-from zsad_bench.atomic import file_name
+from zsad_bench.atomic import file_name, whole_file
 from zsad_bench.console import Console
 from zsad_bench.data import contact_sheet, decode, locations, transforms
 from zsad_bench.data.base import ZeroShotDataModule
@@ -46,11 +45,9 @@ def samples(options: Any) -> None:
         raise UsageError(f"--out {options.out}: expected a file that ends in .png")
     data = cls(place or root or None, partial=getattr(options, "partial", False))
     picture = draw(data, count, categories_of(options.name, data))
-    unfinished = out.with_name(f".{out.name}.tmp")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(unfinished, format="PNG")
-        os.replace(unfinished, out)
+        with whole_file(out) as file:
+            picture.save(file, format="PNG")
     except OSError as error:
         raise DatasetError(f"cannot write {out} ({error.strerror or error}); give --out another file") from None
     console = Console()

@@ -21,6 +21,7 @@ from zsad_bench.leaderboard.figures.faprompt_prompts import Prompts
 from zsad_bench.prompts.lexicon import read_lexicon
 from zsad_bench.runner import checkpoint
 from zsad_bench.runner.checkpoint import Header
+from zsad_bench.variant import PLAIN, variant_of
 
 
 def find(runs: Path, method: str, backbone: str | None = None, **training: Any) -> list[tuple[Path, Header]]:
@@ -34,8 +35,8 @@ def find(runs: Path, method: str, backbone: str | None = None, **training: Any) 
             header = checkpoint.read_header(path)
         except CheckpointError:  # a torn file is no checkpoint
             continue
-        wanted = {"variant": "", **training}
-        told = {"draw": 0, "variant": "", **header.training}
+        wanted = {"variant": PLAIN, **training}
+        told = {"draw": 0, **header.training, "variant": variant_of(header.training.get("variant", ""))}
         if all(told.get(key) == value for key, value in wanted.items()) and backbone in (None, _name(header)):
             found.append((path, header))
     return found

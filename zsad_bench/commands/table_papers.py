@@ -16,6 +16,7 @@ from zsad_bench.leaderboard.tables import pivot as pivots
 from zsad_bench.leaderboard.tables.papers import TABLES, Number, numbers
 from zsad_bench.leaderboard.tables.partial import Partials, told
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
+from zsad_bench.variant import PLAIN
 
 
 def paper(name: str, options: Any) -> None:
@@ -98,7 +99,7 @@ def compare(options: Any) -> None:
     keep = {"prior": {*listed(options.prior or "")}, "target": {*targets}}
     sides, parts = [], Partials(rows)
     for name in names:
-        own = [r for r in rows if (r.method, r.variant, r.metric) == (name, "", metric)]
+        own = [r for r in rows if (r.method, r.variant, r.metric) == (name, PLAIN, metric)]
         own = [r for r in own if not keep["target"] or r.target in keep["target"]]
         own = [r for r in own if not keep["prior"] or r.prior in keep["prior"] or r.prior == "none"]
         if not own:

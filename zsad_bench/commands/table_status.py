@@ -16,6 +16,7 @@ from zsad_bench.leaderboard.tables.papers import TABLES
 from zsad_bench.leaderboard.tables.published import read_published
 from zsad_bench.planning.configure import trains
 from zsad_bench.sweep.sweep_folder import Folder, read_plan, trained_seconds
+from zsad_bench.variant import Variant
 
 
 def status(options: Any) -> None:
@@ -56,8 +57,7 @@ def training(runs: Path) -> states.Training:
     def seconds(method: str, settings: Mapping[str, Any], prior: str) -> float | None:
         if not learns.setdefault(method, trains(method)):
             return 0.0
-        variant = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))  # as events name it
-        return measured.get((method, variant, prior))
+        return measured.get((method, str(Variant(settings)), prior))
 
     return seconds
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ def _entries(rows: Iterable[store.Row]) -> dict[str, tuple[Tracked, list[dict[st
     found: dict[str, tuple[Tracked, list[dict[str, Any]]]] = {}
     limit = store.latest()
     for row in sorted(rows, key=lambda row: store.seniority(row, limit)):
-        record = asdict(row)
+        record = row.record()
         of = tracked(record)
         found[of.id] = (of, [*found.get(of.id, (of, []))[1], record])
     return found

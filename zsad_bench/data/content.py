@@ -19,17 +19,18 @@ import hashlib
 import itertools
 import json
 import os
-import tempfile
 import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import PIL
 
+from zsad_bench.atomic import whole_file
 from zsad_bench.data import decode, locations
 from zsad_bench.data.looks import RULE, WAVES, Look, look
 from zsad_bench.data.pixels import PIXEL_RULE
@@ -204,15 +205,8 @@ class ContentIndex:
             self._keep_look(digest, seen)
         content = b"".join(map(_line, self._unsaved))
         self._unsaved = []
-        unfinished = None
-        try:
-            with tempfile.NamedTemporaryFile(dir=self.file.parent, suffix=".unfinished", delete=False) as file:
-                unfinished = Path(file.name)
-                file.write(content)
-            os.replace(unfinished, self.file)
-        except OSError:  # the long file is as good
-            if unfinished is not None:
-                unfinished.unlink(missing_ok=True)
+        with suppress(OSError), whole_file(self.file, durable=False) as file:  # the long file is as good
+            file.write(content)
 
 
 def index_of(root: Path) -> ContentIndex:

@@ -9,8 +9,6 @@ the folder may be deleted at any time.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from zsad_bench.atomic import whole_file
 from zsad_bench.data.content import UNREADABLE
 from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.errors import DatasetError
@@ -77,16 +76,10 @@ class ImageCache:
             arrays["mask"] = np.packbits(mask)
         if done:
             arrays["done"] = np.array(done, dtype=np.str_)
-        unfinished = None
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".unfinished", delete=False) as file:
-                unfinished = Path(file.name)
+            with whole_file(place, durable=False) as file:
                 np.savez(file, **arrays)
-            os.replace(unfinished, place)
         except OSError as error:
-            if unfinished is not None:
-                unfinished.unlink(missing_ok=True)
             raise DatasetError(
                 f"cannot write the image cache {self.folder} ({error.strerror or error}); make room there, set "
                 "ZSAD_CACHE to another folder, or run without the image cache"

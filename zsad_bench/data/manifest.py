@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from zsad_bench.atomic import whole_file
 from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 
@@ -48,11 +48,9 @@ def write(
         **({"place": place} if place else {}),
     }
     lines = [header, *(_record(sample) for sample in samples)]
-    unfinished = path.with_name(path.name + ".unfinished")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        os.replace(unfinished, path)
+        with whole_file(path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
     except OSError as error:
         raise DatasetError(f"cannot write the manifest {path} ({error.strerror}); name another file") from None
 

@@ -16,6 +16,7 @@ from zsad_bench.planning.recipe import Part, Recipe, Variant
 from zsad_bench.planning.suite import SUITES, Suite
 from zsad_bench.planning.target import distinct, target_of
 from zsad_bench.results.rows import digest
+from zsad_bench.variant import differing
 
 TOGETHER = 8  # trained methods in one group: as many share a pass over the images, and one process's memory
 
@@ -39,9 +40,7 @@ class Job:
     @property
     def variant(self) -> str:
         """What tells it from the method as it is, for people."""
-        shown = [f"{key}={value}" for key, value in sorted(self.settings.items())]
-        shown += [f"epochs={self.epochs}"] if self.epochs is not None else []
-        return ", ".join([*shown, *self.augment])
+        return str(differing(self.settings, self.epochs, self.augment))
 
     def record(self) -> dict[str, Any]:
         """Plain fields, in one order."""

@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
 
 def frame(rows: Iterable[Row]) -> DataFrame:
-    """One line a row, one column a field, in the order of the row files.
+    """One line per row, one column per field, in the order of the row files.
 
-    value, error_bound, ci_*: float64 fractions, nan where undefined or absent. Counts that may be absent are nullable
-    integers, `started` is a UTC time. About 1 kB of memory a row.
+    value, error_bound, ci_*: float64 fractions, nan where undefined or absent; times and memory likewise. Counts that
+    may be absent are nullable integers, `started` is a UTC time, `variant` and `networks` are texts for people. About
+    1 kB of memory per row.
     """
     import pandas
 
-    found = pandas.DataFrame([[getattr(row, name) for name in FIELDS] for row in rows], columns=list(FIELDS))
-    numbers = ["value", "error_bound", "ci_low", "ci_high", "ci_level", "seconds", "peak_memory_mb"]
+    found = pandas.DataFrame([row.record().values() for row in rows], columns=list(FIELDS))
+    numbers = ["value", "error_bound", "ci_low", "ci_high", "ci_level", "seconds", "seconds_encode"]
+    numbers += ["seconds_score", "peak_memory_mb"]
     counts = ["seed", "draw", "n_images", "n_anomalous", "n_skipped", "n_vanished"]
     counts += ["n_near_duplicates", "n_regions", "image_size"]
     found = found.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64"))

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from zsad_bench.atomic import write_whole
 from zsad_bench.errors import RowError, UsageError
-from zsad_bench.results.codec import read_lines, split_lines
 from zsad_bench.results.row import Row
-from zsad_bench.results.rows import RowWarning, age, latest, row_files, seniority
+from zsad_bench.results.rows import RowWarning, age, latest, read_lines, row_files, seniority, split_lines
 
 
 class Merged(NamedTuple):

@@ -8,46 +8,57 @@ import math
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from zsad_bench.errors import RowError
+import msgspec
+from msgspec.structs import force_setattr
 
-SCHEMA = 1
+from zsad_bench.errors import RowError
+from zsad_bench.variant import PLAIN, Variant, variant_of
+
+SCHEMA = 2  # 1: variants were texts, times were those of whole passes
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _DUST = 1e-9  # a trapezoid sum of a perfect curve may end a few ulps above 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row refers to no row, so there is no circle
     """One measured number; unrounded in [0, 1], or None with the reason why it is undefined.
 
-    error_bound: how far the value may be from the exact one; None when it is exact.
-    ci_low, ci_high, ci_level: confidence interval of the value over the category's images, and its level; or None.
-    key: `cell_key` of what decided the number; what follows the value is counts, hashes and provenance.
-    variant: "" for the method as it is. prior, auxiliary: "none" and "" where nothing was trained.
+    schema: `SCHEMA`, or that of the line that it was read from. key: `cell_key` of what decided the number; what
+    follows the value is counts, hashes and provenance.
+    variant: empty for the method as it is. prior, auxiliary: "none" and "" where nothing was trained.
     draw: of the auxiliary data. data_options: what of the target's reading is not at its default ("mask_rule=legacy").
     target_partial, auxiliary_partial: "36 of 3000" where the data are not all that their dataset has, and "" where they
     are; of several auxiliary datasets "mvtec 363 of 1725". Such a number is compared with no other.
+    transductive: whether the scores of an image depend on the other images of its category.
+    error_bound: how far the value may be from the exact one; None when it is exact.
+    ci_low, ci_high, ci_level: confidence interval of the value over the category's images, and its level; or None.
     n_skipped: images that could not be read and were left out on demand; they are in no other number.
     n_vanished: anomalous images whose mask has no pixel left at this image size; no pixel metric takes them for normal.
     n_near_duplicates: images that look like one of the auxiliary images, as the leak guard warned.
     n_regions: 8-connected anomalous regions; None for image-level metrics.
     config_hash: `digest` of the resolved configuration without the seed, so that seeds can be averaged.
-    backbone, weights_hash: "none" for a method that uses no backbone.
+    backbone, weights_hash: "none" for a method that uses no backbone. networks: frozen networks beside the backbone,
+    name -> hash of their weights.
     started: UTC, as `now()` writes it; a run's rows supersede those of runs that started earlier.
+    pass_id: of the pass over the target that the category was tested in; methods with equal ones shared it.
+    seconds: from the end of the previous category to that of this one: reading images and all methods of the pass.
+    seconds_encode: of the encoding that this method used, all methods that share it together. seconds_score: of this
+    method alone, from features to scores and maps. peak_memory_mb: largest of the pass. None where not measured.
 
     Raises:
-        RowError: the value is not in [0, 1], or undefined without a reason, or `started` is not UTC.
-        TypeError: value or seed is no number.
+        RowError: the value is not in [0, 1], or undefined without a reason; `started` is not UTC; a newer schema.
+        TypeError: value or seed is no number, or a variant is no mapping.
     """
 
+    schema: int
     key: str
     suite: str
     method: str
     method_version: str
-    variant: str = ""
+    variant: Variant = PLAIN
     prior: str
     prior_hash: str
     auxiliary: str
@@ -58,6 +69,7 @@ class Row:
     seed: int
     draw: int = 0
     data_options: str = ""
+    transductive: bool = False
     metric: str
     value: float | None
     reason: str | None = None
@@ -74,6 +86,7 @@ class Row:
     image_size: int
     backbone: str
     weights_hash: str
+    networks: dict[str, str] = {}
     data_hash: str
     config_hash: str
     precision: str
@@ -84,43 +97,85 @@ class Row:
     device: str
     run_id: str
     started: str
+    pass_id: str | None = None
     seconds: float
+    seconds_encode: float | None = None
+    seconds_score: float | None = None
     peak_memory_mb: float | None = None
-    schema: int = SCHEMA
 
     def __post_init__(self) -> None:
+        if self.schema > SCHEMA:
+            raise RowError(
+                f"schema {self.schema} is newer than {SCHEMA}, the newest this version reads; upgrade zsad-bench"
+            )
         operator.index(self.seed)
-        if self.value is None or math.isnan(self.value):
-            object.__setattr__(self, "value", None)
+        if type(self.variant) is not Variant:
+            force_setattr(self, "variant", variant_of(self.variant))
+        value = self.value
+        interval = (self.ci_low, self.ci_high, self.ci_level)
+        if value is None or math.isnan(value):
+            force_setattr(self, "value", None)
             if not self.reason:
                 self._refuse("an undefined value needs a reason, found none")
-            if (self.error_bound, self.ci_low, self.ci_high, self.ci_level) != (None,) * 4:
+            if (self.error_bound, *interval) != (None,) * 4:
                 self._refuse("an undefined value has no error bound and no interval; found one")
         else:
             if self.reason:
-                self._refuse(f"a value ({self.value}) and a reason to have none ({self.reason!r}); give one")
-            if not -_DUST <= self.value <= 1 + _DUST:
-                self._refuse(f"{self.value} is outside [0, 1]; rows hold fractions, percent is for tables")
-            object.__setattr__(self, "value", min(max(float(self.value), 0.0), 1.0))
-        interval = (self.ci_low, self.ci_high, self.ci_level)
+                self._refuse(f"a value ({value}) and a reason to have none ({self.reason!r}); give one")
+            if not -_DUST <= value <= 1 + _DUST:
+                self._refuse(f"{value} is outside [0, 1]; rows hold fractions, percent is for tables")
+            if type(value) is not float or not 0 <= value <= 1:
+                force_setattr(self, "value", min(max(float(value), 0.0), 1.0))
         if None in interval and interval != (None,) * 3:
             self._refuse(f"ci_low, ci_high and ci_level are given together, found {interval}")
-        if not _TIME.fullmatch(self.started):
+        if not _is_utc(self.started):
             self._refuse(f"started={self.started!r} is not UTC like 2026-01-31T12:00:00Z; use rows.now()")
 
     def _refuse(self, why: str) -> None:
         raise RowError(f"{self.method} on {self.target}/{self.category}, {self.metric}: {why}")
 
     def to_json(self) -> str:
-        """One line of JSON without its line end; floats come back bit for bit."""
-        record = {name: getattr(self, name) for name in FIELDS}
+        """One line of JSON of the newest schema, without its line end; floats come back bit for bit."""
+        record = {name: getattr(self, name) for name in FIELDS} | {"schema": SCHEMA}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, default=_plain)
 
+    def record(self) -> dict[str, Any]:
+        """Field -> plain value, as tables, CSV files and wandb take it: variant and networks as people read them."""
+        record = {name: getattr(self, name) for name in FIELDS}
+        networks = ", ".join(f"{name}={weights}" for name, weights in sorted(self.networks.items()))
+        return record | {"variant": str(self.variant), "networks": networks}
 
-FIELDS = ("schema", *(field.name for field in fields(Row) if field.name != "schema"))  # in the order of a line
-_REQUIRED = frozenset(field.name for field in fields(Row) if field.default is MISSING)
-DEFAULTS = {field.name: field.default for field in fields(Row) if field.default is not MISSING}
-ALL_FIELDS = frozenset(FIELDS)
+
+FIELDS = Row.__struct_fields__  # in the order of a line
+_REQUIRED = frozenset(field.name for field in msgspec.structs.fields(Row) if field.required)
+
+
+def _read_variant(kind: type, stored: Any) -> Any:
+    return variant_of(stored)  # the only type of a row that msgspec does not know
+
+
+_DECODER = msgspec.json.Decoder(Row, dec_hook=_read_variant)
+
+
+def from_line(line: bytes) -> Row | None:
+    """The row of a line; None for what is no JSON.
+
+    Raises:
+        RowError: as `from_record`.
+    """
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.MsgspecError, RowError, UnicodeDecodeError):  # which of them matters, is seen by reading it plainly
+        record = parse(line)
+        return None if record is None else from_record(record)
+
+
+def parse(line: bytes) -> Any:
+    """What a line of JSON says, None for anything else (also `null`, which is no row either)."""
+    try:
+        return json.loads(line)
+    except ValueError:  # also what is not UTF-8
+        return None
 
 
 def from_record(record: Any) -> Row:
@@ -137,27 +192,16 @@ def from_record(record: Any) -> Row:
         )
     if missing := sorted(_REQUIRED - record.keys()):
         raise RowError(f"fields missing: {', '.join(missing)}")
-    row = of_fields({**DEFAULTS, **{name: record[name] for name in record if name in ALL_FIELDS}})
     try:
-        row.__post_init__()
-        return row
-    except TypeError as error:
+        return msgspec.convert(record, Row, dec_hook=_read_variant)
+    except msgspec.ValidationError as error:
         raise RowError(f"a field has the wrong type ({error})") from None
 
 
-def of_fields(values: dict[str, Any]) -> Row:
-    """The row that has these values, every field and nothing else, unchecked; they become the row's own.
-
-    What Row(**values) does, without the guarded assignments of a frozen class: ten times faster on big files.
-    """
-    row = object.__new__(Row)
-    object.__setattr__(row, "__dict__", values)
-    return row
-
-
-def started_is_utc(started: Any) -> bool:
+@lru_cache(maxsize=1024)
+def _is_utc(started: str) -> bool:
     """Whether this is a time as `now()` writes it."""
-    return type(started) is str and _TIME.fullmatch(started) is not None
+    return _TIME.fullmatch(started) is not None
 
 
 def cell_key(
@@ -173,13 +217,30 @@ def cell_key(
     seed: int,
     precision: str,
     metric_version: str,
+    networks: Mapping[str, str] | None = None,
 ) -> str:
     """16 hex digits naming everything that decides a cell's numbers, and nothing else.
 
-    config: the resolved configuration, without the seed. Where, when and under which commit it ran are
-    provenance: a run elsewhere has the same key and supersedes.
+    config: the resolved configuration, without the seed. networks: frozen ones beside the backbone, name -> hash of
+    their weights. Where, when and under which commit it ran are provenance: a run elsewhere has the same key and
+    supersedes.
     """
-    return digest(dict(locals()))
+    decides = {
+        "method": method,
+        "method_version": method_version,
+        "config": dict(config),
+        "prior": prior,
+        "prior_hash": prior_hash,
+        "target": target,
+        "data_hash": data_hash,
+        "weights_hash": weights_hash,
+        "seed": seed,
+        "precision": precision,
+        "metric_version": metric_version,
+    }
+    if networks:  # without any, the key is that of schema 1
+        decides["networks"] = dict(networks)
+    return digest(decides)
 
 
 def digest(content: Any) -> str:
@@ -199,7 +260,9 @@ def now() -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The Python number inside a numpy or torch scalar."""
+    """A variant's options, and the Python number inside a numpy or torch scalar."""
+    if isinstance(value, Variant):
+        return dict(value)
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"a row cannot hold {type(value).__name__}")

@@ -7,29 +7,32 @@ file and line. JSON that is no row is an error.
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from msgspec.structs import replace
+
 from zsad_bench.errors import RowError
 from zsad_bench.locks import locked
-from zsad_bench.results.codec import no_collecting, parse, read_lines, split_lines
-from zsad_bench.results.row import SCHEMA, Row, cell_key, digest, now
+from zsad_bench.results.row import SCHEMA, Row, cell_key, digest, from_line, now, parse
 
 __all__ = [
     "CONFLICT", "SCHEMA", "Conflict", "Current", "Loaded", "Row", "RowWarning", "Torn", "age", "ahead", "append",
-    "cell_key", "current", "digest", "file_of", "is_complete", "latest", "load", "now", "read", "row_files",
-    "seniority", "try_append",
+    "cell_key", "current", "digest", "file_of", "is_complete", "latest", "load", "now", "read", "read_lines",
+    "row_files", "seniority", "split_lines", "try_append",
 ]  # fmt: skip
 CONFLICT = "two values in one run"  # why a contradicted number is undefined
 SLACK = timedelta(minutes=10)  # that clocks of machines may differ
-_LOCK_SECONDS = 60
+_LOCK_SECONDS = 60  # for whoever appends
+_READ_SECONDS = 5  # for whoever reads: an append takes milliseconds
 _PLACE = attrgetter("key", "category", "metric")
 _STARTED = attrgetter("started")
 
@@ -240,6 +243,53 @@ def is_complete(rows: Iterable[Row], key: str, categories: Collection[str], metr
     """Whether a cell has a row, defined or not, for every category and metric."""
     found = {(row.category, row.metric) for row in rows if row.key == key}
     return all((category, metric) in found for category in categories for metric in metrics)
+
+
+def read_lines(lines: Iterable[bytes]) -> list[Row | RowError | None]:
+    """The row of each line; None for what is no JSON, the error for what is no row."""
+    return [_read_line(line) for line in lines]
+
+
+def _read_line(line: bytes) -> Row | RowError | None:
+    try:
+        return from_line(line)
+    except RowError as error:
+        return error
+
+
+def split_lines(path: str | Path) -> tuple[list[bytes], bool]:
+    """The lines of a file, and whether the last one lacks its line end, as a killed writer may leave it.
+
+    Another process may just be writing that line, so its lock is waited for and the file is read again.
+
+    Raises:
+        RowError: the file cannot be read.
+    """
+    found = _split(path)
+    if found[1]:
+        with suppress(OSError), locked(f"{path}.lock", _READ_SECONDS):  # OSError: read-only, or too long
+            return _split(path)
+    return found
+
+
+def _split(path: str | Path) -> tuple[list[bytes], bool]:
+    try:
+        *lines, tail = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise RowError(f"{path}: cannot read rows ({error.strerror})") from error
+    return ([*lines, tail], True) if tail else (lines, False)
+
+
+@contextmanager
+def no_collecting() -> Iterator[None]:
+    """Without the garbage collector, which looks through all rows again and again while none can go."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _read_file(path: Path, found: Loaded) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zsad_bench.errors import RowError
-from zsad_bench.results.codec import read_lines, split_lines
 from zsad_bench.results.row import Row
-from zsad_bench.results.rows import ahead, current, row_files
+from zsad_bench.results.rows import ahead, current, read_lines, row_files, split_lines
 
 # What is one thing, and the hash that it should have once among the rows that stand.
 _ONE_HASH = (

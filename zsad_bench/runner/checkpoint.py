@@ -10,7 +10,6 @@ its weights: it carries the backbone's name alone, and loading refuses another a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as tensors_as_bytes
 
 from zsad_bench import registry
+from zsad_bench.atomic import whole_file
 from zsad_bench.backbones.clip import Backbone
 from zsad_bench.data import looks
 from zsad_bench.data.overlap import Seen
@@ -52,7 +52,7 @@ class Header:
 
 
 def save(path: Path, method: ZeroShotMethod, training: Mapping[str, Any], images: Seen | None = None) -> None:
-    """Writes a method's learned tensors to a temporary file and puts it in place whole.
+    """Writes a method's learned tensors; the file appears whole or not at all.
 
     images: what it learned from, for the leak guard; None where that is not known.
     """
@@ -65,11 +65,9 @@ def save(path: Path, method: ZeroShotMethod, training: Mapping[str, Any], images
         "training": json.dumps(dict(training)),
         **({} if images is None else {"images": _RULE}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     tensors = {k: v.contiguous() for k, v in method.learned().items()} | _tensors(images)
-    save_file(tensors, partial, metadata=header)
-    os.replace(partial, path)
+    with whole_file(path) as file:
+        file.write(tensors_as_bytes(tensors, metadata=header))
 
 
 def read_header(path: Path) -> Header:

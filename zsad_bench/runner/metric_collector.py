@@ -24,6 +24,8 @@ class Finished:
 
     ids: of its images, in the order of the result's scores. skipped: images that could not be read and were left out.
     seconds: wall time since the previous category ended, all methods together. picks: images worth a look.
+    seconds_encode: of the encoding that the method used, all that share it together. seconds_score: of it alone.
+    pass_id: of the pass; methods that shared it have the same. peak_memory_mb: largest of the pass. None: not measured.
     """
 
     result: CategoryResult
@@ -31,6 +33,10 @@ class Finished:
     skipped: int
     seconds: float
     picks: list[Pick]
+    seconds_encode: float | None = None
+    seconds_score: float | None = None
+    pass_id: str | None = None
+    peak_memory_mb: float | None = None
 
 
 OnCategory = Callable[[str, Category, Finished], None]

@@ -14,6 +14,7 @@ from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.results import rows as store
 from zsad_bench.runner import checkpoint
 from zsad_bench.types import Level, Sample
+from zsad_bench.variant import variant_of
 
 
 def metrics_of(level: Level) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ def find_checkpoint(
 
     since: a run id; only checkpoints of runs that began after it.
     """
-    wanted = _plain(method.resolved_config()), _plain(dict(training))
+    wanted = _plain(method.resolved_config()), _plain(training)
     for path in sorted(runs.glob(f"*/{name}.safetensors"), reverse=True):
         if path.parent.name <= since:
             return None
@@ -70,11 +71,12 @@ def find_checkpoint(
         except CheckpointError:  # a torn file is no checkpoint; training again mends it
             continue
         of = (header.method, header.version, header.backbone)
-        if of == (name, method.version, method.backbone.id) and (header.config, header.training) == wanted:
+        if of == (name, method.version, method.backbone.id) and (header.config, _plain(header.training)) == wanted:
             return path
     return None
 
 
-def _plain(content: Any) -> Any:
-    """As it comes back from a file: tuples are lists."""
-    return json.loads(json.dumps(content))
+def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from a file: tuples are lists; a variant as its options, which older files have as a text."""
+    told = {"variant": dict(variant_of(content["variant"]))} if "variant" in content else {}
+    return json.loads(json.dumps({**content, **told}))

@@ -20,6 +20,7 @@ from zsad_bench.results.pictures import write_pictures
 from zsad_bench.runner import provenance
 from zsad_bench.runner.metric_collector import Finished, OnCategory
 from zsad_bench.types import Category
+from zsad_bench.variant import variant_of
 
 if TYPE_CHECKING:
     from zsad_bench.runner.run_group import CellGroup
@@ -50,6 +51,7 @@ class Recorder:
     def __init__(self, run: Run, group: CellGroup, methods: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
         self.run, self.group, self.methods, self.backbone = run, group, methods, backbone
         self._at_start = {
+            "schema": store.SCHEMA,
             "suite": run.suite,
             "package_version": provenance.package_version(),
             "commit": provenance.commit(),
@@ -91,6 +93,7 @@ class Recorder:
             "target": data.name,
             "data_hash": data.manifest_hash,
             "weights_hash": self.backbone.weights_hash if uses_backbone else "none",
+            "networks": dict(getattr(method, "frozen_networks", {})),
             "seed": seed,
             "precision": PRECISION,
             "metric_version": METRIC_VERSION,
@@ -98,11 +101,12 @@ class Recorder:
         return {
             **decided,
             "key": store.cell_key(**decided, config=config),
-            "variant": training.get("variant", self.group.overrides_for(name)[1]),
+            "variant": variant_of(training.get("variant", self.group.variant(name))),
             "auxiliary": "+".join(training["auxiliary"]),
             "auxiliary_partial": training.get("auxiliary_partial", ""),
             "target_partial": data.shortfall,
             "draw": training.get("draw", 0),
+            "transductive": getattr(method, "transductive", False),
             "data_options": ",".join(f"{key}={value}" for key, value in sorted(data.decisions().items())),
             "backbone": self.backbone.name if uses_backbone else "none",
             "config_hash": store.digest(config),
@@ -120,6 +124,7 @@ class Recorder:
         cell, result = self.cell(name, data), found.result
         alike = self.run.near_duplicates.get(name, {}).get(data.name, frozenset())
         n_alike = sum(sample.category == category.name and sample.image in alike for sample in data.samples())
+        memory = provenance.peak_memory_mb() if found.peak_memory_mb is None else found.peak_memory_mb
         rows = []
         for metric, (value, reason) in result.values.items():
             undefined = math.isnan(value)
@@ -141,8 +146,11 @@ class Recorder:
                     n_near_duplicates=n_alike,
                     n_vanished=result.n_vanished,
                     n_regions=result.n_regions if metric.startswith("pixel_") else None,
+                    pass_id=found.pass_id,
                     seconds=found.seconds,
-                    peak_memory_mb=provenance.peak_memory_mb(),
+                    seconds_encode=found.seconds_encode,
+                    seconds_score=found.seconds_score,
+                    peak_memory_mb=memory,
                 )
             )
         board: Path = self.group.board

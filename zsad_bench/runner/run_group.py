@@ -39,6 +39,7 @@ from zsad_bench.runner.row_writer import Recorder, Run
 from zsad_bench.runner.train import check_numbers, fit
 from zsad_bench.runner.wandb_reporter import Live
 from zsad_bench.tracking.mirror import Mirror
+from zsad_bench.variant import Variant, differing
 
 TEST_BATCH = 32
 OnTrained = Callable[["CellGroup", str, float], None]
@@ -69,15 +70,16 @@ class CellGroup:
     board: Path = Path("leaderboards/demo")
     runs: Path = Path("runs")
 
-    def overrides_for(self, method: str) -> tuple[dict[str, Any], str]:
-        """All overrides of a method, and the variant's name: what differs from the suite, or ""."""
-        own = dict(self.settings)
-        if self.epochs is not None and trains(method):
-            own["epochs"] = self.epochs
-        shown = [f"{key}={json.dumps(value)}" for key, value in sorted(own.items())]
-        if self.augment and trains(method):
-            shown.append(f"augment={'+'.join(self.augment)}")
-        return {**self.suite.overrides_for(method), **own}, ",".join(shown)
+    def overrides_for(self, method: str) -> dict[str, Any]:
+        """All overrides of a method's configuration."""
+        epochs = {"epochs": self.epochs} if self.epochs is not None and trains(method) else {}
+        return {**self.suite.overrides_for(method), **self.settings, **epochs}
+
+    def variant(self, method: str) -> Variant:
+        """What of a method differs from the suite."""
+        if trains(method):
+            return differing(self.settings, self.epochs, self.augment)
+        return differing(self.settings)
 
     def _root_of(self, name: str) -> str | None:
         """The `root` that was given for a dataset: by its name, or without a name where it can only mean this one.
@@ -277,7 +279,7 @@ def prepare(
     if group.checkpoint is not None and (group.settings or group.epochs is not None):
         raise UsageError(f"--checkpoint {group.checkpoint}: it brings its configuration; leave out --set and --epochs")
     seed_everything(group.seed, verbose=False)
-    built = {name: build(name, backbone, group.overrides_for(name)[0], group.seed) for name in group.methods}
+    built = {name: build(name, backbone, group.overrides_for(name), group.seed) for name in group.methods}
     record = Run(group.suite.name, group.seed, provenance.run_id())
     if group.checkpoint is not None:
         _restore(group, built, record, targets, say)
@@ -300,7 +302,7 @@ def prepare(
             "auxiliary": list(learned_from.spec.auxiliary),
             "draw": learned_from.spec.draw,
             "seed": group.seed,
-            "variant": group.overrides_for(name)[1],
+            "variant": dict(group.variant(name)),
             **({"auxiliary_partial": learned_from.partial} if learned_from.partial else {}),
         }
     return Member(group, built, record, Recorder(record, group, built, backbone), learned_from)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,5 +82,5 @@ class Live:
         if of not in self.before:
             rows = resume.rows_of(member.group.board, name)
             same = (row for row in rows if all(getattr(row, part) == fields[part] for part in SHARED))
-            self.before[of] = [asdict(row) for row in same]
-        return self.before[of] + [asdict(row) for row in member.record.rows if row.method == name]
+            self.before[of] = [row.record() for row in same]
+        return self.before[of] + [row.record() for row in member.record.rows if row.method == name]

@@ -36,9 +36,9 @@ def tracked(record: Mapping[str, Any]) -> Tracked:
 
     The id is the method and a hash of `SHARED`: the same on every machine and from rows alone.
     """
-    decides = {name: record[name] for name in SHARED}
+    decides = {**{name: record[name] for name in SHARED}, "variant": str(record["variant"])}
     text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-    method, prior, variant = record["method"], record["prior"], record["variant"]
+    method, prior, variant = record["method"], record["prior"], decides["variant"]
     learned = "" if prior == "none" else f"{prior} ({record['auxiliary']})"
     line = " · ".join(part for part in (method, variant, learned) if part)
     read = "" if record["backbone"] == "none" else f" · {record['backbone']} {record['image_size']} px"

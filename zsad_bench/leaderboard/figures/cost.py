@@ -1,8 +1,9 @@
 """What a method costs, as far as rows and checkpoints can tell.
 
-The seconds of a row are those of a pass, and a pass tests all methods that share an encoder. Rows of one pass have the
-same seconds to the last bit: a method whose seconds no other cell has was tested alone, and its cost is known; of the
-others only the most that it can be.
+Rows say what encoding took, which methods share, and what a method took by itself: alone it would take both. Rows of
+schema 1 say neither. Their seconds are those of a pass, and a pass tests all methods that share an encoder; rows of one
+pass have the same seconds to the last bit. A method whose seconds no other cell has was tested alone, and its cost is
+known; of the others only the most that it can be.
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ Place = tuple[str, str]  # a dataset and its category
 
 
 class Cost(NamedTuple):
-    """seconds: an image. alone: whether no other cell took part in them. shared_by: cells of the fullest pass.
+    """seconds: per image. known: whether they are of this method alone; else it can take less.
 
-    memory: MB, the peak of the process by then, training and other methods included; or None.
+    measured: whether they are of encoding and scoring, else of whole passes. memory: MB, the peak of a pass (in rows of
+    schema 1 of the process by then), other methods included; or None. shared_by: cells of the fullest pass.
     """
 
     method: str
     name: str
     seconds: float
-    alone: bool
+    known: bool
+    measured: bool
     memory: float | None
     shared_by: int
 
@@ -48,12 +51,18 @@ class Costs:
 
     def said(self) -> str:
         """The sentences of a caption on seconds."""
-        told = f"Seconds are of testing and reading images, without training, on {self.device}."
-        shared = [cost.shared_by for cost in self.found if not cost.alone]
+        passes = [cost for cost in self.found if not cost.measured]
+        told = f"Seconds are of encoding and scoring images, without reading them or training, on {self.device}."
+        if len(passes) == len(self.found):
+            told = f"Seconds are of testing and reading images, without training, on {self.device}."
+        elif passes:
+            told += f" Those of {', '.join(cost.name for cost in passes)} are of reading images too."
+        shared = [cost.shared_by for cost in self.found if not cost.known]
         if not shared:
             return told
+        alone = "measured by itself or tested alone" if len(passes) < len(self.found) else "tested alone"
         return (
-            f"{told} Filled marks: tested alone. Open marks with an arrow: at most that, for up to {max(shared)} cells "
+            f"{told} Filled marks: {alone}. Open marks with an arrow: at most that, for up to {max(shared)} cells "
             "were tested in one pass and share its time."
         )
 
@@ -89,7 +98,7 @@ def costs(rows: Iterable[Row], facts: Facts) -> Costs:
 
 
 def _pass(row: Row) -> tuple:
-    return row.target, row.category, row.seconds
+    return row.target, row.category, row.seconds if row.pass_id is None else row.pass_id
 
 
 def _cost(
@@ -100,25 +109,38 @@ def _cost(
     passes: Mapping[tuple, set[str]],
 ) -> Cost:
     rows = [row for row in rows if (row.target, row.category) in categories]
+    measured: dict[Place, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.seconds_encode is not None and row.seconds_score is not None:
+            measured[row.target, row.category].append((row.seconds_encode + row.seconds_score) / row.n_images)
+    if measured.keys() == set(categories):
+        own = [row for row in rows if row.seconds_score is not None]
+        return Cost(method, name, _mean_of_fastest(measured), True, True, _memory(own), 1)
     shared = {_pass(row): len(passes[_pass(row)]) for row in rows}
     alone = [row for row in rows if shared[_pass(row)] == 1]
     if {(row.target, row.category) for row in alone} != set(categories):
         alone = []  # of some categories it has shared passes only
-    by_category: dict[tuple, list[float]] = defaultdict(list)
+    by_category: dict[Place, list[float]] = defaultdict(list)
     for row in alone or rows:
         by_category[row.target, row.category].append(row.seconds / (row.n_images + row.n_skipped))
-    # The fastest pass of each category: what else the machine did only adds.
-    fastest = [min(seconds) for seconds in by_category.values()]
-    memory = [row.peak_memory_mb for row in alone or rows if row.peak_memory_mb is not None]
-    mean = math.fsum(fastest) / len(fastest)
-    return Cost(method, name, mean, bool(alone), min(memory, default=None), max(shared.values()))
+    seconds, memory = _mean_of_fastest(by_category), _memory(alone or rows)
+    return Cost(method, name, seconds, bool(alone), False, memory, max(shared.values()))
+
+
+def _mean_of_fastest(by_category: Mapping[Place, Sequence[float]]) -> float:
+    """The mean over categories of the fastest pass of each: what else the machine did only adds."""
+    return math.fsum(min(seconds) for seconds in by_category.values()) / len(by_category)
+
+
+def _memory(rows: Iterable[Row]) -> float | None:
+    return min((row.peak_memory_mb for row in rows if row.peak_memory_mb is not None), default=None)
 
 
 def mark(panel: Axes, cost: Cost, x: float, y: float, look: Mark) -> None:
     """Draws a cost at a place: filled where it is known, open with an arrow to the left where it is an upper bound."""
-    face = look.colour if cost.alone else "none"
+    face = look.colour if cost.known else "none"
     panel.plot(x, y, linestyle="none", marker=look.marker, color=look.colour, markerfacecolor=face, zorder=3)
-    if not cost.alone:
+    if not cost.known:
         arrow = {"arrowstyle": "<-", "color": look.colour, "shrinkA": 0, "shrinkB": 4, "linewidth": 1}
         panel.annotate("", (x, y), (-18, 0), textcoords="offset points", arrowprops=arrow)
 

@@ -21,8 +21,9 @@ from zsad_bench.leaderboard.figures.style import (
 )
 from zsad_bench.leaderboard.tables.averaging import Measured, Pool
 from zsad_bench.leaderboard.tables.partial import Partials
-from zsad_bench.leaderboard.tables.published import Facts, Published, settings_of
+from zsad_bench.leaderboard.tables.published import Facts, Published
 from zsad_bench.results.row import Row
+from zsad_bench.variant import PLAIN, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,12 +165,11 @@ def _curve(panel: Axes, line: Line, look: Mark, style: str) -> Any:
                           capsize=2, elinewidth=1)  # fmt: skip
 
 
-def _values(variant: str, defaults: Mapping[str, float | None]) -> dict[str, float]:
+def _values(variant: Variant, defaults: Mapping[str, float | None]) -> dict[str, float]:
     """Setting -> its value, of every setting that this variant is a point of: none for another ablation."""
-    given = settings_of(variant)
-    if given is None or set(given) - {"fidelity", *defaults}:
+    if variant.keys() - {"fidelity", *defaults}:
         return {}
-    named = {field: value for field, value in given.items() if field in defaults}
+    named = {field: value for field, value in variant.items() if field in defaults}
     moved = {field: value for field, value in named.items() if value != defaults[field]}
     if moved:
         return moved if len(moved) == 1 else {}  # off its default in two settings, it is a point of neither
@@ -178,6 +178,6 @@ def _values(variant: str, defaults: Mapping[str, float | None]) -> dict[str, flo
 
 def _printed(published: Iterable[Published], method: str, metric: str, scope: str, prior: str) -> Published | None:
     """The paper's number of the method as it is, for that dataset or domain."""
-    wanted = (method, metric, scope, prior, "{}")
+    wanted = (method, metric, scope, prior, PLAIN)
     fields = ((one.entry.method, one.metric, one.scope, one.prior, one.entry.settings, one) for one in published)
     return next((one for *place, one in fields if tuple(place) == wanted), None)

@@ -18,7 +18,8 @@ from zsad_bench.atomic import write_whole
 from zsad_bench.errors import ZsadError
 from zsad_bench.leaderboard.tables.averaging import Measured
 from zsad_bench.leaderboard.tables.partial import told, union
-from zsad_bench.leaderboard.tables.published import Facts, settings_of
+from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.variant import Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,17 +148,16 @@ def method_marks(methods: Iterable[str], facts: Facts) -> dict[str, Mark]:
     return {method: known[method] for method in methods}
 
 
-def label(method: str, variant: str, facts: Facts) -> str:
+def label(method: str, variant: Variant, facts: Facts) -> str:
     """A method variant as printed; of the presets the name alone."""
-    settings = settings_of(variant)
-    if settings and set(settings) == {"fidelity"}:
-        return f"{facts.title(method)} ({settings['fidelity']})"
+    if variant.keys() == {"fidelity"}:
+        return f"{facts.title(method)} ({variant['fidelity']})"
     return facts.title(method) + (f" ({variant})" if variant else "")
 
 
-def is_plain(variant: str) -> bool:
+def is_plain(variant: Variant) -> bool:
     """Whether this is the method as it is, under any preset: no ablation."""
-    return set(settings_of(variant) or {}) <= {"fidelity"} and settings_of(variant) is not None
+    return variant.keys() <= {"fidelity"}
 
 
 def titles(names: Iterable[str], facts: Facts) -> str:

@@ -31,7 +31,8 @@ def content(report: Report, row_files: Sequence[str]) -> dict[str, Any]:
         "metric_notes": {metric: note for metric, note in board.metric_notes.items() if metric in metrics},
         "metrics": [[metric, title(metric)] for metric in metrics],
         "lines": [
-            dict(zip(LINE, line.key, strict=True)) | {"title": line.title, "sanity": line.sanity}
+            {name: str(part) if name == "variant" else part for name, part in zip(LINE, line.key, strict=True)}
+            | {"title": line.title, "sanity": line.sanity}
             for line in page_lines(report)
         ],
         "tables": [_table(table, report, lines, categories) for table in report.tables],

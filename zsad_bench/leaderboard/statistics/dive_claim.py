@@ -21,6 +21,7 @@ from zsad_bench.results.class_embeddings import distance, read_classes
 from zsad_bench.results.image_scores import read_scores
 from zsad_bench.results.prior_contents import Kept, read_kept
 from zsad_bench.results.row import Row
+from zsad_bench.variant import PLAIN, Variant
 
 METRIC = "image_auroc"
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
@@ -32,7 +33,7 @@ class Side(NamedTuple):
     """A method variant, and how a sentence names it."""
 
     method: str
-    variant: str
+    variant: Variant
     said: str
 
 
@@ -69,11 +70,11 @@ class Answer(NamedTuple):
         return SUPPORTED if self.low > 0 else CONTRADICTED
 
 
-DIVE = Side("dive", "", "DIVE")
-PLAIN = Side("dive", "disentangle=false", "DIVE without disentanglement")
-BARE = Side("dive", "deep=false,shallow=false", "DIVE without text injection")
-AGNOSTIC = Side("anomalyclip", "", "AnomalyCLIP")
-NAMING = (Side("coop", "", "CoOp"), Side("cocoop", 'preset="zsad"', "CoCoOp (zsad)"))
+DIVE = Side("dive", PLAIN, "DIVE")
+ENTANGLED = Side("dive", Variant({"disentangle": False}), "DIVE without disentanglement")
+BARE = Side("dive", Variant({"deep": False, "shallow": False}), "DIVE without text injection")
+AGNOSTIC = Side("anomalyclip", PLAIN, "AnomalyCLIP")
+NAMING = (Side("coop", PLAIN, "CoOp"), Side("cocoop", Variant({"preset": "zsad"}), "CoCoOp (zsad)"))
 CLAIMS = {
     "types": "Anomaly types that are absent from the auxiliary data gain from DIVE",
     "distance": "Disentanglement gains more on classes that are far from the auxiliary ones",
@@ -100,7 +101,7 @@ class Board:
 
     def priors(self) -> list[str]:
         """Those under which any two sides were measured that are compared."""
-        compared = [(DIVE, side) for side in (PLAIN, BARE, AGNOSTIC)] + [(AGNOSTIC, side) for side in NAMING]
+        compared = [(DIVE, side) for side in (ENTANGLED, BARE, AGNOSTIC)] + [(AGNOSTIC, side) for side in NAMING]
         all_of = sorted({prior for _, _, prior in self.cells})
         return [prior for prior in all_of if any(self.both(first, second, prior) for first, second in compared)]
 
@@ -132,7 +133,7 @@ def answers(board: Board, resamples: int = RESAMPLES, level: float = LEVEL, seed
         raise RowError(f"no two methods to compare with {METRIC} under one prior; run `zsad-bench sweep dive_claims`")
     found: list[Answer] = []
     for prior in priors:
-        for rival in (PLAIN, BARE, AGNOSTIC):
+        for rival in (ENTANGLED, BARE, AGNOSTIC):
             found += _types(board, rival, prior, resamples, level, seed)
     found += [_distance(board, prior, resamples, level, seed) for prior in priors]
     for prior in priors:
@@ -187,8 +188,8 @@ def _types(board: Board, rival: Side, prior: str, resamples: int, level: float, 
 
 
 def _distance(board: Board, prior: str, resamples: int, level: float, seed: int) -> Answer:
-    text = f"correlation of distance and gain over {PLAIN.said}"
-    rows = board.both(DIVE, PLAIN, prior)
+    text = f"correlation of distance and gain over {ENTANGLED.said}"
+    rows = board.both(DIVE, ENTANGLED, prior)
     if not rows:
         return _nothing("distance", text, prior, level, "not run")
     far: dict[Place, list[float]] = defaultdict(list)

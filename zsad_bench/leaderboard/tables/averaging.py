@@ -19,7 +19,6 @@ from zsad_bench.results.row import Row
 
 # What may not differ between rows of one table unless asked, and within what.
 _EQUAL = (
-    ("schema", "", "schema"),
     ("backbone", "", "backbone"),
     ("weights hash", "backbone", "weights_hash"),
     ("data hash", "target", "data_hash"),

@@ -10,6 +10,7 @@ from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
 from zsad_bench.leaderboard.tables.papers import METRICS, TABLES, Number, Numbers
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published
 from zsad_bench.results.row import Row
+from zsad_bench.variant import PLAIN
 
 
 class Claim(NamedTuple):
@@ -59,7 +60,7 @@ CLAIMS = (
 
 def gains(claim: Claim, numbers: Numbers) -> tuple[Gain, Gain]:
     """The gain by the printed numbers, and by the measured ones that cover all their datasets."""
-    own = Entry(claim.method, "", "{}")
+    own = Entry(claim.method, "", PLAIN)
     variant = next(iter(numbers.variants(own)), None)
     tracks = [(entry, next(iter(numbers.variants(entry)), None)) for entry in numbers.entries if entry != own]
     scopes = numbers.targets(claim.metric, "industrial") if claim.scope == "each" else (claim.scope,)

@@ -14,6 +14,7 @@ from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
 from zsad_bench.leaderboard.tables.partial import MARK, note, union
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity, targets_of
 from zsad_bench.results.row import Row
+from zsad_bench.variant import Variant
 
 METRICS = metric_keys.titles()
 _MEANS = {"industrial": "Industrial mean", "medical": "Medical mean"}
@@ -54,7 +55,7 @@ class Number(NamedTuple):
     """One cell of a paper's table: what was measured, what is printed, and why they may not be compared ("")."""
 
     entry: Entry
-    variant: str | None
+    variant: Variant | None
     metric: str
     scope: str
     targets: tuple[str, ...]
@@ -85,21 +86,21 @@ class Numbers:
             self._behind.setdefault((row.method, row.variant, row.metric, row.target), []).append(row)
         self._variants = {entry: self._found(entry) for entry in self.entries}
 
-    def _found(self, entry: Entry) -> list[str]:
+    def _found(self, entry: Entry) -> list[Variant]:
         found = {row.variant for row in self.rows if row.method == entry.method}
         meant = [variant for variant in found if entry.meant(variant)]
         return sorted(meant, key=lambda variant: (self._preset(entry, variant) != "official", variant))
 
-    def variants(self, entry: Entry) -> list[str]:
+    def variants(self, entry: Entry) -> list[Variant]:
         """The variants of rows that are this entry, `official` first."""
         return self._variants[entry]
 
-    def name(self, entry: Entry, variant: str | None) -> str:
+    def name(self, entry: Entry, variant: Variant | None) -> str:
         """As printed, with the preset where there are several."""
         preset = "" if variant is None else self._preset(entry, variant)
         return self.facts.name(entry) + (f" ({preset})" if preset else "")
 
-    def _preset(self, entry: Entry, variant: str) -> str:
+    def _preset(self, entry: Entry, variant: Variant) -> str:
         return fidelity(variant, entry.method, self.facts)
 
     def targets(self, metric: str, scope: str) -> tuple[str, ...]:
@@ -112,7 +113,7 @@ class Numbers:
             return _DIVE_INDUSTRIAL[self.table.prior] + _DIVE_MEDICAL[metric.split("_")[0]]
         return (scope,)
 
-    def at(self, entry: Entry, variant: str | None, metric: str, scope: str) -> Number:
+    def at(self, entry: Entry, variant: Variant | None, metric: str, scope: str) -> Number:
         targets = self.targets(metric, scope)
         pool = self._pools.get((entry.method, variant, metric))
         found = NOTHING if pool is None else pool.mean(targets)
@@ -146,7 +147,7 @@ def numbers(
     found = Numbers(TABLES[name], published, rows, facts)
     seen: list[Number] = []
 
-    def at(entry: Entry, variant: str | None, metric: str, scope: str) -> Number:
+    def at(entry: Entry, variant: Variant | None, metric: str, scope: str) -> Number:
         number = found.at(entry, variant, metric, scope)
         seen.append(number)
         return number

@@ -22,6 +22,7 @@ from zsad_bench.leaderboard.tables.partial import MARK, Partial, Partials, note,
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.prior_grammar import Part, parts_of, spell
 from zsad_bench.results.row import Row
+from zsad_bench.variant import Variant
 
 Axis = Literal["types", "shots"]
 AXES: tuple[Axis, ...] = ("types", "shots")
@@ -54,7 +55,7 @@ class Curve:
     """
 
     method: str
-    variant: str
+    variant: Variant
     prior: str
     axis: Axis
     metric: str
@@ -69,7 +70,7 @@ class Curve:
 
 class _Place(NamedTuple):
     method: str
-    variant: str
+    variant: Variant
     prior: str
     axis: Axis
     metric: str

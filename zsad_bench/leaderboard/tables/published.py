@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from zsad_bench.assets import data_folder
 from zsad_bench.errors import RowError
+from zsad_bench.variant import UNPARSED, Variant
 
 _FILES = ("faprompt_tables_1_2.csv", "faprompt_ablations.csv", "dive_averages.csv", "dive_ablations.csv")
 _TABLES = {
@@ -50,23 +50,20 @@ _DEFAULT = ("prior_from", "patches")
 
 
 class Entry(NamedTuple):
-    """A line of a paper's table. label: as the paper calls it, "" for a method as it is. settings: as one JSON text.
+    """A line of a paper's table. label: as the paper calls it, "" for a method as it is.
 
     settings: what differs from the method's defaults, fidelity apart; None where it is not built or not known.
     """
 
     method: str
     label: str
-    settings: str | None
+    settings: Variant | None
 
-    def meant(self, variant: str) -> bool:
+    def meant(self, variant: Variant) -> bool:
         """Whether rows of this variant are this line, under whatever fidelity."""
-        given = settings_of(variant)
-        if given is None or self.settings is None:
-            return False
         # `patches` is FAPrompt's default: named or not, it is the same method.
-        told = {key: value for key, value in given.items() if key != "fidelity" and (key, value) != _DEFAULT}
-        return told == json.loads(self.settings)
+        own = {key: value for key, value in variant.items() if key != "fidelity" and (key, value) != _DEFAULT}
+        return self.settings is not None and own == dict(self.settings)
 
 
 class Published(NamedTuple):
@@ -135,24 +132,14 @@ def read_published(folder: str | Path | None = None) -> list[Published]:
     return found
 
 
-def settings_of(variant: str) -> dict[str, Any] | None:
-    """The settings that a row's variant spells, `key=json,key=json`; None where it says something else."""
-    decoder, settings, rest = json.JSONDecoder(), {}, variant
-    while rest:
-        key, found, rest = rest.partition("=")
-        try:
-            settings[key], end = decoder.raw_decode(rest)
-        except ValueError:
-            return None
-        if not found or rest[end : end + 1] not in ("", ","):
-            return None
-        rest = rest[end + 1 :]
-    return settings
+def fidelity(variant: Variant, method: str, facts: Facts) -> str:
+    """The preset of a variant: "paper" unless it names one; "" for a method that has only one.
 
-
-def fidelity(variant: str, method: str, facts: Facts) -> str:
-    """The preset of a variant: "paper" unless it names one; "" for a method that has only one."""
-    return str((settings_of(variant) or {}).get("fidelity", "paper")) if method in facts.official else ""
+    "unknown" where an old row says its variant in a way that cannot be told for certain.
+    """
+    if method not in facts.official:
+        return ""
+    return "unknown" if UNPARSED in variant else str(variant.get("fidelity", "paper"))
 
 
 def targets_of(published: Iterable[Published], metric: str, domain: str) -> tuple[str, ...]:
@@ -178,7 +165,7 @@ def _published(line: Mapping[str, str]) -> Published:
     return Published(
         table=table,
         source=line["source"],
-        entry=Entry(method, label, None if settings is None else json.dumps(settings, sort_keys=True)),
+        entry=Entry(method, label, None if settings is None else Variant(settings)),
         scope=line.get("dataset") or line.get("domain") or "all",
         domain=line.get("domain") or "",
         prior=line.get("prior") or ("limited" if table == "dive_ablation" else "rich"),

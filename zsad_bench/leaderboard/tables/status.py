@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zsad_bench.leaderboard.tables.papers import TABLES, Numbers
-from zsad_bench.leaderboard.tables.published import Entry, Facts, Published
+from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity
 from zsad_bench.results.row import Row
+from zsad_bench.variant import spell_value
 
 DONE, PART, NOT_RUN, NOT_BUILT = "done", "part", "not run", "not built"
 
@@ -59,7 +59,7 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
     best = None
     for variant in numbers.variants(p.entry):
         # `paper` beside `official` is another number than the printed one
-        if p.entry.method in facts.official and '"official"' not in variant:
+        if fidelity(variant, p.entry.method, facts) not in ("", "official"):
             continue
         best = numbers.at(p.entry, variant, p.metric, p.scope)
     tested = set() if best is None else {row.target for row in best.rows}
@@ -82,13 +82,13 @@ def command(p: Published, targets: Sequence[str], facts: Facts) -> str:
     parts = ["zsad-bench", "bench", "--suite", "paper", "--method", p.entry.method, "--prior", p.prior]
     parts += ["--targets", ",".join(targets)]
     for key, value in sorted(_settings(p, facts).items()):
-        parts += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        parts += ["--set", f"{key}={spell_value(value)}"]
     return shlex.join(parts)
 
 
 def _settings(p: Published, facts: Facts) -> dict[str, Any]:
     settings = {"fidelity": "official"} if p.entry.method in facts.official else {}
-    return settings | json.loads(p.entry.settings or "{}")
+    return {**settings, **(p.entry.settings or {})}
 
 
 def _pace(rows: Iterable[Row]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from zsad_bench.leaderboard.tables.averaging import pools
 from zsad_bench.leaderboard.tables.partial import Partial, told
 from zsad_bench.results.row import Row
 from zsad_bench.results.rows import latest, seniority
+from zsad_bench.variant import Variant
 
 # What makes a line of a table.
 LINE = ("method", "variant", "prior", "backbone", "image_size", "precision")
@@ -23,7 +24,7 @@ _EQUAL = (
     (("target",), ("data_hash",)),
     (("backbone",), ("weights_hash",)),
     (("metric",), ("metric_version",)),
-    ((*LINE, "target"), ("method_version", "config_hash", "auxiliary")),
+    ((*LINE, "target"), ("method_version", "config_hash", "networks", "auxiliary")),
     ((*LINE, "target", "draw"), ("prior_hash",)),
 )
 
@@ -38,7 +39,7 @@ class Summary(NamedTuple):
     """
 
     method: str
-    variant: str
+    variant: Variant
     prior: str
     backbone: str
     image_size: int
