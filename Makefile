@@ -85,14 +85,15 @@ test-slow: .venv/.installed-dev $(ELPV_READY) ## the slow tests
 test-portable: .venv/.installed-dev ## the numeric tests again, without this processor's vector units
 	@set -f; ATEN_CPU_CAPABILITY=default $(PYTEST) tests/methods tests/backbones tests/metrics tests/golden $$ARGS
 
-lint: .venv/.installed-dev ## look for errors and style with ruff
-	@.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . || { echo 'mend it with: make format' >&2; exit 1; }
+lint: .venv/.installed-dev ## look for errors and style with ruff, for wrong types with mypy
+	@.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . || { echo 'fix it with: make format' >&2; exit 1; }
+	@.venv/bin/mypy --no-error-summary
 
-format: .venv/.installed-dev ## mend what ruff can mend
+format: .venv/.installed-dev ## fix what ruff can fix
 	@.venv/bin/ruff check -q --fix . ; .venv/bin/ruff format -q .
 
 clean: ## remove .venv, build products and caches; runs/ and leaderboards/ stay
-	@rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find zsad_bench tests benchmarks -type d -name __pycache__ -exec rm -rf {} +
 
 # The environment. `.venv/.installed` names the folder it was made in, and `.venv/.busy` stands while pip works: one that

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich import console, table
 from rich import progress as bars
+from rich.style import Style
 from rich.text import Text
 
 from zsad_bench.printable import printable
@@ -21,23 +22,25 @@ class Console(console.Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
-    def print(self, *objects: Any, style: str = "", soft_wrap: bool | None = None, **options: Any) -> None:
+    def print(
+        self, *objects: Any, style: str | Style | None = None, soft_wrap: bool | None = None, **options: Any
+    ) -> None:
         """Texts as `styled` has them, leading line ends kept; tables and `Text` as they are."""
-        if objects and all(isinstance(one, str) for one in objects):
+        if objects and all(isinstance(each, str) for each in objects):
             soft_wrap = True
         options |= {"markup": False, "emoji": False, "highlight": False}
-        super().print(*map(_shown, objects), style=style or None, soft_wrap=soft_wrap, **options)
+        super().print(*map(_as_text, objects), style=style, soft_wrap=soft_wrap, **options)
 
     def pairs(self, lines: Iterable[tuple[str, str]]) -> None:
-        """A name and what there is to say of it a line, the names in a column of their own."""
+        """One line per pair: a name, in a column of its own, and what there is to say of it."""
         lines = list(lines)
         width = max((len(name) for name, _ in lines), default=0)
         for name, text in lines:
-            shown = styled(printable(name).ljust(width), "bold")
-            super().print(shown.append(f"  {printable(text)}", "not bold"), soft_wrap=True)
+            line = styled(printable(name).ljust(width), "bold")
+            super().print(line.append(f"  {printable(text)}", "not bold"), soft_wrap=True)
 
-    def rule(self, title: str = "", **options: Any) -> None:
-        super().rule(styled(title), **options)
+    def rule(self, title: str | Text = "", **options: Any) -> None:
+        super().rule(styled(title) if isinstance(title, str) else title, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """What stands in tables, without markup."""
@@ -57,8 +60,8 @@ class Progress(bars.Progress):
     """rich's, on standard error and only in a terminal; descriptions are data."""
 
     def __init__(self, *columns: bars.ProgressColumn) -> None:
-        shown = Console(stderr=True)
-        super().__init__(Description(), *columns, console=shown, transient=True, disable=not shown.is_terminal)
+        stderr = Console(stderr=True)
+        super().__init__(Description(), *columns, console=stderr, transient=True, disable=not stderr.is_terminal)
 
 
 class Description(bars.TextColumn):
@@ -76,8 +79,8 @@ def styled(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
-def _shown(one: Any) -> Any:
-    if not isinstance(one, str):
-        return one
-    body = one.lstrip("\n")
-    return Text("\n" * (len(one) - len(body)) + printable(body))
+def _as_text(printed: Any) -> Any:
+    if not isinstance(printed, str):
+        return printed
+    body = printed.lstrip("\n")
+    return Text("\n" * (len(printed) - len(body)) + printable(body))

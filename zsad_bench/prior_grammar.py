@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from zsad_bench import path_lists, registry
 from zsad_bench.errors import UnknownNameError, UsageError
@@ -44,13 +44,13 @@ def parts_of(name: str) -> tuple[Part, ...]:
     Raises:
         UnknownNameError, UsageError: an item that there is not, or a value that does not fit.
     """
-    found = []
+    parts = []
     for base, *items in path_lists.parts_of_name(name):
         part = Part(base)
         for item in items:
             part = with_item(part, item, name)
-        found.append(part)
-    return tuple(found)
+        parts.append(part)
+    return tuple(parts)
 
 
 def with_item(part: Part, item: str, spec: str) -> Part:
@@ -60,16 +60,18 @@ def with_item(part: Part, item: str, spec: str) -> Part:
         UnknownNameError, UsageError: as `parts_of`.
     """
     key, sign, value = item.partition("=")
+    change: dict[str, Any] = {}  # of the one field that the item names
     if key in ("textures", "exclude_catch_all") and not sign:
-        return replace(part, **{key: True})
-    if key == "unit" and value in get_args(Unit):
-        return replace(part, unit=value)
-    if key == "normals" and value in ("all", "matched"):
-        return replace(part, normals=value)
-    if key in ("types", "shots", "normals", "draw") and sign:
-        least = 0 if key in ("normals", "draw") else 1
-        if value.isascii() and value.isdigit() and int(value) >= least:
-            return replace(part, **{key: int(value)})
+        change[key] = True
+    if (key == "unit" and value in get_args(Unit)) or (key == "normals" and value in ("all", "matched")):
+        change[key] = value
+    least = 0 if key in ("normals", "draw") else 1
+    is_number = key in ("types", "shots", "normals", "draw") and bool(sign)
+    if is_number and value.isascii() and value.isdigit() and int(value) >= least:
+        change[key] = int(value)
+    if change:
+        return replace(part, **change)
+    if is_number:
         also = " or all, matched" if key == "normals" else ""
         raise UsageError(f"prior '{spec}': {item} does not fit; expected a whole number from {least}{also}")
     if key == "unit" and sign:

@@ -96,7 +96,7 @@ def _places(room: Room) -> dict[str, PlugIn]:
 
 def _own(room: Room) -> set[str]:
     spec = importlib.util.find_spec(_PACKAGES[room])
-    folders = tuple(spec.submodule_search_locations or ())
+    folders = tuple(spec.submodule_search_locations or ()) if spec else ()
     return set(_modules(folders, tuple(Path(folder).stat().st_mtime_ns for folder in folders)))
 
 
@@ -128,15 +128,16 @@ def _load(room: Room, place: PlugIn) -> type[Any]:
         cls = attrgetter(place.attribute)(module) if place.attribute else _titled(module, place)
     except AttributeError as error:
         _refuse(place, f"names a class that is not there ({error})", error)
+    registered: type[Any] = cls
     if not (isinstance(cls, type) and hasattr(cls, "title") and hasattr(cls, _HOOKS[room])):
         base = {"methods": "ZeroShotMethod", "datasets": "ZeroShotDataModule"}[room]
         _refuse(place, f"is no {room.removesuffix('s')}: expected a subclass of {base} with a `title`, found {cls!r}")
     if place.package != _OURS:
-        other = _names_of.setdefault(cls, place.name)
+        other = _names_of.setdefault(registered, place.name)
         if other != place.name:
             _refuse(place, f"is the class of '{other}' as well; give it one name")
-        cls.name = place.name
-    return cls
+        registered.name = place.name
+    return registered
 
 
 _names_of: dict[type[Any], str] = {}  # classes of plug-ins that were loaded
@@ -156,13 +157,16 @@ def _refuse(place: PlugIn, why: str, error: BaseException | None = None) -> NoRe
     if place.package == _OURS:
         spec = _spec(place.module)
         raise RegistrationError(f"{place.name} ({spec.origin if spec else place.module}) {why}") from error
-    raise RegistrationError(f"{place} {why}; mend or uninstall {place.package}") from error
+    raise RegistrationError(f"{place} {why}; fix or uninstall {place.package}") from error
 
 
 def _read_entry(place: PlugIn) -> Entry:
     try:
-        tree = ast.parse(Path(_spec(place.module).origin).read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError, AttributeError, TypeError, ImportError) as error:
+        spec = _spec(place.module)
+        if spec is None or spec.origin is None:
+            raise ImportError("there is no such file")
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError, ImportError) as error:
         what = f"{place.module} cannot be read ({' '.join(str(error).split())})"
         return Entry(place.name, place.module, place.name, what)
     summary = (ast.get_docstring(tree) or "").split("\n")[0]
@@ -174,6 +178,7 @@ def _read_entry(place: PlugIn) -> Entry:
         if isinstance(node, ast.Assign | ast.AnnAssign)
         and getattr(node.targets[0] if isinstance(node, ast.Assign) else node.target, "id", "") == "title"
         and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
     )
     return Entry(place.name, place.module, next(titles, place.name), summary)
 

@@ -128,6 +128,6 @@ def test_a_union_is_augmented_anew_in_each_epoch(small_demo):
     tables = [small_demo("demo_medical", augment=["flip"]).train_dataloader().dataset]
     table = EndToEnd(tables)
     loader = loaders.BatchLoader(
-        table, batch_size=4, sampler=loaders.InOrder(len(table)), collate_fn=loaders.collate
+        table, batch_size=4, sampler=loaders.SequentialShard(len(table)), collate_fn=loaders.collate
     )  # fmt: skip
     assert same(batches(loader), batches(loader)) < len(table)

@@ -76,7 +76,7 @@ def test_classes_come_from_the_split_their_dataset_stands_for():
 
 def test_no_normal_image_is_the_clean_twin_of_an_anomalous_one():
     for name in suite.PARTS:
-        streams = [(d.category, d.index) for d in suite.draws(name)]
+        streams = [(d.category, d.position) for d in suite.draws(name)]
         assert len(set(streams)) == len(streams), f"{name}: a draw is used twice"
 
 

@@ -60,11 +60,11 @@ def test_ranks_share_a_test_without_repeats(small_demo, world):
 
 def test_more_ranks_than_samples_is_an_error():
     with pytest.raises(DatasetError, match="at most 3 processes"):
-        loaders.InOrder(3, rank=0, world=4)
+        loaders.SequentialShard(3, rank=0, world=4)
 
 
 def test_training_ranks_take_equally_many_and_miss_nothing():
-    shares = [list(loaders.Shuffled(7, seed=5, rank=rank, world=3)) for rank in range(3)]
+    shares = [list(loaders.ShuffledShard(7, seed=5, rank=rank, world=3)) for rank in range(3)]
     assert {len(share) for share in shares} == {3}
     assert set(chain(*shares)) == set(range(7))
 

@@ -21,7 +21,7 @@ import torch
 from goldens import golden_params, golden_paths
 
 from zsad_bench.metrics.category import CategoryMetrics
-from zsad_bench.metrics.functional.pixel import aupro, aupro_legacy200
+from zsad_bench.metrics.functional.aupro import aupro, aupro_legacy200
 from zsad_bench.metrics.functional.regions import label_regions
 
 TOLERANCE = 1e-6

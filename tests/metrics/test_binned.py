@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from zsad_bench.metrics.category import CategoryMetrics
 from zsad_bench.metrics.functional.binned import Histogram, binned_values, merged, sort_keys
-from zsad_bench.metrics.functional.pixel import OF_SORTED, pixel_values, sort_pixels, split_pixels
+from zsad_bench.metrics.functional.pixel import OF_SORTED, pixel_values
+from zsad_bench.metrics.functional.sorted_pixels import sort_pixels, split_pixels
 from zsad_bench.metrics.pixel_state import FOLD, PIXEL_BUDGET, PixelMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -271,7 +272,7 @@ def test_sorting_where_a_gpu_would_gives_the_same(category, monkeypatch) -> None
     metric = fed(*category)
     expected = metric.compute()
     monkeypatch.setattr(metric, "_device", torch.device("cuda"))
-    assert metric.kept_values() == expected
+    assert metric.kept_result().values == expected
 
 
 @pytest.mark.gpu

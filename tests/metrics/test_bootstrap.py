@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from zsad_bench.metrics.category import CategoryMetrics
 from zsad_bench.metrics.functional import bootstrap
 from zsad_bench.metrics.functional.bootstrap import draws, image_intervals, image_pairs, pixel_auroc_interval
-from zsad_bench.metrics.functional.pixel import split_pixels
 from zsad_bench.metrics.functional.ranking import auroc, average_precision, f1max
+from zsad_bench.metrics.functional.sorted_pixels import split_pixels
 from zsad_bench.metrics.pixel_state import PixelMetrics
 
 DRAWS = settings(max_examples=25, deadline=None, derandomize=True)

@@ -57,7 +57,7 @@ def test_the_states_alone_have_them_too() -> None:
     image.update(scores, labels)
     pixel.update(maps, masks)
     assert tuple(image.compute()) == IMAGE_KEYS
-    assert tuple(pixel.compute()) == tuple(pixel.kept_values()) == PIXEL_KEYS
+    assert tuple(pixel.compute()) == tuple(pixel.kept_result().values) == PIXEL_KEYS
 
 
 def test_every_key_has_one_function_and_every_function_a_key() -> None:

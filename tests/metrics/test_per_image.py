@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from zsad_bench.metrics.functional.aupro import aupro
 from zsad_bench.metrics.functional.component_tree import Matching
 from zsad_bench.metrics.functional.per_image import MAP_KEYS, map_aupro, map_auroc, map_rcpro, map_values
-from zsad_bench.metrics.functional.pixel import aupro
 from zsad_bench.metrics.functional.ranking import auroc
 from zsad_bench.metrics.functional.rcpro import rcpro
 

@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from zsad_bench.metrics.functional.pixel import OF_SORTED, Pixels, pixel_values, sort_pixels, split_pixels
+from zsad_bench.metrics.functional.pixel import OF_SORTED, pixel_values
+from zsad_bench.metrics.functional.sorted_pixels import Pixels, sort_pixels, split_pixels
 
 DRAWS = settings(max_examples=40, deadline=None, derandomize=True)
 RANKED_KEYS = tuple(OF_SORTED)

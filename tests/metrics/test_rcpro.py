@@ -20,18 +20,20 @@ from numpy.typing import NDArray
 from zsad_bench.metrics import functional
 from zsad_bench.metrics.functional import component_tree
 from zsad_bench.metrics.functional.component_tree import Matching
-from zsad_bench.metrics.functional.pixel import split_pixels
 from zsad_bench.metrics.functional.rcpro import (
+    RcproEvents,
     RcproSteps,
     add_image,
     described,
     exact_grid,
+    image_events,
     no_steps,
     rcpro,
     rcpro_of,
+    rcpro_of_events,
     threshold_grid,
 )
-from zsad_bench.metrics.functional.rcpro_events import RcproEvents, image_events, rcpro_of_events
+from zsad_bench.metrics.functional.sorted_pixels import split_pixels
 
 DRAWS = settings(max_examples=50, deadline=None, derandomize=True)
 shapes = st.tuples(st.integers(1, 3), st.integers(2, 7), st.integers(2, 7))

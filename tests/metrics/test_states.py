@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torchmetrics import MetricCollection
 
 from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
-from zsad_bench.metrics.functional.pixel import aupro
+from zsad_bench.metrics.functional.aupro import aupro
 from zsad_bench.metrics.image import ImageMetrics
 from zsad_bench.metrics.pixel_state import PixelMetrics
 

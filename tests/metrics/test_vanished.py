@@ -13,8 +13,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from zsad_bench.metrics.category import CategoryMetrics, CategoryResult
 from zsad_bench.metrics.functional.aupimo import aupimo
 from zsad_bench.metrics.functional.bootstrap import image_pairs, pixel_auroc_interval
-from zsad_bench.metrics.functional.pixel import split_pixels
 from zsad_bench.metrics.functional.rcpro import rcpro
+from zsad_bench.metrics.functional.sorted_pixels import split_pixels
 from zsad_bench.metrics.pixel_state import PixelMetrics, has_numba
 
 pytestmark = [

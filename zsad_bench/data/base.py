@@ -71,16 +71,17 @@ class ZeroShotDataModule(LightningDataModule):
         DatasetError: not found, empty, incomplete or unreadable; one line naming the folder or file.
     """
 
-    name: ClassVar[str]  # the registry name: that of the file, or of the entry point that names it
-    title: ClassVar[str]
-    domain: ClassVar[Domain]
-    level: ClassVar[Level]
+    # Of the card. What stands without ClassVar is not the same of all: own data and variants say it themselves.
+    name: str  # the registry name: that of the file, or of the entry point that names it
+    title: str
+    domain: Domain
+    level: Level
+    category_cards: tuple[CategoryCard, ...]
+    expected: Expected
     licence: ClassVar[str]
     redistribute: ClassVar[bool]
     url: ClassVar[str]
     citation: ClassVar[str]
-    category_cards: ClassVar[tuple[CategoryCard, ...]]
-    expected: ClassVar[Expected]
     images_are: ClassVar[str] = ""  # "Real photographs", if that can be said of all; begins a note under its tables
     root_names: ClassVar[tuple[str, ...]] = ()
     how_to_get: ClassVar[str] = ""
@@ -269,12 +270,12 @@ class ZeroShotDataModule(LightningDataModule):
 
     def train_dataloader(self) -> loaders.BatchLoader:
         """Augmented if asked for, shuffled by `shuffle_seed`, the last batch kept however small."""
-        sampler = loaders.Shuffled(len(self._table), self.shuffle_seed, *self._rank_and_world())
+        sampler = loaders.ShuffledShard(len(self._table), self.shuffle_seed, *self._rank_and_world())
         return self._loader(self.table(augment=True), sampler)
 
     def test_dataloader(self) -> loaders.BatchLoader:
         """In the order of `samples()`: grouped by category, nothing repeated; rank r of W reads r, r+W, …"""
-        return self._loader(self.table(), loaders.InOrder(len(self._table), *self._rank_and_world()))
+        return self._loader(self.table(), loaders.SequentialShard(len(self._table), *self._rank_and_world()))
 
     def _loader(self, table: loaders.ImageTable, sampler: torch.utils.data.Sampler[int]) -> loaders.BatchLoader:
         workers = loaders.default_workers(len(self._table)) if self.workers is None else self.workers

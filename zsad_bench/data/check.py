@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from PIL import Image
 
@@ -90,7 +90,7 @@ class _Image(NamedTuple):
     path: str
     labels: frozenset[int]
     same: str
-    bytes: int
+    file_size: int
     header: tuple[tuple[int, int], str, str] | None
     findings: tuple[Finding, ...]
     signature: bytes | None = None
@@ -126,9 +126,9 @@ def check(
     return _opened(report, readable, samples, workers or min(4, os.cpu_count() or 1), progress, readable is module)
 
 
-def failed(report: Report, kind: Kind, error: Exception) -> Report:
+def failed(report: Report, kind: Literal["not_found", "not_recognised", "broken"], error: Exception) -> Report:
     """The report on a dataset of which no table can be made."""
-    verdict = "findings" if kind == "broken" else kind
+    verdict: Verdict = "findings" if kind == "broken" else kind
     return replace(report, verdict=verdict, findings=(Finding(kind, " ".join(str(error).split())),))
 
 
@@ -164,7 +164,9 @@ def _opened(
         of_image[sample.image].append(sample)
     empty = [module.root / path for path in module.unused.empty]
     findings = [Finding("empty_file", f"{path} is empty (0 bytes) and left out; restore it") for path in empty]
-    sizes, modes, formats = Counter(), Counter(), Counter()
+    sizes: Counter[str] = Counter()
+    modes: Counter[str] = Counter()
+    formats: Counter[str] = Counter()
     same: dict[str, list[_Image]] = defaultdict(list)
     done_to: set[tuple[str, str]] = set()
     total = large = 0
@@ -173,7 +175,7 @@ def _opened(
         looked = _each(lambda group: _look(module, group), list(of_image.values()), workers)
         for done, seen in enumerate(looked, 1):
             findings += seen.findings
-            total += seen.bytes
+            total += seen.file_size
             done_to.update(seen.done)
             same[seen.same].append(seen._replace(findings=(), done=()))
             if seen.header is not None:
@@ -252,7 +254,7 @@ def _look(module: ZeroShotDataModule, samples: Sequence[Sample]) -> _Image:
     same = digest if seen.signature is None else seen.pixels
     found, done = [], [(key, str(path)) for key in converted if key != "uniform"]
     if "uniform" in converted:
-        colour = ", ".join(map(str, image.getpixel((0, 0))))
+        colour = ", ".join(map(str, cast("tuple[int, ...]", image.getpixel((0, 0)))))
         found.append(Finding("uniform", f"image {path} is of one colour everywhere ({colour}); look at it, restore it"))
     if module.has_masks:
         found += _masks(module, samples, image.size, stored, done)

@@ -47,7 +47,7 @@ class Union:
         return loaders.BatchLoader(
             table,
             batch_size=self.batch_size,
-            sampler=loaders.Shuffled(len(table), self.modules[0].shuffle_seed),
+            sampler=loaders.ShuffledShard(len(table), self.modules[0].shuffle_seed),
             num_workers=workers,
             collate_fn=loaders.collate,
             pin_memory=torch.cuda.is_available(),
@@ -69,11 +69,11 @@ class EndToEnd(torch.utils.data.Dataset):
         """The categories of all tables."""
         return [category for table in self.tables for category in table.present()]
 
-    def __getitem__(self, index: int) -> loaders.Item:
+    def __getitem__(self, index: int) -> loaders.Item | loaders.UnreadableSample:
         which = bisect_right(self.ends, index)
         return self.tables[which][index - (self.ends[which - 1] if which else 0)]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[loaders.Item] | ZsadError:
+    def __getitems__(self, indices: Sequence[int]) -> list[loaders.Item | loaders.UnreadableSample] | ZsadError:
         try:
             return [self[index] for index in indices]
         except ZsadError as error:

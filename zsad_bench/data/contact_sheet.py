@@ -8,12 +8,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from zsad_bench.types import Sample
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont  # the second where Pillow lacks FreeType
+T = TypeVar("T")
 
 BOX = 168  # longest side of an image as shown, pixels
 _RING, _EDGE = 2, 1  # widths of the outline: bright, then dark around it
@@ -115,7 +118,7 @@ def sheet(title: str, subtitle: str, rows: Sequence[Row], box: int = BOX) -> Ima
     return canvas
 
 
-def _spread(items: list[Sample], count: int) -> list[Sample]:
+def _spread(items: Sequence[T], count: int) -> list[T]:
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
 
@@ -146,15 +149,16 @@ def _step(size: int) -> int:
     return size * 4 // 3
 
 
-def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _lines(text: str, font: Font, width: int) -> list[str]:
     """The text in at most `_MOST_LINES` lines of this width, broken at spaces and underscores; the rest is cut off."""
-    lines, rest = [], " ".join(text.encode("utf-8", "replace").decode().split())
+    lines: list[str] = []
+    rest = " ".join(text.encode("utf-8", "replace").decode().split())
     while rest and len(lines) < _MOST_LINES:
         fits = len(rest)
         if font.getlength(rest) > width:
             last = len(lines) == _MOST_LINES - 1
             more = "…" if last else ""
-            fitting = bisect_right(range(len(rest)), width, key=lambda n: font.getlength(rest[:n] + more))
+            fitting = bisect_right(range(len(rest)), float(width), key=lambda n: font.getlength(rest[:n] + more))
             fits = max(1, fitting - 1)
             breaks = [i + 1 for i, letter in enumerate(rest[:fits]) if letter in " _-,/"]
             fits = fits if last or not breaks else breaks[-1]
@@ -171,7 +175,7 @@ def _write(
     at: tuple[int, int],
     lines: Sequence[str],
     colour: tuple[int, int, int],
-    font: ImageFont.FreeTypeFont,
+    font: Font,
     step: int,
 ) -> None:
     for i, line in enumerate(lines):

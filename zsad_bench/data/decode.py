@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -25,11 +25,16 @@ from zsad_bench.data.pixels import RefusedError
 from zsad_bench.data.whole import require_whole, require_whole_tiff
 from zsad_bench.errors import DatasetError
 
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
+
 Size = tuple[int, int]  # width, height
 
 LOSSY_THRESHOLD = 127  # of masks in a lossy format, where none is given: ringing is a few grey levels on either side
 
 # What is said of what was done, by its key, as [one file|several] need it. `data check` and runs use these words.
+Doubt = Literal["inverted_masks", "mask_among_images"]
+
 SAID = {
     "turned": "image[s] carr[ies|y] an EXIF orientation and [is|are] turned upright",
     "grey12": "image[s] [is|are] 12-bit grey and scaled by the full range of [its|their] type",
@@ -130,19 +135,19 @@ def read_mask(path: Path, threshold: int | None = 0) -> Decoded:
         mode, lossy = file.mode, threshold is None and _is_lossy(file, data)
         cut = LOSSY_THRESHOLD if lossy else threshold or 0
         done = [*(["mask_lossy"] if lossy else []), *(["mask_pages"] if len(pages) > 1 else [])]
-        united: np.ndarray | None = None
+        of_pages: list[np.ndarray] = []
         for page in pages:
             if file.tell() != page:
                 file.seek(page)
             form, orientation = _load(file, data)
-            found, converted = pixels.marked(file, form, cut, functools.partial(_again, data, page))
-            image = _upright(Image.fromarray(found.astype(np.uint8) * np.uint8(255)), file, orientation)
+            marked, converted = pixels.marked(file, form, cut, functools.partial(_again, data, page))
+            image = _upright(Image.fromarray(marked.astype(np.uint8) * np.uint8(255)), file, orientation)
             done += [*(["mask_turned"] if orientation != 1 else []), *converted]
-            one = np.asarray(image)
-            if united is not None and one.shape != united.shape:
-                sizes = " and ".join(f"{a.shape[1]} x {a.shape[0]}" for a in (united, one))
+            of_pages.append(np.asarray(image))
+            if of_pages[-1].shape != of_pages[0].shape:
+                sizes = " and ".join(f"{a.shape[1]} x {a.shape[0]}" for a in (of_pages[0], of_pages[-1]))
                 raise RefusedError(f"its pages are {sizes} wide and high", "give all of them one size")
-            united = one if united is None else united | one
+        united = functools.reduce(np.bitwise_or, of_pages)
         done += ["mask_full"] if np.count_nonzero(united) > _FULL * united.size else []
         stored = _stored_size(file)
         return Decoded(Image.fromarray(united), stored, mode, file.format or "unknown", tuple(dict.fromkeys(done)))
@@ -180,24 +185,24 @@ def said(done: Iterable[tuple[str, str]]) -> list[str]:
     return lines
 
 
-def doubts(done: Iterable[tuple[str, str]], images: int, masks: int) -> dict[str, str]:
+def doubts(done: Iterable[tuple[str, str]], images: int, masks: int) -> dict[Doubt, str]:
     """What looks wrong of a dataset as a whole: `inverted_masks`, `mask_among_images` -> one line.
 
     done: as `said` takes it. images, masks: how many files were decoded.
     """
     full, drawn = ({path for key, path in done if key == asked} for asked in ("mask_full", "two_tone"))
-    found = {}
+    lines: dict[Doubt, str] = {}
     if full and len(full) >= _FULL * masks:
-        found["inverted_masks"] = (
+        lines["inverted_masks"] = (
             f"{len(full)} of {masks} masks mark more than {_FULL:.0%} of their image ({min(full)}); if what they leave "
             "out is the defect they are inverted: invert them"
         )
     if 0 < len(drawn) < images:
-        found["mask_among_images"] = (
+        lines["mask_among_images"] = (
             f"{len(drawn)} of {images} images are of black and white alone, as masks are ({min(drawn)}); if they are "
             "masks, put them into masks/"
         )
-    return found
+    return lines
 
 
 def _worded(text: str, count: int) -> str:
@@ -281,7 +286,7 @@ def _require_image(file: Image.Image) -> None:
 def _load(file: Image.Image, data: bytes, whole: bool = True) -> tuple[pixels.Form, int]:
     """Decodes the current page; (what its samples are, its orientation)."""
     if whole and file.format == "TIFF":
-        require_whole_tiff(file, data)
+        require_whole_tiff(cast("TiffImageFile", file), data)
     form, before = pixels.form_of(file), _orientation(file)
     file.load()
     return form, before if file.format == "TIFF" else _orientation(file)
@@ -325,10 +330,11 @@ def _pages(file: Image.Image) -> tuple[list[int], int]:
     full = []
     for page in range(count):
         file.seek(page)
-        kind, old = file.tag_v2.get(_SUBFILE, 0), file.tag_v2.get(_OLD_SUBFILE, 1)
+        tags = pixels.tiff_tags(file)
+        kind, old = tags.get(_SUBFILE, 0), tags.get(_OLD_SUBFILE, 1)
         if not kind & 5 and old != 2:  # bit 0: smaller copy, bit 2: mask of transparency
             full.append(page)
-        elif count == 1 and _SUB_IFDS in file.tag_v2:
+        elif count == 1 and _SUB_IFDS in tags:
             raise RefusedError("it is a camera's raw file, of which only a preview can be read", "develop it first")
     file.seek(full[0] if full else 0)
     return full or [0], count - len(full or [0])
@@ -340,15 +346,15 @@ def _orientation(file: Image.Image) -> int:
     A TIFF says it until it is loaded, a PNG perhaps only from then on.
     """
     if file.format == "TIFF":
-        found = file.tag_v2.get(_ORIENTATION, 1)
+        orientation = pixels.tiff_tags(file).get(_ORIENTATION, 1)
     else:
         exif = Image.Exif()
         try:
             exif.load(file.info.get("exif") or b"")
-            found = exif.get(_ORIENTATION, 1)
+            orientation = exif.get(_ORIENTATION, 1)
         except Exception:  # Pillow raises anything; an EXIF that is broken says nothing, and the pixels are whole
-            found = 1
-    return found if found in _TURNS else 1
+            orientation = 1
+    return orientation if orientation in _TURNS else 1
 
 
 def _upright(image: Image.Image, file: Image.Image, orientation: int) -> Image.Image:
@@ -357,7 +363,10 @@ def _upright(image: Image.Image, file: Image.Image, orientation: int) -> Image.I
 
 
 def _stored_size(file: Image.Image) -> Size:
-    return (file.tag_v2[_WIDTH], file.tag_v2[_WIDTH + 1]) if file.format == "TIFF" else file.size
+    if file.format != "TIFF":
+        return file.size
+    tags = pixels.tiff_tags(file)
+    return tags[_WIDTH], tags[_WIDTH + 1]
 
 
 def _has_late_exif(path: Path) -> bool:

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -71,7 +72,7 @@ class ImageCache:
         Raises:
             DatasetError: the folder cannot be written, or the disk is full.
         """
-        arrays = {"pixels": pixels}
+        arrays: dict[str, Any] = {"pixels": pixels}
         if mask is not None:
             arrays["mask"] = np.packbits(mask)
         if done:

@@ -115,8 +115,8 @@ def read_meta_json(root: Path, rules: Rules, notes: list[str]) -> list[Sample]:
             raise DatasetError(
                 f"{rules.name}: {path} names the category '{name}'; known: {', '.join(sorted(rules.categories))}"
             )
-        stray = PurePosixPath(record["img_path"].replace("\\", "/"))
-        if stray.parent.name in _STRAY or not files.is_image(stray.name):
+        img_path = PurePosixPath(record["img_path"].replace("\\", "/"))
+        if img_path.parent.name in _STRAY or not files.is_image(img_path.name):
             dropped += 1  # some scripts list whatever a folder holds
             continue
         try:

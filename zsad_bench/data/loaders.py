@@ -44,28 +44,28 @@ class Item(NamedTuple):
     done: Done = ()
 
 
-class Bad(NamedTuple):
+class UnreadableSample(NamedTuple):
     """A sample that could not be read and is passed over. reason: one line that names the file."""
 
     info: SampleInfo
     reason: str
 
 
-class Collated(NamedTuple):
+class WorkerBatch(NamedTuple):
     """What a worker sends: the fields of a `Batch`, None where every sample was bad, and what there is to count."""
 
     images: torch.Tensor | None
     labels: torch.Tensor | None
     masks: torch.Tensor | None
     samples: list[SampleInfo]
-    bad: list[Bad]
+    bad: list[UnreadableSample]
     resized: list[str]
     done: Done
 
 
 @dataclass
 class ImageTable(Dataset):
-    """Samples as arrays: `table[i]` is an Item, or Bad where a file is unreadable and `skip_bad`.
+    """Samples as arrays: `table[i]` is an Item, or an UnreadableSample where a file is broken and `skip_bad` is set.
 
     masks: whether the dataset has them; normal samples then get an empty one. strict_mask_size: a mask of another size
     than its image is an error; else it is brought to the image's size by nearest neighbour, and said in the Item.
@@ -117,7 +117,7 @@ class ImageTable(Dataset):
         found = {sample.category for sample in self.samples}
         return [category for name, category in self.categories.items() if name in found]
 
-    def __getitem__(self, index: int) -> Item | Bad:
+    def __getitem__(self, index: int) -> Item | UnreadableSample:
         sample = self.samples[index]
         info = SampleInfo(f"{self.dataset}/{sample.id}", self.categories[sample.category])
         try:
@@ -125,12 +125,12 @@ class ImageTable(Dataset):
         except transforms.UnreadableError as error:
             if not self.skip_bad:
                 raise
-            return Bad(info, str(error))
+            return UnreadableSample(info, str(error))
         if self.masks and mask is None:
             mask = np.zeros((self.image_size, self.image_size), bool)
         return Item(transforms.normalised(pixels, self.mean, self.std), sample.label, mask, info, resized, done)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Item | Bad] | ZsadError:
+    def __getitems__(self, indices: Sequence[int]) -> list[Item | UnreadableSample] | ZsadError:
         # How a DataLoader asks for a batch. An error travels as a value: raised inside a worker process it would
         # reach the user wrapped in a traceback instead of as its one line.
         try:
@@ -244,7 +244,7 @@ class BatchLoader(DataLoader):
         if self.skipped and not read:
             raise DatasetError(f"none of the {len(self.skipped)} images can be read; the first: {self.reasons[0]}")
 
-    def _count(self, item: Collated, masks: int) -> None:
+    def _count(self, item: WorkerBatch, masks: int) -> None:
         for info, reason in item.bad:
             self.skipped.append(info)
             self.reasons.append(reason)
@@ -257,15 +257,15 @@ class BatchLoader(DataLoader):
             )
 
 
-def collate(items: Sequence[Item | Bad] | ZsadError) -> Collated | ZsadError:
+def collate(items: Sequence[Item | UnreadableSample] | ZsadError) -> WorkerBatch | ZsadError:
     """Images (B,3,S,S) float32, labels (B,) int64, masks (B,S,S) bool or None; or the error passed on."""
     if isinstance(items, ZsadError):
         return items
     good = [item for item in items if isinstance(item, Item)]
-    bad = [item for item in items if isinstance(item, Bad)]
+    bad = [item for item in items if isinstance(item, UnreadableSample)]
     if not good:
-        return Collated(None, None, None, [], bad, [], ())
-    return Collated(
+        return WorkerBatch(None, None, None, [], bad, [], ())
+    return WorkerBatch(
         torch.from_numpy(np.stack([item.image for item in good])),
         torch.tensor([item.label for item in good], dtype=torch.int64),
         None if good[0].mask is None else torch.from_numpy(np.stack([item.mask for item in good])),
@@ -276,7 +276,7 @@ def collate(items: Sequence[Item | Bad] | ZsadError) -> Collated | ZsadError:
     )
 
 
-class InOrder(Sampler[int]):
+class SequentialShard(Sampler[int]):
     """Rank r of W gets r, r+W, …: every sample once, none padded or repeated, whatever W is."""
 
     def __init__(self, count: int, rank: int = 0, world: int = 1) -> None:
@@ -293,7 +293,7 @@ class InOrder(Sampler[int]):
         return len(self.indices)
 
 
-class Shuffled(Sampler[int]):
+class ShuffledShard(Sampler[int]):
     """A new permutation each epoch from a generator of its own, the same on every rank, shared out by rank.
 
     With several ranks it wraps around to a multiple of W: training ranks must take equally many steps.

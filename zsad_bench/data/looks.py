@@ -45,7 +45,7 @@ class Look(NamedTuple):
 def look(image: Image.Image) -> Look:
     """The look of a decoded RGB image."""
     digest = hashlib.sha256(f"{image.width}x{image.height}|".encode())
-    digest.update(np.ascontiguousarray(np.asarray(image)))
+    digest.update(np.ascontiguousarray(np.asarray(image)).data)
     return Look(image.width, image.height, digest.hexdigest()[:32], signature(image))
 
 

@@ -8,10 +8,13 @@ evaluations. `docs/datasets.md` has the rule as a table; whoever changes what co
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import TiffImagePlugin
 
 PIXEL_RULE = 2  # in data hashes and image caches: other pixels of the same files are other data
 
@@ -55,6 +58,11 @@ class Form(NamedTuple):
         return self.bits - self.signed
 
 
+def tiff_tags(file: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """The tags of the current page of a TIFF."""
+    return cast("TiffImagePlugin.TiffImageFile", file).tag_v2
+
+
 def form_of(file: Image.Image) -> Form:
     """Of an opened file that is not loaded yet; loading forgets it.
 
@@ -66,7 +74,7 @@ def form_of(file: Image.Image) -> Form:
     raw = str(args[0] if isinstance(args, tuple) else args)
     deep = file.mode.startswith("I")
     if file.format == "TIFF":
-        tags = file.tag_v2
+        tags = tiff_tags(file)
         bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
         if tags.get(_PLANAR, 1) == 2 and bits > 8 and tags.get(_SAMPLES, 1) > 1 and tile and tile[0][0] == "raw":
             raise RefusedError(
@@ -102,7 +110,7 @@ def rgb(file: Image.Image, form: Form) -> tuple[Image.Image, list[str]]:
     through = _WITH_ALPHA.get(file.mode, "RGBA" if keyed else None)
     image = file.convert(through) if through else file
     if through:
-        transparent = image.getchannel("A").getextrema()[0] < 255
+        transparent = _extremes(image.getchannel("A"))[0] < 255
     else:
         key = _key(file, form) if file.mode in ("1", "L") else None
         transparent = "transparency" in file.info if key is None else not key.all()
@@ -228,6 +236,11 @@ def _outside(values: np.ndarray, expected: str) -> RefusedError:
     )
 
 
+def _extremes(channel: Image.Image) -> tuple[float, float]:
+    """The lowest and the highest value of an image of one channel."""
+    return cast("tuple[float, float]", channel.getextrema())
+
+
 def _require_known(file: Image.Image, form: Form) -> None:
     """Refuses what Pillow would read in silence as something else."""
     if form.signed:
@@ -236,7 +249,7 @@ def _require_known(file: Image.Image, form: Form) -> None:
         if file.palette is None:
             raise RefusedError("its palette is missing", "save it in grey or RGB")
         colours = len(file.palette.palette) // max(1, len(file.palette.mode))
-        highest = file.getchannel(0).getextrema()[1]
+        highest = _extremes(file.getchannel(0))[1]
         if highest >= colours:
             raise RefusedError(
                 f"it has a pixel of colour {highest} and a palette of {colours}", "save it in grey or RGB"

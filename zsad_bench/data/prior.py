@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -163,13 +163,6 @@ def select(
     return sorted([*normal, *anomalous], key=lambda s: (s.category, s.id.encode(errors="surrogateescape")))
 
 
-def universe(
-    samples: Sequence[Sample], unit: Unit = "pair", anomaly_types: Mapping[str, Sequence[str]] | None = None
-) -> list[str]:
-    """The kinds of anomaly that `types=K` chooses from, sorted: "category/type" pairs, or names."""
-    return _universe([s for s in samples if s.label == 1], Part("", unit=unit), anomaly_types)
-
-
 def ranked(kind: Literal["type", "stratum", "image"], draw: int, items: Iterable[str]) -> list[str]:
     """The items by the sha256 of `kind|draw|item`, ties by item."""
 
@@ -222,16 +215,18 @@ def _universe(anomalous: Sequence[Sample], part: Part, anomaly_types: Mapping[st
     pairs = pairs or [(sample.category, kind) for sample in anomalous for kind in sample.types]
     if part.exclude_catch_all:
         pairs = [(category, kind) for category, kind in pairs if kind.casefold() not in CATCH_ALL]
-    found = sorted({_unit(category, kind, part.unit) for category, kind in pairs})
-    if part.unit == "name" and len(found) == 1:
-        raise UsageError(f"prior: dataset '{part.dataset}' has one type name, '{found[0]}'; use unit=pair")
-    if part.types is not None and part.types > len(found):
-        raise UsageError(f"prior: types={part.types}, but dataset '{part.dataset}' has {len(found)} ({part.unit})")
-    return found
+    units = sorted({_unit(category, kind, part.unit) for category, kind in pairs})
+    if part.unit == "name" and len(units) == 1:
+        raise UsageError(f"prior: dataset '{part.dataset}' has one type name, '{units[0]}'; use unit=pair")
+    if part.types is not None and part.types > len(units):
+        raise UsageError(f"prior: types={part.types}, but dataset '{part.dataset}' has {len(units)} ({part.unit})")
+    return units
 
 
-def _round_robin(samples: Sequence[Sample], stratum_of, count: int, part: Part, what: str) -> list[Sample]:
-    """`count` samples, one a visit over the ranked strata, exhausted ones skipped."""
+def _round_robin(
+    samples: Sequence[Sample], stratum_of: Callable[[Sample], str], count: int, part: Part, what: str
+) -> list[Sample]:
+    """`count` samples, one per visit over the ranked strata, exhausted ones skipped."""
     if count > len(samples):
         raise UsageError(
             f"prior: {count} {what} images asked of dataset '{part.dataset}', which has {len(samples)} left"

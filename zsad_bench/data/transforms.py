@@ -109,7 +109,7 @@ def image_pixels(image: Image.Image, size: int) -> np.ndarray:
 
 def normalised(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """(3,S,S) float32 of (S,S,3) uint8: the second half of `image_array`."""
-    scaled = (pixels.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+    scaled = (pixels.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 

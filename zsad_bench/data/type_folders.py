@@ -64,30 +64,29 @@ def read(
         DatasetError: a mask that could be of several images, or several of one.
     """
     kinds = types_in(top, deep)
-    samples, beside = [], {}
+    samples: list[Sample] = []
+    beside: dict[str, tuple[str, ...]] = {}  # image -> its masks in its own folder, both below `top`
     for kind in kinds:
         label = int(not is_normal(kind, kinds, normal))
         names = _below(top / kind) if deep else files.images(top / kind)
-        own = _masks_beside(names, top / kind, notes)
-        lying = {mask for of in own.values() for mask in of}
-        _say_equal_stems([name for name in names if name not in lying], top / kind, bool(own), notes)
-        for name in names:
-            if name not in lying:
-                path = f"{kind}/{name}"
-                beside[path] = tuple(f"{kind}/{mask}" for mask in own.get(name, ()))
-                samples.append(Sample(path, (), label, category, kind if label else "good", split))
-    found = {path: of for path, of in beside.items() if of}
+        masks_beside = _masks_beside(names, top / kind, notes)
+        mask_names = {mask for of_image in masks_beside.values() for mask in of_image}
+        images = [name for name in names if name not in mask_names]
+        _say_equal_stems(images, top / kind, bool(masks_beside), notes)
+        for name in images:
+            path = f"{kind}/{name}"
+            beside[path] = tuple(f"{kind}/{mask}" for mask in masks_beside.get(name, ()))
+            samples.append(Sample(path, (), label, category, kind if label else "good", split))
+    masks_of: dict[str, tuple[Path, ...]] = {}
     if masks:
-        anomalous = [sample.image for sample in samples if sample.label and not beside[sample.image]]
-        found = {path: tuple(top / each for each in of) for path, of in found.items()}
-        found |= _from_folders(root, category_folder, top, kinds, anomalous, more_mask_folders, notes)
+        unmasked = [sample.image for sample in samples if sample.label and not beside[sample.image]]
+        masks_of = {path: tuple(top / mask for mask in names) for path, names in beside.items() if names}
+        masks_of |= _from_folders(root, category_folder, top, kinds, unmasked, more_mask_folders, notes)
     return [
         replace(
             sample,
             image=files.relative(top / sample.image, root),
-            masks=tuple(files.relative(path, root) for path in found.get(sample.image, ()))
-            if masks and sample.label
-            else (),
+            masks=tuple(files.relative(path, root) for path in masks_of.get(sample.image, ())) if sample.label else (),
         )
         for sample in samples
     ]
@@ -103,24 +102,24 @@ def _from_folders(
     notes: list[str],
 ) -> dict[str, tuple[Path, ...]]:
     """Image below `top` -> its masks, from the first folder of masks that has some, then from the next."""
-    found: dict[str, tuple[Path, ...]] = {}
+    masks_of: dict[str, tuple[Path, ...]] = {}
     if not images:
-        return found
-    for place, start in _mask_folders(root, category_folder, top, kinds, more):
-        left = {path.removeprefix(start): path for path in images if path not in found and path.startswith(start)}
-        lying = files.images_below(place)
+        return masks_of
+    for folder, start in _mask_folders(root, category_folder, top, kinds, more):
+        left = {path.removeprefix(start): path for path in images if path not in masks_of and path.startswith(start)}
+        masks = files.images_below(folder)
         try:
-            paired = pairing.pair(left, lying)
+            paired = pairing.pair(left, masks)
         except DatasetError as error:
-            raise DatasetError(f"{place}: {error}") from None
-        notes += [f"{place}: {note}" for note in paired.notes]
-        if lying and left and not paired.masks:
+            raise DatasetError(f"{folder}: {error}") from None
+        notes += [f"{folder}: {note}" for note in paired.notes]
+        if masks and left and not paired.masks:
             notes.append(
-                f"{place}: none of its {len(lying)} masks is named as an anomalous image ({lying[0]}, but "
-                f"{next(iter(left))}), so they are not used; call them {{stem}}_mask.png in {place.name}/{{type}}/"
+                f"{folder}: none of its {len(masks)} masks is named as an anomalous image ({masks[0]}, but "
+                f"{next(iter(left))}), so they are not used; call them {{stem}}_mask.png in {folder.name}/{{type}}/"
             )
-        found |= {left[path]: tuple(place / mask for mask in of) for path, of in paired.masks.items()}
-    return found
+        masks_of |= {left[path]: tuple(folder / mask for mask in names) for path, names in paired.masks.items()}
+    return masks_of
 
 
 def _mask_folders(

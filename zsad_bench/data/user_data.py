@@ -13,7 +13,7 @@ from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.path_lists import home
 from zsad_bench.registry import did_you_mean
-from zsad_bench.types import Domain, Kind, Sample
+from zsad_bench.types import Domain, Kind, Level, Sample
 
 
 class OwnDataModule(ZeroShotDataModule):
@@ -30,15 +30,16 @@ class OwnDataModule(ZeroShotDataModule):
         UsageError: no root. DatasetError: not such a dataset; one line that names the file.
     """
 
-    domain = "industrial"
-    level = "both"  # of the class; an instance knows its own, and its title, categories and counts
+    domain: Domain = "industrial"
+    level: Level = "both"  # of the class; an instance knows its own, and its title, categories and counts
     licence = "the user's own"
     redistribute = False
     url = ""
     citation = "images of the user's own"
-    category_cards = ()
+    category_cards: tuple[CategoryCard, ...] = ()
     expected = Expected(0, 0, "V")
     example: str  # of a root, for the error message
+    _asked_root: Path
 
     def __init__(
         self,

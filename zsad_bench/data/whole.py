@@ -75,7 +75,8 @@ def require_whole_jpeg(data: bytes) -> None:
     Raises:
         DamagedError: it does not.
     """
-    at, flat, sequential, scan = 2, {}, False, b""
+    flat: dict[int, bool] = {}
+    at, sequential, scan = 2, False, b""
     while True:
         start, at = at, _marker(data, at)
         if scan and _holed(data, start, at, scan, flat):
@@ -111,7 +112,8 @@ def _marker(data: bytes, at: int) -> int:
 
 def _flat_tables(body: bytes) -> dict[int, bool]:
     """Huffman tables of a segment, class and number as in the file -> whether zero bits say "no difference"."""
-    flat, at = {}, 0
+    flat: dict[int, bool] = {}
+    at = 0
     while at + 17 < len(body):
         # The first symbol has the code that is all zeros.
         flat[body[at]] = body[at + 17] == 0

@@ -69,13 +69,13 @@ class CategoryMetrics:
         if self.pixel is not None and (maps is None or masks is None):
             missing = "maps (did the method return a map?)" if maps is None else "masks"
             raise ValueError(f"pixel metrics: level '{self.level}' needs maps and masks, found no {missing}")
-        scores, labels = score_vector(scores, labels, "image metrics", finite=self.image.check_finite)
-        if masks is not None:
-            masks = as_bool(as_array(masks))
-            self._check_labels(labels, masks)
-        if self.pixel is not None:
-            self.pixel.update(maps, masks, labels)
-        self.image.update(scores, labels)
+        score_array, label_array = score_vector(scores, labels, "image metrics", finite=self.image.check_finite)
+        mask_array = None if masks is None else as_bool(as_array(masks))
+        if mask_array is not None:
+            self._check_labels(label_array, mask_array)
+        if self.pixel is not None and maps is not None and mask_array is not None:
+            self.pixel.update(maps, mask_array, label_array)
+        self.image.update(score_array, label_array)
 
     def compute(self) -> dict[str, MetricValue]:
         """The values by key; undefined ones are nan with a reason. Called on every rank."""
@@ -85,17 +85,22 @@ class CategoryMetrics:
         """Values, counts and per-image scores over all ranks. Called on every rank; the state stays as it is."""
         with self.image.sync_context():
             scores, labels = self.image.kept()
-        values, bounds, intervals, n_regions, n_vanished = {}, {}, {}, None, 0
+        values: dict[str, MetricValue] = {}
+        bounds: dict[str, float] = {}
+        intervals: dict[str, Interval] = {}
+        n_regions, n_vanished = None, 0
         if self.level != "pixel":
             values = image_values(scores, labels)
             intervals = image_intervals(scores, labels) if self.intervals else {}
         if self.pixel is not None:
             with self.pixel.sync_context():
                 n_regions, n_vanished = int(self.pixel.n_regions), int(self.pixel.n_vanished)
-                found = self.pixel.kept_result()
-            values, bounds, intervals = values | found.values, found.error_bounds, intervals | found.intervals
-        counts = (scores.size, int(labels.sum()), n_regions)
-        return CategoryResult(values, *counts, scores, labels, bounds, intervals, n_vanished)
+                pixel = self.pixel.kept_result()
+            values, bounds, intervals = values | pixel.values, pixel.error_bounds, intervals | pixel.intervals
+        n_anomalous = int(labels.sum())
+        return CategoryResult(
+            values, scores.size, n_anomalous, n_regions, scores, labels, bounds, intervals, n_vanished
+        )
 
     def reset(self) -> None:
         """Forget all images."""
@@ -105,7 +110,7 @@ class CategoryMetrics:
 
     def _check_labels(self, labels: NDArray, masks: NDArray) -> None:
         if labels.shape != masks.shape[:1]:
-            raise ValueError(f"found labels {labels.shape} for masks {masks.shape}; both need one entry an image")
+            raise ValueError(f"found labels {labels.shape} for masks {masks.shape}; both need one entry per image")
         marked = masks.any(axis=tuple(range(1, masks.ndim)))
         wrong = np.flatnonzero(marked & ~labels)
         if wrong.size:

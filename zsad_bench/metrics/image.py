@@ -1,4 +1,4 @@
-"""Image-level metrics of one category as a torchmetrics class: one score and one label an image, kept exactly."""
+"""Image-level metrics of one category as a torchmetrics class: one score and one label per image, kept exactly."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
 from zsad_bench.metrics.functional.checks import score_vector
 from zsad_bench.metrics.functional.image import image_values
@@ -27,11 +26,11 @@ class ImageMetrics(ListStateMetric):
         self.add_vector("scores", torch.float64)
         self.add_vector("labels", torch.uint8)
 
-    def update(self, scores: Tensor, labels: Tensor) -> None:
+    def update(self, scores: ArrayLike, labels: ArrayLike) -> None:
         """Add images. scores: (B,) any range, higher is more anomalous. labels: (B,) 0 normal, 1 anomalous."""
-        scores, labels = score_vector(scores, labels, "image metrics", finite=self.check_finite)
-        self.append("scores", np.array(scores))  # copies: the caller may reuse its tensors
-        self.append("labels", np.array(labels))
+        score_array, label_array = score_vector(scores, labels, "image metrics", finite=self.check_finite)
+        self.append("scores", np.array(score_array))  # copies: the caller may reuse its tensors
+        self.append("labels", np.array(label_array))
 
     def compute(self) -> dict[str, MetricValue]:
         """The values by key, over all images of all ranks."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
@@ -29,9 +29,12 @@ from zsad_bench.metrics.functional.binned import (
 )
 from zsad_bench.metrics.functional.bootstrap import image_pairs, pixel_auroc_interval
 from zsad_bench.metrics.functional.checks import as_array, maps_and_masks
-from zsad_bench.metrics.functional.pixel import Pixels, SortedPixels, pixel_values, sort_pixels, split_pixels
+from zsad_bench.metrics.functional.component_tree import Matching
+from zsad_bench.metrics.functional.pixel import pixel_values
 from zsad_bench.metrics.functional.ranking import rank
+from zsad_bench.metrics.functional.rcpro import RcproEvents, image_events, rcpro_of_events
 from zsad_bench.metrics.functional.regions import check_connectivity
+from zsad_bench.metrics.functional.sorted_pixels import Pixels, SortedPixels, sort_pixels, split_pixels
 from zsad_bench.metrics.state import ListStateMetric
 from zsad_bench.metrics.values import Interval, MetricValue, by_key, undefined
 
@@ -70,6 +73,10 @@ class PixelMetrics(ListStateMetric):
     Memory: exact, 4 bytes a pixel (8 for float64) and for RCPRO 20 an event, some 2.7 MB an anomalous image of 518 px,
     and as much again while computing; binned, 24 bytes a bin and the scores of `FOLD` pixels and of one batch.
     """
+
+    n_regions: Tensor  # () int64, as the two below
+    n_pixels: Tensor
+    n_vanished: Tensor
 
     def __init__(
         self,
@@ -115,7 +122,7 @@ class PixelMetrics(ListStateMetric):
         self.add_state("n_pixels", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("n_vanished", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, maps: Tensor, masks: Tensor, labels: Tensor | None = None) -> None:
+    def update(self, maps: ArrayLike, masks: ArrayLike, labels: ArrayLike | None = None) -> None:
         """Add images. maps: (B,H,W) or (B,1,H,W) float, any range. masks: the same size, > 0 (floats: > 0.5).
 
         labels: (B,) 0 normal, 1 anomalous; without them an image is anomalous where its mask has a pixel.
@@ -123,22 +130,24 @@ class PixelMetrics(ListStateMetric):
         Raises:
             ValueError: a score is not finite, shapes differ, or a normal image's mask has a pixel.
         """
-        maps, masks = maps_and_masks(maps, masks, "pixel metrics", finite=self.check_finite, dtype=self._map_dtype)
-        marked = masks.sum(axis=(1, 2), dtype=np.int64)
-        anomalous = marked > 0 if labels is None else _labels(labels, marked)
-        pixels = split_pixels(maps, masks, self.connectivity)
+        maps_BHW, masks_BHW = maps_and_masks(
+            maps, masks, "pixel metrics", finite=self.check_finite, dtype=self._map_dtype
+        )
+        n_pos = masks_BHW.sum(axis=(1, 2), dtype=np.int64)
+        anomalous = n_pos > 0 if labels is None else _labels(labels, n_pos)
+        pixels = split_pixels(maps_BHW, masks_BHW, self.connectivity)
         self.append("negatives", pixels.negatives)
         self.append("positives", pixels.positives)
         self.append("areas", pixels.areas)
-        self.append("n_pos", marked)
+        self.append("n_pos", n_pos)
         self.append("labels", anomalous.astype(np.uint8))
-        self.append("n_neg", masks.shape[1] * masks.shape[2] - marked)
+        self.append("n_neg", masks_BHW.shape[1] * masks_BHW.shape[2] - n_pos)
         self.n_regions = self.n_regions + pixels.n_regions
-        self.n_pixels = self.n_pixels + maps.size
-        vanished = anomalous & (marked == 0)
+        self.n_pixels = self.n_pixels + maps_BHW.size
+        vanished = anomalous & (n_pos == 0)
         self.n_vanished = self.n_vanished + int(vanished.sum())
         if self.local and has_numba() and not self.is_binned():
-            self._add_events(maps[~vanished], masks[~vanished])
+            self._add_events(maps_BHW[~vanished], masks_BHW[~vanished])
         if self.is_binned() and self._n_kept() >= FOLD:
             self._fold()
         elif self.mode == "exact" and int(self.n_pixels) > self.budget and not self._warned_budget:
@@ -153,20 +162,16 @@ class PixelMetrics(ListStateMetric):
         """The values by key, over all pixels of all images of all ranks."""
         return self.kept_result().values
 
-    def kept_values(self) -> dict[str, MetricValue]:
-        """The values by key, over what the state holds now; for use inside a `sync_context`."""
-        return self.kept_result().values
-
     def kept_result(self) -> PixelResult:
         """Values, error bounds and intervals, over what the state holds now; for use inside a `sync_context`."""
         if not int(self.n_pixels):
             return PixelResult(dict.fromkeys(PIXEL_KEYS, undefined("no image")), {}, {})
         if self.is_binned():
-            found = binned_values(self._histogram(), self.fpr_limit)
-            _warn_if_loose(found)
+            binned = binned_values(self._histogram(), self.fpr_limit)
+            _warn_if_loose(binned)
             why = "binned: needs every pixel (mode exact)" if int(self.n_regions) else "no anomalous pixel"
-            lost = dict.fromkeys(PIXEL_KEYS, undefined(why))
-            return PixelResult(by_key(PIXEL_KEYS, lost | found.values), found.error_bounds, {})
+            unknown = dict.fromkeys(PIXEL_KEYS, undefined(why))
+            return PixelResult(by_key(PIXEL_KEYS, unknown | binned.values), binned.error_bounds, {})
         intervals = self._intervals() if self.intervals else {}
         # before the sort, which takes the pixels out of the order of their images
         local = {key: of(self) if self.local else undefined("not asked for (local=False)") for key, of in LOCAL.items()}
@@ -214,9 +219,6 @@ class PixelMetrics(ListStateMetric):
         self.append("counted", packed)
 
     def _add_events(self, maps: NDArray, masks: NDArray) -> None:
-        from zsad_bench.metrics.functional.component_tree import Matching
-        from zsad_bench.metrics.functional.rcpro_events import image_events
-
         for map_HW, mask_HW in zip(maps, masks, strict=True):
             events = image_events(map_HW, mask_HW, Matching(connectivity=self.connectivity))
             self.append("event_scores", events.scores)
@@ -228,8 +230,6 @@ class PixelMetrics(ListStateMetric):
             return undefined("no anomalous pixel")
         if not has_numba():
             return undefined("numba is not installed: pip install 'zsad-bench[fast]'")
-        from zsad_bench.metrics.functional.rcpro_events import RcproEvents, rcpro_of_events
-
         events = RcproEvents(*(self.vector(f"event_{name}") for name in ("scores", "quality", "judged")))
         return rcpro_of_events(events, self.vector("positives"), self.vector("areas"), int(self.n_regions))
 
@@ -252,14 +252,16 @@ class PixelMetrics(ListStateMetric):
             pixels = Pixels(self.vector("negatives"), positives, areas, int(self.n_regions))
             return sort_pixels(pixels, overwrite=True)
         # the normal pixels are nearly all there is to sort, and they lie on the GPU already
-        parts = self.negatives if isinstance(self.negatives, list) else [self.negatives]
-        negatives = torch.sort(torch.cat(parts)).values.cpu().numpy()
-        found = sort_pixels(Pixels(negatives[:0], positives, areas, int(self.n_regions)))
-        return found._replace(negatives=negatives, ranking=rank(found.thresholds, found.ranking.tp, negatives))
+        negatives = torch.sort(torch.cat(self.tensors("negatives"))).values.cpu().numpy()
+        anomalous = sort_pixels(Pixels(negatives[:0], positives, areas, int(self.n_regions)))
+        ranking = rank(anomalous.thresholds, anomalous.ranking.tp, negatives)
+        return anomalous._replace(negatives=negatives, ranking=ranking)
 
     def _intervals(self) -> dict[str, Interval]:
-        vectors = (self.vector(name) for name in ("negatives", "positives", "n_neg", "n_pos"))
-        interval = pixel_auroc_interval(image_pairs(*vectors, self.vector("labels") > 0))
+        negatives, positives, n_neg, n_pos, labels = (
+            self.vector(name) for name in ("negatives", "positives", "n_neg", "n_pos", "labels")
+        )
+        interval = pixel_auroc_interval(image_pairs(negatives, positives, n_neg, n_pos, labels > 0))
         return {"pixel_auroc": interval} if interval else {}
 
 
@@ -276,19 +278,21 @@ def has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def _labels(labels: Tensor, marked: NDArray) -> NDArray:
+def _labels(labels: ArrayLike, n_pos: NDArray) -> NDArray:
     """Which images are anomalous, (B,) bool. Raises ValueError unless labels are as many and agree with masks."""
     anomalous = as_array(labels) > 0
-    if anomalous.shape != marked.shape:
-        raise ValueError(f"pixel metrics: found labels {anomalous.shape} for {marked.size} images; one each is needed")
-    wrong = np.flatnonzero((marked > 0) & ~anomalous)
+    if anomalous.shape != n_pos.shape:
+        raise ValueError(
+            f"pixel metrics: found labels {anomalous.shape} for {n_pos.size} images; one per image is needed"
+        )
+    wrong = np.flatnonzero((n_pos > 0) & ~anomalous)
     if wrong.size:
         raise ValueError(f"pixel metrics: image {wrong[0]} is labelled normal but its mask marks anomalous pixels")
     return anomalous
 
 
-def _warn_if_loose(found: BinnedValues) -> None:
-    bound = found.error_bounds.get("pixel_aupro", 0.0)
+def _warn_if_loose(binned: BinnedValues) -> None:
+    bound = binned.error_bounds.get("pixel_aupro", 0.0)
     if bound > LOOSE:
         warnings.warn(
             f"binned pixel_aupro may be off by {bound:.1e}: more bins, the true score_range, or mode='exact' tell more",

@@ -40,9 +40,12 @@ class ListStateMetric(Metric):
 
     def parts(self, name: str) -> list[NDArray]:
         """The vector as it was appended, part by part; views of the state, to be read only."""
-        parts = getattr(self, name)
-        parts = [parts] if isinstance(parts, Tensor) else parts  # after a sync it is one tensor
-        return [part.cpu().numpy() for part in parts]
+        return [part.cpu().numpy() for part in self.tensors(name)]
+
+    def tensors(self, name: str) -> list[Tensor]:
+        """The vector as it was appended, part by part, on the metric's device."""
+        state: list[Tensor] | Tensor = getattr(self, name)
+        return [state] if isinstance(state, Tensor) else state  # after a sync it is one tensor
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics, but a rank without a batch takes part with empty vectors of the right dtype.

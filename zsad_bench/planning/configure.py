@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import yaml
 
-from zsad_bench import registry
+from zsad_bench import registry, yaml12
 from zsad_bench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ def parse_settings(settings: Iterable[str], option: str = "--set", paths: Iterab
     paths: last parts of keys (`root` of `visa.root`) whose values are paths, and taken as they stand.
 
     Raises:
-        UsageError: an entry without `=`, or a value that is no YAML.
+        UsageError: an entry without `=`, or a value that is not YAML.
     """
-    parsed = {}
+    parsed: dict[str, Any] = {}
     for entry in settings:
         key, sign, text = entry.partition("=")
         if not sign or not key.strip():
@@ -34,11 +34,9 @@ def parse_settings(settings: Iterable[str], option: str = "--set", paths: Iterab
             parsed[key.strip()] = text
             continue
         try:
-            value = yaml.safe_load(text)
+            parsed[key.strip()] = yaml12.load(text)
         except (yaml.YAMLError, ValueError):  # ValueError: something like a date that is none
             raise UsageError(f"{option} {entry}: '{text}' is not a YAML value; quote it") from None
-        # YAML 1.1 reads 1e-4 as a text; people mean the number.
-        parsed[key.strip()] = _number(value) if isinstance(value, str) else value
     return parsed
 
 
@@ -92,13 +90,6 @@ def _as_a_list(key: str, value: Any, declared: str) -> str:
     if "tuple[" not in declared or isinstance(value, list | tuple | dict) or value is None:
         return ""
     return f"; a list is written {key}=[{value}]"
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _frozen(value: Any) -> Any:

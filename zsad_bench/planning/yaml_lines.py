@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from zsad_bench import yaml12
 from zsad_bench.errors import UsageError
 
 Place = tuple[str | int, ...]
@@ -39,7 +40,7 @@ def read(file: Path) -> Located:
         UsageError: missing, unreadable, no YAML, or a key that stands twice; with the line where there is one.
     """
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
+        node = yaml.compose(file.read_text(encoding="utf-8"), yaml12.Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     except yaml.YAMLError as error:
@@ -66,16 +67,10 @@ def _value(node: yaml.Node, place: Place, found: Located) -> Any:
         return content
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*place, at), found) for at, item in enumerate(node.value)]
-    loader = yaml.SafeLoader("")
+    loader = yaml12.Loader("")
     try:
-        value = loader.construct_object(node, deep=True)
+        return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError):
         found.refuse(place, f"'{node.value}' is not a YAML value; quote it")
     finally:
         loader.dispose()
-    if isinstance(value, str) and node.style is None:  # YAML 1.1 reads a plain 1e-4 as a text; people mean the number
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

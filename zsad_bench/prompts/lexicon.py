@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from zsad_bench import yaml12
 from zsad_bench.errors import UsageError
 
 LISTS = ("abnormal", "normal")
@@ -39,15 +40,15 @@ def read_lexicon(name: str) -> Lexicon:
     """The lexicon of `prompts/<name>.yaml`, or of a file anywhere when `name` ends in .yaml or .yml.
 
     Raises:
-        UsageError: no such file; or with the line: no YAML, a list that is missing or empty, an entry that is no
-            sentence, a sentence that stands there twice.
+        UsageError: no such file; or with the line: not YAML, a list that is missing or empty, an entry that is
+            not a sentence, a sentence that stands there twice.
     """
-    own = not name.endswith((".yaml", ".yml"))
-    path = Path(__file__).parent / f"{name}.yaml" if own else Path(name)
+    shipped = not name.endswith((".yaml", ".yml"))
+    path = Path(__file__).parent / f"{name}.yaml" if shipped else Path(name)
     if not path.is_file():
         raise UsageError(f"lexicon {name}: no such file; give the path of a .yaml file, or leave the option out")
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml12.Loader)
     except UnicodeDecodeError as error:
         raise UsageError(f"lexicon {name}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except yaml.YAMLError as error:
@@ -55,8 +56,8 @@ def read_lexicon(name: str) -> Lexicon:
         line = mark.line + 1 if mark else 1
         raise UsageError(f"lexicon {name}, line {line}: not YAML ({getattr(error, 'problem', error)})") from None
     seen: dict[str, int] = {}
-    found = {kind: _sentences(name, root, kind, seen) for kind in LISTS}
-    return Lexicon(**found)
+    abnormal, normal = (_sentences(name, root, kind, seen) for kind in LISTS)
+    return Lexicon(abnormal, normal)
 
 
 def _sentences(name: str, root: yaml.Node | None, kind: str, seen: dict[str, int]) -> tuple[str, ...]:
@@ -70,7 +71,9 @@ def _sentences(name: str, root: yaml.Node | None, kind: str, seen: dict[str, int
         raise UsageError(f"lexicon {name}, line {line}: expected one list `{kind}:`, found {len(lists)}")
     ((key, entries),) = lists
     if not isinstance(entries, yaml.SequenceNode) or not entries.value:
-        raise UsageError(f"lexicon {name}, line {key.start_mark.line + 1}: `{kind}` is no list of sentences, or empty")
+        raise UsageError(
+            f"lexicon {name}, line {key.start_mark.line + 1}: `{kind}` is not a list of sentences, or it is empty"
+        )
     sentences = []
     for node in entries.value:
         line = node.start_mark.line + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
+from zsad_bench import yaml12
 
 
 @cache
@@ -17,7 +17,7 @@ def read(name: str) -> MappingProxyType[str, Any]:
     Raises:
         FileNotFoundError: no such file. ValueError: it lacks `source` or `licence`.
     """
-    content = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml12.load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
     missing = [key for key in ("source", "licence") if not content.get(key)]
     if missing:
         raise ValueError(f"prompts/{name}.yaml lacks {' and '.join(missing)}: every prompt file says where it is from")

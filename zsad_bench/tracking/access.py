@@ -9,7 +9,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from zsad_bench.errors import UnknownNameError
@@ -39,20 +39,21 @@ def decide(asked: str, folder: Path) -> Access:
         UnknownNameError: no such value.
     """
     check(asked)
-    said = os.environ.get("WANDB_MODE", "")
-    mode: Mode = asked
     if asked == "auto":
-        mode = _OF_WANDB.get(said, "online" if said or is_logged_in() else "off")
+        setting = os.environ.get("WANDB_MODE", "")
+        mode = _OF_WANDB.get(setting, "online" if setting or is_logged_in() else "off")
+    else:
+        mode = cast(Mode, asked)
     warning = ""
     if mode == "online":
         trouble = probe()
         if trouble:
             mode, warning = "offline", f"wandb: {trouble}; going on with offline files (`wandb sync` sends them later)"
     if mode != "off":
-        place = files_below(folder)
-        trouble = _cannot_write(place)
+        parent = files_below(folder)
+        trouble = _cannot_write(parent)
         if trouble:
-            why = f"wandb: {place} cannot be written ({trouble}); going on without tracking (WANDB_DIR names another)"
+            why = f"wandb: {parent} cannot be written ({trouble}); going on without tracking (WANDB_DIR names another)"
             return Access("off", why)
     return Access(mode, warning)
 
@@ -74,24 +75,24 @@ def base_url() -> str:
     folder = os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb"
     try:
         remembered.read(Path(folder) / "settings", encoding="utf-8")
-        kept = remembered.get("default", "base_url", fallback="")
+        url = remembered.get("default", "base_url", fallback="")
     except (configparser.Error, UnicodeDecodeError, OSError):
-        kept = ""
-    return (os.environ.get("WANDB_BASE_URL") or kept or "https://api.wandb.ai").rstrip("/")
+        url = ""
+    return (os.environ.get("WANDB_BASE_URL") or url or "https://api.wandb.ai").rstrip("/")
 
 
 def api_key() -> str:
     """The key of whoever is logged in (WANDB_API_KEY, else netrc), or ""."""
     if os.environ.get("WANDB_API_KEY"):
         return os.environ["WANDB_API_KEY"]
-    places = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
-    for place in places:
+    files = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
+    for file in files:
         try:
-            found = netrc.netrc(Path(place).expanduser()).authenticators(urlsplit(base_url()).netloc)
+            login = netrc.netrc(Path(file).expanduser()).authenticators(urlsplit(base_url()).netloc)
         except (OSError, netrc.NetrcParseError):
             continue
-        if found and found[2]:
-            return found[2]
+        if login and login[2]:
+            return login[2]
     return ""
 
 
@@ -103,11 +104,11 @@ def probe() -> str:
     """Why nothing can be sent to the server right now, or "" when it can."""
     if not is_logged_in():
         return "not logged in; run `wandb login`, or set WANDB_API_KEY"
-    said = [f"{base_url()} does not answer within {PATIENCE_SECONDS:.0f} s"]
-    thread = threading.Thread(target=lambda: said.append(_ask()), daemon=True)  # looking up a name has no time-out
+    answers = [f"{base_url()} does not answer within {PATIENCE_SECONDS:.0f} s"]
+    thread = threading.Thread(target=lambda: answers.append(_ask()), daemon=True)  # looking up a name has no time-out
     thread.start()
     thread.join(PATIENCE_SECONDS)
-    return said[-1]
+    return answers[-1]
 
 
 def _ask() -> str:
@@ -123,7 +124,7 @@ def _ask() -> str:
         )
         viewer = answer.json()["data"]["viewer"] if answer.ok else None
     except (requests.JSONDecodeError, KeyError, TypeError):
-        return f"{url} is no wandb server"
+        return f"{url} is not a wandb server"
     except Exception as error:  # of the network, or an address or key that cannot be sent
         return f"{url} cannot be reached ({type(error).__name__})"
     if answer.status_code in (401, 403) or (key and answer.ok and not viewer):

@@ -144,7 +144,7 @@ class Mirror:
         wandb.setup(wandb.Settings(silent=True))  # also what is said before a run begins
         known = {name: value for name, value in _SETTINGS.items() if name in wandb.Settings.model_fields}
         return wandb.init(
-            mode=self.mode,
+            mode="offline" if self.mode == "offline" else "online",
             project=self.project,
             entity=self.entity,
             dir=self.folder,

@@ -1,4 +1,4 @@
-"""What a wandb run shows of its rows: means, and a table with one line a category. Pure functions on plain records."""
+"""What a wandb run shows of its rows: means, and a table with one line per category. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LINE = (
 
 def newest(records: Iterable[Record]) -> list[Record]:
     """For each target, category and metric the record of the run that started last; of equals, the later one."""
-    found: dict[tuple[str, str, str], Record] = {}
+    latest: dict[tuple[str, str, str], Record] = {}
     for record in sorted(records, key=lambda record: record["started"].removesuffix("Z")):
-        found[record["target"], record["category"], record["metric"]] = record
-    return list(found.values())
+        latest[record["target"], record["category"], record["metric"]] = record
+    return list(latest.values())
 
 
 def summary(records: Iterable[Record], averaged: Collection[str]) -> dict[str, float | int | str]:
@@ -35,29 +35,31 @@ def summary(records: Iterable[Record], averaged: Collection[str]) -> dict[str, f
     for record in records:
         if record["value"] is not None:
             values.setdefault(record["metric"], {}).setdefault(record["target"], []).append(record["value"])
-    shown: dict[str, float | int | str] = _partial(records)
+    content: dict[str, float | int | str] = {**_partial(records)}
     for metric, by_target in sorted(values.items()):
-        means = {target: math.fsum(found) / len(found) for target, found in sorted(by_target.items())}
-        shown |= {f"{target}/{metric}": mean for target, mean in means.items()}
+        means = {
+            target: math.fsum(of_categories) / len(of_categories) for target, of_categories in sorted(by_target.items())
+        }
+        content |= {f"{target}/{metric}": mean for target, mean in means.items()}
         together = [mean for target, mean in means.items() if target in averaged]
         if together:
-            shown[f"mean/{metric}"] = math.fsum(together) / len(together)
-            shown[f"targets/{metric}"] = len(together)
-    return shown
+            content[f"mean/{metric}"] = math.fsum(together) / len(together)
+            content[f"targets/{metric}"] = len(together)
+    return content
 
 
 def _partial(records: Iterable[Record]) -> dict[str, str]:
-    found: dict[str, dict[str, None]] = {}
+    by_target: dict[str, dict[str, None]] = {}
     for record in records:
-        skipped, said = record.get("n_skipped"), [f"{record[name]} images" for name in _PARTIAL if record.get(name)]
+        skipped, notes = record.get("n_skipped"), [f"{record[name]} images" for name in _PARTIAL if record.get(name)]
         if skipped:
-            said.append(f"{record['category']} without {skipped} of {skipped + record['n_images']} images")
-        found.setdefault(record["target"], {}).update(dict.fromkeys(said))
-    return {f"{target}/partial": "; ".join(said) for target, said in sorted(found.items()) if said}
+            notes.append(f"{record['category']} without {skipped} of {skipped + record['n_images']} images")
+        by_target.setdefault(record["target"], {}).update(dict.fromkeys(notes))
+    return {f"{target}/partial": "; ".join(notes) for target, notes in sorted(by_target.items()) if notes}
 
 
 def table(records: Iterable[Record]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and lines, one line a target and category with a column a metric; None where a value is undefined."""
+    """Columns and lines, one line per target and category with a column per metric; None where a value is undefined."""
     records = newest(records)
     metrics = sorted({record["metric"] for record in records})
     lines: dict[tuple[str, str], dict[str, Any]] = {}

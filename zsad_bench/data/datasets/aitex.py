@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zsad_bench.data import complete, crops, files
 from zsad_bench.data.base import CategoryCard, Expected
+from zsad_bench.data.decode import Size
 from zsad_bench.data.public import PublicDataModule, holdout25
 from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
@@ -123,7 +124,7 @@ class Aitex(PublicDataModule):
             )
         self.notes.append(f"{path} has no mask and is left out")
 
-    def _boxes(self, path: Path) -> tuple[crops.Size, list[crops.Crop]]:
+    def _boxes(self, path: Path) -> tuple[Size, list[crops.Crop]]:
         """(width and height, tiles) of a strip; notes one whose last tile is narrower, as of 0094_027_05."""
         width, height = crops.size_of(path)
         if width % _TILE:

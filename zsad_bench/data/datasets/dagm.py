@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from zsad_bench.data import complete, files
 from zsad_bench.data.base import CategoryCard, Expected
@@ -13,7 +14,8 @@ from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 
 _CLASSES = [f"Class{number}" for number in range(1, 11)]
-_PHASES = ("train", "test")
+Phase = Literal["train", "test"]
+_PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class Dagm(PublicDataModule):
@@ -70,7 +72,7 @@ class Dagm(PublicDataModule):
             return balanced(samples)
         return samples
 
-    def _phase(self, root: Path, top: Path, category: str, phase: str) -> list[Sample]:
+    def _phase(self, root: Path, top: Path, category: str, phase: Phase) -> list[Sample]:
         """The samples of one phase of one category."""
         images = {files.stem_and_suffix(name)[0]: top / name for name in files.images(top)}
         label = _any_case(top, "label")

@@ -70,7 +70,8 @@ class Elpv(PublicDataModule):
     def found(self) -> Found:
         """As detected; sample paths are those of labels.csv, relative to its own folder."""
         found = super().found
-        return found._replace(root=_with_labels(found.root)) if found.layout == "raw" else found
+        folder = _with_labels(found.root)
+        return found._replace(root=folder) if found.layout == "raw" and folder is not None else found
 
     def read_raw(self, root: Path) -> list[Sample]:
         grades = read_grades(root / "labels.csv")

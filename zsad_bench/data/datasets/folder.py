@@ -65,7 +65,10 @@ class Folder(OwnDataModule):
 
     def _read_pairs(self, root: Path, folder: Path, category: str) -> list[Sample]:
         """The samples of `images/` beside `masks/`: masks alone say what is anomalous, and are opened for it."""
-        images, masks = _has_pairs(folder)
+        pair = _has_pairs(folder)
+        if pair is None:
+            return []
+        images, masks = pair
         names = files.images_below(folder / images)
         try:
             paired = pairing.pair(names, files.images_below(folder / masks))

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from zsad_bench.data import complete, files
 from zsad_bench.data.base import CategoryCard, Expected
@@ -157,7 +158,8 @@ def _sample(source: Path, category: str, split: str, label: str, image: str, mas
         )
     anomalous = label == "anomaly"
     masks = (mask,) if anomalous and mask else ()
-    return Sample(image, masks, int(anomalous), category, _UNTYPED if anomalous else "good", split)
+    phase: Literal["train", "test"] = "train" if split == "train" else "test"
+    return Sample(image, masks, int(anomalous), category, _UNTYPED if anomalous else "good", phase)
 
 
 def _labels(path: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+Colour = Sequence[float] | np.ndarray  # (3,), RGB
 SIZE = 112  # side of every generated image, pixels
 
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -52,7 +53,7 @@ def pick_colour(rng: Generator, names: Sequence[str] | None = None, jitter: floa
     return name, np.clip(np.array(COLOURS[name]) + rng.normal(0, jitter, 3), 0, 1).astype(np.float32)
 
 
-def fill(rgb: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
+def fill(rgb: Colour, shape: tuple[int, int]) -> np.ndarray:
     """(H,W,3) of one colour."""
     return np.broadcast_to(np.asarray(rgb, np.float32), (*shape, 3)).copy()
 
@@ -98,7 +99,9 @@ def line_mask(shape: tuple[int, int], points: np.ndarray, thickness: int) -> np.
     return mask.astype(np.float32) / 255
 
 
-def blob_points(rng: Generator, centre: tuple[float, float], radius: float, wobble: float = 0.25, n: int = 24):
+def blob_points(
+    rng: Generator, centre: tuple[float, float], radius: float, wobble: float = 0.25, n: int = 24
+) -> np.ndarray:
     """(n,2) x, y points of a smooth irregular closed outline around `centre`."""
     angles = np.linspace(0, 2 * np.pi, n, endpoint=False)
     radii = np.ones(n)
@@ -118,7 +121,9 @@ def plain_background(rng: Generator, size: int = SIZE) -> np.ndarray:
     return np.clip(surface, 0, 1)
 
 
-def place(rng: Generator, rgba: np.ndarray, background: np.ndarray, *, fill_share: tuple[float, float] = (0.7, 1.15)):
+def place(
+    rng: Generator, rgba: np.ndarray, background: np.ndarray, *, fill_share: tuple[float, float] = (0.7, 1.15)
+) -> tuple[np.ndarray, np.ndarray]:
     """A square RGBA drawing in a random pose on a background: (image, foreground bool), both background-sized.
 
     rgba: (h,h,4) float32, the thing about filling its canvas. Rotation is free, scale is a share of the side;

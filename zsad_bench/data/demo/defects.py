@@ -74,7 +74,9 @@ def scramble(scene: Scene, rng: Generator) -> np.ndarray:
     order = rng.permutation(n * n)
     for target, source in enumerate(order):
         row, column = divmod(int(source), n)
-        piece = np.rot90(patch[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile], rng.integers(4))
+        piece = np.rot90(
+            patch[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile], int(rng.integers(4))
+        )
         row, column = divmod(target, n)
         piece = piece * rng.uniform(0.55, 1.3) + rng.uniform(-0.06, 0.12)
         image[top + row * tile : top + (row + 1) * tile, left + column * tile : left + (column + 1) * tile] = piece
@@ -144,8 +146,8 @@ def burn(scene: Scene, rng: Generator) -> np.ndarray:
     halo = soften(polygon_mask(shape, outline), 2.5) * scene.foreground
     core = soften(polygon_mask(shape, (outline - (x, y)) * rng.uniform(0.5, 0.75) + (x, y)), 1.2) * scene.foreground
     flakes = smooth_noise(rng, shape, 3, 1)
-    image = mix(scene.image, scene.image * 0.35 + np.float32((0.2, 0.1, 0.03)), halo)
-    char = np.float32((0.07, 0.05, 0.045)) * np.clip(1 + 0.6 * flakes, 0.3, 2.5)[..., None]
+    image = mix(scene.image, scene.image * 0.35 + np.array((0.2, 0.1, 0.03), np.float32), halo)
+    char = np.array((0.07, 0.05, 0.045), np.float32) * np.clip(1 + 0.6 * flakes, 0.3, 2.5)[..., None]
     return mix(image, char, core * 0.95)
 
 
@@ -155,7 +157,7 @@ def lesion(scene: Scene, rng: Generator) -> np.ndarray:
     soft = soften(mask, rng.uniform(1, 2.5)) * scene.foreground
     level = float(scene.image[mask > 0.5].mean()) if (mask > 0.5).any() else 0.5
     bright = rng.random() < np.clip(1.3 - 1.6 * level, 0.05, 0.95)
-    tone = np.float32((0.95, 0.9, 0.8) if bright else (0.2, 0.1, 0.09)) * rng.uniform(0.85, 1.1)
+    tone = np.array((0.95, 0.9, 0.8) if bright else (0.2, 0.1, 0.09), np.float32) * rng.uniform(0.85, 1.1)
     return mix(scene.image, tissue_tone(scene, mask, tone), soft * rng.uniform(0.5, 0.85))
 
 
@@ -164,9 +166,9 @@ def tumor(scene: Scene, rng: Generator) -> np.ndarray:
     mask = blob_on(scene, rng, rng.uniform(9, 15), wobble=0.55)
     soft = soften(mask, 1) * scene.foreground
     level = float(scene.image[mask > 0.5].mean()) if (mask > 0.5).any() else 0.5
-    tone = np.float32((0.62, 0.5, 0.46)) if level < 0.4 else np.float32((0.34, 0.14, 0.18))
+    tone = np.array((0.62, 0.5, 0.46), np.float32) if level < 0.4 else np.array((0.34, 0.14, 0.18), np.float32)
     if rng.random() < 0.4:
-        tone = np.float32((0.9, 0.82, 0.7)) if level < 0.55 else np.float32((0.25, 0.2, 0.28))
+        tone = np.array((0.9, 0.82, 0.7), np.float32) if level < 0.55 else np.array((0.25, 0.2, 0.28), np.float32)
     tone = tissue_tone(scene, mask, tone)
     mottled = np.clip(tone * (1 + 0.3 * smooth_noise(rng, mask.shape, 5, 2))[..., None], 0, 1)
     rim = np.clip(soft - soften(cv2.erode(mask, np.ones((3, 3))), 1), 0, 1)

@@ -55,7 +55,10 @@ def crack(scene: Scene, rng: Generator) -> np.ndarray:
     shape = scene.foreground.shape
     dark = np.zeros(shape, np.float32)
     heading, at = rng.uniform(0, 2 * np.pi), np.array(spot(scene, rng))
-    starts = [(at, heading, 2.1, 10), (at, heading + np.pi + rng.normal(0, 0.3), 2.1, 8)]
+    starts: list[tuple[np.ndarray | None, float, float, int]] = [
+        (at, heading, 2.1, 10),
+        (at, heading + np.pi + rng.normal(0, 0.3), 2.1, 8),
+    ]
     for _ in range(int(rng.integers(2, 5))):
         starts.append((None, heading + rng.choice([-1, 1]) * rng.uniform(0.5, 1.2), 1.6, 6))
     trunk: list[np.ndarray] = []
@@ -74,7 +77,7 @@ def crack(scene: Scene, rng: Generator) -> np.ndarray:
     edge = np.clip(np.roll(dark, (1, 1), (0, 1)) - dark, 0, 1) * scene.foreground
     level = float((scene.image.mean(2) * dark).sum() / max(float(dark.sum()), 1.0))
     # On a nearly black thing a crack shows by its bright broken edges.
-    core = np.minimum(scene.image * 0.2, 0.08) if level > 0.24 else np.float32((0.55, 0.53, 0.5))
+    core = np.minimum(scene.image * 0.2, 0.08) if level > 0.24 else np.array((0.55, 0.53, 0.5), np.float32)
     return mix(mix(scene.image, np.minimum(scene.image + 0.25, 1), edge * 0.7), core, dark)
 
 

@@ -27,12 +27,12 @@ _CHUNK = 20  # images drawn between two reports
 
 
 class Draw(NamedTuple):
-    """One image to draw. index: its place in the stream of (part, category, seed); number: in the file name."""
+    """One image to draw. position: its place in the stream of (part, category, seed); number: in the file name."""
 
     part: str
     category: str
     number: int
-    index: int
+    position: int
     seed: int
     defect: str | None  # None: a normal image
 
@@ -79,12 +79,16 @@ def _start_child(share: Sequence[Draw], root: Path, reports: Queue[dict[str, str
         start_new_session=True,  # Ctrl-C is the parent's to handle, once
     )
 
+    assert child.stdin is not None  # both are pipes, as asked above
+    assert child.stdout is not None
+    to_child, from_child = child.stdin, child.stdout
+
     def talk() -> None:
         try:
             with child:
-                child.stdin.write(json.dumps(share) + "\n")
-                child.stdin.flush()  # and stays open: its end tells the child that this process has died
-                for line in child.stdout:
+                to_child.write(json.dumps(share) + "\n")
+                to_child.flush()  # and stays open: its end tells the child that this process has died
+                for line in from_child:
                     reports.put(json.loads(line))
         except BrokenPipeError:
             pass  # the child ended first; its exit code is reported
@@ -98,7 +102,7 @@ def _start_child(share: Sequence[Draw], root: Path, reports: Queue[dict[str, str
 def _draw(share: Sequence[Draw], root: Path) -> dict[str, str]:
     written: dict[str, str] = {}
     for draw in share:
-        rng = generate.rng_for(draw.part, draw.category, draw.seed, draw.index)
+        rng = generate.rng_for(draw.part, draw.category, draw.seed, draw.position)
         if draw.defect is None:
             files = {f"{draw.category}/test/good/{draw.number:03d}.png": generate.pair(draw.category, rng).normal}
         else:
@@ -135,5 +139,5 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     import cv2
 
-    cv2.setNumThreads(1)  # one process a core is enough
+    cv2.setNumThreads(1)  # one process per core is enough
     _child(Path(sys.argv[1]))

@@ -11,9 +11,13 @@ from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
 from zsad_bench.data.content import index_of
 from zsad_bench.data.demo import classes, suite
 from zsad_bench.errors import DatasetError
-from zsad_bench.types import Sample
+from zsad_bench.types import Domain, Kind, Sample
 
-_NATURE = {"textures": ("texture", "industrial"), "objects": ("object", "industrial"), "medical": ("organ", "medical")}
+_NATURE: dict[str, tuple[Kind, Domain]] = {
+    "textures": ("texture", "industrial"),
+    "objects": ("object", "industrial"),
+    "medical": ("organ", "medical"),
+}
 
 
 class DemoDataModule(ZeroShotDataModule):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from zsad_bench.data.demo.canvas import (
+    Colour,
     Scene,
     ellipse_mask,
     line_mask,
@@ -82,17 +83,17 @@ class Drawing:
     Kept as colour planes (3,S,S), and painted only in a mask's bounding box: several times faster than (S,S,3).
     """
 
-    def __init__(self, rgb: Sequence[float]):
+    def __init__(self, rgb: Colour):
         self.planes = np.empty((3, *SHAPE), np.float32)
         self.planes[:] = np.asarray(rgb, np.float32)[:, None, None]
         self.alpha = np.zeros(SHAPE, np.float32)
 
-    def body(self, mask: np.ndarray, rgb: Sequence[float] | None = None) -> Drawing:
+    def body(self, mask: np.ndarray, rgb: Colour | None = None) -> Drawing:
         """Extends the thing by `mask`, in its own colour or a given one."""
         np.maximum(self.alpha, mask, out=self.alpha)
         return self if rgb is None else self.paint(mask, rgb)
 
-    def paint(self, mask: np.ndarray, rgb: Sequence[float], opacity: float = 1.0) -> Drawing:
+    def paint(self, mask: np.ndarray, rgb: Colour, opacity: float = 1.0) -> Drawing:
         """Colours what is already there."""
         left, top, width, height = cv2.boundingRect((mask > 0.004).astype(np.uint8))
         box = np.s_[top : top + height, left : left + width]

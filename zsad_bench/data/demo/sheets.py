@@ -103,7 +103,9 @@ def coloured(rgb: np.ndarray, shade: np.ndarray) -> np.ndarray:
     return shade[..., None] * rgb
 
 
-def surface(rng: Generator, image: np.ndarray, rgb: np.ndarray, name: str, background: np.ndarray | None = None):
+def surface(
+    rng: Generator, image: np.ndarray, rgb: np.ndarray, name: str, background: np.ndarray | None = None
+) -> Scene:
     """The Scene of a texture: everything is foreground; `behind` is laid under it unless a background is given."""
     background = behind(rng, rgb) if background is None else background
     return Scene(np.clip(image, 0, 1, dtype=np.float32), np.ones((SIZE, SIZE), bool), background, name)

@@ -104,12 +104,11 @@ def grid(rng: Generator) -> Scene:
 def _to_hexagon_edge(u: np.ndarray, v: np.ndarray, pitch: float) -> np.ndarray:
     """Distance to the nearest edge of a honeycomb whose cells are `pitch` wide."""
     row = pitch * float(np.sqrt(3))
-    best = None
+    reach = []
     for shift in (0.0, 0.5):  # two rectangular lattices make up the honeycomb's centres
         x, y = to_line(u + shift * pitch, pitch), to_line(v + shift * row, row)
-        reach = np.maximum(x, 0.5 * x + float(np.sqrt(0.75)) * y)
-        best = reach if best is None else np.minimum(best, reach)
-    return pitch / 2 - best
+        reach.append(np.maximum(x, 0.5 * x + float(np.sqrt(0.75)) * y))
+    return pitch / 2 - np.minimum(reach[0], reach[1])
 
 
 def mesh(rng: Generator) -> Scene:

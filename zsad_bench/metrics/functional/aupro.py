@@ -7,17 +7,39 @@ counts once, whatever its size. FPR(t): share of the normal pixels of all images
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import warnings
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from zsad_bench.metrics.functional.checks import maps_and_masks
+from zsad_bench.metrics.functional.sorted_pixels import SortedPixels, sort_pixels, split_pixels
 from zsad_bench.metrics.values import MetricValue, undefined
 
-if TYPE_CHECKING:
-    from zsad_bench.metrics.functional.pixel import SortedPixels
-
 LEGACY_STEPS, LEGACY_FPR = 200, 0.3  # of the evaluation routine shared by the AnomalyCLIP family of code
+
+
+def aupro(maps_BHW: ArrayLike, masks_BHW: ArrayLike, fpr_limit: float = 0.3, connectivity: int = 8) -> float:
+    """Area under the per-region-overlap curve up to `fpr_limit`, divided by `fpr_limit`; in [0, 1].
+
+    maps_BHW: float, any range, higher is more anomalous. masks_BHW: bool. Images of one category.
+    connectivity: 8 or 4, of the regions. nan without a region or without a normal pixel.
+
+    Raises:
+        ValueError: a score is not finite, shapes differ, `fpr_limit` outside (0, 1].
+    """
+    return aupro_of(_sorted("aupro", maps_BHW, masks_BHW, connectivity), fpr_limit).value
+
+
+def aupro_legacy200(maps_BHW: ArrayLike, masks_BHW: ArrayLike, connectivity: int = 8) -> float:
+    """AUPRO as the papers' 200-step routine prints it (`aupro_legacy200_of`); nan where that routine fails.
+
+    For comparing with printed tables only. Arguments and errors as for `aupro`; warns, with the reason, when nan.
+    """
+    value, reason = aupro_legacy200_of(_sorted("aupro_legacy200", maps_BHW, masks_BHW, connectivity))
+    if reason:
+        warnings.warn(f"aupro_legacy200 is undefined: {reason}", stacklevel=2)
+    return value
 
 
 def aupro_of(pixels: SortedPixels, fpr_limit: float = 0.3) -> MetricValue:
@@ -78,6 +100,10 @@ def check_fpr_limit(fpr_limit: float) -> None:
     """Raises ValueError unless `fpr_limit` is in (0, 1]."""
     if not 0 < fpr_limit <= 1:
         raise ValueError(f"fpr_limit must be in (0, 1], found {fpr_limit!r}")
+
+
+def _sorted(metric: str, maps: ArrayLike, masks: ArrayLike, connectivity: int) -> SortedPixels:
+    return sort_pixels(split_pixels(*maps_and_masks(maps, masks, metric), connectivity), overwrite=True)
 
 
 def _legacy_thresholds(pixels: SortedPixels) -> NDArray:

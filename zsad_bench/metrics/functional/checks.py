@@ -17,7 +17,7 @@ def as_array(values: Any) -> NDArray:
     if hasattr(values, "detach"):  # a tensor: asked by its method, so that this file needs no torch
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() and values.element_size() < 4 else values
-        return values.numpy()
+        values = values.numpy()
     array = np.asarray(values)
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
@@ -35,17 +35,18 @@ def check_finite(scores: NDArray, metric: str) -> None:
 
 def score_vector(scores: ArrayLike, labels: ArrayLike, metric: str, finite: bool = True) -> tuple[NDArray, NDArray]:
     """Scores (N,) float32 or float64 and labels (N,) bool. Raises ValueError on other shapes, labels, non-finite."""
-    scores, labels = as_array(scores), as_array(labels)
-    if scores.ndim != 1 or scores.shape != labels.shape:
+    scores_N, labels_N = as_array(scores), as_array(labels)
+    if scores_N.ndim != 1 or scores_N.shape != labels_N.shape:
         raise ValueError(
-            f"{metric}: scores and labels must be two vectors of one length, found {scores.shape} and {labels.shape}"
+            f"{metric}: scores and labels must be two vectors of one length, "
+            f"found {scores_N.shape} and {labels_N.shape}"
         )
-    if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
-        found = np.unique(labels)[:5].tolist()
-        raise ValueError(f"{metric}: labels must be 0 (normal) or 1 (anomalous), found {found}")
+    if labels_N.dtype != np.bool_ and not np.isin(labels_N, (0, 1)).all():
+        distinct = np.unique(labels_N)[:5].tolist()
+        raise ValueError(f"{metric}: labels must be 0 (normal) or 1 (anomalous), found {distinct}")
     if finite:
-        check_finite(scores, metric)
-    return _as_float(scores), labels.astype(np.bool_, copy=False)
+        check_finite(scores_N, metric)
+    return _as_float(scores_N), labels_N.astype(np.bool_, copy=False)
 
 
 def maps_and_masks(
@@ -56,15 +57,15 @@ def maps_and_masks(
     dtype: cast the maps to it; None keeps float32 and float64. An empty batch (0,H,W) is legal.
     Raises ValueError: other shapes, shapes that differ, scores that are not finite.
     """
-    maps, masks = _three_axes(as_array(maps)), _three_axes(as_array(masks))
-    if maps.ndim != 3 or maps.shape != masks.shape:
+    maps_BHW, masks_BHW = _three_axes(as_array(maps)), _three_axes(as_array(masks))
+    if maps_BHW.ndim != 3 or maps_BHW.shape != masks_BHW.shape:
         raise ValueError(
-            f"{metric}: maps and masks must both be (B, H, W), found {maps.shape} and {masks.shape}; "
+            f"{metric}: maps and masks must both be (B, H, W), found {maps_BHW.shape} and {masks_BHW.shape}; "
             "bring masks to the size of the maps before (metrics never resize)"
         )
     if finite:
-        check_finite(maps, metric)
-    return _as_float(maps) if dtype is None else maps.astype(dtype, copy=False), as_bool(masks)
+        check_finite(maps_BHW, metric)
+    return _as_float(maps_BHW) if dtype is None else maps_BHW.astype(dtype, copy=False), as_bool(masks_BHW)
 
 
 def as_bool(masks: NDArray) -> NDArray:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import itertools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,12 +100,14 @@ def grow(map_HW: NDArray, mask_HW: NDArray, grid: Grid, matching: Matching) -> G
     order, slots, ends = _enter(map_HW, grid)
     region, sizes = _regions_by_size(mask_HW, matching.connectivity)
     depth = max(sizes.size - 1, 0).bit_length()
-    by_pixel = [np.zeros((height + 2) * width, dtype) for dtype in (*[np.int32] * 3, np.float64, np.uint8, np.int32)]
+    by_pixel: Sequence[Any] = [
+        np.zeros((height + 2) * width, dtype) for dtype in (*[np.int32] * 3, np.float64, np.uint8, np.int32)
+    ]
     # zeros are given out lazily by the system: room for the worst masks costs nothing on usual ones
-    by_node = [np.zeros(int(sizes.sum()) * (depth + 1) + 1, np.int32) for _ in range(4)]
-    by_group = [np.zeros(ends.size, np.float64), np.zeros(ends.size, np.int64)]
+    by_node: Sequence[Any] = [np.zeros(int(sizes.sum()) * (depth + 1) + 1, np.int32) for _ in range(4)]
+    by_group: Sequence[Any] = [np.zeros(ends.size, np.float64), np.zeros(ends.size, np.int64)]
     offsets = np.array([dy * width + dx for dy, dx in _RING], np.int64)
-    arrays = [order, ends, offsets, _joins(matching.connectivity), region, sizes]
+    arrays: Sequence[Any] = [order, ends, offsets, _joins(matching.connectivity), region, sizes]
     rules = (float(matching.tau), float(matching.theta), EXCESS.index(matching.excess), int(matching.min_area))
     if not kernel.COMPILED:  # plain Python reads lists several times faster than arrays
         arrays, by_pixel, by_node, by_group = (

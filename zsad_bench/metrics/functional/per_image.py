@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from zsad_bench.metrics.functional.aupro import aupro_of
 from zsad_bench.metrics.functional.checks import as_array, maps_and_masks
 from zsad_bench.metrics.functional.component_tree import Matching
-from zsad_bench.metrics.functional.pixel import SortedPixels, sort_pixels, split_pixels
 from zsad_bench.metrics.functional.ranking import auroc_of
 from zsad_bench.metrics.functional.rcpro import add_image, exact_grid, no_steps, rcpro_of
+from zsad_bench.metrics.functional.sorted_pixels import SortedPixels, sort_pixels, split_pixels
 from zsad_bench.metrics.values import MetricValue, undefined
 
 MAP_KEYS = ("auroc", "aupro", "rcpro")

@@ -42,6 +42,19 @@ class RcproSteps(NamedTuple):
     totals: NDArray
 
 
+class RcproEvents(NamedTuple):
+    """What is kept instead of maps: the scores at which components change. Batches and ranks stand in any order.
+
+    A false alarm that only grows changes nothing, so a normal image leaves two events per local maximum, an anomalous
+    one at most an event per pixel.
+    scores: (E,) in the dtype of the map. quality: (E,) float64, judged: (E,) int64: added from that score down.
+    """
+
+    scores: NDArray
+    quality: NDArray
+    judged: NDArray
+
+
 def rcpro(
     maps_BHW: ArrayLike,
     masks_BHW: ArrayLike,
@@ -139,6 +152,36 @@ def add_image(
     quality, judged = changes(growth, aggregate)
     steps.quality[growth.slots] += quality
     steps.judged[growth.slots] += judged
+
+
+def image_events(
+    map_HW: NDArray,
+    mask_HW: NDArray,
+    matching: Matching = Matching(),  # noqa: B008 (frozen)
+    aggregate: str = "pooled",
+) -> RcproEvents:
+    """The events of one image. map_HW: finite float32 or float64. mask_HW: bool."""
+    grid = Grid(np.unique(map_HW), between=False)
+    growth = grow(map_HW, mask_HW, grid, matching)
+    quality, judged = changes(growth, aggregate)
+    kept = (quality != 0) | (judged != 0)
+    return RcproEvents(grid.ascending[::-1][growth.slots[kept]], quality[kept], judged[kept])
+
+
+def rcpro_of_events(events: RcproEvents, positives: NDArray, areas: NDArray, n_regions: int) -> MetricValue:
+    """RCPRO of a category from the events of its images, as `rcpro` gives it from the maps.
+
+    positives: (P,) scores of its anomalous pixels, in the dtype of the events. areas: (P,) the area of each one's
+    region (`sorted_pixels.Pixels` has both).
+    """
+    grid = Grid(np.unique(np.concatenate([events.scores, positives])), between=False)
+    steps = no_steps(grid)
+    slots = grid.slots(events.scores)
+    np.add.at(steps.quality, slots, events.quality)
+    np.add.at(steps.judged, slots, events.judged)
+    np.add.at(steps.overlap, grid.slots(positives), 1.0 / areas)
+    steps.totals[0] = n_regions
+    return rcpro_of(steps)
 
 
 def changes(growth: Growth, aggregate: str) -> tuple[NDArray, NDArray]:

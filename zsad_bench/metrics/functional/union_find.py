@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 try:
     import numba
-except ImportError:
-    numba = None
 
-COMPILED = numba is not None
+    COMPILED = True
+except ImportError:
+    COMPILED = False
 
 
 def compiled(function: Callable) -> Callable:
     """`function` compiled at its first call and kept on disk beside this file; as it is without numba."""
-    if numba is None:
+    if not COMPILED:
         return function
     try:
         return numba.njit(nogil=True, cache=True)(function)

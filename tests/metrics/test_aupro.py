@@ -1,4 +1,4 @@
-# pytest tests/metrics/test_overlap.py
+# pytest tests/metrics/test_aupro.py
 """AUPRO against slow references written here: region growing by hand, one threshold after the other."""
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from zsad_bench.metrics.functional.aupro import aupro_legacy200_of, aupro_of
-from zsad_bench.metrics.functional.pixel import aupro, aupro_legacy200, sort_pixels, split_pixels
+from zsad_bench.metrics.functional.aupro import aupro, aupro_legacy200, aupro_legacy200_of, aupro_of
+from zsad_bench.metrics.functional.sorted_pixels import sort_pixels, split_pixels
 
 DRAWS = settings(max_examples=40, deadline=None, derandomize=True)
 shapes = st.tuples(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6))
