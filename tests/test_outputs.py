@@ -6,35 +6,24 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 
 from zsad_bench import cli, outputs
-from zsad_bench.arguments import command_line
 from zsad_bench.errors import UsageError, ZsadError
-from zsad_bench.usage import commands
+from zsad_bench.options import declared
 
-WRITTEN = ("out", "into")  # options that always name what is written
-READ = {("status", "runs"), ("table", "runs"), ("figure", "runs")}
-
-
-def leaves(parser, path=()):
-    if not commands(parser):
-        yield " ".join(path), parser
-    for name, below in commands(parser).items():
-        yield from leaves(below, (*path, name))
+WRITTEN = ("--out", "--into")  # options that always name what is written
 
 
 def test_every_option_that_names_an_output_is_tried():
-    for command, parser in leaves(command_line()):
-        folders, files = cli.WRITES.get(command, ((), ()))
-        options = {action.dest: action for action in parser._actions}
-        for name in WRITTEN:
-            assert (name in options) == (name in (*folders, *files)), f"{command} --{name} is not tried"
-        for name in (*folders, *files):
-            is_folder = "FOLDER" in str(options[name].metavar)
-            assert is_folder == (name in folders), f"{command} --{name} is {options[name].metavar}"
+    for path, stem in cli.files().items():
+        for field in declared(import_module(f"zsad_bench.commands.{stem}").Options):
+            kind = field.option.writes
+            assert field.name not in WRITTEN or kind, f"{' '.join(path)} {field.name} is not tried"
+            assert not kind or (kind == "folder") == ("FOLDER" in field.value), f"{path} {field.typed}: {kind}"
 
 
 @pytest.fixture

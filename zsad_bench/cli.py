@@ -1,61 +1,62 @@
-"""The command line: parse, call one function, print. Nothing here imports torch before a command needs it."""
+"""The command line: finds the file of a command, reads its options, runs it. Nothing here imports torch.
+
+A file of `commands/` is a command: `bench.py` is `zsad-bench bench`, `data_check.py` is `zsad-bench data check`,
+`import_checkpoint.py` is `zsad-bench import-checkpoint`. It holds a dataclass `Options` (see `options.py`) and
+`run(options)`, which prints and returns the exit code; its docstring is its help. What starts with `_` they share.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import sys
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from types import ModuleType
 
-from jsonargparse import Namespace
-
-from zsad_bench import outputs, path_lists, registry
-from zsad_bench.arguments import OFFICIAL, command_line
-from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
+from zsad_bench import commands, options, outputs
+from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.printable import never_fail_to_print, say
-from zsad_bench.tracking.access import check as check_track
+from zsad_bench.registry import did_you_mean
 
-_WHOSE = ("board", "from", "backbone", "mixed")
-TABLE_OPTIONS = {  # what each kind of table takes beside --out
-    "SUITE": (),
-    "paper": _WHOSE,
-    "status": (*_WHOSE, "runs"),
-    "claims": _WHOSE,
-    "paired": (*_WHOSE, "suite", "metric", "prior", "method", "dataset"),
-    "pivot": (*_WHOSE, "suite", "metric", "prior", "method", "dataset", "rows", "cols"),
-    "prior_curve": (*_WHOSE, "suite", "metric", "method"),
-    "dive_claims": (*_WHOSE, "suite", "prior"),
+GROUPS = {  # first words that several files have in common, with what help says of each
+    "data": "Find, check and fetch datasets, make the generated ones.",
+    "figure": "The papers' figures and others, as SVG and PNG.",
+    "rows": "Merge, verify and export rows of leaderboards.",
+    "table": "Tables from rows: leaderboards, the papers', any other.",
+    "track": "Push rows to wandb, and make a dashboard there, see docs/wandb.md.",
 }
-WRITES = {  # what each command writes: options that name a folder, and a file
-    "bench": (("out", "runs"), ()),
-    "sweep": (("out", "runs"), ()),
-    "data fetch": (("into",), ()),
-    "data samples": ((), ("out",)),
-    "data stats": ((), ("out",)),
-    "data prior": ((), ("out",)),
-    "table": (("out",), ()),
-    "figure": (("out",), ()),
-    "page": ((), ("out",)),
-    "rows merge": (("out",), ()),
-    "rows export": ((), ("out",)),
-    "import-checkpoint": ((), ("out",)),
-    "export-checkpoint": ((), ("out",)),
-}
-CAUSES = "; --debug shows where it was raised"
+HELP = ("-h", "--help")
 
 
 def main() -> int:
     """Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
     never_fail_to_print()
-    args = command_line().parse_args()
+    words = sys.argv[1:]
+    debug = words[:1] == ["--debug"]
+    names, rest = split(words[debug:])
+    asked = " ".join(("zsad-bench", *names))
     try:
-        _try_outputs(_path(args), _options(args))
-        return _commands()[_path(args)](_options(args)) or 0
-    except ZsadError as error:
-        if args.debug:
-            raise
-        say(f"zsad-bench: {error}", error=True)
+        if rest[:1] and rest[0] in HELP and not is_command(names):
+            print(_page(names), end="")
+            return 0
+        module = load(names, rest)
+        if any(word in HELP for word in rest):
+            print(options.usage(module.Options, asked, module.__doc__ or "") + _below(names), end="")
+            return 0
+        given = options.parse(module.Options, rest)
+    except UsageError as error:
+        say(f"{asked}: {error}; see {asked} --help", error=True)
         return error.exit_code
+    return _run(module, given, debug)
+
+
+def _run(module: ModuleType, given: options.Declared, debug: bool) -> int:
+    try:
+        for option, path, kind in options.outputs(given):
+            if option == "--runs" or not getattr(given, "dry_run", False):  # a dry run keeps its plan among the runs
+                {"folder": outputs.check_folder, "file": outputs.check_file}[kind](path, option)
+        return module.run(given)
     except KeyboardInterrupt:
         say("zsad-bench: stopped; rows that were complete are kept", error=True)
         return 130
@@ -63,291 +64,82 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if args.debug:
+        if debug:
             raise
-        say(f"zsad-bench: unexpected {type(error).__name__}: {' '.join(str(error).split())}{CAUSES}", error=True)
+        if isinstance(error, ZsadError):
+            say(f"zsad-bench: {error}", error=True)
+            return error.exit_code
+        said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+        say(f"zsad-bench: {said}; --debug shows where it was raised", error=True)
         return 1
 
 
-def _path(args: Namespace) -> str:
-    action = getattr(args[args.command], "action", None)
-    return f"{args.command} {action}" if action else args.command
+def files() -> dict[tuple[str, ...], str]:
+    """The words of each command -> the name of its file."""
+    stems = sorted(file.name for file in pkgutil.iter_modules(commands.__path__) if not file.name.startswith("_"))
+    return {_words(stem): stem for stem in stems}
 
 
-def _options(args: Namespace) -> Namespace:
-    options = args[args.command]
-    action = getattr(options, "action", None)
-    return options[action] if action else options
+def _words(stem: str) -> tuple[str, ...]:
+    group, _, name = stem.partition("_")
+    return (group, name.replace("_", "-")) if name and group in GROUPS else (stem.replace("_", "-"),)
 
 
-def _try_outputs(command: str, options: Namespace) -> None:
-    """Says before anything is done that its results could not be written.
+def is_command(names: tuple[str, ...]) -> bool:
+    return names in files()
+
+
+def split(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The words that name a command or a group, where `_` is as good as `-`, and those behind them."""
+    for count in (2, 1):
+        names = tuple(word.replace("_", "-") for word in words[:count])
+        if is_command(names) or (count == 1 and names and names[0] in GROUPS):
+            return names, words[count:]
+    return (), words
+
+
+def load(names: tuple[str, ...], rest: list[str]) -> ModuleType:
+    """The file of a command.
 
     Raises:
-        ZsadError: as the functions of `outputs`.
+        UsageError: the words name none.
     """
-    if getattr(options, "name", None) == "list" and command == "figure":
-        return  # it prints
-    folders, files = WRITES.get(command, ((), ()))
-    if getattr(options, "dry_run", False):
-        folders = tuple(name for name in folders if name == "runs")  # where the plan is kept
-    for name in folders:
-        if options[name] is not None:
-            outputs.check_folder(options[name], f"--{name}")
-    for name in files:
-        if options[name] is not None:
-            outputs.check_file(options[name], f"--{name}")
-
-
-def _commands() -> dict[str, Callable[[Any], int | None]]:
-    return {
-        "bench": bench,
-        "sweep": sweep,
-        "status": status,
-        "ls": ls,
-        "data list": data_list,
-        "data check": data_check,
-        "data fetch": data_fetch,
-        "data samples": data_samples,
-        "data stats": data_stats,
-        "data prior": data_prior,
-        "data make-demo": make_demo,
-        "table": table,
-        "figure": figure,
-        "page": page,
-        "rows merge": rows_merge,
-        "rows verify": rows_verify,
-        "rows export": rows_export,
-        "track sync": track_sync,
-        "track dashboard": track_dashboard,
-        "import-checkpoint": import_checkpoint,
-        "export-checkpoint": export_checkpoint,
-        "doctor": doctor,
-    }
-
-
-def bench(options: Namespace) -> None:
-    """Checks names before anything slow is imported, then runs."""
-    methods = _names(options.method, "--method")
-    priors = path_lists.priors(options.prior) or _names(options.prior, "--prior")
-    known = registry.names("methods")
-    for name in methods:
-        if name not in known:
-            raise UsageError(registry.did_you_mean("method", name, known))
-    seeds = _numbers(options.seed, "--seed")
-    draws = [None] if options.draw is None else _numbers(options.draw, "--draw")
-    if options.on_bad_image not in ("stop", "skip"):
-        raise UsageError(registry.did_you_mean("value of --on-bad-image", options.on_bad_image, ("stop", "skip")))
-    check_track(options.track)
-    from zsad_bench.commands.bench import bench as run
-
-    run(methods, priors, seeds, draws, options)
-
-
-def sweep(options: Namespace) -> int:
-    for option in ("together", "threads"):
-        if options[option] is not None and options[option] < 1:
-            raise UsageError(f"--{option} {options[option]}: expected a whole number from 1")
-    check_track(options.track)
-    from zsad_bench.commands.sweep import sweep as run
-
-    return run(options.recipe, options)
-
-
-def status(options: Namespace) -> int:
-    from zsad_bench.commands.status import status as run
-
-    return run(options.recipe, options)
-
-
-def ls(options: Namespace) -> None:
-    from zsad_bench.commands.ls import ls as run
-
-    run(options.what)
-
-
-def data_list(options: Namespace) -> None:
-    from zsad_bench.commands.data_list import show
-
-    show(options)
-
-
-def data_check(options: Namespace) -> int:
-    if options.name != "all":
-        _known_dataset(options.name)
-    from zsad_bench.commands.data_check import check
-
-    return check(options)
-
-
-def data_fetch(options: Namespace) -> int | None:
-    _known_dataset(options.name)
-    from zsad_bench.commands.data_fetch import fetch
-
-    return fetch(options)
-
-
-def data_samples(options: Namespace) -> int | None:
-    _known_dataset(options.name)
-    from zsad_bench.commands.data_samples import samples
-
-    return samples(options)
-
-
-def data_stats(options: Namespace) -> None:
-    from zsad_bench.commands.data_stats import stats
-
-    stats(options)
-
-
-def data_prior(options: Namespace) -> None:
-    from zsad_bench.commands.data_prior import prior
-
-    prior(options)
-
-
-def make_demo(options: Namespace) -> None:
-    if options.seed < 0:
-        raise UsageError(f"--seed {options.seed}: expected a whole number from 0")
-    from zsad_bench.commands.data import make_demo as run
-
-    run(options.seed)
-
-
-def table(options: Namespace) -> None:
-    """Refuses options that the table has no use for, then makes it."""
-    what = options.what if options.what in TABLE_OPTIONS and (options.what != "paper" or options.name) else "SUITE"
-    if options.name and what != "paper":
-        raise UsageError(f"table {options.what}: found {options.name} as well; only `table paper` takes a name")
-    given = [name for name in ("out", "runs", *TABLE_OPTIONS["pivot"]) if options[name]]
-    if unused := [f"--{name}" for name in given if name != "out" and name not in TABLE_OPTIONS[what]]:
-        known = " ".join(f"--{name}" for name in ("out", *TABLE_OPTIONS[what]))
-        raise UsageError(f"table {options.what}: no use for {', '.join(unused)}; it takes {known}")
-    if options.out or what != "pivot":
-        outputs.check_folder(options.out or ("leaderboards" if what == "SUITE" else "tables"), "--out")
-    if what == "SUITE":
-        from zsad_bench.commands.table import regenerate
-
-        regenerate(options.what, options.out or "leaderboards")
-        return
-    from zsad_bench.commands import table_papers as make
-
-    options.board = options.board or "leaderboards"
-    if what != "pivot":
-        options.out = options.out or "tables"
-    if what in ("prior_curve", "dive_claims"):
-        from zsad_bench.commands import table_statistics
-
-        {"prior_curve": table_statistics.curve, "dive_claims": table_statistics.claims}[what](options)
-    elif what == "paper":
-        make.paper(options.name, options)
-    elif what == "status":
-        from zsad_bench.commands.table_status import status
-
-        status(options)
-    else:
-        {"pivot": make.pivot, "claims": make.claim, "paired": make.compare}[what](options)
-
-
-def figure(options: Namespace) -> int:
-    """Checks the name and its options before anything slow is imported, then draws."""
-    from zsad_bench.leaderboard.figures.catalogue import EVERY, FIGURES
-
-    if options.name == "list":
-        for name, entry in FIGURES.items():
-            say(f"{name:17} {entry.shows}")
-            say(f"{'':17} needs {entry.needs}")
-        return 0
-    if options.name not in (*FIGURES, "all"):
-        raise UnknownNameError(registry.did_you_mean("figure", options.name, [*FIGURES, "all", "list"]))
-    takes = FIGURES[options.name].options if options.name in FIGURES else EVERY
-    given = [name for name in dict.fromkeys(n for entry in FIGURES.values() for n in entry.options)
-             if options[name] is not None]  # fmt: skip
-    if unused := [f"--{name}" for name in given if name not in takes]:
-        known = " ".join(f"--{name}" for name in takes) or "none of those that choose"
-        raise UsageError(f"figure {options.name}: no use for {', '.join(unused)}; it takes {known}")
-    from zsad_bench.commands.figure import figure as run
-
-    return run(options.name, options)
-
-
-def page(options: Namespace) -> None:
-    from zsad_bench.commands.page import page as run
-
-    run(options)
-
-
-def rows_merge(options: Namespace) -> None:
-    from zsad_bench.commands.rows import merge
-
-    merge(options.folders, options.out)
-
-
-def rows_verify(options: Namespace) -> int:
-    from zsad_bench.commands.rows import verify
-
-    return verify(options.folder)
-
-
-def rows_export(options: Namespace) -> None:
-    from zsad_bench.commands.rows import export
-
-    export(options.folder, options.out)
-
-
-def track_sync(options: Namespace) -> None:
-    from zsad_bench.commands.track import sync
-
-    sync(options)
-
-
-def track_dashboard(options: Namespace) -> None:
-    from zsad_bench.commands.track import dashboard
-
-    dashboard(options)
-
-
-def import_checkpoint(options: Namespace) -> None:
-    if options.method not in OFFICIAL:
-        raise UsageError(registry.did_you_mean("official method", options.method, OFFICIAL))
-    from zsad_bench.commands.checkpoint import import_checkpoint as run
-
-    run(options)
-
-
-def export_checkpoint(options: Namespace) -> None:
-    from zsad_bench.commands.checkpoint import export_checkpoint as run
-
-    run(options)
-
-
-def doctor(options: Namespace) -> None:
-    from zsad_bench.commands.doctor import doctor as run
-
-    run()
-
-
-def _known_dataset(asked: str) -> None:
-    name, known = asked.partition(":")[0], registry.names("datasets")
-    if name not in known:
-        raise UnknownNameError(registry.did_you_mean("dataset", name, known))
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in _names(text, option)]
-    except ValueError:
-        raise UsageError(f"{option} {text}: expected whole numbers, separated by commas") from None
-    if not all(0 <= number < 2**32 for number in numbers):  # what numpy takes
-        raise UsageError(f"{option} {text}: expected numbers from 0 to 4294967295")
-    return numbers
-
-
-def _names(text: str, option: str) -> list[str]:
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise UsageError(f"{option}: expected one or more names separated by commas, found '{text}'")
-    return names
+    if is_command(names):
+        return importlib.import_module(f"zsad_bench.commands.{files()[names]}")
+    if not rest:
+        raise UsageError(f"expected one of the commands {', '.join(_next_words(names))}")
+    if rest[0].startswith("-"):
+        raise UsageError(did_you_mean("option", rest[0].partition("=")[0], ["--help", *([] if names else ["--debug"])]))
+    raise UsageError(did_you_mean("command", rest[0], _next_words(names)))
+
+
+def _next_words(names: tuple[str, ...]) -> dict[str, str]:
+    """What may stand behind a group, or first -> what it does."""
+    at = len(names)
+    below = {words[at]: words for words in files() if words[:at] == names and len(words) > at}
+    return {word: GROUPS.get(word, "") or _summary(words) for word, words in below.items()}
+
+
+def _summary(names: tuple[str, ...]) -> str:
+    """The first line of a command's docstring, for which the file is not imported."""
+    text = Path(commands.__path__[0], f"{files()[names]}.py").read_text(encoding="utf-8")
+    return text.split('"""', 2)[1].split("\n")[0]
+
+
+def _page(names: tuple[str, ...]) -> str:
+    asked = " ".join(("zsad-bench", *names))
+    about = GROUPS[names[0]] if names else "Benchmark suite for zero-shot visual anomaly detection."
+    debug = "" if names else "\n--debug before a command shows tracebacks.\n"
+    return f"usage: {asked} COMMAND [options]\n\n{about}\n{_below(names)}\n{asked} COMMAND --help says more.\n{debug}"
+
+
+def _below(names: tuple[str, ...]) -> str:
+    """A line for each command below a group."""
+    if (names and names[0] not in GROUPS) or len(names) > 1:
+        return ""
+    words = _next_words(names)
+    width = max(map(len, words))
+    return "\ncommands:\n" + "".join(f"  {word:{width}}  {about}\n" for word, about in words.items())
 
 
 if __name__ == "__main__":

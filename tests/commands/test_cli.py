@@ -222,12 +222,11 @@ def test_doctor_names_what_auto_takes_and_changes_nothing(zsad, cache):
 
 
 def test_make_demo_generates_every_dataset(zsad, monkeypatch):
-    from zsad_bench.commands import data
-    from zsad_bench.data.demo.suite import PARTS
+    from zsad_bench.data.demo import suite as demo
 
     asked = []
-    monkeypatch.setattr(data, "ensure", lambda name, seed: asked.append((name, seed)) or Path("/there") / name)
+    monkeypatch.setattr(demo, "ensure", lambda name, seed: asked.append((name, seed)) or Path("/there") / name)
     said = zsad("data", "make-demo", "--seed", "4")
     assert said.code == 0
-    assert asked == [(name, 4) for name in PARTS]
-    assert all(f"/there/{name}" in said.out for name in PARTS), "it does not say where they lie"
+    assert asked == [(name, 4) for name in demo.PARTS]
+    assert all(f"/there/{name}" in said.out for name in demo.PARTS), "it does not say where they lie"

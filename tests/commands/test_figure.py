@@ -26,7 +26,7 @@ def rows(tmp_path) -> None:
 @pytest.fixture
 def trained(monkeypatch, mini, tmp_path) -> None:
     """Checkpoints of DIVE and FAPrompt in runs/, as they start, and a folder of images."""
-    from zsad_bench.commands import figure_trained
+    from zsad_bench.commands import _figure_trained as figure_trained
     from zsad_bench.planning.configure import build
     from zsad_bench.runner import checkpoint
 

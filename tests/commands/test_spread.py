@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from zsad_bench.commands import sweep
+from zsad_bench.options import parse
 from zsad_bench.results import rows as store
 from zsad_bench.runner.provenance import run_id
 from zsad_bench.sweep import worker
@@ -114,26 +116,25 @@ def test_bench_on_two_gpus_leaves_out_and_refuses_as_on_one(zsad, refused, two, 
     ],
 )
 def test_where_groups_run(monkeypatch, visible, args, found):
-    place = choose.choose(options(monkeypatch, visible, *args))
+    place = choose.choose(*options(monkeypatch, visible, *args))
     assert (place.executor, place.gpus) == found
 
 
 def options(monkeypatch, visible: int, *args: str):
-    from zsad_bench.arguments import command_line
-
     monkeypatch.setattr(choose, "visible_gpus", lambda: visible)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return command_line().parse_args(["sweep", "demo", *args])["sweep"]
+    options = parse(sweep.Options, ["demo", *args])
+    return options.executors, options.threads
 
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(choose.os, "sched_getaffinity", lambda pid: set(range(16)))
-    assert choose.choose(options(monkeypatch, 4)).threads == 4
-    assert choose.choose(options(monkeypatch, 4, "--gpus", "1")).threads == 16
-    assert choose.choose(options(monkeypatch, 4, "--threads", "9")).threads == 9
-    assert choose.choose(options(monkeypatch, 4, "--executor", "slurm")).threads == choose.JOB_THREADS
-    assert isinstance(choose.choose(options(monkeypatch, 0)).open(), Serial)
+    assert choose.choose(*options(monkeypatch, 4)).threads == 4
+    assert choose.choose(*options(monkeypatch, 4, "--gpus", "1")).threads == 16
+    assert choose.choose(*options(monkeypatch, 4, "--threads", "9")).threads == 9
+    assert choose.choose(*options(monkeypatch, 4, "--executor", "slurm")).threads == choose.JOB_THREADS
+    assert isinstance(choose.choose(*options(monkeypatch, 0)).open(), Serial)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -159,16 +157,16 @@ def test_text_is_cut_off_after_three_lines_and_any_name_can_be_written():
 
 def test_the_command_writes_the_same_file_twice_with_outlines(tmp_path, capsys):
     from tests.data.miniatures import btad
-    from zsad_bench.commands.data_samples import samples
+    from zsad_bench.commands.data_samples import Options, run
 
     btad.write(tmp_path, "mvtec_style")
     out = tmp_path / "new folder" / "sheet.png"
-    options = SimpleNamespace(name="btad", root=tmp_path, out=str(out), per_category=2)
-    samples(options)
+    options = Options(name="btad", root=str(tmp_path), out=str(out), per_category=2)
+    run(options)
     with Image.open(out) as page:
         assert count(page.convert("RGB"), _BRIGHT) > 500, "no outline can be seen"
     first = out.read_bytes()
-    samples(options)
+    run(options)
     assert out.read_bytes() == first
     assert [path.name for path in out.parent.iterdir()] == ["sheet.png"], "something unfinished was left behind"
     said = capsys.readouterr().out
@@ -178,31 +176,31 @@ def test_the_command_writes_the_same_file_twice_with_outlines(tmp_path, capsys):
 
 def test_without_out_the_file_lies_in_the_cache(cache, tmp_path, capsys):
     from tests.data.miniatures import btad
-    from zsad_bench.commands.data_samples import samples
+    from zsad_bench.commands.data_samples import Options, run
 
     btad.write(tmp_path, "mvtec_style")
-    samples(SimpleNamespace(name="btad", root=tmp_path, out=None))
+    run(Options(name="btad", root=str(tmp_path), out=None))
     assert (cache / "samples" / "btad.png").is_file()
 
 
 def test_a_broken_image_is_named(tmp_path):
     from tests.data.miniatures import btad
-    from zsad_bench.commands.data_samples import samples
+    from zsad_bench.commands.data_samples import Options, run
 
     btad.write(tmp_path, "mvtec_style")
     for image in tmp_path.rglob("test/ko/*.png"):
         image.write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"cannot read image .*02/test/ko/0000\.png"):
-        samples(SimpleNamespace(name="btad", root=tmp_path, out=str(tmp_path / "a.png"), per_category=1))
+        run(Options(name="btad", root=str(tmp_path), out=str(tmp_path / "a.png"), per_category=1))
     assert not (tmp_path / "a.png").exists()
 
 
 @pytest.mark.parametrize("wrong", [{"per_category": 0}, {"per_category": 99}, {"out": "sheet.jpg"}])
 def test_bad_options_are_told(wrong):
-    from zsad_bench.commands.data_samples import samples
+    from zsad_bench.commands.data_samples import Options, run
 
     with pytest.raises(UsageError, match="expected a"):
-        samples(SimpleNamespace(**{"name": "demo_objects", "out": None, "per_category": 3, **wrong}))
+        run(Options(**{"name": "demo_objects", "out": None, "per_category": 3, **wrong}))
 
 
 def test_crops_and_masks_of_a_strip_are_cut_together(tmp_path):

@@ -379,9 +379,9 @@ def command(monkeypatch, tmp_path):
     (tmp_path / "data").mkdir()
 
     def run(name: str, into: str | None = None, **options):
-        from zsad_bench.commands.data_fetch import fetch
+        from zsad_bench.commands import data_fetch
 
-        fetch(SimpleNamespace(name=name, into=into, **options))
+        data_fetch.run(data_fetch.Options(name=name, into=into, **options))
 
     return run
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.official import IGNORED, anomalyclip_file, faprompt_file
-from zsad_bench.commands.checkpoint import Architecture
+from zsad_bench.commands._official_checkpoint import Architecture
 from zsad_bench.errors import CheckpointError
 from zsad_bench.methods import _official as official
 from zsad_bench.methods.base import ZeroShotMethod

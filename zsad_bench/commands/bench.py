@@ -1,30 +1,86 @@
-"""`zsad-bench bench`: always computes, group after group, then prints and regenerates the tables."""
+"""Train methods under a prior, test them on targets, write rows and tables.
+
+What is asked for is always computed, also where rows of it are there.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from zsad_bench import registry
-from zsad_bench.commands import table
-from zsad_bench.commands.spread import spread
+from zsad_bench import path_lists, registry
+from zsad_bench.commands._shared import Partial, Track
 from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
-from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
+from zsad_bench.options import Option, split_names
 from zsad_bench.planning import learnable, suite
 from zsad_bench.planning.configure import configure, parse_settings, trains
 from zsad_bench.planning.target import target_of
 from zsad_bench.results import rows as store
-from zsad_bench.runner import provenance
-from zsad_bench.runner.run_group import CellGroup, broken, run
-from zsad_bench.runner.wandb_reporter import open_mirror
 from zsad_bench.sweep.executors import choose
+from zsad_bench.sweep.executors.choose import ExecutorOptions
+
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
 
 
-def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[int | None], options: Any) -> None:
+def _priors(text: str, option: str) -> tuple[str, ...]:
+    return tuple(path_lists.priors(text, option)) or split_names(text, option)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    method: Annotated[tuple[str, ...], Option("NAME[,NAME…]", "see `zsad-bench ls methods`")]
+    prior: Annotated[tuple[str, ...], Option("SPEC[,SPEC…]", "see `zsad-bench ls priors`", read=_priors)]
+    suite: Annotated[str, Option("auto|demo|paper", "targets, backbone and image size")] = "auto"
+    targets: Annotated[
+        str | None,
+        Option(
+            "NAME[:CATEGORY][,…]",
+            "datasets to test, folder:PATH and csv:FILE too; default: all of the suite that are found",
+        ),
+    ] = None
+    backbone: Annotated[str | None, Option("NAME", "an open_clip name, local-dir:FOLDER, or tiny")] = None
+    weights: Annotated[str | None, Option("PATH", "a pretrained tag, or a file of weights on this machine")] = None
+    checkpoint: Annotated[str | None, Option("FILE", "test this instead of training (one method)")] = None
+    seed: Annotated[tuple[int, ...], Option("N[,N…]", "of training")] = (0,)
+    draw: Annotated[tuple[int, ...], Option("N[,N…]", "of the auxiliary data; default: the prior's own, 0")] = ()
+    epochs: Annotated[int | None, Option("N", "instead of the method's own")] = None
+    set: Annotated[tuple[str, ...], Option("KEY=VALUE", "a field of the method's configuration", repeated=True)] = ()
+    data: Annotated[
+        tuple[str, ...],
+        Option(
+            "[NAME.]KEY=VALUE",
+            "an option of a dataset, or of all: layout, variant, prompt_names, mask_rule, root, …",
+            repeated=True,
+        ),
+    ] = ()
+    augment: Annotated[str | None, Option("NAME[,NAME…]", "of training images: flip, rotate, colour, blur")] = None
+    cache_images: Annotated[bool, Option(help="keep decoded and resized images in the cache folder")] = False
+    on_bad_image: Annotated[Literal["stop", "skip"], Option(help="skip counts what it leaves out")] = "stop"
+    partial: Partial = False
+    out: Annotated[str, Option("FOLDER", "where <suite>/rows and tables go", writes="folder")] = "leaderboards"
+    runs: Annotated[str, Option("FOLDER", "where configuration, checkpoint and log go", writes="folder")] = "runs"
+    executors: ExecutorOptions = field(default_factory=ExecutorOptions)
+    track: Track = "auto"
+
+
+def run(options: Options) -> int:
+    """Checks the names of methods before anything slow is imported; 0."""
+    known = registry.names("methods")
+    for name in options.method:
+        if name not in known:
+            raise UsageError(registry.did_you_mean("method", name, known))
+    draws: list[int | None] = [*options.draw] or [None]
+    bench([*options.method], [*options.prior], [*options.seed], draws, options)
+    return 0
+
+
+def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[int | None], options: Options) -> None:
     """Runs methods x priors x seeds x draws on the suite's targets.
 
     Without training prior, seed and draw change nothing: such a method runs once, with the first of them. draws: None
@@ -33,10 +89,15 @@ def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[in
     Raises:
         ZsadError: wrong names or options before anything runs; later failures keep the rows that were complete.
     """
+    from zsad_bench.commands import table
+    from zsad_bench.commands._spread import spread
+
     console = Console()
-    place = choose.choose(options)
-    if options.checkpoint and options.executor in ("ray", "slurm"):
-        raise UsageError(f"--checkpoint is tested here, on one device; leave out --executor {options.executor}")
+    place = choose.choose(options.executors)
+    if options.checkpoint and options.executors.executor in ("ray", "slurm"):
+        raise UsageError(
+            f"--checkpoint is tested here, on one device; leave out --executor {options.executors.executor}"
+        )
     chosen, why = suite.choose(options.suite)
     if why:
         console.print(why)
@@ -101,10 +162,13 @@ def _one_by_one(
     targets: tuple[str, ...],
     shares: Mapping[str, list[tuple[str, ...]]],
     common: Mapping[str, Any],
-    options: Any,
+    options: Options,
     console: Console,
 ) -> tuple[list[store.Row], list[Path]]:
     """The rows and the folders of the runs, one after the other in this process."""
+    from zsad_bench.runner import provenance, run_group
+    from zsad_bench.runner.wandb_reporter import open_mirror
+
     mirror = open_mirror(options.track, common["runs"], f"bench-{provenance.run_id()}", console)
     done: list[store.Row] = []
     folders: list[Path] = []
@@ -123,9 +187,9 @@ def _one_by_one(
             titles = ", ".join(registry.load("methods", name).title for name in names)
             drawn = "" if draw is None or not set(names) & set(learners) else f" · draw {draw}"
             console.rule(f"{titles} · prior {spec} · seed {seed}{drawn}")
-            group = CellGroup(methods=tuple(names), prior=spec, targets=share, seed=seed, draw=draw, **common)
+            group = run_group.CellGroup(methods=tuple(names), prior=spec, targets=share, seed=seed, draw=draw, **common)
             with mirror:
-                record = run(group, console, mirror=mirror)
+                record = run_group.run(group, console, mirror=mirror)
             done += record.rows
             folders.append(Path(options.runs) / record.run_id)
     return done, folders
@@ -165,6 +229,8 @@ def readable_targets(
     Raises:
         UsageError: an option that a dataset does not have, or none is left.
     """
+    from zsad_bench.runner.run_group import CellGroup, broken
+
     whys = broken(CellGroup(chosen, (), "none", tuple(targets), data=data))
     for name, why in whys.items():
         console.print(f"{name} is left out, as no one named it among the targets: {why}", style="yellow")
@@ -173,7 +239,7 @@ def readable_targets(
     return [name for name in targets if name not in whys]
 
 
-def _data_options(options: Any) -> dict[str, dict[str, Any]]:
+def _data_options(options: Options) -> dict[str, dict[str, Any]]:
     """Options of data modules by dataset name, "*" for all.
 
     Raises:

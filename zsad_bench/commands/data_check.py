@@ -1,4 +1,7 @@
-"""`zsad-bench data check`: opens every file and says what is wrong; exit code 0 clean, 1 findings, 2 not a dataset."""
+"""Open every file of a dataset and say what is wrong.
+
+Exit code 0 is clean, 1 findings, 2 not a dataset.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,43 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from rich.progress import BarColumn, MofNCompleteColumn
 from rich.text import Text
 
 from zsad_bench import registry
+from zsad_bench.commands._shared import known_dataset
 from zsad_bench.console import Console, Progress, styled
 from zsad_bench.data import catalog, locations
-from zsad_bench.data import check as checks
-from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
+from zsad_bench.options import Argument, Option
 from zsad_bench.path_lists import home
 from zsad_bench.planning.suite import is_found
 from zsad_bench.planning.target import target_of
 from zsad_bench.printable import printable
 
+if TYPE_CHECKING:
+    from zsad_bench.data import check as checks
+    from zsad_bench.data.base import ZeroShotDataModule
+
 SCHEMA = 1  # of the JSON form, docs/datasets.md
 _SHOWN = 5  # findings of a kind, and sizes; the rest is counted, and whole in the JSON form
 
 
-def check(options: Any) -> int:
-    """Checks one dataset (a registered name, `folder:PATH`, `csv:FILE`) or all that are found; returns the exit code.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    name: Annotated[str, Argument("NAME|all", "also folder:PATH and csv:FILE; all: those that are found")]
+    root: Annotated[
+        str | None, Option("FOLDER", "of the dataset; with all, the folder that holds them (ZSAD_DATA)")
+    ] = None
+    layout: Annotated[str | None, Option("meta_json|mvtec_style|raw", "instead of the one that is detected")] = None
+    json: Annotated[bool, Option(help="one JSON object a line and dataset, see docs/datasets.md")] = False
 
-    root: the dataset's folder, or for `all` the folder that holds them, in the place of ZSAD_DATA.
+
+def run(options: Options) -> int:
+    """Checks one dataset or all that are found; returns the exit code.
 
     Raises:
         UsageError: wrong names or options. DatasetError: ZSAD_DATA or `all --root` is no folder.
@@ -41,12 +56,13 @@ def check(options: Any) -> int:
             raise UsageError("data check all --layout: datasets lie in layouts of their own; name one dataset")
         with _data_root(options.root):
             return _check_all(options)
+    known_dataset(options.name)
     report = _report(options.name, options.root, options.layout)
     _say(report, options.json, Console())
     return report.exit_code
 
 
-def _check_all(options: Any) -> int:
+def _check_all(options: Options) -> int:
     """Datasets that are not there do not count, unless there is none at all."""
     console, under = Console(), locations.data_root()
     codes, absent, verdicts = [], [], Counter()
@@ -91,7 +107,10 @@ def _report(asked: str, root: str | None, layout: str | None) -> checks.Report:
     cls: type[ZeroShotDataModule] = registry.load("datasets", name)
     if path and root:
         raise UsageError(f"data check {asked} --root {root}: give the path once")
-    given: dict[str, Any] = {}
+    from zsad_bench.data import check as checks
+    from zsad_bench.data.public import PublicDataModule
+
+    given: dict[str, str] = {}
     if layout:
         if not issubclass(cls, PublicDataModule):
             raise UsageError(f"data check {asked} --layout {layout}: {name} has one layout; leave it out")
@@ -116,7 +135,7 @@ def _say(report: checks.Report, as_json: bool, console: Console) -> None:
     console.print()
 
 
-def as_object(report: checks.Report) -> dict[str, Any]:
+def as_object(report: checks.Report) -> dict[str, object]:
     """The JSON form of a report; its fields are a promise (docs/datasets.md), so they are written out here."""
     expected = report.expected
     return {

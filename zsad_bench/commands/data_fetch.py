@@ -1,33 +1,47 @@
-"""`zsad-bench data fetch`: a dataset from its direct links, or what to do by hand where there are none."""
+"""Download and unpack a dataset where its licence allows, else say how to get it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
 from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from zsad_bench import registry
+from zsad_bench.commands._shared import known_dataset
 from zsad_bench.console import Console, Progress
 from zsad_bench.data import fetch as downloading
 from zsad_bench.data import locations
-from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.data.demo.module import DemoDataModule
-from zsad_bench.data.public import PublicDataModule
 from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.options import Argument, Option
 from zsad_bench.path_lists import home
 
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
+    from zsad_bench.data.public import PublicDataModule
 
-def fetch(options: Any) -> None:
-    """Downloads `options.name` into ZSAD_DATA or `options.into`, reads it once, and says what was found.
 
-    options.into: the folder that the dataset shall be; None is one of the dataset's own name under ZSAD_DATA.
-    options.accept_licence: needed where the licence restricts use.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    name: Annotated[str, Argument("NAME", "of the dataset")]
+    into: Annotated[str | None, Option("FOLDER", "what it shall be; default: one under ZSAD_DATA", writes="folder")] = (
+        None
+    )
+    accept_licence: Annotated[bool, Option(help="where the licence restricts use")] = False
+
+
+def run(options: Options) -> int:
+    """Downloads a dataset, reads it once, and says what was found.
 
     Raises:
         DatasetError: it has no direct link (the steps to take are printed), is there already, or could not be
             downloaded, unpacked or read. UsageError: no place to put it, or a licence that was not accepted.
     """
+    from zsad_bench.data.demo.module import DemoDataModule
+    from zsad_bench.data.public import PublicDataModule
+
+    known_dataset(options.name)
     cls = registry.load("datasets", options.name)
     console = Console()
 
@@ -48,7 +62,7 @@ def fetch(options: Any) -> None:
     if options.into is None and (there := cls.available()) is not None:
         raise DatasetError(f"{cls.name} is there already: {there}; remove it, or give --into another folder")
     say(f"{cls.title}, licence: {cls.licence} ({cls.url})")
-    if cls.ask_consent and not getattr(options, "accept_licence", False):
+    if cls.ask_consent and not options.accept_licence:
         raise UsageError(
             f"{cls.name} is licensed under {cls.licence}, which restricts what you may do with it; if you accept "
             "that, add --accept-licence"
@@ -63,6 +77,7 @@ def fetch(options: Any) -> None:
     say(f"{labels.count(0)} normal and {labels.count(1)} anomalous test images")
     for note in data.notes:
         say(note)
+    return 0
 
 
 def by_hand(cls: type[PublicDataModule], place: Path | None) -> list[str]:

@@ -1,18 +1,29 @@
-"""`zsad-bench data list`: the real datasets, found or not; tables are read, images are not opened."""
+"""The real datasets, found or not, where, and how many images.
+
+Tables are read; images are not opened.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from rich.text import Text
 
 from zsad_bench import registry
 from zsad_bench.console import Console, Table, styled
 from zsad_bench.data import catalog, complete, locations
-from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.data.demo.module import DemoDataModule
 from zsad_bench.errors import ZsadError
+from zsad_bench.options import Argument
 from zsad_bench.planning.suite import is_found
+
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    name: Annotated[str | None, Argument("NAME", "everything about this one")] = None
 
 
 class Seen(NamedTuple):
@@ -23,7 +34,7 @@ class Seen(NamedTuple):
     error: str = ""
 
 
-def show(options: Any) -> None:
+def run(options: Options) -> int:
     """Prints one line a dataset, or everything about the one that `options.name` gives.
 
     Raises:
@@ -32,7 +43,7 @@ def show(options: Any) -> None:
     console = Console()
     if options.name:
         _card(registry.load("datasets", options.name), console)
-        return
+        return 0
     root = locations.data_root()
     table = Table("name", "level", "found", "normal", "anomalous", "expected", "licence", box=None, pad_edge=False)
     places: list[tuple[str, str]] = []
@@ -59,10 +70,13 @@ def show(options: Any) -> None:
         "Evidence of what is expected: V verified on files, S stated in a public source, I inferred, R recalled.",
     ):
         console.print(line)
+    return 0
 
 
 def look(cls: type[ZeroShotDataModule]) -> Seen:
     """What is found of a dataset where it is looked for by default; never raised for."""
+    from zsad_bench.data.demo.module import DemoDataModule
+
     try:
         generated = issubclass(cls, DemoDataModule) and not cls.available().is_dir()  # reading would draw it
         if generated or not is_found(cls.name):

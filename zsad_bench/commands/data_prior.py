@@ -1,33 +1,49 @@
-"""`zsad-bench data prior`: what a prior keeps of its auxiliary data, by category and type."""
+"""What a prior keeps of its auxiliary data, by category and type."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
 from zsad_bench import registry
+from zsad_bench.commands._shared import Partial
 from zsad_bench.console import Console, Table, styled
 from zsad_bench.data import manifest
 from zsad_bench.data import prior as priors
-from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UsageError
+from zsad_bench.options import Argument, Option
 from zsad_bench.printable import printable
-from zsad_bench.runner.auxiliary import kept
 from zsad_bench.types import Sample
+
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
 
 _MOST_COLUMNS = 8  # types; where there are more, a category lists its own
 
 
-def prior(options: Any) -> None:
-    """Prints the composition of a prior, its draw and hash; with `options.out`, writes the manifest as well.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    spec: Annotated[str, Argument("SPEC", "see `zsad-bench ls priors`")]
+    suite: Annotated[str, Option("demo|paper", "what rich and limited mean")] = "paper"
+    out: Annotated[str | None, Option("MANIFEST.jsonl", "write what is kept, to be read as @FILE", writes="file")] = (
+        None
+    )
+    partial: Partial = False
+
+
+def run(options: Options) -> int:
+    """Prints the composition of a prior, its draw and hash, and writes the manifest where it is asked for.
 
     Raises:
         UsageError: a wrong specification, or a manifest of a union. DatasetError: its data is not there.
     """
+    from zsad_bench.runner.auxiliary import kept
+
     console = Console()
     spec = priors.resolve(options.spec, options.suite)
     if not spec.parts:
@@ -58,6 +74,7 @@ def prior(options: Any) -> None:
         samples, place = module.samples(), _whole_path(spec.parts[0].place)
         manifest.write(Path(options.out), module.name, spec.name, spec.draw, priors.RULE_VERSION, samples, place)
         console.print(f"manifest: {options.out}")
+    return 0
 
 
 def composition(samples: Sequence[Sample]) -> Table:
@@ -89,7 +106,7 @@ def _cells(counts: Mapping[str, int], types: Sequence[str], wide: bool) -> list[
     return [str(counts[name]) if counts[name] else "·" for name in types]
 
 
-def _module(as_it_is: bool, asked: str, options: Mapping[str, Any]) -> ZeroShotDataModule:
+def _module(as_it_is: bool, asked: str, options: Mapping[str, object]) -> ZeroShotDataModule:
     name, _, place = asked.partition(":")
     return registry.load("datasets", name)(place or None, **{"partial": as_it_is, **options})
 

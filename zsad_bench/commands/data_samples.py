@@ -1,49 +1,64 @@
-"""`zsad-bench data samples`: a contact sheet of a dataset, to see whether images and masks are what one thinks."""
+"""Draw some images of each category, the outlines of their masks on them."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
 from PIL import Image
 
 from zsad_bench import registry
 from zsad_bench.atomic import file_name, whole_file
+from zsad_bench.commands._shared import Partial, known_dataset
 from zsad_bench.console import Console
 from zsad_bench.data import contact_sheet, decode, locations, transforms
-from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.options import Argument, Option
 from zsad_bench.path_lists import home
 from zsad_bench.planning.target import categories_of, target_of
 from zsad_bench.types import Sample
 
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
+
 USUAL, MOST = 3, 12  # images of a label a category
 
 
-def samples(options: Any) -> None:
-    """Writes the contact sheet of `options.name` and says where.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    name: Annotated[str, Argument("NAME[:CATEGORY]", "also folder:PATH and csv:FILE")]
+    out: Annotated[
+        str | None,
+        # not in the current folder, so that no pixels land in a repository by accident
+        Option("FILE.png", "default: NAME.png in the cache folder", writes="file"),
+    ] = None
+    partial: Partial = False
+    per_category: Annotated[int, Option("N", "normal, and as many anomalous images")] = USUAL
+    root: Annotated[str | None, Option("FOLDER", "of the dataset")] = None
 
-    options.out: the PNG file; None is one in the cache folder, so that no pixels land in a repository by accident.
-    options.per_category: how many normal and how many anomalous images of a category are shown.
+
+def run(options: Options) -> int:
+    """Writes the contact sheet and says where.
 
     Raises:
         DatasetError: not found or unreadable, or the file cannot be written. UsageError: a bad option.
     """
-    count = getattr(options, "per_category", USUAL)
+    count = options.per_category
     if not 1 <= count <= MOST:
         raise UsageError(f"--per-category {count}: expected a number from 1 to {MOST}")
+    known_dataset(options.name)
     dataset, place, _ = target = target_of(options.name)
-    root = getattr(options, "root", None)
-    if place and root is not None:
-        raise UsageError(f"data samples {options.name} --root {root}: give the path once")
+    if place and options.root is not None:
+        raise UsageError(f"data samples {options.name} --root {options.root}: give the path once")
     cls = registry.load("datasets", dataset)
     usual = locations.cache_root() / "samples" / f"{file_name(target.name)}.png"
     out = usual if options.out is None else home(options.out)
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {options.out}: expected a file that ends in .png")
-    data = cls(place or root or None, partial=getattr(options, "partial", False))
+    data = cls(place or options.root or None, partial=options.partial)
     picture = draw(data, count, categories_of(options.name, data))
     try:
         with whole_file(out) as file:
@@ -56,6 +71,7 @@ def samples(options: Any) -> None:
     console.print(f"{out} ({picture.width} x {picture.height})")
     if not cls.redistribute and cls.url:
         console.print(f"its pixels are under {cls.title}'s licence ({cls.licence}): not to be published or committed")
+    return 0
 
 
 def draw(data: ZeroShotDataModule, per_category: int, only: Collection[str] | None = None) -> Image.Image:

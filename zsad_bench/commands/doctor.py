@@ -1,16 +1,14 @@
-"""`zsad-bench doctor`: devices, weights, datasets and versions, and what `auto` would take."""
+"""Devices, weights, datasets and versions, and what `auto` would take."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-import torch
-
 from zsad_bench import registry
-from zsad_bench.backbones.load import weights_at_hand
 from zsad_bench.console import Console
 from zsad_bench.data import locations
 from zsad_bench.errors import ZsadError
@@ -28,8 +26,15 @@ PACKAGES = (
 )
 
 
-def doctor() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """None."""
+
+
+def run(options: Options) -> int:
     """Prints what was found; nothing is downloaded or generated."""
+    from zsad_bench.backbones.load import weights_at_hand
+
     console = Console()
     lines = [
         ("python", f"{sys.version.split()[0]} on {platform.platform()}"),
@@ -46,6 +51,7 @@ def doctor() -> None:
     console.pairs((name, _where(name)) for name in registry.names("datasets"))
     _, why = suite.choose("auto")
     console.print(f"\n{why}")
+    return 0
 
 
 def _version(name: str) -> str:
@@ -56,6 +62,8 @@ def _version(name: str) -> str:
 
 
 def _devices() -> list[str]:
+    import torch
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*gpus, *mps, f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)"]

@@ -1,14 +1,14 @@
-"""`zsad-bench figure NAME|all|list`: figures from rows, pictures and checkpoints, as SVG and PNG."""
+"""Draw figures from rows, pictures and checkpoints, as SVG and PNG."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
-from zsad_bench.commands import figure_trained as trained
-from zsad_bench.commands.figure_source import Source
-from zsad_bench.commands.row_selection import averaged, groups, listed
+from zsad_bench.commands._figure_source import Source, SourceOptions
+from zsad_bench.commands._row_selection import averaged, groups, listed
+from zsad_bench.commands._shared import check_name
 from zsad_bench.console import Console
 from zsad_bench.errors import RowError, UsageError, ZsadError
 from zsad_bench.leaderboard.figures import (
@@ -27,16 +27,34 @@ from zsad_bench.leaderboard.figures import (
 from zsad_bench.leaderboard.figures.style import Drawn
 from zsad_bench.leaderboard.tables import prior_curve as curves
 from zsad_bench.leaderboard.tables.published import read_published
+from zsad_bench.options import Argument, Option
 from zsad_bench.planning.suite import PAPER, SUITES
 
 
-def figure(name: str, options: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    name: Annotated[str, Argument("NAME|all", "`zsad-bench figure list` says what there is")]
+    out: Annotated[str, Option("FOLDER", "where NAME.svg and NAME.png go", writes="folder")] = "figures"
+    source: SourceOptions = field(default_factory=SourceOptions)
+
+
+def run(options: Options) -> int:
     """Draws one figure, or all that can be drawn; 1 where none of all could.
 
     Raises:
         ZsadError: what a figure lacks; of all, what they lack is printed instead.
     """
-    console, source = Console(), Source(options)
+    name = options.name
+    check_name("figure", name, [*catalogue.FIGURES, "all", "list"])
+    takes = catalogue.FIGURES[name].options if name in catalogue.FIGURES else catalogue.EVERY
+    given = [
+        option for option in dict.fromkeys(option for entry in catalogue.FIGURES.values() for option in entry.options)
+        if getattr(options.source, option) is not None
+    ]  # fmt: skip
+    if unused := [f"--{option}" for option in given if option not in takes]:
+        known = " ".join(f"--{option}" for option in takes) or "none of those that choose"
+        raise UsageError(f"figure {name}: no use for {', '.join(unused)}; it takes {known}")
+    console, source = Console(), Source(options.source)
     drawn = 0
     for one in catalogue.FIGURES if name == "all" else [name]:
         try:
@@ -73,6 +91,8 @@ def _dive_fig_3(source: Source) -> Drawn:
 
 
 def _dive_fig_4(source: Source) -> Drawn:
+    from zsad_bench.commands import _figure_trained as trained
+
     chosen = source.chosen(source.prior("limited"))
     ((path, header), *_) = source.checkpoints("dive", prior=chosen.prior, seed=chosen.seed, draw=chosen.draw)
     suite = SUITES[source.suite]
@@ -84,6 +104,8 @@ def _dive_fig_4(source: Source) -> Drawn:
 
 
 def _study(source: Source, of: Callable[[dict[str, float | None]], parameter_study.Study], by_domain: bool) -> Drawn:
+    from zsad_bench.commands import _figure_trained as trained
+
     blank = of({})
     backbone = SUITES[source.suite].backbone
     study = of(trained.defaults(blank.method, [setting.field for setting in blank.settings], backbone))
@@ -116,6 +138,8 @@ def _datasets(source: Source, method: str) -> tuple[dict[str, dict[str, tuple[st
 
 
 def _faprompt_prompts(source: Source) -> Drawn:
+    from zsad_bench.commands import _figure_trained as trained
+
     prior = source.prior("limited")
     found = source.checkpoints("faprompt", prior=prior, draw=source.options.draw or 0)
     told = found[0][1]

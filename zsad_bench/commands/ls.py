@@ -1,29 +1,33 @@
-"""`zsad-bench ls`: what there is, read without importing it."""
+"""What there is: methods, datasets, priors, backbones."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 from zsad_bench import registry
 from zsad_bench.console import Console, Table
-from zsad_bench.errors import UnknownNameError
+from zsad_bench.options import Argument
 
-WHAT = ("methods", "datasets", "priors", "backbones")
+What = Literal["methods", "datasets", "priors", "backbones"]
 
 
-def ls(what: str) -> None:
-    """Prints one line an entry.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    what: Annotated[What, Argument(help="which list", what="list")]
 
-    Raises:
-        UnknownNameError: not one of the four lists.
-    """
-    if what not in WHAT:
-        raise UnknownNameError(registry.did_you_mean("list", what, WHAT))
+
+def run(options: Options) -> int:
+    """Prints one line per entry, read without importing it."""
+    what = options.what
     table = Table("name", *(["title"] if what in ("methods", "datasets") else []), "", box=None, pad_edge=False)
     for line in _lines(what):
         table.add_row(*line)
     Console().print(table)
+    return 0
 
 
-def _lines(what: str) -> list[tuple[str, ...]]:
+def _lines(what: What) -> list[tuple[str, ...]]:
     if what in ("methods", "datasets"):
         return [(entry.name, entry.title, entry.summary) for entry in registry.describe(what)]
     if what == "priors":

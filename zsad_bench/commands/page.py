@@ -1,14 +1,16 @@
-"""`zsad-bench page`: a suite's leaderboard as one HTML file."""
+"""Write a suite's leaderboard as one HTML file that needs no network, see docs/page.md."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from zsad_bench import outputs
 from zsad_bench.commands.table import board
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.leaderboard.page.build import write_page
+from zsad_bench.options import Argument, Option
 from zsad_bench.planning.suite import SUITES
 from zsad_bench.printable import say
 from zsad_bench.registry import did_you_mean
@@ -16,7 +18,16 @@ from zsad_bench.registry import did_you_mean
 _MB = 1024 * 1024
 
 
-def page(options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    suite: Annotated[str, Argument("SUITE", "whose rows: demo or paper")]
+    board: Annotated[str, Option("FOLDER", "that holds <suite>/rows and pictures")] = "leaderboards"
+    out: Annotated[str | None, Option("FILE.html", "default: index.html beside the rows", writes="file")] = None
+    photos: Annotated[bool, Option(help="also pictures whose licence does not let them be passed on")] = False
+    megabytes: Annotated[float, Option("N", "of the file; pictures that do not fit are left out")] = 5.0
+
+
+def run(options: Options) -> int:
     """Writes the page and says how big it is, what is on it, and what was left out.
 
     Raises:
@@ -38,6 +49,7 @@ def page(options: Any) -> None:
         say(f"{_pictures(shown.too_many)} left out: more than {options.megabytes:g} MB; --megabytes allows more")
     elif made.size > options.megabytes * _MB:
         say(f"rows and tables alone are larger than {options.megabytes:g} MB; they are all there")
+    return 0
 
 
 def _pictures(n: int) -> str:

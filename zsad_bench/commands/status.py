@@ -1,24 +1,33 @@
-"""`zsad-bench status RECIPE`: what of a sweep is done, runs, failed or waits, from its files; also the live view."""
+"""How a sweep stands, from any shell: read from what the sweep writes, here or on another machine."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 from rich.console import Group as Lines
 from rich.live import Live
 
 from zsad_bench.console import Console, Table, styled
 from zsad_bench.errors import ZsadError
+from zsad_bench.options import Argument, Option
 from zsad_bench.planning.plan import Cell, Group
 from zsad_bench.sweep.sweep_folder import Board, Folder, cost, read_cells, read_plan, trained_seconds
 
 STATES = ("done", "running", "failed", "cannot run", "waiting")
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "cannot run": "yellow", "waiting": ""}
 EVERY_SECONDS = 2.0  # between looks at the rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "as given to `sweep`")]
+    cells: Annotated[bool, Option(help="group by group instead of counts")] = False
+    runs: Annotated[str, Option("FOLDER", "as given to `sweep`")] = "runs"
 
 
 class Snapshot:
@@ -108,12 +117,13 @@ class View:
         self.console.print(line, style=style)
 
 
-def status(asked: str, options: Any) -> int:
+def run(options: Options) -> int:
     """Prints how a sweep stands; exit code 0 when it is complete, 1 when something failed, else 0.
 
     Raises:
         ZsadError: it was never started from here.
     """
+    asked = options.recipe
     folder = Folder(Path(options.runs) / "sweeps" / Path(asked).stem)
     if not folder.plan.is_file():
         raise ZsadError(f"no sweep of {asked} in {folder.path.parent}; start it with `zsad-bench sweep {asked}`")

@@ -1,4 +1,4 @@
-"""`zsad-bench sweep RECIPE`: plans a recipe, runs what has no complete rows yet, and regenerates the tables."""
+"""Compute what a recipe has no complete rows of yet, and its tables; a sweep that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -7,33 +7,53 @@ import gc
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, NoReturn
 
+from zsad_bench.commands._shared import Track
 from zsad_bench.commands.status import Snapshot, View, clock, name_of, print_cells, print_summary
 from zsad_bench.console import Console
 from zsad_bench.errors import ZsadError
+from zsad_bench.options import Argument, Option
 from zsad_bench.planning import plan as planning
 from zsad_bench.planning import recipe as recipes
 from zsad_bench.planning.plan import Group
 from zsad_bench.planning.suite import SUITES, found_targets, is_found
-from zsad_bench.runner.early import try_writing
 from zsad_bench.sweep import worker
 from zsad_bench.sweep.executors import Event, Executor, Task, choose
+from zsad_bench.sweep.executors.choose import ExecutorOptions
 from zsad_bench.sweep.sweep_folder import Folder, read_plan, write_cells, write_plan
 from zsad_bench.tracking import access
 
 
-def sweep(asked: str, options: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "shipped, or a file; see docs/sweeps.md")]
+    dry_run: Annotated[bool, Option(help="print the plan, what it costs and what is done already")] = False
+    retry_failed: Annotated[bool, Option(help="run groups again that failed before")] = False
+    executors: ExecutorOptions = field(default_factory=ExecutorOptions)
+    together: Annotated[
+        int | None, Option("N", "most trained methods in a group; default: 8, fewer for GPUs", at_least=1)
+    ] = None
+    threads: Annotated[
+        int | None, Option("N", "of a process; default: OMP_NUM_THREADS, else its share of cores", at_least=1)
+    ] = None
+    out: Annotated[str, Option("FOLDER", "where <suite>/rows and tables go", writes="folder")] = "leaderboards"
+    runs: Annotated[str, Option("FOLDER", "where checkpoints, logs and the sweep's state go", writes="folder")] = "runs"
+    track: Track = "auto"
+
+
+def run(options: Options) -> int:
     """Exit code 0 when every planned cell has all its rows, else 1.
 
     Raises:
         ZsadError: a recipe that cannot be planned, before anything runs.
     """
-    place = choose.choose(options)
+    place = choose.choose(options.executors, options.threads)
     console = Console()
-    recipe = recipes.load(recipes.find(asked))
+    recipe = recipes.load(recipes.find(options.recipe))
     found = cache(is_found)
     without = _broken(recipe, console)
     made = planning.plan(recipe, found, options.together or planning.TOGETHER, without)
@@ -83,6 +103,8 @@ def work_through(
     Raises:
         ZsadError: nothing can run there: weights or data cannot be hashed, or the executor lacks something.
     """
+    from zsad_bench.runner.early import try_writing
+
     executor = place.open()
     shown = hashed(folder, console)
     todo, held = _todo(shown, retry_failed)

@@ -1,20 +1,21 @@
-"""What the leaderboard of each suite looks like: its groups, titles and the line under its tables."""
+"""The leaderboard of a suite again, from its rows."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from zsad_bench import registry
-from zsad_bench.commands.row_selection import footnotes
+from zsad_bench.commands._row_selection import footnotes
 from zsad_bench.console import Console
-from zsad_bench.data.demo.suite import PARTS
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard.tables.leaderboard_tables import Board
 from zsad_bench.leaderboard.tables.terminal import print_tables
 from zsad_bench.leaderboard.tables.write import write_leaderboard
-from zsad_bench.metrics.functional.rcpro import described
+from zsad_bench.options import Argument, Option
 from zsad_bench.planning.suite import DEMO, SUITES, Suite
 from zsad_bench.printable import say
 from zsad_bench.results.rows import Row, RowWarning
@@ -34,8 +35,22 @@ OWN_NOTE = "Images of the user's own, in no mean with others."
 PAPER_NOTE = "Image AP is scikit-learn's average precision with the anomalous class positive; AUPRO is exact."
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    suite: Annotated[str, Argument("SUITE", "demo or paper")]
+    out: Annotated[str, Option("FOLDER", "that holds <suite>/rows", writes="folder")] = "leaderboards"
+
+
+def run(options: Options) -> int:
+    """Writes the leaderboard where its rows are."""
+    regenerate(options.suite, options.out)
+    return 0
+
+
 def board(suite: Suite) -> Board:
     """The board of a suite."""
+    from zsad_bench.metrics.functional.rcpro import described
+
     titles = {entry.name: entry.title for room in ("methods", "datasets") for entry in registry.describe(room)}
     demo = suite is DEMO
     return Board(
@@ -54,6 +69,8 @@ def board(suite: Suite) -> Board:
 
 def _apart(titles: Mapping[str, str]) -> dict[str, str]:
     """What stands under the table of each dataset that is in no mean: it follows from what the dataset is."""
+    from zsad_bench.data.demo.suite import PARTS
+
     notes = {}
     for name in registry.names("datasets"):
         images = getattr(registry.load("datasets", name), "images_are", "") or f"Images of {titles[name]}"

@@ -1,29 +1,38 @@
-"""`zsad-bench table status`: every published number, what reproduces it, what that costs, and whether it is done."""
+"""Every published number, what reproduces it, what that costs, and whether it is done."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from zsad_bench.atomic import write_whole
-from zsad_bench.commands.row_selection import all_facts, chosen_rows
-from zsad_bench.commands.table_files import as_csv
+from zsad_bench.commands._row_selection import RowsOptions, all_facts, chosen_rows
+from zsad_bench.commands._table_files import as_csv
 from zsad_bench.console import Console
 from zsad_bench.leaderboard.tables import status as states
 from zsad_bench.leaderboard.tables.papers import TABLES
 from zsad_bench.leaderboard.tables.published import read_published
+from zsad_bench.options import Option
 from zsad_bench.planning.configure import trains
 from zsad_bench.sweep.sweep_folder import Folder, read_plan, trained_seconds
 from zsad_bench.variant import Variant
 
 
-def status(options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    source: RowsOptions = field(default_factory=RowsOptions)
+    runs: Annotated[str, Option("FOLDER", "where sweeps keep how long they trained")] = "runs"
+    out: Annotated[str, Option("FOLDER", "where status.csv goes", writes="folder")] = "tables"
+
+
+def run(options: Options) -> int:
     """Prints how many published numbers are reproduced, line by line; every number goes to `--out`/status.csv."""
     console, facts = Console(), all_facts()
-    rows = chosen_rows(options, console, "paper", optional=True)
-    found = states.states(read_published(), rows, facts, training(Path(options.runs or "runs")))
+    rows = chosen_rows(options.source, console, "paper", optional=True)
+    found = states.states(read_published(), rows, facts, training(Path(options.runs)))
     records = [
         {
             "table": s.published.table, "method": s.published.entry.method, "line": s.published.entry.label,
@@ -43,6 +52,7 @@ def status(options: Any) -> None:
             console.print(f"\n{TABLES[name].title} (zsad-bench sweep {TABLES[name].recipe})", style="bold")
         console.print(f"  {facts.name(entry)}: {len(of)} numbers, {_tally(of)}{_cost(of)}")
     console.print(f"\nthe command of each: {Path(options.out) / 'status.csv'}")
+    return 0
 
 
 def training(runs: Path) -> states.Training:
@@ -54,7 +64,7 @@ def training(runs: Path) -> states.Training:
     measured = trained_seconds(sorted(events, key=lambda event: event["time"]))
     learns: dict[str, bool] = {}
 
-    def seconds(method: str, settings: Mapping[str, Any], prior: str) -> float | None:
+    def seconds(method: str, settings: Mapping[str, object], prior: str) -> float | None:
         if not learns.setdefault(method, trains(method)):
             return 0.0
         return measured.get((method, str(Variant(settings)), prior))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zsad_bench import registry
 from zsad_bench.data import files, locations
-from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.data.demo.module import DemoDataModule
-from zsad_bench.data.user_data import OwnDataModule
+
+if TYPE_CHECKING:
+    from zsad_bench.data.base import ZeroShotDataModule
 
 
 def real() -> list[type[ZeroShotDataModule]]:
     """Registered datasets that are neither generated nor the user's own: industrial before medical, pixels last."""
+    from zsad_bench.data.demo.module import DemoDataModule
+    from zsad_bench.data.user_data import OwnDataModule
+
     every = registry.classes("datasets").values()
     kept = [cls for cls in every if not issubclass(cls, (DemoDataModule, OwnDataModule))]
     return sorted(kept, key=lambda cls: (cls.domain, cls.level == "pixel", cls.name))

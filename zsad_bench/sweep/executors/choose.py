@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
 
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
+from zsad_bench.options import Option
 from zsad_bench.planning.plan import TOGETHER, Plan
 from zsad_bench.registry import did_you_mean
 from zsad_bench.sweep.executors import Executor
@@ -19,6 +20,17 @@ from zsad_bench.sweep.executors.slurm import Slurm
 
 EXECUTORS: dict[str, type[Executor]] = {"serial": Serial, "ray": Ray, "slurm": Slurm}
 JOB_THREADS = 4  # of a Slurm job: the cores of a login node say nothing about it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorOptions:
+    """Where a command is to run, as it is typed."""
+
+    executor: Annotated[str, Option("auto|serial|ray|slurm", "auto: ray on several GPUs")] = "auto"
+    gpus: Annotated[int | None, Option("N", "of this machine; default: all that are visible; see docs/cluster.md")] = (
+        None
+    )
+    slurm: Annotated[tuple[str, ...], Option("KEY=VALUE", "of sbatch: partition, time, …", repeated=True)] = ()
 
 
 @dataclass(frozen=True)
@@ -54,8 +66,10 @@ class Place:
         return max(1, min(TOGETHER, learning // (2 * self.gpus))) if self.gpus > 1 else TOGETHER
 
 
-def choose(options: Any) -> Place:
+def choose(options: ExecutorOptions, threads: int | None = None) -> Place:
     """The place that options ask for; `auto` is Ray where several GPUs are visible, else one group after the other.
+
+    threads: of a process; None is OMP_NUM_THREADS, else its share of the cores.
 
     Raises:
         UnknownNameError, UsageError: no such executor, more GPUs than there are, options that go with another one.
@@ -84,7 +98,7 @@ def choose(options: Any) -> Place:
         name = "ray" if gpus > 1 else "serial"
         if name == "ray" and importlib.util.find_spec("ray") is None:
             raise ZsadError(f"{gpus} GPUs are visible, and several need Ray: {on_ray.INSTALL}, or --gpus 1 for one")
-    threads = options.get("threads") or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
     if not threads:
         here = len(os.sched_getaffinity(0)) // (gpus if name == "ray" and gpus else 1)
         threads = JOB_THREADS if name == "slurm" else max(1, here)
@@ -98,7 +112,7 @@ def visible_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _sbatch(given: list[str]) -> dict[str, str]:
+def _sbatch(given: Sequence[str]) -> dict[str, str]:
     """`["partition=gpu", "exclusive"]` as a dict; a flag has no value."""
     options = {}
     for entry in given:

@@ -1,13 +1,13 @@
-"""`zsad-bench table paper|pivot|claims|paired`: what the papers printed and what was measured."""
+"""What the papers printed and what was measured, of any rows and of two methods on the same images."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zsad_bench import registry
-from zsad_bench.commands.row_selection import all_facts, chosen_rows, groups, listed, rows_folder, suite_with_rows
-from zsad_bench.commands.table_files import say_where, write_table
+from zsad_bench.commands._row_selection import all_facts, chosen_rows, groups, listed, rows_folder, suite_with_rows
+from zsad_bench.commands._table_files import say_where, write_table
 from zsad_bench.console import Console
 from zsad_bench.errors import RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.statistics import paired
@@ -18,8 +18,14 @@ from zsad_bench.leaderboard.tables.partial import Partials, told
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 from zsad_bench.variant import PLAIN
 
+if TYPE_CHECKING:
+    from zsad_bench.commands.table_claims import Options as ClaimsOptions
+    from zsad_bench.commands.table_paired import Options as PairedOptions
+    from zsad_bench.commands.table_paper import Options as PaperOptions
+    from zsad_bench.commands.table_pivot import Options as PivotOptions
 
-def paper(name: str, options: Any) -> None:
+
+def paper(name: str, out: str, options: PaperOptions) -> None:
     """Writes the paper tables of that name ("all": every one) to `--out` and prints them.
 
     Raises:
@@ -29,34 +35,29 @@ def paper(name: str, options: Any) -> None:
         raise UnknownNameError(registry.did_you_mean("paper table", name, ["all", *TABLES]))
     console, facts, published = Console(), all_facts(), read_published()
     told: list[str] = []
-    rows = chosen_rows(options, console, "paper", optional=True, told=told)
+    rows = chosen_rows(options.source, console, "paper", optional=True, told=told)
     for one in TABLES if name == "all" else [name]:
         grids, found = numbers(one, published, rows, facts)
         command = f"zsad-bench table paper {one}"
-        write_table(
-            Path(options.out), one, TABLES[one].title, grids, [_record(one, n, facts) for n in found], command, told
-        )
+        write_table(Path(out), one, TABLES[one].title, grids, [_record(one, n, facts) for n in found], command, told)
         render.terminal(grids, console)
-    say_where(console, options.out)
+    say_where(console, out)
 
 
-def pivot(options: Any) -> None:
+def pivot(options: PivotOptions) -> None:
     """Prints any table of a suite's rows, and writes it where `--out` is given.
 
     Raises:
         UsageError: an axis that there is not. RowError: nothing to show, or what should not be averaged.
     """
     console, facts = Console(), all_facts()
-    lines, columns = _axes(options.rows or "dataset", "--rows"), _axes(options.cols or "method", "--cols")
-    suite = options.suite or suite_with_rows(options)
+    lines, columns = _axes(options.rows, "--rows"), _axes(options.cols, "--cols")
+    suite = options.suite or suite_with_rows(options.source)
     told: list[str] = []
-    rows = chosen_rows(options, console, suite, told=told)
+    rows = chosen_rows(options.source, console, suite, told=told)
     fields = {"metric": "metric", "prior": "prior", "method": "method", "dataset": "target", "backbone": "backbone"}
-    only = {
-        axis: listed(options[axis], {getattr(row, field) for row in rows})
-        for axis, field in fields.items()
-        if options[axis]
-    }
+    asked = {**vars(options.only), "backbone": options.source.backbone}
+    only = {axis: listed(names, {getattr(row, fields[axis]) for row in rows}) for axis, names in asked.items() if names}
     shown, records = pivots.pivot(rows, lines, columns, only, facts, groups(suite))
     render.terminal([shown], console)
     if options.out:
@@ -64,10 +65,10 @@ def pivot(options: Any) -> None:
         say_where(console, options.out)
 
 
-def claim(options: Any) -> None:
+def claim(options: ClaimsOptions) -> None:
     """Prints the papers' headline gains, as claimed, as printed and as measured; writes them to `--out`."""
     console, told = Console(), []
-    rows = chosen_rows(options, console, "paper", optional=True, told=told)
+    rows = chosen_rows(options.source, console, "paper", optional=True, told=told)
     shown, records = claims.table(read_published(), rows, all_facts())
     render.terminal([shown], console)
     write_table(
@@ -76,7 +77,7 @@ def claim(options: Any) -> None:
     say_where(console, options.out)
 
 
-def compare(options: Any) -> None:
+def compare(options: PairedOptions) -> None:
     """Prints the difference of two methods on the same images with its interval.
 
     Raises:
@@ -93,8 +94,8 @@ def compare(options: Any) -> None:
     if metric not in IMAGE_KEYS:
         raise UsageError(f"table paired: per-image scores give {', '.join(IMAGE_KEYS)}; found --metric {metric}")
     console, facts = Console(), all_facts()
-    suite = options.suite or suite_with_rows(options)
-    rows = chosen_rows(options, console, suite)
+    suite = options.suite or suite_with_rows(options.source)
+    rows = chosen_rows(options.source, console, suite)
     targets = listed(options.dataset or "", {row.target for row in rows})
     keep = {"prior": {*listed(options.prior or "")}, "target": {*targets}}
     sides, parts = [], Partials(rows)
@@ -110,7 +111,7 @@ def compare(options: Any) -> None:
             raise UsageError(f"table paired: rows of {name} under priors {', '.join(priors)}; choose one with --prior")
         for said in dict.fromkeys(told(parts.of(row), facts.title) for row in own if parts.of(row)):
             console.print(f"{facts.title(name)} is on part of the data: {said}", style="yellow")
-        sides.append(paired.scores_of(own, rows_folder(options, suite).parent / "scores"))
+        sides.append(paired.scores_of(own, rows_folder(options.source, suite).parent / "scores"))
     found = paired.paired_bootstrap(*sides, statistic(metric))
     titles = " minus ".join(map(facts.title, names))
     console.print(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from zsad_bench import registry
 from zsad_bench.console import Console
@@ -14,11 +15,22 @@ from zsad_bench.leaderboard.tables import pivot as pivots
 from zsad_bench.leaderboard.tables.averaging import refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.leaderboard.tables.summary import comparable
+from zsad_bench.options import Option
 from zsad_bench.planning.suite import SUITES
 from zsad_bench.results import rows as store
 from zsad_bench.results.row import Row
 
 _MIXED = "choose with --backbone or --from, or take the newest run's of each with --mixed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsOptions:
+    """Which rows a command reads."""
+
+    board: Annotated[str, Option("FOLDER", "that holds <suite>/rows and pictures")] = "leaderboards"
+    from_: Annotated[str | None, Option("FOLDER", "of rows, instead of a suite's")] = None
+    backbone: Annotated[str | None, Option("NAME[,NAME…]", "keep only rows of these")] = None
+    mixed: Annotated[bool, Option(help="of several backbones' or data hashes' rows take the newest run's")] = False
 
 
 def all_facts() -> Facts:
@@ -72,18 +84,18 @@ def averaged(suite: str) -> dict[str, tuple[str, ...]]:
     return {level: next(of for _, only, of in widest_first if only in ("", level)) for level in ("image", "pixel")}
 
 
-def rows_folder(options: Any, suite: str) -> Path:
+def rows_folder(options: RowsOptions, suite: str) -> Path:
     """The folder of row files that options name: `--from`, else the suite's under `--board`."""
-    return Path(options["from"]) if options["from"] else Path(options.board) / suite / "rows"
+    return Path(options.from_) if options.from_ else Path(options.board) / suite / "rows"
 
 
-def suite_with_rows(options: Any) -> str:
+def suite_with_rows(options: RowsOptions) -> str:
     """The paper suite where it has rows, else the demo suite."""
     return next((s for s in ("paper", "demo") if any((Path(options.board) / s / "rows").glob("*.jsonl"))), "paper")
 
 
 def chosen_rows(
-    options: Any, console: Console, suite: str, optional: bool = False, told: list[str] | None = None
+    options: RowsOptions, console: Console, suite: str, optional: bool = False, told: list[str] | None = None
 ) -> list[Row]:
     """The rows that stand, of one backbone and data; a contradicted number is an undefined one.
 
@@ -96,7 +108,7 @@ def chosen_rows(
         raise UnknownNameError(registry.did_you_mean("suite", suite, SUITES))
     folder = rows_folder(options, suite)
     folder = folder / "rows" if (folder / "rows").is_dir() else folder
-    if optional and not options["from"] and not folder.is_dir():
+    if optional and not options.from_ and not folder.is_dir():
         return []
     read = store.read(store.row_files(folder))
     found = store.current(read.rows)

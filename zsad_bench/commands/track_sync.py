@@ -1,33 +1,45 @@
-"""`zsad-bench track`: pushes rows to wandb, and makes the workspace that compares runs there."""
+"""Push a suite's rows to wandb: means, tables, tags; doing it again gives the same runs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NoReturn
 
-from zsad_bench.errors import RowError, UnknownNameError, ZsadError
-from zsad_bench.planning.suite import SUITES, Suite
+from zsad_bench.commands._shared import WandbPlace, check_name
+from zsad_bench.errors import RowError, ZsadError
+from zsad_bench.options import Argument, Option
+from zsad_bench.planning.suite import SUITES
 from zsad_bench.printable import say
-from zsad_bench.registry import did_you_mean
 from zsad_bench.results import rows as store
 from zsad_bench.results.pictures import read_pictures
 from zsad_bench.runner.wandb_captions import averaged, shown
 from zsad_bench.sweep.sweep_folder import Folder, read_cells
 from zsad_bench.tracking import access
-from zsad_bench.tracking.mirror import PROJECT, Mirror
+from zsad_bench.tracking.mirror import Mirror
 from zsad_bench.tracking.wandb_run import Tracked, tracked
 
 
-def sync(options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    suite: Annotated[str, Argument("SUITE", "whose rows: demo or paper")]
+    board: Annotated[str, Option("FOLDER", "that holds <suite>/rows")] = "leaderboards"
+    runs: Annotated[str, Option("FOLDER", "where offline files and states of sweeps lie")] = "runs"
+    offline: Annotated[bool, Option(help="write files instead, for `wandb sync`")] = False
+    maps: Annotated[bool, Option(help="add the kept pictures of every dataset, whatever its licence")] = False
+    place: WandbPlace = field(default_factory=WandbPlace)
+
+
+def run(options: Options) -> int:
     """Pushes what stands of a suite's rows, a wandb run for each method variant, prior, draw and seed.
 
     Raises:
         UnknownNameError: no such suite. RowError: no rows, or rows that cannot be read.
         ZsadError: wandb cannot be reached or refuses; rows stay as they are.
     """
-    suite = _suite(options.suite)
+    check_name("suite", options.suite, SUITES)
+    suite = SUITES[options.suite]
     board, runs = Path(options.board) / suite.name, Path(options.runs)
     standing = store.current(store.load(board / "rows"))
     if not standing.rows:
@@ -43,7 +55,7 @@ def sync(options: Any) -> None:
     entries = _entries(standing.rows)
     for of, records in entries.values():
         group = next((recipes[each["key"]] for each in records if each["key"] in recipes), None)
-        with Mirror(found, runs, group, _fail, options.entity, options.project) as mirror:
+        with Mirror(found, runs, group, _fail, options.place.entity, options.place.project) as mirror:
             mirror.show_means(of, records, averaged(suite))
             mirror.show_table(of, records)
             if options.maps:
@@ -53,41 +65,7 @@ def sync(options: Any) -> None:
         files = access.files_below(runs) / "wandb"
         where = f"{files}; send them with `wandb sync {files}/offline-*`"
     say(f"{len(entries)} runs of {len(standing.rows)} rows: {where}")
-
-
-def dashboard(options: Any) -> None:
-    """Creates a suite's workspace and prints where it is; with --dry-run prints its content instead.
-
-    Raises:
-        UnknownNameError: no such suite.
-        ZsadError: wandb-workspaces is missing, or wandb cannot be reached or refuses.
-    """
-    from zsad_bench.tracking.dashboard import spec, workspace
-
-    suite = _suite(options.suite)
-    project = options.project or os.environ.get("WANDB_PROJECT") or PROJECT
-    entity = options.entity or os.environ.get("WANDB_ENTITY") or ""
-    if options.dry_run:
-        print(spec(workspace(entity or "you", project, suite.name, suite.targets)))
-        return
-    trouble = access.probe()
-    if trouble:
-        raise ZsadError(f"wandb: {trouble}; `track dashboard --dry-run` prints what it would create")
-    try:
-        import wandb
-
-        made = workspace(entity or wandb.Api().default_entity, project, suite.name, suite.targets).save()
-        print(made.url)
-    except ZsadError:
-        raise
-    except Exception as error:
-        raise ZsadError(f"wandb: {' '.join(str(error).split())[:200]}; the dashboard was not created") from None
-
-
-def _suite(name: str) -> Suite:
-    if name not in SUITES:
-        raise UnknownNameError(did_you_mean("suite", name, SUITES))
-    return SUITES[name]
+    return 0
 
 
 def _online() -> access.Access:
@@ -97,7 +75,7 @@ def _online() -> access.Access:
     return access.Access("online")
 
 
-def _fail(line: str) -> None:
+def _fail(line: str) -> NoReturn:
     raise ZsadError(line)
 
 

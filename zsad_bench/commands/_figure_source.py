@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from zsad_bench.commands import figure_trained as trained
-from zsad_bench.commands.row_selection import all_facts, chosen_rows, listed, rows_folder, suite_with_rows
+from zsad_bench.commands._row_selection import (
+    RowsOptions,
+    all_facts,
+    chosen_rows,
+    listed,
+    rows_folder,
+    suite_with_rows,
+)
+from zsad_bench.commands._shared import OnlyOptions, SuiteOfRows
 from zsad_bench.console import Console
 from zsad_bench.errors import CheckpointError, RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.figures import map_grid, style
 from zsad_bench.leaderboard.tables.published import Facts
+from zsad_bench.options import Option
 from zsad_bench.planning.suite import SUITES
 from zsad_bench.registry import did_you_mean
 from zsad_bench.results.row import Row
 
+if TYPE_CHECKING:
+    from zsad_bench.runner.checkpoint import Header
+
 _DEMO = "Demo suite: generated images read by a tiny CLIP; nothing here is comparable with a paper's numbers."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(OnlyOptions):
+    """What figures are drawn from."""
+
+    suite: SuiteOfRows = None
+    source: RowsOptions = field(default_factory=RowsOptions)
+    runs: Annotated[str, Option("FOLDER", "where checkpoints are looked for")] = "runs"
+    image: Annotated[str | None, Option("TEXT[,TEXT…]", "part of an image's id; default: with large defects")] = None
+    seed: Annotated[int | None, Option("N", "of training, for maps and checkpoints; default 0")] = None
+    draw: Annotated[int | None, Option("N", "of the auxiliary data, for maps and checkpoints; default 0")] = None
+    checkpoint: Annotated[str | None, Option("FILE", "instead of one that is found under --runs")] = None
+    weights: Annotated[str | None, Option("PATH", "of the checkpoint's backbone, as in bench")] = None
 
 
 class Source:
     """What figures are drawn from, each read once and when asked for."""
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: SourceOptions) -> None:
         self.options = options
         self.runs = Path(options.runs)
 
     @cached_property
     def suite(self) -> str:
-        name = self.options.suite or suite_with_rows(self.options)
+        name = self.options.suite or suite_with_rows(self.options.source)
         if name not in SUITES:
             raise UnknownNameError(did_you_mean("suite", name, SUITES))
         return name
@@ -39,7 +65,7 @@ class Source:
 
     @cached_property
     def rows(self) -> list[Row]:
-        rows = chosen_rows(self.options, Console(), self.suite)
+        rows = chosen_rows(self.options.source, Console(), self.suite)
         if wanted := listed(self.options.method or ""):
             known = sorted({row.method for row in rows})
             if unknown := [name for name in wanted if name not in known]:
@@ -54,7 +80,7 @@ class Source:
 
     @cached_property
     def pictures(self) -> Path:
-        folder = rows_folder(self.options, self.suite)
+        folder = rows_folder(self.options.source, self.suite)
         return (folder if (folder / "rows").is_dir() else folder.parent) / "pictures"
 
     @property
@@ -102,11 +128,15 @@ class Source:
         )
 
     def learned(self) -> dict[str, int | None]:
+        from zsad_bench.commands import _figure_trained as trained
+
         backbones = {row.backbone for row in self.rows} - {"none"}
         return trained.learned(self.runs, {row.method for row in self.rows}, min(backbones, default=None))
 
-    def checkpoints(self, method: str, **training: Any) -> list[tuple[Path, trained.Header]]:
+    def checkpoints(self, method: str, **training: str | int | None) -> list[tuple[Path, Header]]:
         """The one that was named, or the newest of each seed among the runs."""
+        from zsad_bench.commands import _figure_trained as trained
+
         if self.options.checkpoint:
             path = Path(self.options.checkpoint)
             header = trained.checkpoint.read_header(path)
@@ -114,7 +144,7 @@ class Source:
                 raise CheckpointError(f"checkpoint {path}: is of {header.method}; this figure is of {method}")
             return [(path, header)]
         wanted = {key: value for key, value in training.items() if value is not None}
-        found = trained.find(self.runs, method, self.options.backbone or SUITES[self.suite].backbone, **wanted)
+        found = trained.find(self.runs, method, self.options.source.backbone or SUITES[self.suite].backbone, **wanted)
         if not found:
             said = ", ".join(f"{key} {value}" for key, value in wanted.items())
             raise CheckpointError(

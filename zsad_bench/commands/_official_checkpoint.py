@@ -1,11 +1,11 @@
-"""`zsad-bench import-checkpoint` and `export-checkpoint`: between official prompt learners and our checkpoints."""
+"""Between official checkpoints of prompt learners and ours, both ways, and what is said of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,10 @@ from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import configure, parse_settings
 from zsad_bench.planning.suite import PAPER
 from zsad_bench.runner import checkpoint
+
+if TYPE_CHECKING:
+    from zsad_bench.commands.export_checkpoint import Options as ExportOptions
+    from zsad_bench.commands.import_checkpoint import Options as ImportOptions
 
 # The prior that training on one dataset is; any other dataset is a prior of its own name.
 PRIORS = {"mvtec": "rich", "visa": "rich", "dtd": "limited", "demo_rich": "rich", "demo_limited": "limited"}
@@ -45,7 +49,7 @@ class Architecture(Backbone):
         return torch.device("cpu")  # of token ids; the model itself is on the meta device
 
 
-def import_checkpoint(options: Any) -> None:
+def import_checkpoint(options: ImportOptions) -> None:
     """Writes `options.out` from the official file `options.official`, and prints what was read and what is not known.
 
     Raises:
@@ -84,7 +88,7 @@ def import_checkpoint(options: Any) -> None:
         _say("token_selection=first_k: as it was trained, the first patches of an image feed the prior")
 
 
-def export_checkpoint(options: Any) -> None:
+def export_checkpoint(options: ExportOptions) -> None:
     """Writes `options.out` for the official code from the checkpoint `options.checkpoint`, and prints what it lacks.
 
     Raises:
@@ -172,7 +176,7 @@ def _named(name: str, weights: str | None) -> Backbone:
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
-def _recorded(path: Path, header: checkpoint.Header, options: Any) -> Backbone:
+def _recorded(path: Path, header: checkpoint.Header, options: ExportOptions) -> Backbone:
     """The backbone of a checkpoint: with weights when they are named or on this machine, else its architecture."""
     name = header.backbone.partition("@")[0]
     asked = options.backbone or name

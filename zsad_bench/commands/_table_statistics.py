@@ -1,12 +1,21 @@
-"""`zsad-bench table prior_curve|dive_claims`: the statistics of the two recipes that are new to the field."""
+"""The statistics of the two recipes that are new to the field: prior curves, and the falsifiers of a claim."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from zsad_bench.commands.row_selection import all_facts, averaged, chosen_rows, listed, rows_folder, suite_with_rows
-from zsad_bench.commands.table_files import say_where, write_table
+from zsad_bench.commands._row_selection import (
+    RowsOptions,
+    all_facts,
+    averaged,
+    chosen_rows,
+    listed,
+    rows_folder,
+    suite_with_rows,
+)
+from zsad_bench.commands._table_files import say_where, write_table
 from zsad_bench.console import Console
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.statistics import dive_claim
@@ -15,17 +24,21 @@ from zsad_bench.leaderboard.tables import partial, prior_curve, render
 from zsad_bench.leaderboard.tables.partial import Partials
 from zsad_bench.results.row import Row
 
+if TYPE_CHECKING:
+    from zsad_bench.commands.table_dive_claims import Options as ClaimsOptions
+    from zsad_bench.commands.table_prior_curve import Options as CurveOptions
 
-def curve(options: Any) -> None:
+
+def curve(options: CurveOptions) -> None:
     """Prints quality against the number of anomaly types and of shots, and writes it to `--out`.
 
     Raises:
         RowError: rows that cannot be read or should not be mixed, or no prior with two numbers among them.
     """
     console, facts = Console(), all_facts()
-    suite = options.suite or suite_with_rows(options)
+    suite = options.suite or suite_with_rows(options.source)
     told: list[str] = []
-    rows = _rows(options, console, suite, ("metric", "method"), told)
+    rows = _rows(options.source, console, suite, {"metric": options.metric, "method": options.method}, told)
     found = prior_curve.curves(rows, averaged(suite))
     if not found:
         recipe = "prior_curve_demo" if suite == "demo" else "prior_curve"
@@ -40,7 +53,7 @@ def curve(options: Any) -> None:
     say_where(console, options.out)
 
 
-def claims(options: Any) -> None:
+def claims(options: ClaimsOptions) -> None:
     """Prints what rows say about DIVE's claim, question by question, and writes it to `--out`.
 
     Raises:
@@ -48,10 +61,10 @@ def claims(options: Any) -> None:
             that cannot be read.
     """
     console = Console()
-    suite = options.suite or suite_with_rows(options)
+    suite = options.suite or suite_with_rows(options.source)
     told: list[str] = []
-    rows = _whole(_rows(options, console, suite, ("prior",), told), console, told)
-    folder = rows_folder(options, suite)
+    rows = _whole(_rows(options.source, console, suite, {"prior": options.prior}, told), console, told)
+    folder = rows_folder(options.source, suite)
     folder = folder if (folder / "rows").is_dir() else folder.parent
     board = dive_claim.Board(rows, folder, averaged(suite)["image"])
     grids, records = falsifiers_table.table(dive_claim.answers(board))
@@ -61,20 +74,22 @@ def claims(options: Any) -> None:
     say_where(console, options.out)
 
 
-def _rows(options: Any, console: Console, suite: str, fields: tuple[str, ...], told: list[str]) -> list[Row]:
-    """The rows that the options want; told: gets what was left out.
+def _rows(
+    options: RowsOptions, console: Console, suite: str, only: Mapping[str, str | None], told: list[str]
+) -> list[Row]:
+    """The rows that the options want. only: field -> names with commas, or None; told: gets what was left out.
 
     Raises:
         RowError: none are left, or a run has a number twice, of two configurations, versions or auxiliary sets.
     """
     rows = chosen_rows(options, console, suite, told=told)
-    for field in fields:
-        if options[field]:
-            wanted = listed(options[field], {getattr(row, field) for row in rows})
+    for field, names in only.items():
+        if names:
+            wanted = listed(names, {getattr(row, field) for row in rows})
             kept = [row for row in rows if getattr(row, field) in wanted]
             if not kept:
                 there = ", ".join(sorted({getattr(row, field) for row in rows})) or "none"
-                raise RowError(f"no rows with {field} {options[field]}; there are {there}")
+                raise RowError(f"no rows with {field} {names}; there are {there}")
             rows = kept
     keys: dict[tuple, str] = {}
     for row in rows:

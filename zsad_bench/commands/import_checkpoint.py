@@ -1,0 +1,29 @@
+"""Write an official AnomalyCLIP or FAPrompt checkpoint as one for `bench --checkpoint`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from zsad_bench.options import Argument, Option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    official: Annotated[str, Argument("FILE.pth", "as the released code saved it; nothing in it is executed")]
+    method: Annotated[Literal["anomalyclip", "faprompt"], Option(help="whose it is", what="official method")]
+    out: Annotated[str, Option("FILE.safetensors", "the checkpoint to write", writes="file")]
+    backbone: Annotated[
+        str | None, Option("NAME", "as in bench; default: the paper suite's, whose weights may wait")
+    ] = None
+    weights: Annotated[str | None, Option("PATH", "ties the checkpoint to these weights")] = None
+    auxiliary: Annotated[str | None, Option("NAME[,NAME…]", "what it was trained on; default: mvtec")] = None
+    set: Annotated[tuple[str, ...], Option("KEY=VALUE", "a field the file does not decide", repeated=True)] = ()
+
+
+def run(options: Options) -> int:
+    """Writes the checkpoint, and prints what was read and what is not known."""
+    from zsad_bench.commands._official_checkpoint import import_checkpoint
+
+    import_checkpoint(options)
+    return 0
