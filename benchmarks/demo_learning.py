@@ -20,7 +20,7 @@ from lightning import Trainer, seed_everything
 from rich.console import Console
 
 from zsad_bench import registry
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.load import load_backbone
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule

@@ -20,9 +20,11 @@ from tiny_clip.captions import Caption, draw_caption, draw_noun
 from tiny_clip.objective import TEMPERATURE, contrastive, dense, state
 from tiny_clip.pool import IMAGE, PATCH, Pool, build
 
-from zsad_bench.backbones.clip import OPENAI_MEAN, OPENAI_STD, Backbone
-from zsad_bench.backbones.tiny import filler_table, save_tiny
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.families._open_clip import OPENAI_MEAN, OPENAI_STD, from_model
+from zsad_bench.backbones.families.tiny import filler_table, save_tiny
 from zsad_bench.data.demo.classes import CLASSES
+from zsad_bench.methods._edits import chain, deep_visual_tokens, visual_tokens
 from zsad_bench.metrics.functional.ranking import auroc
 from zsad_bench.types import EncoderSpec, Tap
 
@@ -136,8 +138,9 @@ def loss_of(backbone: Backbone, sampler: Sampler, step: int) -> dict[str, torch.
     groups = sampler.captions(rows)
     texts = sorted({c.text for group in groups for c in group})
     place = {text: at for at, text in enumerate(texts)}
-    ids = backbone.tokenize(texts)
-    encoded = F.normalize(backbone.encode_text(backbone.embed_tokens(ids), ids.argmax(-1)), dim=-1)
+    tower = backbone.text_tower
+    ids = tower.tokenize(texts)
+    encoded = F.normalize(backbone.encode_text(tower.embed_tokens(ids), ids.argmax(-1)), dim=-1)
     normal, abnormal, dense_normal, dense_abnormal = (encoded[[place[c.text] for c in group]] for group in groups)
     half = len(rows) // 2
     own = torch.cat([normal[:half], abnormal[half:]])
@@ -150,9 +153,10 @@ def loss_of(backbone: Backbone, sampler: Sampler, step: int) -> dict[str, torch.
     # Methods append untrained visual tokens, at the input or anew before every block: both must be harmless.
     layers = MODEL_CFG["vision_cfg"]["layers"] if rng.random() < 0.4 else 1
     drawn = rng.standard_normal((layers, count, MODEL_CFG["vision_cfg"]["width"])) * spread
-    extra, *deep = torch.from_numpy(drawn).float() if count else (None,)
-    spec = EncoderSpec(backbone.forward_spec(IMAGE), frozenset(TAPS), frozenset({True, False}))
-    features = backbone.encode_image(normalised(images, backbone), spec, extra, deep)
+    extra, *deep = torch.from_numpy(drawn).float()
+    edit = chain(visual_tokens(extra), deep_visual_tokens(backbone, deep)) if count else None
+    spec = EncoderSpec(backbone.forward_spec(IMAGE), frozenset(TAPS), frozenset({"cls", "cls_raw"}))
+    features = backbone.encode_image(normalised(images, backbone), spec, edit)
 
     pool = sampler.pool
     facts = [(pool.name[at], anomalous, pool.colour[at], pool.defect[at]) for at, anomalous in rows]
@@ -160,13 +164,13 @@ def loss_of(backbone: Backbone, sampler: Sampler, step: int) -> dict[str, torch.
     scale = backbone.model.logit_scale.exp().clamp(max=50)
     cover_BN = torch.from_numpy(cover).flatten(1)
     losses = {"contrastive": torch.zeros(()), "state": torch.zeros(()), "dense": torch.zeros(())}
-    for feature in features.global_.values():  # methods read the global feature with and without `ln_post`
+    for feature in features.vectors.values():  # methods read the global feature with and without `ln_post`
         image = F.normalize(feature, dim=-1)
         losses["contrastive"] += contrastive(image, own, fits, scale) / 2
         losses["state"] += config.state_weight * state(image, own, opposite) / 2
     total = sum(TAPS.values())
     for tap, weight in TAPS.items():
-        patch = F.normalize(features.taps[tap][:, 1:], dim=-1)
+        patch = F.normalize(features.patches(tap), dim=-1)
         losses["dense"] += config.dense_weight * weight / total * dense(patch, dense_normal, dense_abnormal, cover_BN)
     return losses
 
@@ -181,7 +185,7 @@ def validate(backbone: Backbone, pool: Pool, extra_tokens: int = 0) -> dict[str,
     direction = F.normalize(backbone.encode_prompts(prompts), dim=-1)
     direction = direction[1] - direction[0]
     taps = frozenset({LAST, LAST_VV})
-    spec = EncoderSpec(backbone.forward_spec(IMAGE), taps, frozenset({True, False}))
+    spec = EncoderSpec(backbone.forward_spec(IMAGE), taps, frozenset({"cls", "cls_raw"}))
     generator = torch.Generator().manual_seed(0)
     extra = 0.02 * torch.randn(extra_tokens, MODEL_CFG["vision_cfg"]["width"], generator=generator)
     found: dict[str, list[float]] = {}
@@ -194,11 +198,11 @@ def validate(backbone: Backbone, pool: Pool, extra_tokens: int = 0) -> dict[str,
         cover = np.concatenate([np.zeros_like(pool.coverage[at[:half]]), pool.coverage[at[half:]]])
         positive = cover.reshape(len(images), -1) > 0.5
         labels = np.arange(len(images)) >= half
-        features = backbone.encode_image(normalised(images, backbone), spec, extra if extra_tokens else None)
-        for key, feature in (("image", features.global_[True]), ("image_raw", features.global_[False])):
+        features = backbone.encode_image(normalised(images, backbone), spec, visual_tokens(extra))
+        for key, feature in (("image", features.pooled("cls")), ("image_raw", features.pooled("cls_raw"))):
             found.setdefault(key, []).append(auroc((F.normalize(feature, dim=-1) @ direction).numpy(), labels))
         for key, tap in (("pixel", LAST), ("pixel_vv", LAST_VV)):
-            maps = F.normalize(features.taps[tap][:, 1:], dim=-1) @ direction
+            maps = F.normalize(features.patches(tap), dim=-1) @ direction
             found.setdefault(key, []).append(auroc(maps.numpy().ravel(), positive.ravel()))
             if tap == LAST:
                 found.setdefault("image_map_max", []).append(auroc(maps.amax(1).numpy(), labels))
@@ -212,7 +216,7 @@ def used_token_ids(backbone: Backbone, pool: Pool, config: Config) -> list[int]:
     seen: set[int] = set()
     for step in range(300):
         texts = [c.text for group in probe.captions(probe.draw(step)[2]) for c in group]
-        seen.update(backbone.tokenize(texts).unique().tolist())
+        seen.update(backbone.text_tower.tokenize(texts).unique().tolist())
     moved = backbone.model.token_embedding.weight.detach()
     changed = (moved != filler_table(*moved.shape)).any(1)
     return sorted(seen | {49406, 49407} | set(changed.nonzero().flatten().tolist()))
@@ -233,7 +237,7 @@ def main() -> None:
     held = build(args.pool / "heldback-100", "heldback", 100, seed=0)
 
     model = build_model(config.seed)
-    backbone = Backbone(model, name="tiny-pretraining")
+    backbone = from_model(model, "tiny-pretraining")
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     decayed = [p for p in model.parameters() if p.ndim >= 2 and p is not model.token_embedding.weight]

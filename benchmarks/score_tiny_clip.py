@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from zsad_bench import registry
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.load import load_backbone
+from zsad_bench.methods._edits import visual_tokens
 from zsad_bench.metrics.functional.ranking import auroc
 from zsad_bench.planning.configure import build
 from zsad_bench.planning.suite import DEMO
@@ -57,7 +58,7 @@ def score(backbone: Backbone, seed: int, scale: float = 1.0, resamples: int = RE
     families["vv"] = build("clip", backbone, vv, seed=0)
     families["centre"] = build("center_prior", backbone, DEMO.overrides_for("center_prior"), seed=0)
     generator = torch.Generator().manual_seed(0)
-    extra = EXTRA_STD * torch.randn(EXTRA_TOKENS, backbone.vision_width, generator=generator)
+    extra = EXTRA_STD * torch.randn(EXTRA_TOKENS, backbone.vision.width, generator=generator)
     classes: dict[str, dict] = {}
     for name in DEMO.generated:
         data = registry.load("datasets", name)(
@@ -86,7 +87,7 @@ def score(backbone: Backbone, seed: int, scale: float = 1.0, resamples: int = RE
 
 
 def _with_tokens(backbone: Backbone, method, images: Tensor, extra: Tensor) -> Features:
-    return backbone.encode_image(images, method.encoder, visual_tokens=extra)
+    return backbone.encode_image(images, method.encoder_spec, visual_tokens(extra))
 
 
 def _aurocs(kept: dict, at: np.ndarray, stride: int = 1) -> dict[str, float]:

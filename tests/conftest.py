@@ -99,6 +99,6 @@ def mini_clip(mini_config):
 @pytest.fixture(scope="session")
 def mini(mini_clip):
     """The adapter around a copy of it. Shared: do not change it."""
-    from zsad_bench.backbones.clip import Backbone
+    from zsad_bench.backbones.families._open_clip import from_model
 
-    return Backbone(copy.deepcopy(mini_clip), "mini")
+    return from_model(copy.deepcopy(mini_clip), "mini")

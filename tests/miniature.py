@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-    from zsad_bench.backbones.clip import Backbone
+    from zsad_bench.backbones.base import Backbone
     from zsad_bench.types import Batch
 
 MINI: dict[str, Any] = {

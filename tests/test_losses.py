@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from zsad_bench.losses import dice, focal, local_terms
+from zsad_bench.losses import dice, focal, mask_losses
 
 EPSILON = 1e-5
 
@@ -55,10 +55,10 @@ def test_dice_is_the_loop_over_images(drawn):
     assert float(dice(probabilities[:, 1], masks)) == pytest.approx(slow_dice(probabilities[:, 1], masks), rel=1e-12)
 
 
-def test_local_terms_are_focal_and_a_dice_of_each_channel(drawn):
+def test_mask_losses_are_focal_and_a_dice_of_each_channel(drawn):
     probabilities, masks = drawn
     expected = (slow_focal(*drawn, 2.0), slow_dice(probabilities[:, 1], masks), slow_dice(probabilities[:, 0], ~masks))
-    assert [float(term) for term in local_terms(*drawn)] == pytest.approx(expected, rel=1e-12)
+    assert [float(term) for term in mask_losses(*drawn)] == pytest.approx(expected, rel=1e-12)
 
 
 def test_hand_values():
@@ -67,13 +67,13 @@ def test_hand_values():
     perfect = torch.stack([~mask, mask], 1).double()
     inverted = 1 - perfect
     undecided = torch.full_like(perfect, 0.5)
-    assert [float(v) for v in local_terms(perfect, mask)] == pytest.approx([0, 0, 0], abs=1e-12)
+    assert [float(v) for v in mask_losses(perfect, mask)] == pytest.approx([0, 0, 0], abs=1e-12)
     focal_inverted = -((1 - 2e-5) ** 2) * math.log(2e-5)  # q = e + e: 10.82, finite
-    assert [float(v) for v in local_terms(inverted, mask)] == pytest.approx(
+    assert [float(v) for v in mask_losses(inverted, mask)] == pytest.approx(
         [focal_inverted, 1 - 1 / (5 + 3 + 1), 1 - 1 / (3 + 5 + 1)], rel=1e-9
     )
     q = 0.5 + 1e-5
-    assert [float(v) for v in local_terms(undecided, mask)] == pytest.approx(
+    assert [float(v) for v in mask_losses(undecided, mask)] == pytest.approx(
         [-((1 - q) ** 2) * math.log(q), 1 - (3 + 1) / (4 + 3 + 1), 1 - (5 + 1) / (4 + 5 + 1)], rel=1e-9
     )
 
@@ -96,7 +96,7 @@ def test_one_image_is_a_batch_and_images_count_equally(drawn):
 def test_gradients_are_finite_where_probabilities_end(certainty, dtype):
     masks = torch.tensor([[[True, False]]])
     anomalous = torch.full((1, 1, 2), certainty, dtype=dtype).requires_grad_()
-    total = sum(local_terms(torch.stack([1 - anomalous, anomalous], 1), masks))
+    total = sum(mask_losses(torch.stack([1 - anomalous, anomalous], 1), masks))
     total.backward()
     assert total.isfinite(), f"loss at p={certainty} is {total}"
     assert anomalous.grad.isfinite().all(), f"gradient at p={certainty}: {anomalous.grad}"

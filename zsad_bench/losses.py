@@ -36,7 +36,7 @@ def dice(map_BHW: Tensor, target_BHW: Tensor) -> Tensor:
     return 1 - ((2 * overlap + DICE_SMOOTHING) / (flat.sum(1) + target.sum(1) + DICE_SMOOTHING)).mean()
 
 
-def local_terms(probs_B2HW: Tensor, masks_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mask_losses(probs_B2HW: Tensor, masks_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Focal, Dice of the anomalous channel, Dice of the normal channel against the rest; three scalars."""
     masks = masks_BHW.to(probs_B2HW.dtype)
     return focal(probs_B2HW, masks), dice(probs_B2HW[:, 1], masks), dice(probs_B2HW[:, 0], 1 - masks)

@@ -1,7 +1,8 @@
 """Names to classes: the file name is the registration (`methods/dive.py` is `METHOD=dive`).
 
 Listing reads file names and docstrings only, so that it stays free of torch; a class is imported when asked for.
-Other packages plug in through the entry-point groups `zsad_bench.methods` and `zsad_bench.datasets` (`plugins.py`).
+Other packages plug in through the entry-point groups `zsad_bench.methods`, `zsad_bench.datasets` and
+`zsad_bench.backbones` (`plugins.py`).
 """
 
 from __future__ import annotations
@@ -25,9 +26,15 @@ from zsad_bench.errors import RegistrationError, UnknownNameError, ZsadError
 from zsad_bench.plugins import PlugIn
 from zsad_bench.printable import say
 
-Room = Literal["methods", "datasets"]
-_PACKAGES = {"methods": "zsad_bench.methods", "datasets": "zsad_bench.data.datasets"}
-_HOOKS = {"methods": "score", "datasets": "index"}  # tell a method from a dataset and both from anything else
+Room = Literal["methods", "datasets", "backbones"]
+_PACKAGES = {
+    "methods": "zsad_bench.methods",
+    "datasets": "zsad_bench.data.datasets",
+    "backbones": "zsad_bench.backbones.families",
+}
+# These tell a method, a dataset and a family of backbones from each other and all from anything else.
+_HOOKS = {"methods": "score", "datasets": "index", "backbones": "architecture"}
+_BASES = {"methods": "ZeroShotMethod", "datasets": "ZeroShotDataModule", "backbones": "BackboneFamily"}
 _NOT_ENTRIES = {"base"}
 _OURS = "zsad_bench"
 
@@ -130,8 +137,8 @@ def _load(room: Room, place: PlugIn) -> type[Any]:
         _refuse(place, f"names a class that is not there ({error})", error)
     registered: type[Any] = cls
     if not (isinstance(cls, type) and hasattr(cls, "title") and hasattr(cls, _HOOKS[room])):
-        base = {"methods": "ZeroShotMethod", "datasets": "ZeroShotDataModule"}[room]
-        _refuse(place, f"is no {room.removesuffix('s')}: expected a subclass of {base} with a `title`, found {cls!r}")
+        what = f"expected a subclass of {_BASES[room]} with a `title`, found {cls!r}"
+        _refuse(place, f"is no {room.removesuffix('s')}: {what}")
     if place.package != _OURS:
         other = _names_of.setdefault(registered, place.name)
         if other != place.name:

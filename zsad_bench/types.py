@@ -1,10 +1,11 @@
 """The nouns of the benchmark: plain, frozen where they are keys, and free of torch at import.
 
-Axes: B images, T tokens (class token first, then the patches row-major), D joint width, H W pixels.
+Axes: B images, P prefix rows (class token first, then registers), N patches row-major, D joint width, H W pixels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -91,7 +92,7 @@ class Tap(NamedTuple):
 
     block: 1..L, counted from the input side. first_vv_block: 0 reads the plain path; otherwise the V-V path
     that starts at that block (blocks before it return the plain path).
-    raw: the block's output (B,T,width) instead of `ln_post` and projection (B,T,D).
+    raw: the block's output (width) instead of the final norm and projection (D).
     """
 
     block: int
@@ -99,52 +100,95 @@ class Tap(NamedTuple):
     raw: bool = False
 
 
-PosInterp = Literal["bilinear", "bicubic", "bicubic_antialias"]
+# How the table of positions is brought to another grid; a backbone says which of these it can do.
+PosInterp = Literal["bilinear", "bicubic", "bicubic_antialias", "timm", "official"]
+Activation = Literal["own", "gelu", "quickgelu"]
+# One vector an image: class token normed and projected, projected without the norm, mean of the patches.
+Pooled = Literal["cls", "cls_raw", "mean"]
 
 
 @dataclass(frozen=True)
 class ForwardSpec:
-    """What decides the forward pass; specs that share it are served by one pass.
+    """What decides the forward pass; specs that share it are served by one pass. `Backbone.forward_spec` makes them.
 
-    backbone: identity of the loaded weights (`Backbone.id`: name and weights hash).
+    backbone: identity of the loaded weights (`Backbone.id`: name and weights hash). image_size: the shorter side.
+    activation: "own" wherever it is the one that the weights were trained with, however it was asked for.
     """
 
     backbone: str
     image_size: int
     pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
+    precision: Literal["float32"] = "float32"
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What is asked of the frozen visual tower. Hashable and mergeable.
-
-    taps: dense outputs. global_ln_post: which global features, with (True) or without (False) `ln_post`.
-    """
+    """What is asked of the frozen visual tower: dense outputs and pooled ones. Hashable and mergeable."""
 
     forward: ForwardSpec
     taps: frozenset[Tap] = frozenset()
-    global_ln_post: frozenset[bool] = frozenset()
+    pooled: frozenset[Pooled] = frozenset()
 
     def merge(self, other: EncoderSpec) -> EncoderSpec:
         """The union of two requests; ValueError when their forward passes differ."""
         if self.forward != other.forward:
             raise ValueError(f"encoder specs differ in the forward pass: {self.forward} and {other.forward}")
-        return EncoderSpec(self.forward, self.taps | other.taps, self.global_ln_post | other.global_ln_post)
+        return EncoderSpec(self.forward, self.taps | other.taps, self.pooled | other.pooled)
 
 
 @dataclass
 class Features:
-    """What the visual tower returned for a batch, nothing normalised.
+    """What the visual tower returned for a batch, nothing normalised; read it with `patches`, `prefix` and `pooled`.
 
-    taps: Tap -> (B,T,D), or (B,T,width) for raw ones; token 0 is the class token.
-    global_: with `ln_post`? -> (B,D). grid: patch rows and columns. image_size: (H,W) of the input.
+    rows: Tap -> (B,P+N,D), or (B,P+N,width) for raw ones: P prefix rows (class token first, then registers), then N
+    patches row-major. vectors: name -> (B,D). grid: patch rows and columns. image_size: (H,W) of the input.
+    n_prefix: P. extra_rows: (B,n,width), the rows that an edit put behind the patches, as they leave the last block
+    run. extra: what a method that encodes by itself adds: tensors (B,...), or mappings of such.
     """
 
-    taps: dict[Tap, Tensor]
-    global_: dict[bool, Tensor]
+    rows: dict[Tap, Tensor]
+    vectors: dict[Pooled, Tensor]
     grid: tuple[int, int]
     image_size: tuple[int, int]
+    n_prefix: int = 1
+    extra_rows: Tensor | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def patches(self, tap: Tap) -> Tensor:
+        """(B,N,D), or (B,N,width) of a raw tap. KeyError: it was not asked for."""
+        return self._at(tap)[:, self.n_prefix :]
+
+    def prefix(self, tap: Tap) -> Tensor:
+        """(B,P,D): class token and registers. KeyError: the tap was not asked for."""
+        return self._at(tap)[:, : self.n_prefix]
+
+    def pooled(self, name: Pooled) -> Tensor:
+        """(B,D). KeyError: it was not asked for."""
+        if name not in self.vectors:
+            raise KeyError(f"pooled feature '{name}' was not asked for; there are: {', '.join(self.vectors) or 'none'}")
+        return self.vectors[name]
+
+    def select(self, images: slice | Sequence[int]) -> Features:
+        """The features of some images of the batch, by their places; a slice shares memory."""
+        return replace(
+            self,
+            rows={tap: rows[images] for tap, rows in self.rows.items()},
+            vectors={name: vector[images] for name, vector in self.vectors.items()},
+            extra_rows=None if self.extra_rows is None else self.extra_rows[images],
+            extra=_select(self.extra, images),
+        )
+
+    def _at(self, tap: Tap) -> Tensor:
+        if tap not in self.rows:
+            raise KeyError(f"{tap} was not asked for; there are: {', '.join(map(str, self.rows)) or 'none'}")
+        return self.rows[tap]
+
+
+def _select(value: Any, images: slice | Sequence[int]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _select(inner, images) for key, inner in value.items()}
+    return value[images]
 
 
 @dataclass

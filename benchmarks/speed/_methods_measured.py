@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from _machine import processor
 
 if TYPE_CHECKING:
-    from zsad_bench.backbones.clip import Backbone
+    from zsad_bench.backbones.base import Backbone
     from zsad_bench.types import Batch, Category
 
 # torch is imported inside functions: on Linux a process starts with the peak of the one that started it.
@@ -63,11 +63,10 @@ def random_backbone(small: bool = False) -> Backbone:
     import torch
     from open_clip.model import CLIP
 
-    from zsad_bench.backbones.architecture import named_config
-    from zsad_bench.backbones.clip import Backbone
+    from zsad_bench.backbones.families._open_clip import from_model, named_config
 
     torch.manual_seed(0)
-    return Backbone(CLIP(**(SMALL if small else named_config(BACKBONE))), "miniature" if small else BACKBONE)
+    return from_model(CLIP(**(SMALL if small else named_config(BACKBONE))), "miniature" if small else BACKBONE)
 
 
 def measure_test(

@@ -16,7 +16,7 @@ from zsad_bench.backbones import hub
 from zsad_bench.backbones.load import load_backbone
 from zsad_bench.errors import BackboneError
 
-RECORD = {"hf_hub": "nobody/mini/"}
+REPO, NAMES = "nobody/mini/", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 CLOSED = "http://127.0.0.1:9"  # nothing listens there: refused at once
 
 
@@ -53,15 +53,15 @@ def test_a_hub_that_is_switched_off(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub, "reachable", lambda *a: pytest.fail("the network was asked although it is off"))
     with pytest.raises(BackboneError, match="the model hub is switched off; give a local copy with --weights PATH"):
-        hub.find_weights(RECORD, "mini/tag")
+        hub.find_weights(REPO, NAMES, "mini/tag")
 
 
 @pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
 def test_the_cache_needs_no_network(monkeypatch, name):
     path = put_in_cache(name)
     monkeypatch.setattr(hub, "reachable", lambda *a: pytest.fail("the network was asked for a cached file"))
-    assert hub.find_weights(RECORD, "mini/tag") == path
-    assert hub.cached_weights(RECORD, "mini/tag") == path
+    assert hub.find_weights(REPO, NAMES, "mini/tag") == path
+    assert hub.cached_weights(REPO, NAMES, "mini/tag") == path
 
 
 def test_a_silent_server_does_not_hold_us_up():
@@ -97,10 +97,10 @@ def test_download_prefers_safetensors_and_falls_back(monkeypatch):
 
     monkeypatch.setattr(hub, "reachable", lambda *a: True)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert hub.find_weights(RECORD, "mini/tag") == hub.Path("here.bin")
+    assert hub.find_weights(REPO, NAMES, "mini/tag") == hub.Path("here.bin")
     assert asked == [("nobody/mini", "open_clip_model.safetensors"), ("nobody/mini", "open_clip_pytorch_model.bin")]
     asked.clear()
-    hub.find_weights({"hf_hub": "nobody/mini/own.bin"}, "mini/tag")
+    hub.find_weights("nobody/mini/own.bin", NAMES, "mini/tag")
     assert asked == [("nobody/mini", "own.safetensors"), ("nobody/mini", "own.bin")], "a record that names its file"
 
 
@@ -118,9 +118,9 @@ def test_a_download_that_fails(monkeypatch, error, said):
     monkeypatch.setattr(hub, "reachable", lambda *a: True)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     with pytest.raises(BackboneError, match=said):
-        hub.find_weights(RECORD, "mini/tag")
+        hub.find_weights(REPO, NAMES, "mini/tag")
 
 
 def test_a_record_without_a_hub():
     with pytest.raises(BackboneError, match="mini/tag is not on the model hub"):
-        hub.find_weights({"url": "somewhere"}, "mini/tag")
+        hub.find_weights("", NAMES, "mini/tag")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from zsad_bench.backbones.architecture import build_model
-from zsad_bench.backbones.weights import fit, read_state
+from zsad_bench.backbones.families._open_clip import MARKS, build_model, fit
+from zsad_bench.backbones.weights import OtherWeights, read_state
 from zsad_bench.errors import BackboneError
 
 
@@ -46,11 +46,11 @@ def rewrapped(state, form):
 def test_every_format_gives_the_same_weights(tmp_path, state, model, mini, suffix):
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    fit(model, read_state(path), "mini", path.name)
+    fit(model, read_state(path, MARKS), "mini", path.name)
     assert not any(t.is_meta for t in (*model.parameters(), *model.buffers())), "a tensor has no values"
     for name, values in model.state_dict().items():
         assert torch.equal(values, state[name]), f"{name} changed: rounded, resized or lost"
-    ids = mini.tokenize(["a photo of a nut"])
+    ids = mini.text_tower.tokenize(["a photo of a nut"])
     with torch.no_grad():  # open_clip's own forward uses the causal mask, which is no part of the state
         torch.testing.assert_close(model.encode_text(ids), mini.encode_prompts(["a photo of a nut"]))
 
@@ -58,14 +58,14 @@ def test_every_format_gives_the_same_weights(tmp_path, state, model, mini, suffi
 @pytest.mark.parametrize("form", ["wrapped", "text tower apart", "openai", "traced", "vector scale"])
 def test_every_wrapping_gives_the_same_weights(tmp_path, state, model, form):
     torch.save(rewrapped(state, form), tmp_path / "w.pt")
-    fit(model, read_state(tmp_path / "w.pt"), "mini", "w.pt")
+    fit(model, read_state(tmp_path / "w.pt", MARKS), "mini", "w.pt")
     for name, values in model.state_dict().items():
         assert torch.equal(values, state[name]), f"{name} changed"
 
 
 def test_half_precision_is_cast_up_once(tmp_path, state, model):
     torch.save({k: v.half() for k, v in state.items()}, tmp_path / "w.pt")
-    fit(model, read_state(tmp_path / "w.pt"), "mini", "w.pt")
+    fit(model, read_state(tmp_path / "w.pt", MARKS), "mini", "w.pt")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert torch.equal(model.visual.proj, state["visual.proj"].half().float())
 
@@ -79,13 +79,24 @@ def test_half_precision_is_cast_up_once(tmp_path, state, model):
         ),
         ({"visual.proj": None}, r"visual\.proj \(64, 48\) is missing"),
         ({"visual.extra": torch.zeros(2)}, r"visual\.extra \(2,\) is not part of it"),
-        ({"vision_model.embeddings.class_embedding": torch.zeros(2)}, "keys are those of the transformers library"),
     ],
 )
 def test_another_architecture_is_named(state, model, change, said):
     changed = {k: v for k, v in (state | change).items() if v is not None}
     with pytest.raises(BackboneError, match=f"w.pt does not fit mini: .*{said}"):
         fit(model, changed, "mini", "w.pt")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_weights_of_another_kind_are_named(tmp_path, prefix):
+    torch.save({f"{prefix}vision_model.embeddings.class_embedding": torch.zeros(2)}, tmp_path / "hf.pt")
+    with pytest.raises(BackboneError, match=r"hf\.pt: its keys are those of the transformers library; use the"):
+        read_state(tmp_path / "hf.pt", MARKS)
+    torch.save({f"{prefix}conv.weight": torch.zeros(2)}, tmp_path / "cnn.pt")
+    with pytest.raises(OtherWeights, match=r"cnn\.pt has no visual\.conv1\.weight, but .*conv\.weight, …") as caught:
+        read_state(tmp_path / "cnn.pt", MARKS)
+    assert caught.value.has("conv.weight")
+    assert not caught.value.has("onv.weight")
 
 
 def test_values_that_are_not_finite(state, model):
@@ -104,7 +115,7 @@ def test_damaged_files(tmp_path, suffix, damage):
     bad = {"half": good[: len(good) // 2], "empty": b"", "text": b"<html>404 not found</html>", "tail": good[:-1]}
     path.write_bytes(bad[damage])
     with pytest.raises(BackboneError, match=rf"w\{suffix} cannot be read \(\d+ bytes\): truncated, corrupt") as caught:
-        read_state(path)
+        read_state(path, MARKS)
     assert "\n" not in str(caught.value), "one line"
 
 
@@ -116,20 +127,20 @@ class Payload:
 def test_files_that_are_not_plain_weights(tmp_path, capsys):
     torch.save({"a": Payload()}, tmp_path / "code.pt")
     with pytest.raises(BackboneError, match="more than a plain state dict"):
-        read_state(tmp_path / "code.pt")
+        read_state(tmp_path / "code.pt", MARKS)
     assert "executed" not in capsys.readouterr().out, "code in a weight file was run"
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(BackboneError, match=r"list\.pt holds no state dict"):
-        read_state(tmp_path / "list.pt")
+        read_state(tmp_path / "list.pt", MARKS)
     torch.save({"learned": {"ctx": torch.zeros(2)}}, tmp_path / "nested.pt")
-    with pytest.raises(BackboneError, match=r"nested\.pt holds no state dict"):
-        read_state(tmp_path / "nested.pt")
+    with pytest.raises(OtherWeights, match=r"nested\.pt has no visual\.conv1\.weight, but learned\.ctx"):
+        read_state(tmp_path / "nested.pt", MARKS)
     with zipfile.ZipFile(tmp_path / "ViT-L-14-336px.pt", "w") as archive:
         archive.writestr("ViT-L-14-336px/code/__torch__/model.py", "")
     with pytest.raises(BackboneError, match=r"TorchScript archive.*convert it once: python -c .*ViT-L-14-336px\.safet"):
-        read_state(tmp_path / "ViT-L-14-336px.pt")
+        read_state(tmp_path / "ViT-L-14-336px.pt", MARKS)
     with pytest.raises(BackboneError, match=r"weights not found: .*none\.pt"):
-        read_state(tmp_path / "none.pt")
+        read_state(tmp_path / "none.pt", MARKS)
     (tmp_path / "w.npz").write_bytes(b"x")
     with pytest.raises(BackboneError, match=r"w\.npz: weights must be one of \.safetensors, \.pt"):
-        read_state(tmp_path / "w.npz")
+        read_state(tmp_path / "w.npz", MARKS)

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.official import faprompt_file
-from zsad_bench.backbones.weights import fit, read_state
+from zsad_bench.backbones.families._open_clip import MARKS as CLIP_MARKS
+from zsad_bench.backbones.families._open_clip import fit
+from zsad_bench.backbones.weights import read_state
 from zsad_bench.backbones.wrappers import Ambiguous, NotFound, find_state
 from zsad_bench.errors import BackboneError, CheckpointError
 from zsad_bench.methods._official_file import MARKS, open_file
@@ -123,14 +125,14 @@ def test_a_learners_file_of_two_is_refused(tmp_path):
 
 @pytest.mark.parametrize("stack", [("module", "_orig_mod"), ("model", "module"), ("clip", "_forward_module", "net")])
 def test_a_backbone_is_read_through_the_same_prefixes(tmp_path, mini_clip, mini_config, stack):
-    from zsad_bench.backbones.architecture import build_model
+    from zsad_bench.backbones.families._open_clip import build_model
 
     state = {key: value.detach().clone() for key, value in mini_clip.state_dict().items()}
     content = {".".join((*stack, key)): value for key, value in state.items()}
     torch.save({"state_dict": content, **BESIDE}, tmp_path / "w.pt")
     model = build_model(mini_config, "mini")
-    fit(model, read_state(tmp_path / "w.pt"), "mini", "w.pt")
+    fit(model, read_state(tmp_path / "w.pt", CLIP_MARKS), "mini", "w.pt")
     assert all(torch.equal(values, state[name]) for name, values in model.state_dict().items())
     torch.save({"a": state, "b": state | {"logit_scale": torch.tensor(1.0)}}, tmp_path / "two.pt")
     with pytest.raises(BackboneError, match=r"two\.pt: found two sets of parameters that differ"):
-        read_state(tmp_path / "two.pt")
+        read_state(tmp_path / "two.pt", CLIP_MARKS)

@@ -13,9 +13,9 @@ import random_clip
 import torch
 from goldens import close, golden_params
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import patch_probabilities, state_logits
-from zsad_bench.losses import local_terms
+from zsad_bench.backbones.families._open_clip import from_model
+from zsad_bench.losses import mask_losses
+from zsad_bench.methods._scoring import patch_probabilities, state_logits
 from zsad_bench.methods.anomalyclip import AnomalyClip, AnomalyClipConfig
 from zsad_bench.types import Batch, Category, EncoderSpec, SampleInfo, Tap
 
@@ -32,7 +32,7 @@ def world(path: Path) -> SimpleNamespace:
     """The golden arrays and the backbone that their seed draws."""
     golden = dict(np.load(path, allow_pickle=False))
     seed = int(golden["seed"])
-    backbone = Backbone(random_clip.build_open_clip(seed), name="random")
+    backbone = from_model(random_clip.build_open_clip(seed), "random")
     images = torch.from_numpy(golden["images"])
     batch = Batch(images, torch.from_numpy(golden["labels"]), torch.from_numpy(golden["masks"]).bool(), SAMPLES)
     drawn = (
@@ -79,21 +79,21 @@ def test_the_draw_is_the_golden_one(path: Path) -> None:
 def test_features(path: Path) -> None:
     w = world(path)
     taps = {block: Tap(block, first_vv_block=6) for block in BLOCKS["ML"]}
-    spec = EncoderSpec(w.backbone.forward_spec(random_clip.IMAGE), frozenset(taps.values()), frozenset({False}))
+    spec = EncoderSpec(w.backbone.forward_spec(random_clip.IMAGE), frozenset(taps.values()), frozenset({"cls_raw"}))
     features = w.backbone.encode_image(w.batch.images, spec)
-    close(features.global_[False], w.golden["image_features_raw"], 2e-5, "global feature without ln_post")
+    close(features.pooled("cls_raw"), w.golden["image_features_raw"], 2e-5, "global feature without ln_post")
     for block, tap in taps.items():
-        close(features.taps[tap], w.golden[f"patch_features_raw/layer{block}"], 2e-5, f"V-V features of block {block}")
+        close(features.rows[tap], w.golden[f"patch_features_raw/layer{block}"], 2e-5, f"V-V features of block {block}")
 
 
 @paths
 def test_plain_towers(path: Path) -> None:
     w = world(path)
-    native = EncoderSpec(w.backbone.forward_spec(56), frozenset(), frozenset({True}))
+    native = EncoderSpec(w.backbone.forward_spec(56), frozenset(), frozenset({"cls"}))
     crop = w.batch.images[:, :, :56, :56]
-    close(w.backbone.encode_image(crop, native).global_[True], w.golden["plain/image_features_56px"], 2e-5, "image")
+    close(w.backbone.encode_image(crop, native).pooled("cls"), w.golden["plain/image_features_56px"], 2e-5, "image")
     ids = torch.from_numpy(w.golden["plain/tokens"])
-    text = w.backbone.encode_text(w.backbone.embed_tokens(ids), ids.argmax(-1))
+    text = w.backbone.encode_text(w.backbone.text_tower.embed_tokens(ids), ids.argmax(-1))
     close(text, w.golden["plain/text_features"], 2e-5, "text features")
 
 
@@ -107,19 +107,19 @@ def test_prompts(path: Path) -> None:
 @paths
 @runs
 def test_text_features(path: Path, run: str) -> None:
-    close(learned(path, run).method.text_features(), world(path).golden[f"{run}/text_features_raw"], 2e-5, "text")
+    close(learned(path, run).method.raw_texts(), world(path).golden[f"{run}/text_features_raw"], 2e-5, "text")
 
 
 @paths
 @runs
 def test_similarities_and_maps(path: Path, run: str) -> None:
     golden, one = world(path).golden, learned(path, run)
-    text = one.method.text_of(SAMPLES)
+    text = one.method.text_for(SAMPLES)
     for i, block in enumerate(one.method.config.taps):
-        tokens = one.features.taps[Tap(block, 6)]
-        # Golden probabilities hold the class token first, which our maps drop.
+        patches = one.features.patches(Tap(block, 6))
+        # Golden probabilities hold the class token first, which our maps leave out.
         close(
-            patch_probabilities(tokens, text, 0.07), golden[f"{run}/patch_similarity"][i][:, 1:], 5e-6, f"tap {block}"
+            patch_probabilities(patches, text, 0.07), golden[f"{run}/patch_similarity"][i][:, 1:], 5e-6, f"tap {block}"
         )
     if f"{run}/similarity_map" in golden:
         (maps,) = one.method.probabilities(one.features, text)
@@ -142,12 +142,12 @@ def test_prediction(path: Path, run: str) -> None:
 @runs
 def test_losses(path: Path, run: str) -> None:
     w, one = world(path), learned(path, run)
-    text = one.method.text_of(SAMPLES)
-    logits = state_logits(one.features.global_[False], text, 0.07)
+    text = one.method.text_for(SAMPLES)
+    logits = state_logits(one.features.pooled("cls_raw"), text, 0.07)
     # Logits are cosines over 0.07: the tolerance of a probability, over 0.07.
     close(logits, w.golden[f"{run}/image_logits"], 7e-5, "image logits")
     probabilities = [p.detach() for p in one.method.probabilities(one.features, text)]
-    terms = [local_terms(p, w.batch.masks) for p in probabilities]
+    terms = [mask_losses(p, w.batch.masks) for p in probabilities]
     expected = w.golden[f"{run}/loss_focal_dicea_dicen_per_layer"]
     close(torch.tensor(terms), expected, 2e-5, "focal and Dice terms")
     close(one.losses["image"], w.golden[f"{run}/loss_image_ce"], 2e-5, "image loss")

@@ -13,8 +13,8 @@ import random_clip
 import torch
 from goldens import close, golden_params
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import state_logits
+from zsad_bench.backbones.families._open_clip import from_model
+from zsad_bench.methods._scoring import state_logits
 from zsad_bench.methods.cocoop import CoCoOp, CoCoOpConfig
 from zsad_bench.types import Batch, Category, SampleInfo
 
@@ -37,7 +37,7 @@ def world(path: Path) -> SimpleNamespace:
     golden = dict(np.load(path, allow_pickle=False))
     seed = int(golden["seed"])
     batch = Batch(torch.from_numpy(golden["images"]), torch.from_numpy(golden["labels"]), None, SAMPLES)
-    backbone = Backbone(random_clip.build_open_clip(seed), name="random")
+    backbone = from_model(random_clip.build_open_clip(seed), "random")
     method = CoCoOp(backbone, CoCoOpConfig(image_size=batch.images.shape[-1]))
     first_context = method.ctx.detach().clone()
     with torch.no_grad():
@@ -63,9 +63,9 @@ def test_start(path: Path) -> None:
 @paths
 def test_features(path: Path) -> None:
     w = world(path)
-    close(w.features.global_[True], w.golden["image_features_raw"], 2e-5, "global feature with ln_post")
+    close(w.features.pooled("cls"), w.golden["image_features_raw"], 2e-5, "global feature with ln_post")
     close(w.method.shift(w.features), w.golden["bias"], 2e-5, "shift of the context")
-    close(w.method.text_features(w.features, SAMPLES), w.golden["text_features_raw"], 2e-5, "text features")
+    close(w.method.raw_texts(w.features, SAMPLES), w.golden["text_features_raw"], 2e-5, "text features")
 
 
 @paths
@@ -73,7 +73,7 @@ def test_logits_and_score(path: Path) -> None:
     w = world(path)
     text, expected = w.method.texts(w.features, SAMPLES), w.golden["logits"]
     # Logits are cosines over 0.07: the tolerance of a probability, over 0.07.
-    close(state_logits(w.features.global_[True], text, w.method.config.temperature), expected, 7e-5, "logits")
+    close(state_logits(w.features.pooled("cls"), text, w.method.config.temperature), expected, 7e-5, "logits")
     with torch.no_grad():
         score = w.method.score(w.features, SAMPLES).score
     close(score, 1 / (1 + np.exp(expected[:, 0] - expected[:, 1])), 5e-6, "image score")

@@ -13,8 +13,8 @@ import random_clip
 import torch
 from goldens import close, golden_params
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import state_logits
+from zsad_bench.backbones.families._open_clip import from_model
+from zsad_bench.methods._scoring import state_logits
 from zsad_bench.methods.coop import CoOp, CoOpConfig
 from zsad_bench.types import Batch, Category, SampleInfo
 
@@ -30,7 +30,7 @@ runs = pytest.mark.parametrize("run", RUNS)
 def world(path: Path) -> SimpleNamespace:
     """The golden arrays, their batch and the backbone that their seed draws."""
     golden = dict(np.load(path, allow_pickle=False))
-    backbone = Backbone(random_clip.build_open_clip(int(golden["seed"])), name="random")
+    backbone = from_model(random_clip.build_open_clip(int(golden["seed"])), "random")
     batch = Batch(torch.from_numpy(golden["images"]), torch.from_numpy(golden["labels"]), None, SAMPLES)
     return SimpleNamespace(golden=golden, seed=int(golden["seed"]), backbone=backbone, batch=batch)
 
@@ -55,7 +55,7 @@ def learned(path: Path, run: str) -> SimpleNamespace:
 @paths
 def test_image_features(path: Path) -> None:
     features = learned(path, "shared_end").features
-    close(features.global_[True], world(path).golden["image_features_raw"], 2e-5, "global feature with ln_post")
+    close(features.pooled("cls"), world(path).golden["image_features_raw"], 2e-5, "global feature with ln_post")
 
 
 @paths
@@ -69,16 +69,16 @@ def test_token_ids(path: Path, run: str) -> None:
 @runs
 def test_text_features(path: Path, run: str) -> None:
     expected = world(path).golden[f"{run}/text_features_raw"]
-    close(learned(path, run).method.text_features([OBJECT])[0], expected, 2e-5, "text features")
+    close(learned(path, run).method.raw_texts([OBJECT])[0], expected, 2e-5, "text features")
 
 
 @paths
 @runs
 def test_logits_and_score(path: Path, run: str) -> None:
     one, expected = learned(path, run), world(path).golden[f"{run}/logits"]
-    text, temperature = one.method.text_of(SAMPLES), one.method.config.temperature
+    text, temperature = one.method.text_for(SAMPLES), one.method.config.temperature
     # Logits are cosines over 0.07: the tolerance of a probability, over 0.07.
-    close(state_logits(one.features.global_[True], text, temperature), expected, 7e-5, "logits")
+    close(state_logits(one.features.pooled("cls"), text, temperature), expected, 7e-5, "logits")
     with torch.no_grad():
         score = one.method.score(one.features, SAMPLES).score
     close(score, 1 / (1 + np.exp(expected[:, 0] - expected[:, 1])), 5e-6, "image score")

@@ -18,9 +18,9 @@ import torch
 import yaml
 from goldens import close, golden_params
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import patch_probabilities, unit
-from zsad_bench.losses import local_terms, squared_cosine
+from zsad_bench.backbones.families._open_clip import from_model
+from zsad_bench.losses import mask_losses, squared_cosine
+from zsad_bench.methods._scoring import l2_normalize, patch_probabilities
 from zsad_bench.methods.dive import Dive, DiveConfig
 from zsad_bench.types import Batch, Category, EncoderSpec, SampleInfo, Tap
 
@@ -72,7 +72,7 @@ def _world(path: Path, folder: Path) -> SimpleNamespace:
     drawn = random_clip.clip_state_dict(seed), random_dive.dive_params(seed), random_clip.inputs(seed)
     return SimpleNamespace(
         golden=golden,
-        backbone=Backbone(random_clip.build_open_clip(seed), name="random"),
+        backbone=from_model(random_clip.build_open_clip(seed), "random"),
         batch=Batch(images, torch.from_numpy(golden["labels"]), masks, samples),
         names=names,
         lexicon=str(lexicon),
@@ -140,9 +140,9 @@ def test_tokens_and_bank(world) -> None:
     method, golden = build(world), world.golden
     assert (method.token_ids.numpy() == golden["tokens_state"]).all(), "token ids of the state prompts"
     assert (method.semantic_ids(world.names).numpy() == golden["tokens_semantic"]).all(), "of the semantic prompts"
-    ids = world.backbone.tokenize(golden["descriptions"].tolist())
+    ids = world.backbone.text_tower.tokenize(golden["descriptions"].tolist())
     assert (ids.numpy() == golden["tokens_descriptions"]).all(), "token ids of the descriptions"
-    close(method.bank, golden["description_bank"], FEATURE, "description bank")
+    close(method.bank(), golden["description_bank"], FEATURE, "description bank")
     assert (method.is_abnormal.numpy() == golden["desc_is_abnormal"]).all(), "abnormal descriptions come first"
 
 
@@ -151,7 +151,7 @@ def test_without_gamma_and_prompts_it_is_plain_clip(world) -> None:
     method = build(world, gamma=0.0, n_visual=0)
     with torch.no_grad():
         features = method.encode(world.batch.images, world.batch.samples)
-    close(features.global_[True], world.golden["plain/z_x"], 1e-5, "global feature")
+    close(features.pooled("cls"), world.golden["plain/z_x"], 1e-5, "global feature")
 
 
 @paths
@@ -166,7 +166,7 @@ def test_texts(world, one) -> None:
 @paths
 @runs
 def test_embeddings_and_logits(world, one) -> None:
-    method, z = one.method, one.features.global_[True]
+    method, z = one.method, one.features.pooled("cls")
     one.golden.check(z, "z_x", FEATURE)
     if method.config.disentangle:
         for state in ("state", "semantic"):
@@ -176,22 +176,23 @@ def test_embeddings_and_logits(world, one) -> None:
         one.golden.check(method.semantic_logits(one.features, world.names), "semantic_logits", FEATURE)
     else:
         one.golden.check(z, "z_st", FEATURE)
-    one.golden.check(method.logits(one.features, method.text_of(world.batch.samples)), "image_logits", FEATURE)
+    one.golden.check(method.logits(one.features, method.text_for(world.batch.samples)), "image_logits", FEATURE)
 
 
 @paths
 @runs
 def test_prediction(world, one) -> None:
     with torch.no_grad():
-        text = one.method.text_of(world.batch.samples)
-        (tokens,) = one.features.taps.values()
-        one.golden.check(patch_probabilities(tokens, text, 0.07), "patch_prob", PROBABILITY)
+        text = one.method.text_for(world.batch.samples)
+        (tap,) = one.features.rows
+        patches = one.features.patches(tap)
+        one.golden.check(patch_probabilities(patches, text, 0.07), "patch_prob", PROBABILITY)
         prediction = one.method.score(one.features, world.batch.samples)
     one.golden.check(prediction.score, "image_score", PROBABILITY)
     one.golden.check(prediction.map, "anomaly_map_sigma4", PROBABILITY)
     if "anomaly_map" in one.golden.arrays:
         one.golden.check(one.method.probabilities(one.features, text)[:, 1], "anomaly_map", PROBABILITY)
-        one.golden.check(tokens[:, 1:], "z_e", FEATURE)
+        one.golden.check(patches, "z_e", FEATURE)
 
 
 @paths
@@ -214,7 +215,7 @@ def test_inside_the_visual_tower(world, one) -> None:
     """What enters an injection is what its block put out; the visual prompts go through all blocks."""
     method, golden = one.method, one.golden
     taps = {block: Tap(block, raw=True) for block in range(21, 25)}
-    spec = EncoderSpec(method.encoder.forward, frozenset(taps.values()))
+    spec = EncoderSpec(method.encoder_spec.forward, frozenset(taps.values()))
     entered = {}
 
     def watched(block, increment):
@@ -227,12 +228,12 @@ def test_inside_the_visual_tower(world, one) -> None:
     with torch.no_grad():
         inject = {block: watched(block, increment) for block, increment in method.injections().items()}
         prompts = method.visual_prompts()
-        features = world.backbone.encode_image(world.batch.images, spec, prompts, inject=inject)
-        increment = method.inject[0](entered[21], method.desc_proj(method.bank))
+        features = world.backbone.encode_image(world.batch.images, spec, method.edit(world.batch.images, inject))
+        increment = method.inject[0](entered[21], method.desc_proj(method.bank()))
     golden.check(prompts, "visual_prompts", FEATURE)
-    golden.check(features.extra["visual_tokens"], "visual_prompts_out", FEATURE)
+    golden.check(features.extra_rows, "visual_prompts_out", FEATURE)
     for block, tap in taps.items():
-        golden.check(features.taps[tap][:, 1:], f"patches_block{block}", FEATURE)
+        golden.check(features.patches(tap), f"patches_block{block}", FEATURE)
     golden.check(increment, "ca_block21", FEATURE)
 
 
@@ -247,8 +248,8 @@ def test_losses(world, one) -> None:
         golden.check(value, f"loss_{name}", LOSS)
     golden.check(sum(losses.values()), "loss_total", LOSS)
     with torch.no_grad():
-        maps = method.probabilities(one.features, method.text_of(world.batch.samples))
-        for name, value in zip(parts, local_terms(maps, world.batch.masks), strict=True):
+        maps = method.probabilities(one.features, method.text_for(world.batch.samples))
+        for name, value in zip(parts, mask_losses(maps, world.batch.masks), strict=True):
             golden.check(value, f"loss_{name}", LOSS)
     if method.config.disentangle:
         offsets = [torch.from_numpy(golden.arrays[f"delta_{state}"]) for state in ("state", "semantic")]
@@ -285,5 +286,4 @@ def test_recomputing_blocks_gives_the_same_gradients(world, folder, path) -> Non
     for name, parameter in own(method).items():
         largest = GRADIENT * float(expected[name].grad.abs().max())
         close(parameter.grad, expected[name].grad.numpy(), largest, f"gradient of {name}")
-    assert not world.backbone.checkpoint_blocks, "the shared backbone was left in another state"
-    assert torch.allclose(unit(method.bank), method.bank, atol=1e-6), "descriptions have length one"
+    assert torch.allclose(l2_normalize(method.bank()), method.bank(), atol=1e-6), "descriptions have length one"

@@ -15,9 +15,9 @@ import random_clip
 import torch
 from goldens import close, golden_params
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import unit, upsample
-from zsad_bench.losses import absolute_cosines, binary_focal, local_terms
+from zsad_bench.backbones.families._open_clip import from_model
+from zsad_bench.losses import absolute_cosines, binary_focal, mask_losses
+from zsad_bench.methods._scoring import l2_normalize, upsample
 from zsad_bench.methods.faprompt import FaPrompt, FaPromptConfig
 from zsad_bench.types import Batch, Category, SampleInfo, Tap
 
@@ -39,7 +39,7 @@ def world(path: Path) -> SimpleNamespace:
     """The golden arrays and the backbone that their seed draws."""
     golden = dict(np.load(path, allow_pickle=False))
     seed = int(golden["seed"])
-    backbone = Backbone(random_clip.build_open_clip(seed), name="random")
+    backbone = from_model(random_clip.build_open_clip(seed), "random")
     images = torch.from_numpy(golden["images"])
     batch = Batch(images, torch.from_numpy(golden["labels"]), torch.from_numpy(golden["masks"]).bool(), SAMPLES)
     drawn = (random_clip.clip_state_dict(seed), random_clip.faprompt_params(seed), random_clip.inputs(seed))
@@ -86,8 +86,8 @@ def test_the_draw_is_the_golden_one(path: Path) -> None:
 @paths
 def test_features_and_token_ids(path: Path) -> None:
     golden, one = world(path).golden, learned(path, RUNS[0])
-    close(one.features.global_[False], golden["image_features_raw"], 2e-5, "global feature without ln_post")
-    close(one.features.taps[Tap(24, 6)], golden["patch_features_raw"], 2e-5, "V-V features of block 24")
+    close(one.features.pooled("cls_raw"), golden["image_features_raw"], 2e-5, "global feature without ln_post")
+    close(one.features.rows[Tap(24, 6)], golden["patch_features_raw"], 2e-5, "V-V features of block 24")
     ids = one.method.token_ids.numpy()
     assert (ids[:1] == golden["tokenized_prompts_pos"]).all(), "ids of the normal prompt differ"
     assert (ids[1:] == golden["tokenized_prompts_neg"]).all(), "ids of the abnormal prompts differ"
@@ -150,7 +150,7 @@ def test_prediction(path: Path, run: str) -> None:
 def test_losses(path: Path, run: str) -> None:
     w, one, losses = world(path), learned(path, run), learned(path, run).losses
     for name, probs in zip(("static", "adapted"), one.reading.probs, strict=True):
-        terms = torch.stack(local_terms(upsample(probs, one.features), w.batch.masks))
+        terms = torch.stack(mask_losses(upsample(probs, one.features), w.batch.masks))
         close(terms, w.golden[f"{run}/loss_{name}_focal_dicea_dicen"], 2e-5, f"focal and Dice terms, {name}")
     close(losses["static"] + losses["adapted"], w.golden[f"{run}/loss_local"], 2e-5, "local loss")
     close(losses["image"], w.golden[f"{run}/loss_image_ce"], 2e-5, "image cross-entropy")
@@ -201,4 +201,4 @@ def test_static_pair(path: Path) -> None:
     golden, one = world(path).golden, learned(path, RUNS[0])
     raw = np.stack([golden[f"{RUNS[0]}/text_pos_raw"][0], golden[f"{RUNS[0]}/text_neg_raw"].mean(0)])
     with torch.no_grad():
-        close(one.method.text_of(SAMPLES)[0], unit(torch.from_numpy(raw)).numpy(), 2e-5, "static pair")
+        close(one.method.text_for(SAMPLES)[0], l2_normalize(torch.from_numpy(raw)).numpy(), 2e-5, "static pair")

@@ -13,7 +13,7 @@ import random_clip_b
 import torch
 from goldens import close, golden_params
 
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.families._open_clip import from_model
 from zsad_bench.methods.winclip import WinClip, WinClipConfig, harmonic_map, window_members
 from zsad_bench.types import Category, EncoderSpec, SampleInfo, Tap
 
@@ -28,7 +28,7 @@ def world(path: Path) -> SimpleNamespace:
     """The golden arrays, the backbone and images that their seed draws, and what our method makes of them."""
     golden = dict(np.load(path, allow_pickle=False))
     seed, names = int(golden["seed"]), [str(name) for name in golden["class_names"]]
-    backbone = Backbone(random_clip_b.build_open_clip(random_clip_b.WINCLIP, seed), name="random")
+    backbone = from_model(random_clip_b.build_open_clip(random_clip_b.WINCLIP, seed), "random")
     images = random_clip_b.make_images(random_clip_b.WINCLIP, seed, len(names))
     samples = [SampleInfo(name, Category("golden", name, name, "object", "industrial")) for name in names]
     # The file's class names are used as they stand.
@@ -36,7 +36,7 @@ def world(path: Path) -> SimpleNamespace:
     with torch.no_grad():
         features = method.encode(images, samples)
         prediction = method.score(features, samples)
-        text = method.text_of(samples)
+        text = method.text_for(samples)
     return SimpleNamespace(
         golden=golden,
         backbone=backbone,
@@ -53,7 +53,7 @@ def world(path: Path) -> SimpleNamespace:
 def test_sentences(path: Path) -> None:
     w = world(path)
     bottle = Category("golden", "bottle", "bottle", "object", "industrial")
-    ids = w.backbone.tokenize(w.method.sentences(bottle)[0][:3])
+    ids = w.backbone.text_tower.tokenize(w.method.sentences(bottle)[0][:3])
     assert (ids.numpy() == w.golden["tokens_bottle_normal_first3"]).all(), "token ids of the first sentences differ"
 
 
@@ -69,11 +69,11 @@ def test_text_means(path: Path) -> None:
 @paths
 def test_full_image(path: Path) -> None:
     w = world(path)
-    close(w.features.global_[True], w.golden["cls_embed"], EMBEDDINGS, "full-image embedding")
-    last = Tap(w.backbone.n_blocks, raw=True)
+    close(w.features.pooled("cls"), w.golden["cls_embed"], EMBEDDINGS, "full-image embedding")
+    last = Tap(w.backbone.vision.n_blocks, raw=True)
     spec = EncoderSpec(w.backbone.forward_spec(w.backbone.image_size), frozenset({last}))
     with torch.no_grad():
-        tokens = w.backbone.encode_image(w.images[:1], spec).taps[last][0, 1:]
+        tokens = w.backbone.encode_image(w.images[:1], spec).patches(last)[0]
     close(tokens, w.golden["patch_tokens_image0"], EMBEDDINGS, "patch tokens of image 0")
 
 
@@ -108,5 +108,5 @@ def test_variant_with_22_templates(path: Path) -> None:
     method = WinClip(w.backbone, config).eval()
     assert method.config.template_set == "paper22"
     with torch.no_grad():
-        close(method.text_of(w.samples), w.golden["alt_text_pair"], TEXTS, "text pair of the variant")
+        close(method.text_for(w.samples), w.golden["alt_text_pair"], TEXTS, "text pair of the variant")
         close(method.score(w.features, w.samples).score, w.golden["alt_image_score"], MAPS, "score of the variant")

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.float32 import assert_close
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.load import architecture
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.methods.anomalyclip import AnomalyClip, AnomalyClipConfig
 from zsad_bench.runner import checkpoint
@@ -55,12 +54,7 @@ def test_unset_block_numbers_scale_to_the_backbone(anomalyclip):
     config = anomalyclip().config  # 4 visual and 3 text blocks, 48 px
     assert (config.taps, config.first_vv_block, config.deep_depth) == ((4,), 1, 2)
     assert config.gaussian_sigma == pytest.approx(4 * 48 / 518)
-    large = SimpleNamespace(n_blocks=24, n_text_blocks=12)
-    large.scale_block, large.scale_text_block = (
-        lambda k: Backbone.scale_block(large, k),
-        lambda k: Backbone.scale_text_block(large, k),
-    )
-    config = AnomalyClip.resolve(AnomalyClipConfig(), large)
+    config = AnomalyClip.resolve(AnomalyClipConfig(), architecture("ViT-L-14-336-quickgelu"))
     assert (config.taps, config.first_vv_block, config.deep_depth) == ((24,), 6, 9), "ViT-L has the paper's numbers"
     assert config.gaussian_sigma == 4.0
 
@@ -71,7 +65,7 @@ def test_block_numbers_that_are_given_stay(anomalyclip):
     assert (config.taps, config.first_vv_block, config.deep_depth) == ((2, 4), 3, 3)
     assert config.gaussian_sigma == 1.5
     assert method.deep_tokens.shape == (2, 4, 32), "one matrix in front of each of blocks 2..3"
-    assert method.encoder.taps == {Tap(2, 3), Tap(4, 3)}
+    assert method.encoder_spec.taps == {Tap(2, 3), Tap(4, 3)}
 
 
 @pytest.mark.parametrize(
@@ -93,11 +87,11 @@ def test_official_fidelity_rounds_the_deep_tokens(anomalyclip, predict, batch):
     assert (paper.config.deep_token_cast, official.config.deep_token_cast) == ("none", "fp16")
     explicit = anomalyclip(deep_token_cast="fp16")
     with torch.no_grad():
-        assert torch.equal(official.text_features(), explicit.text_features()), "the preset is that one option"
-        difference = (official.text_features() - paper.text_features()).abs().max()
+        assert torch.equal(official.raw_texts(), explicit.raw_texts()), "the preset is that one option"
+        difference = (official.raw_texts() - paper.raw_texts()).abs().max()
         assert 0 < difference < 1e-2, f"rounding to fp16 moved text features by {difference:.1e}"
         paper.deep_tokens.copy_(paper.deep_tokens.half().float())
-        assert torch.equal(official.text_features(), paper.text_features()), "rounding is all that the cast does"
+        assert torch.equal(official.raw_texts(), paper.raw_texts()), "rounding is all that the cast does"
     own = anomalyclip(fidelity="official", deep_token_cast="none")
     assert own.config.deep_token_cast == "none", "an option that is given wins over the preset"
 
@@ -131,7 +125,7 @@ def test_local_loss_is_weighted_and_summed_over_taps(anomalyclip, batch):
 
 def test_cutting_the_context_changes_nothing(anomalyclip):
     with torch.no_grad():
-        cut, whole = (anomalyclip(truncate_context=yes).text_features() for yes in (True, False))
+        cut, whole = (anomalyclip(truncate_context=yes).raw_texts() for yes in (True, False))
     assert torch.allclose(cut, whole, atol=1e-5), f"off by {(cut - whole).abs().max():.1e}"
 
 
@@ -232,8 +226,8 @@ def test_the_orthogonal_ensemble_reads_by_the_mean_of_its_abnormal_texts(anomaly
     method = anomalyclip(ensemble="orthogonal", members=3)
     assert (method.ctx_normal.shape, method.ctx_abnormal.shape) == ((12, 32), (3, 12, 32))
     with torch.no_grad():
-        texts = method.text_features()
-        pair = method.text_of(batch.samples)[0]
+        texts = method.raw_texts()
+        pair = method.text_for(batch.samples)[0]
         assert torch.equal(method.prompts()[1:, 1:13], method.ctx_abnormal), "abnormal prompts share tokens"
     prototype = (texts[1] + texts[2] + texts[3]) / 3
     assert torch.allclose(pair[0], texts[0] / texts[0].norm(), atol=1e-6)
@@ -244,7 +238,7 @@ def test_orthogonality_is_zero_for_orthogonal_and_one_for_parallel_texts(anomaly
     def ortho(texts):
         method = anomalyclip(ensemble="orthogonal", members=3, ortho_weight=1.0)
         free = 0 * method.ctx_abnormal.sum()  # keeps the gradient alive behind the texts put in
-        monkeypatch.setattr(method, "text_features", lambda: texts + free)
+        monkeypatch.setattr(method, "raw_texts", lambda: texts + free)
         return learn(method)[0]["ortho"]
 
     eye = torch.eye(48)

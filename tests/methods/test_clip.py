@@ -26,11 +26,13 @@ def normalised(x: torch.Tensor) -> np.ndarray:
 
 def test_prompts_name_the_object_as_people_do(clip, mini, batch, monkeypatch):
     asked = []
-    monkeypatch.setattr(mini, "encode_prompts", lambda texts: asked.extend(texts) or torch.ones(len(texts), 48))
+    monkeypatch.setattr(
+        mini, "encode_prompts", lambda texts, activation: asked.extend(texts) or torch.ones(len(texts), 48)
+    )
     method = clip()
     with torch.no_grad():
-        method.text_of(batch.samples)
-        method.text_of(batch.samples)
+        method.text_for(batch.samples)
+        method.text_for(batch.samples)
     assert asked == [
         "A photo of a normal metal nut",
         "A photo of an anomalous metal nut",
@@ -43,7 +45,7 @@ def test_prompts_are_options(clip, mini):
     method = clip(normal_prompt="fine {}", anomalous_prompt="damage")
     nut = Category("made_up", "metal_nut", "metal nut", "object", "industrial")
     with torch.no_grad():
-        found = method.text([nut])[0]
+        found = method.text_features([nut])[0]
         expected = mini.encode_prompts(["fine metal nut", "damage"])
     assert np.allclose(found, normalised(expected), atol=1e-6), "normal first, then anomalous, both of length one"
 
@@ -55,7 +57,7 @@ def test_score_by_hand(clip, mini, predict, batch):
         features = method.encode(batch.images, batch.samples)
         for i, name in enumerate(s.category.prompt_name for s in batch.samples):
             texts = normalised(mini.encode_prompts([f"A photo of a normal {name}", f"A photo of an anomalous {name}"]))
-            normal, anomalous = np.exp(texts @ normalised(features.global_[True][i]) / 0.07)
+            normal, anomalous = np.exp(texts @ normalised(features.pooled("cls")[i]) / 0.07)
             expected = anomalous / (normal + anomalous)
             assert float(found.score[i]) == pytest.approx(expected, abs=1e-5), f"score of image {i}"
 
@@ -73,7 +75,7 @@ def test_temperature_sharpens_and_does_not_reorder(clip, predict, batch):
 
 def test_ln_post_is_an_option_of_the_score_alone(clip, predict, batch):
     with_ln, without = clip(), clip(global_ln_post=False)
-    assert (with_ln.encoder.global_ln_post, without.encoder.global_ln_post) == ({True}, {False})
+    assert (with_ln.encoder_spec.pooled, without.encoder_spec.pooled) == ({"cls"}, {"cls_raw"})
     one, other = predict(with_ln, batch), predict(without, batch)
     assert not torch.allclose(one.score, other.score), "the global feature has ln_post either way"
     assert torch.equal(one.map, other.map), "patches always pass ln_post"
@@ -81,7 +83,7 @@ def test_ln_post_is_an_option_of_the_score_alone(clip, predict, batch):
 
 def test_maps_come_from_the_block_asked_for(clip, predict, batch):
     assert clip().config.block == 4, "unset is the last block"
-    assert clip(block=2).encoder.taps == {Tap(2)}
+    assert clip(block=2).encoder_spec.taps == {Tap(2)}
     assert not torch.allclose(predict(clip(block=2), batch).map, predict(clip(), batch).map)
     with pytest.raises(BackboneError, match=r"block 5: mini has blocks 1\.\.4"):
         predict(clip(block=5), batch)
@@ -92,10 +94,10 @@ def test_map_by_hand(clip, predict, batch):
     method = clip(gaussian_sigma=0.0)
     rough = predict(method, batch).map
     with torch.no_grad():
-        tokens = method.encode(batch.images, batch.samples).taps[Tap(4)]
-        texts = method.text_of(batch.samples)
-    for corner, patch in {(0, 0): 1, (0, -1): 6, (-1, 0): 31, (-1, -1): 36}.items():  # token 0 is the class token
-        cosines = np.einsum("bsd,bd->bs", normalised(texts), normalised(tokens[:, patch]))
+        patches = method.encode(batch.images, batch.samples).patches(Tap(4))
+        texts = method.text_for(batch.samples)
+    for corner, patch in {(0, 0): 0, (0, -1): 5, (-1, 0): 30, (-1, -1): 35}.items():
+        cosines = np.einsum("bsd,bd->bs", normalised(texts), normalised(patches[:, patch]))
         expected = 1 / (1 + np.exp((cosines[:, 0] - cosines[:, 1]) / 0.07))
         assert np.allclose(rough[:, *corner], expected, atol=1e-5), f"the pixel at {corner} is not patch {patch}"
     assert not torch.allclose(predict(clip(gaussian_sigma=0.0, align_corners=False), batch).map, rough)
@@ -108,4 +110,6 @@ def test_class_names_are_readable_raw_or_none(clip):
         method, plain = clip(class_names=how), clip(normal_prompt=f"A photo of a normal {words}")
         with torch.no_grad():
             # The other sentence of the pair is longer in one of them, and with it the rows that both are read among.
-            assert_close(method.text([board])[0, 0], plain.text([board])[0, 0], f"{how} is not '{words}'")
+            assert_close(
+                method.text_features([board])[0, 0], plain.text_features([board])[0, 0], f"{how} is not '{words}'"
+            )

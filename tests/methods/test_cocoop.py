@@ -66,7 +66,7 @@ def test_presets(cocoop, mini):
     assert [getattr(zsad, name) for name in named] == ["vv", 1, False, 4.0]
     assert plain.temperature == pytest.approx(float(1 / mini.model.logit_scale.exp()))
     assert zsad.temperature == 0.07
-    assert cocoop(preset="zsad").encoder.taps == {Tap(4, 1)}
+    assert cocoop(preset="zsad").encoder_spec.taps == {Tap(4, 1)}
     assert cocoop(preset="zsad", local_weight=0.0, temperature=0.01).config.temperature == 0.01, "what is given wins"
 
 

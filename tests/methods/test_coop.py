@@ -37,7 +37,7 @@ def test_context_from_words(coop, make, mini, batch, predict):
     method = coop(ctx_init="a photo of a")
     assert method.config.n_ctx == 4, "as many tokens as there are words"
     with torch.no_grad():
-        found = method.text_features([NUT])[0]
+        found = method.raw_texts([NUT])[0]
         expected = mini.encode_prompts(["a photo of a normal metal nut.", "a photo of a anomalous metal nut."])
     assert torch.allclose(found, expected, atol=1e-5), f"off by {(found - expected).abs().max():.1e}"
     words = {"normal_prompt": "a photo of a normal {}.", "anomalous_prompt": "a photo of a anomalous {}."}
@@ -55,7 +55,7 @@ def test_the_name_stands_where_it_is_told(coop, mini, position, sentence):
     """`anomalous` is three tokens and `normal` one, so the two prompts are cut at different rows."""
     method = coop(ctx_init="a fine photo of", class_token_position=position)
     with torch.no_grad():
-        found = method.text_features([NUT])[0]
+        found = method.raw_texts([NUT])[0]
         expected = mini.encode_prompts([sentence.replace("NAME", f"{s} metal nut") for s in ("normal", "anomalous")])
     assert torch.allclose(found, expected, atol=1e-5), f"not the sentence '{sentence}'"
 
@@ -63,7 +63,7 @@ def test_the_name_stands_where_it_is_told(coop, mini, position, sentence):
 def test_every_category_has_its_own_pair_unless_told_otherwise(coop):
     carpet = replace(NUT, name="carpet", prompt_name="carpet")
     with torch.no_grad():
-        named, agnostic = coop().text([NUT, carpet]), coop(class_names="object").text([NUT, carpet])
+        named, agnostic = coop().text_features([NUT, carpet]), coop(class_names="object").text_features([NUT, carpet])
     assert not torch.allclose(named[0], named[1], atol=1e-4), "prompts do not name the category"
     assert_close(agnostic[0], agnostic[1], "object-agnostic prompts depend on the category")
 
@@ -74,8 +74,8 @@ def test_the_temperature_is_the_backbones_own(coop, mini):
 
 
 def test_local_features_are_plain_or_vv(coop):
-    assert coop().encoder.taps == {Tap(4, 0)}, "the published maps come from the plain path"
-    assert coop(local_features="vv").encoder.taps == {Tap(4, 1)}, "V-V from block 6 of 24, scaled to 4"
+    assert coop().encoder_spec.taps == {Tap(4, 0)}, "the published maps come from the plain path"
+    assert coop(local_features="vv").encoder_spec.taps == {Tap(4, 1)}, "V-V from block 6 of 24, scaled to 4"
     with pytest.raises(UsageError, match="local_features=original with first_vv_block=2"):
         coop(first_vv_block=2)
 
@@ -124,5 +124,5 @@ def test_a_trainer_follows_the_schedule(coop, batch):
 
 def test_cutting_the_context_changes_nothing(coop):
     with torch.no_grad():
-        cut, whole = (coop(truncate_context=yes).text_features([NUT]) for yes in (True, False))
+        cut, whole = (coop(truncate_context=yes).raw_texts([NUT]) for yes in (True, False))
     assert torch.allclose(cut, whole, atol=1e-5), f"off by {(cut - whole).abs().max():.1e}"

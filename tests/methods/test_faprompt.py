@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.load import architecture
 from zsad_bench.errors import UsageError
 from zsad_bench.methods.faprompt import FaPrompt, FaPromptConfig
 from zsad_bench.types import Tap
@@ -75,10 +74,7 @@ def test_presets_set_what_paper_and_code_do_differently(faprompt):
 
 
 def test_sizes_are_those_of_the_paper_on_its_backbone(faprompt):
-    large = SimpleNamespace(n_blocks=24, n_text_blocks=12, patch_size=14)
-    for scale in ("scale_block", "scale_text_block"):
-        setattr(large, scale, lambda k, scale=scale: getattr(Backbone, scale)(large, k))
-    config = FaPrompt.resolve(FaPromptConfig(), large)
+    config = FaPrompt.resolve(FaPromptConfig(), architecture("ViT-L-14-336-quickgelu"))
     assert (config.first_vv_block, config.deep_depth, config.gaussian_sigma) == (6, 9, 10.0)
     method = faprompt()  # 4 visual and 3 text blocks, 48 px, text width 32, joint width 48
     shapes = {name: tuple(p.shape) for name, p in method.named_parameters() if not name.startswith("backbone.")}
@@ -92,7 +88,7 @@ def test_sizes_are_those_of_the_paper_on_its_backbone(faprompt):
         "prior.fc2.bias": (32,),
     }
     assert method.config.gaussian_sigma == pytest.approx(10 * 48 / 518)
-    assert method.encoder.taps == {Tap(4, 1)}
+    assert method.encoder_spec.taps == {Tap(4, 1)}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +186,7 @@ def test_the_prior_sees_unit_features_in_the_order_of_rank(faprompt, read, batch
     features = method.encode(batch.images, batch.samples)
     for i, row in enumerate(seen[0].unflatten(1, (3, 48))):
         order = reading.probs[0][i, :, 1].argsort(descending=True)[:3]
-        patches = features.taps[Tap(4, 1)][i, 1 + order]
+        patches = features.patches(Tap(4, 1))[i, order]
         expected = patches / patches.norm(dim=-1, keepdim=True)
         assert torch.allclose(row, expected, atol=1e-6), f"image {i}: another order, or not of length one"
 
@@ -198,7 +194,7 @@ def test_the_prior_sees_unit_features_in_the_order_of_rank(faprompt, read, batch
 def test_the_prior_can_come_from_the_image(faprompt, read, batch):
     method = faprompt(prior_from="image")
     assert method.prior.fc1.weight.shape == (48 // 16, 48)
-    image = method.encode(batch.images, batch.samples).global_[False]
+    image = method.encode(batch.images, batch.samples).pooled("cls_raw")
     with torch.no_grad():
         expected = method.prior(image / image.norm(dim=-1, keepdim=True))
     assert torch.allclose(read(method).shift, expected, atol=1e-6), "not the prior of the normalised global feature"
@@ -231,8 +227,8 @@ def test_without_a_prior_the_static_pass_is_all(faprompt, read, predict, terms, 
     assert torch.allclose(found.score, (image + reading.probs[0][..., 1].amax(1)) / 2, atol=1e-6)
     with torch.no_grad():
         features = method.encode(batch.images, batch.samples)
-        pair = method.text_of(batch.samples)
-        own = features.global_[False]
+        pair = method.text_for(batch.samples)
+        own = features.pooled("cls_raw")
         logits = torch.einsum("bd,bsd->bs", own / own.norm(dim=-1, keepdim=True), pair) / 0.07
     assert torch.allclose(reading.logits, logits, atol=1e-5), "its logits are those of the static pair"
     assert set(terms(method)) == {"static", "focal", "ortho"}
@@ -242,7 +238,7 @@ def test_best_matched_takes_the_nearest_prompt(faprompt, read, batch):
     method = faprompt(match="best", prior_from="none")
     reading = read(method)
     texts = reading.texts / reading.texts.norm(dim=-1, keepdim=True)
-    patches = method.encode(batch.images, batch.samples).taps[Tap(4, 1)][:, 1:]
+    patches = method.encode(batch.images, batch.samples).patches(Tap(4, 1))
     cosines = (patches / patches.norm(dim=-1, keepdim=True)) @ texts.T
     pairs = torch.stack([cosines[..., 0], cosines[..., 1:].max(-1).values], -1)
     assert torch.allclose(reading.probs[0], (pairs / 0.07).softmax(-1), atol=1e-5)

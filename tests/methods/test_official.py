@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from tests.official import IGNORED, anomalyclip_file, faprompt_file
-from zsad_bench.commands._official_checkpoint import Architecture
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.load import architecture
 from zsad_bench.errors import CheckpointError
 from zsad_bench.methods import _official as official
 from zsad_bench.methods.base import ZeroShotMethod
 
 
 @pytest.fixture(scope="module")
-def large() -> Architecture:
+def large() -> Backbone:
     """ViT-L/14-336: the widths of the released files; no values."""
-    return Architecture("ViT-L-14-336-quickgelu")
+    return architecture("ViT-L-14-336-quickgelu")
 
 
 def files(width: int, joint: int, deep: int) -> dict[str, dict[str, Tensor]]:
@@ -46,7 +47,7 @@ def imported(make, name: str, state: Mapping[str, Tensor], backbone) -> ZeroShot
 
 
 def exported(method: ZeroShotMethod, embedded: bool = True) -> dict[str, Tensor]:
-    rows = method.backbone.embed_tokens(method.token_ids) if embedded else None
+    rows = method.backbone.text_tower.embed_tokens(method.token_ids) if embedded else None
     name = method.registry_name()
     return official.write(name, method.resolved_config(), method.learned(), method.token_ids, rows)
 

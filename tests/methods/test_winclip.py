@@ -65,7 +65,7 @@ def test_how_a_class_is_called(winclip, how, name):
 def test_text_pair_by_hand(winclip, mini, first):
     method = winclip(normalize_before_mean=first)
     with torch.no_grad():
-        found = method.text([NUT])[0].numpy()
+        found = method.text_features([NUT])[0].numpy()
         for state, sentences in enumerate(method.sentences(NUT)):
             features = np.stack([mini.encode_prompts([sentence])[0].double().numpy() for sentence in sentences])
             if first:
@@ -119,10 +119,10 @@ def test_a_window_by_hand(winclip, mini, mini_clip, batch, encode):
 def test_the_full_image_is_the_plain_feature(winclip, mini, batch, encode):
     method = winclip(scales=(2, 6))
     features = encode(method)
-    spec = EncoderSpec(mini.forward_spec(48), frozenset(), frozenset({True}))
+    spec = EncoderSpec(mini.forward_spec(48), frozenset(), frozenset({"cls"}))
     with torch.no_grad():
-        plain = mini.encode_image(batch.images, spec).global_[True]
-    assert torch.allclose(features.global_[True], plain, atol=1e-5), "differs from encode_image"
+        plain = mini.encode_image(batch.images, spec).pooled("cls")
+    assert torch.allclose(features.pooled("cls"), plain, atol=1e-5), "differs from encode_image"
     assert torch.allclose(features.extra["windows"][6][:, 0], plain, atol=1e-5), "a window over the whole grid differs"
 
 
@@ -162,7 +162,7 @@ def test_map_by_hand(winclip, predict, batch, encode):
     method = winclip()
     found, features = predict(method, batch), encode(method)
     with torch.no_grad():
-        text = method.text_of(batch.samples)
+        text = method.text_for(batch.samples)
     parts = [found.score.double()[:, None].expand(-1, 36)]
     for side in (2, 3):
         parts.append(

@@ -43,7 +43,7 @@ def test_configuration_is_typed():
     [
         ("lrr", "unknown option of anomalyclip 'lrr'; did you mean lr"),
         ("deepdepth", "did you mean deep_depth"),
-        ("zzz", "known: batch_size, deep_depth"),
+        ("zzz", "known: activation, batch_size"),
     ],
 )
 def test_an_unknown_field_lists_the_nearest(key, said):

@@ -62,9 +62,9 @@ def test_methods_with_different_requests_share_one_encoding(mini, calls):
     )  # fmt: skip
     shared(methods, random_batch(SIZE))
     assert len(calls) == 1, f"encoded {len(calls)} times for one forward pass"
-    expected = methods["0 random"].encoder
+    expected = methods["0 random"].encoder_spec
     for method in methods.values():
-        expected = expected.merge(method.encoder)
+        expected = expected.merge(method.encoder_spec)
     assert calls[0] == expected, "the one encoding is the union of what was asked"
     assert_each_as_alone(methods, random_batch(SIZE))
 
@@ -82,7 +82,7 @@ def test_a_method_that_changes_what_is_encoded_goes_alone(mini, calls):
 
     class Brighter(Clip):
         def encode(self, images, samples):
-            return self.encode_under(images + 1, self.encoder)
+            return self.encoder(images + 1, samples)
 
     methods = built(mini, ("clip", {}), ("anomalyclip", {}))
     brighter = Brighter(mini, methods["0 clip"].config).eval()

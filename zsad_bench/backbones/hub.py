@@ -1,30 +1,31 @@
-"""Weights of a named open_clip checkpoint: from the local cache, else from the model hub, else a quick clear error."""
+"""Weights of a named checkpoint: from the local cache, else from the model hub, else a quick clear error."""
 
 from __future__ import annotations
 
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 from zsad_bench.errors import BackboneError
 
 PROBE_SECONDS = 6.0  # a hub that cannot be reached would otherwise cost most of a minute in retries
 
 
-def find_weights(checkpoint: dict[str, Any], title: str) -> Path:
-    """Path of the weight file of one open_clip checkpoint record, downloaded when it is not in a cache.
+def find_weights(hub: str, default_names: Sequence[str], title: str) -> Path:
+    """Path of a weight file, downloaded when it is not in a cache.
 
-    checkpoint: open_clip's record (`hf_hub`: "owner/model/" or "owner/model/file"). title: its name in messages.
+    hub: "owner/model/" or "owner/model/file". default_names: file names in the order of preference, where `hub` has
+    none. title: its name in messages.
 
     Raises:
         BackboneError: not cached and the hub is off, out of reach or without the file; within ten seconds.
     """
-    repo, names = _candidates(checkpoint, title)
+    repo, names = _candidates(hub, default_names, title)
     advice = f"give a local copy with --weights PATH: {names[0]} of {repo}, or a folder that holds it"
-    cached = cached_weights(checkpoint, title)
+    cached = cached_weights(hub, default_names, title)
     if cached is not None:
         return cached
     from huggingface_hub import constants
@@ -36,11 +37,11 @@ def find_weights(checkpoint: dict[str, Any], title: str) -> Path:
     return _download(repo, names, title, advice)
 
 
-def cached_weights(checkpoint: dict[str, Any], title: str) -> Path | None:
+def cached_weights(hub: str, default_names: Sequence[str], title: str) -> Path | None:
     """Path of the weight file if it is in the hub's cache on this machine; the network is not asked."""
     from huggingface_hub import try_to_load_from_cache
 
-    repo, names = _candidates(checkpoint, title)
+    repo, names = _candidates(hub, default_names, title)
     found = (try_to_load_from_cache(repo, name) for name in names)
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
@@ -65,15 +66,13 @@ def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
     return any(answers)
 
 
-def _candidates(checkpoint: dict[str, Any], title: str) -> tuple[str, list[str]]:
+def _candidates(hub: str, default_names: Sequence[str], title: str) -> tuple[str, list[str]]:
     """Repository and file names, safetensors first."""
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    repo, _, name = checkpoint.get("hf_hub", "").rpartition("/")
+    repo, _, name = hub.rpartition("/")
     if not repo:
         raise BackboneError(f"{title} is not on the model hub; download it and give it with --weights PATH")
     if not name:
-        return repo, [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+        return repo, list(default_names)
     safe = str(Path(name).with_suffix(".safetensors"))
     return repo, list(dict.fromkeys([safe, name]))
 

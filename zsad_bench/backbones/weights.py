@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from open_clip.model import CLIP
-from torch import Tensor
+from torch import Tensor, nn
 
-from zsad_bench.backbones.wrappers import Ambiguous, NotFound, find_state
-from zsad_bench.errors import BackboneError
+from zsad_bench.backbones.wrappers import Ambiguous, NotFound, find_state, tensor_names
+from zsad_bench.errors import BackboneError, UnknownNameError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-# Bookkeeping that OpenAI's archives carry beside the parameters.
-OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-_MARK = "visual.conv1.weight"  # what every CLIP that can be used here has
-MASK = "attn_mask"  # the causal mask, which traced models carry along; it is rebuilt
+LOCAL_DIR = "local-dir:"  # in front of a folder
+
+
+class OtherWeights(BackboneError):
+    """A state dict that is none of the family it was given to. names: of its tensors, under any prefixes."""
+
+    def __init__(self, message: str, path: Path, names: Sequence[str]) -> None:
+        super().__init__(message)
+        self.path, self.names = path, names
+
+    def has(self, mark: str) -> bool:
+        """Whether there is a parameter of this name, under any prefix."""
+        return any(f".{name}".endswith(f".{mark}") for name in self.names)
 
 
 def hash_weights(state: Mapping[str, Tensor]) -> str:
@@ -32,13 +40,15 @@ def hash_weights(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, marks: Sequence[str]) -> dict[str, Tensor]:
     """Parameter names to tensors as stored (any float dtype), wrappers and prefixes taken off.
 
-    Nothing in the file is executed: safetensors, or a pickle opened with `weights_only=True`.
+    marks: names that the weights asked for have. Nothing in the file is executed: safetensors, or a pickle opened with
+    `weights_only=True`.
 
     Raises:
-        BackboneError: missing, truncated, corrupt, a TorchScript archive, or not a state dict.
+        BackboneError: missing, truncated, corrupt, a TorchScript archive, or not a state dict. OtherWeights: one
+            without any of the marks.
     """
     if not path.is_file():
         raise BackboneError(f"weights not found: {path}")
@@ -59,10 +69,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path.name} cannot be read ({path.stat().st_size} bytes): truncated, corrupt, or more than a plain "
             f"state dict ({reason}); copy or download it again"
         ) from error
-    return _unwrap(loaded, path)
+    return _unwrap(loaded, path, marks)
 
 
-def fit(model: CLIP, state: dict[str, Tensor], what: str, source: str) -> None:
+def fit(model: nn.Module, state: Mapping[str, Tensor], what: str, source: str) -> None:
     """Put float32 copies of `state` into `model` (built on the meta device or not), every key exactly.
 
     Nothing is rounded, resized or left out.
@@ -70,11 +80,7 @@ def fit(model: CLIP, state: dict[str, Tensor], what: str, source: str) -> None:
     Raises:
         BackboneError: a key is missing, unknown, of another shape, or not finite; the first one is named.
     """
-    expected = model.state_dict()
-    state = {k: v for k, v in state.items() if k not in (*OPENAI_EXTRAS, MASK)}
-    if "logit_scale" in state and state["logit_scale"].numel() == expected["logit_scale"].numel():
-        state["logit_scale"] = state["logit_scale"].reshape(expected["logit_scale"].shape)
-    problem = _first_mismatch(expected, state)
+    problem = _first_mismatch(model.state_dict(), state)
     if problem:
         raise BackboneError(f"{source} does not fit {what}: {problem}")
     state = {k: v.to("cpu", torch.float32) for k, v in state.items()}
@@ -82,9 +88,37 @@ def fit(model: CLIP, state: dict[str, Tensor], what: str, source: str) -> None:
     if broken:
         raise BackboneError(f"{source} is damaged: {broken} has values that are not finite; download it again")
     model.load_state_dict(state, strict=True, assign=True)
-    if model.attn_mask is not None and model.attn_mask.is_meta:  # not part of the state
-        n = model.context_length
-        model.attn_mask = torch.full((n, n), float("-inf")).triu_(1)
+
+
+def asked_weights(asked: str | Path, tags: Iterable[str], name: str) -> str | Path:
+    """A known tag, or a path, from what was typed as weights of `name`.
+
+    Raises:
+        UnknownNameError: it is no tag and does not look like a path.
+    """
+    text, known = str(asked).removeprefix(LOCAL_DIR), list(tags)
+    path = Path(text)
+    if text in known:
+        return text
+    if not path.exists() and path.suffix not in SUFFIXES and len(path.parts) == 1:
+        raise UnknownNameError(
+            f"unknown weights '{text}' of {name}; give a PATH or a tag; tags: {', '.join(known) or 'none'}"
+        )
+    return path
+
+
+def file_in(folder: Path, preferred: Sequence[str] = ()) -> Path:
+    """The weight file in a folder; of several, the first preferred one.
+
+    Raises:
+        BackboneError: none, or several of which none is preferred.
+    """
+    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    first = [folder / name for name in preferred if folder / name in found]
+    if not first and len(found) != 1:
+        what = ", ".join(path.name for path in found) or "none"
+        raise BackboneError(f"{folder.name}: expected one weight file ({', '.join(SUFFIXES)}), found {what}")
+    return (first or found)[0]
 
 
 def _open(path: Path) -> Any:
@@ -102,21 +136,24 @@ def _is_torchscript(path: Path) -> bool:
         return any("/code/" in name for name in archive.namelist())
 
 
-def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
+def _unwrap(loaded: Any, path: Path, marks: Sequence[str]) -> dict[str, Tensor]:
     try:
-        state = find_state(loaded, (_MARK,)).state
+        return find_state(loaded, marks).state
     except Ambiguous as error:
         raise BackboneError(f"{path.name}: {error}") from None
-    except NotFound:  # of another architecture, which `fit` names
-        state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BackboneError(f"{path.name} holds no state dict: expected parameter names and tensors")
-    return {name.removeprefix("text."): tensor for name, tensor in state.items()}  # models with a text tower apart
+    except NotFound:
+        names = tensor_names(loaded)
+        if not names:
+            raise BackboneError(f"{path.name} holds no state dict: expected parameter names and tensors") from None
+        if any(".vision_model." in f".{name}" for name in names):
+            raise BackboneError(
+                f"{path.name}: its keys are those of the transformers library; use the open_clip or OpenAI form of "
+                "these weights"
+            ) from None
+        raise OtherWeights(f"{path.name} has no {marks[0]}, but {', '.join(names[:3])}, …", path, names) from None
 
 
 def _first_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
-    if any(k.startswith("vision_model.") for k in found):
-        return "its keys are those of the transformers library; use the open_clip or OpenAI form of these weights"
     for key, tensor in expected.items():
         if key not in found:
             return f"{key} {tuple(tensor.shape)} is missing"

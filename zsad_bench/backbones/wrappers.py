@@ -52,6 +52,11 @@ def find_state(loaded: Any, marks: Sequence[str]) -> Found:
     return Found(state, _written(first))
 
 
+def tensor_names(loaded: Any) -> list[str]:
+    """The names of all tensors in what a file held, with all that stands before them."""
+    return [".".join(path) for path, value in _leaves(loaded) if isinstance(value, Tensor)]
+
+
 Path = tuple[str, ...]  # the parts of a name between its dots
 
 

@@ -13,8 +13,8 @@ import torch
 from safetensors import safe_open
 
 from zsad_bench import registry
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.load import load_backbone
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.load import architecture, load_backbone
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.leaderboard.figures.dive_fig_4 import Attention
 from zsad_bench.leaderboard.figures.faprompt_prompts import Prompts
@@ -116,14 +116,11 @@ def defaults(method: str, fields: Iterable[str], backbone: str) -> dict[str, flo
 
 
 def _text_blocks(backbone: str) -> int | None:
-    if backbone == "tiny":
-        return load_backbone("tiny").n_text_blocks
-    from zsad_bench.backbones.architecture import named_config
-    from zsad_bench.errors import UnknownNameError
+    from zsad_bench.errors import BackboneError, UnknownNameError
 
     try:
-        return named_config(backbone)["text_cfg"]["layers"]
-    except (UnknownNameError, KeyError):
+        return architecture(backbone).text_tower.n_blocks
+    except (UnknownNameError, BackboneError):  # a folder of somebody's, or one without texts
         return None
 
 

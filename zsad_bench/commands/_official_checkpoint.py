@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zsad_bench import registry
-from zsad_bench.backbones.architecture import build_model, named_config
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.load import LOCAL_DIR, load_backbone, weights_at_hand
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.load import architecture, brings_weights, load_backbone, weights_at_hand
+from zsad_bench.backbones.weights import LOCAL_DIR
 from zsad_bench.console import Console
 from zsad_bench.errors import BackboneError, CheckpointError, UnknownNameError, UsageError
 from zsad_bench.methods import _official as official
@@ -32,23 +31,6 @@ PRIORS = {"mvtec": "rich", "visa": "rich", "dtd": "limited", "demo_rich": "rich"
 SILENT = ("fidelity", "seed", "truncate_context")  # fields that by themselves change no score of a trained method
 
 
-class Architecture(Backbone):
-    """A backbone whose weights are not at hand: its widths, blocks and token ids are known, its values are not."""
-
-    def __init__(self, name: str) -> None:
-        nn.Module.__init__(self)  # Backbone's own hashes the weights
-        self.name, self.model = name, build_model(named_config(name), name).eval().requires_grad_(False)
-
-    @property
-    def id(self) -> str:
-        """The name alone: no weights, no hash."""
-        return self.name
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")  # of token ids; the model itself is on the meta device
-
-
 def import_checkpoint(options: ImportOptions) -> None:
     """Writes `options.out` from the official file `options.official`, and prints what was read and what is not known.
 
@@ -63,7 +45,7 @@ def import_checkpoint(options: ImportOptions) -> None:
     state, prefix, sha256 = open_file(source)
     backbone = _named(options.backbone or PAPER.backbone, options.weights)
     method = _fill(source, name, state, backbone, settings)
-    _ = method.encoder  # refuses an image size that does not fit the patches
+    _ = method.encoder_spec  # refuses an image size that does not fit the patches
     prior = PRIORS.get(auxiliary[0], auxiliary[0]) if len(auxiliary) == 1 else "+".join(auxiliary)
     training = {
         "prior": prior,
@@ -82,7 +64,7 @@ def import_checkpoint(options: ImportOptions) -> None:
     if not options.auxiliary:
         _say(f"trained on {auxiliary[0]}, taken for granted; if not, name its dataset with --auxiliary")
     _say(f"prior {prior}; testing on {' or '.join(auxiliary)} will be refused")
-    if isinstance(backbone, Architecture):
+    if not backbone.weights_hash:
         _say("the file does not say on which weights it was trained: any of this architecture will be accepted")
     if getattr(method.config, "token_selection", None) == "first_k":
         _say("token_selection=first_k: as it was trained, the first patches of an image feed the prior")
@@ -103,7 +85,7 @@ def export_checkpoint(options: ExportOptions) -> None:
     backbone = _recorded(source, header, options)
     method = checkpoint.restore(source, header, backbone)
     config = _plain(method.resolved_config())
-    embedded = None if isinstance(backbone, Architecture) else backbone.embed_tokens(method.token_ids)
+    embedded = backbone.text_tower.embed_tokens(method.token_ids) if backbone.weights_hash else None
     try:
         state = official.write(header.method, config, method.learned(), method.token_ids, embedded)
         overrides, _ = official.read(header.method, state, backbone)  # what is written must be readable
@@ -169,8 +151,7 @@ def _auxiliary(asked: str | None) -> list[str]:
 
 def _named(name: str, weights: str | None) -> Backbone:
     """The backbone with its weights where they were given or come with the name; else its architecture."""
-    brings = name == "tiny" or name.startswith(LOCAL_DIR)
-    return load_backbone(name, weights) if weights or brings else Architecture(name)
+    return load_backbone(name, weights) if weights or brings_weights(name) else architecture(name)
 
 
 # --- export -----------------------------------------------------------------------------------------------------------
@@ -182,16 +163,15 @@ def _recorded(path: Path, header: checkpoint.Header, options: ExportOptions) -> 
     asked = options.backbone or name
     try:
         at_hand = options.weights or _at_hand(asked)
-        backbone = load_backbone(asked, options.weights) if at_hand else Architecture(asked)
+        backbone = load_backbone(asked, options.weights) if at_hand else architecture(asked)
     except UnknownNameError:
         if options.backbone or options.weights:
             raise
         raise CheckpointError(
-            f"checkpoint {path}: of backbone {header.backbone}, which open_clip does not know; give its folder with "
+            f"checkpoint {path}: of backbone {header.backbone}, which is not known here; give its folder with "
             f"--backbone {LOCAL_DIR}FOLDER"
         ) from None
-    without_weights = isinstance(backbone, Architecture)
-    if (name if without_weights else header.backbone) not in (backbone.name, backbone.id):
+    if (header.backbone if backbone.weights_hash else name) not in (backbone.name, backbone.id):
         raise CheckpointError(
             f"checkpoint {path}: of backbone {header.backbone}, found {backbone.id}; give its weights with --weights"
         )

@@ -34,13 +34,6 @@ def _lines(what: What) -> list[tuple[str, ...]]:
         from zsad_bench.data.prior import names
 
         return list(names().items())
-    from zsad_bench.backbones.architecture import usable_names
+    from zsad_bench.backbones.load import listing
 
-    listed = [
-        (name, ", ".join(tags) or "no pretrained tag: give --weights a file") for name, tags in usable_names().items()
-    ]
-    return [
-        ("tiny", "the embedded tiny CLIP of the demo suite"),
-        *listed,
-        ("local-dir:FOLDER", "a folder in open_clip's format"),
-    ]
+    return list(listing().items())

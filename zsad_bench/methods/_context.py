@@ -11,14 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import patch_probabilities, predict_from, scaled_sigma, state_logits, upsample
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
-from zsad_bench.losses import local_terms
+from zsad_bench.losses import mask_losses
 from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._scoring import (
+    patch_probabilities,
+    pooled_name,
+    predict_from,
+    scaled_sigma,
+    state_logits,
+    upsample,
+)
 from zsad_bench.methods.base import Stage, ZeroShotMethod
 from zsad_bench.prompts.names import ClassNames, class_name
-from zsad_bench.types import Batch, Category, Features, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.types import Activation, Batch, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class ContextConfig:
 
     image_size: int = 518
     pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
     n_ctx: int | None = None
     ctx_init: str = ""
     states: tuple[str, str] = ("normal", "anomalous")
@@ -68,6 +76,7 @@ class ContextLearner(ZeroShotMethod):
     """Base of the two; a subclass gives its parameters, `usual_n_ctx` and `texts`."""
 
     Config = ContextConfig
+    needs = frozenset({"text", "logit_scale"})
     usual_n_ctx: ClassVar[int]
 
     @classmethod
@@ -80,7 +89,7 @@ class ContextLearner(ZeroShotMethod):
             local_features=local,
             first_vv_block=default(config.first_vv_block, backbone.scale_block(6) if local == "vv" else 0),
             global_ln_post=default(config.global_ln_post, True),
-            temperature=default(config.temperature, float(1 / backbone.model.logit_scale.exp())),
+            temperature=default(config.temperature, float(1 / backbone.logit_scale.exp())),
             local_weight=default(config.local_weight, 0.0),
             gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
         )
@@ -115,16 +124,17 @@ class ContextLearner(ZeroShotMethod):
 
     def initial_context(self, generator: torch.Generator) -> Tensor:
         """(n_ctx,width): the embeddings of the words of `ctx_init`, or a draw."""
-        c = self.config
+        c, tower = self.config, self.backbone.text_tower
         if not c.ctx_init:
-            return c.init_std * torch.randn(c.n_ctx, self.backbone.text_width, generator=generator)
-        return self.backbone.embed_tokens(self.backbone.tokenize([c.ctx_init]))[0, 1 : 1 + c.n_ctx].clone()
+            return c.init_std * torch.randn(c.n_ctx, tower.width, generator=generator)
+        return tower.embed_tokens(tower.tokenize([c.ctx_init]))[0, 1 : 1 + c.n_ctx].clone()
 
     def token_ids(self, categories: Sequence[Category]) -> Tensor:
         """(2n,77) ids of every category's two prompts, normal first, fillers where the context goes (from row 1)."""
         filler = self.config.ctx_init or " ".join(["X"] * self.config.n_ctx)
         names = [class_name(c, self.config.class_names) for c in categories]
-        return self.backbone.tokenize([f"{filler} {state} {name}." for name in names for state in self.config.states])
+        texts = [f"{filler} {state} {name}." for name in names for state in self.config.states]
+        return self.backbone.text_tower.tokenize(texts)
 
     def texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,2,D) normalised texts of every image."""
@@ -145,27 +155,27 @@ class ContextLearner(ZeroShotMethod):
             for group in optimizer.param_groups:
                 group["lr"] = warm_cosine(self.current_epoch, c.epochs, c.lr, c.warmup_lr)
 
-    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
-        return frozenset({self._tap()}), frozenset({self.config.global_ln_post})
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
+        return frozenset({self._tap()}), frozenset({pooled_name(self.config.global_ln_post)})
 
     def _tap(self) -> Tap:
-        return Tap(self.backbone.n_blocks, self.config.first_vv_block)
+        return Tap(self.backbone.vision.n_blocks, self.config.first_vv_block)
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
         """Score: the global feature's anomalous probability alone. Map: that of the last block's patches, smoothed."""
         text, c = self.texts(features, samples), self.config
-        return predict_from(features, self._tap(), c.global_ln_post, text, c.temperature, c.gaussian_sigma)
+        return predict_from(features, self._tap(), pooled_name(c.global_ln_post), text, c.temperature, c.gaussian_sigma)
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the image; with a `local_weight` also the focal and the two Dice terms of the map."""
         text, c = self.texts(features, batch.samples), self.config
-        logits = state_logits(features.global_[c.global_ln_post], text, c.temperature)
+        logits = state_logits(features.pooled(pooled_name(c.global_ln_post)), text, c.temperature)
         terms = {"image": F.cross_entropy(logits, batch.labels)}
         if c.local_weight:
-            maps = upsample(patch_probabilities(features.taps[self._tap()], text, c.temperature), features)
-            terms["local"] = c.local_weight * sum(local_terms(maps, batch.masks))
+            maps = upsample(patch_probabilities(features.patches(self._tap()), text, c.temperature), features)
+            terms["local"] = c.local_weight * sum(mask_losses(maps, batch.masks))
         return terms
 
 
 def _count_tokens(backbone: Backbone, words: str) -> int:
-    return int(backbone.tokenize([words]).argmax(-1)) - 1  # without start-of-text
+    return int(backbone.text_tower.tokenize([words]).argmax(-1)) - 1  # without start-of-text

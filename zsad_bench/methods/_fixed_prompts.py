@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import predict_from, scaled_sigma
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._scoring import pooled_name, predict_from, scaled_sigma
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.prompts.names import ClassNames
-from zsad_bench.types import Features, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.types import Activation, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class FixedPromptConfig:
 
     image_size: int = 518
     pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
     class_names: ClassNames = "prompt_name"
     temperature: float = 0.07
     block: int | None = None
@@ -36,29 +37,29 @@ class FixedPromptConfig:
 
 
 class FixedPrompts(ZeroShotMethod):
-    """A training-free method that only has to say its sentences (`pair`)."""
+    """A training-free method that only has to say its sentences (`text_pair`)."""
 
+    needs = frozenset({"text"})
     paper = "arXiv 2103.00020; as a ZSAD baseline: arXiv 2310.18961, appendix"
 
     @classmethod
     def resolve(cls, config: FixedPromptConfig, backbone: Backbone) -> FixedPromptConfig:
         resolved = replace(
             config,
-            block=default(config.block, backbone.n_blocks),
+            block=default(config.block, backbone.vision.n_blocks),
             gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
         )
         check_bounds(cls.title, resolved, above_zero=("temperature",), gaussian_sigma=0, first_vv_block=0)
         return resolved
 
-    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
-        return frozenset({self._tap()}), frozenset({self.config.global_ln_post})
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
+        return frozenset({self._tap()}), frozenset({pooled_name(self.config.global_ln_post)})
 
     def _tap(self) -> Tap:
         return Tap(self.config.block, self.config.first_vv_block)
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
         """Score: the global feature's anomalous probability. Map: the patches', up-sampled, then Gaussian."""
-        text, c = self.text_of(samples), self.config
-        return predict_from(
-            features, self._tap(), c.global_ln_post, text, c.temperature, c.gaussian_sigma, c.align_corners
-        )
+        text, c = self.text_for(samples), self.config
+        pooled = pooled_name(c.global_ln_post)
+        return predict_from(features, self._tap(), pooled, text, c.temperature, c.gaussian_sigma, c.align_corners)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import CheckpointError
 
 Shape = tuple[int | str, ...]  # a name stands for a number that the file decides; W is the text width, L the context
@@ -107,7 +107,7 @@ def read(method: str, state: Mapping[str, Tensor], backbone: Backbone) -> tuple[
     wanted: dict[str, Shape] = {key.official: key.shape for key in layout.keys}
     wanted |= {f"{DEEP}.{i}": ("deep_len", "W") for i in range(depth)}
     wanted |= _id_shapes(layout)
-    sizes = {"W": backbone.text_width, "L": backbone.context_length}
+    sizes = {"W": backbone.text_tower.width, "L": backbone.text_tower.context_length}
     for key, shape in wanted.items():
         if key not in state:
             raise CheckpointError(f"{key}: found nothing, expected {_shown(shape, sizes)}")
@@ -125,7 +125,7 @@ def read(method: str, state: Mapping[str, Tensor], backbone: Backbone) -> tuple[
     }
     tensors = {key.ours: state[key.official][(0,) * key.lead].float() for key in layout.keys}
     deep = [state[f"{DEEP}.{i}"].float() for i in range(depth)]
-    tensors["deep_tokens"] = torch.stack(deep) if deep else torch.zeros(0, 0, backbone.text_width)
+    tensors["deep_tokens"] = torch.stack(deep) if deep else torch.zeros(0, 0, backbone.text_tower.width)
     return overrides, tensors
 
 
@@ -208,10 +208,10 @@ def _n_deep(state: Mapping[str, Tensor], backbone: Backbone) -> int:
     """How many deep matrices there should be: one for every projection, too, so that a lost last one is missed."""
     numbered = [(int(match[1]), key) for key in state if (match := _NUMBERED.fullmatch(key))]
     last, key = max(numbered, default=(-1, ""))
-    if last + 1 >= backbone.n_text_blocks:
+    if last + 1 >= backbone.text_tower.n_blocks:
         raise CheckpointError(
-            f"{key}: found {last + 1} deep matrices, expected {backbone.n_text_blocks - 1} or fewer: "
-            f"{backbone.name} has {backbone.n_text_blocks} text blocks"
+            f"{key}: found {last + 1} deep matrices, expected {backbone.text_tower.n_blocks - 1} or fewer: "
+            f"{backbone.name} has {backbone.text_tower.n_blocks} text blocks"
         )
     return last + 1
 
@@ -233,7 +233,7 @@ def _measure(key: str, tensor: Tensor, shape: Shape, sizes: dict[str, int], back
 
 def _n_patches(sizes: Mapping[str, int], backbone: Backbone) -> int:
     """How many patches feed FAPrompt's prior; its hidden layer has a sixteenth of its inputs."""
-    inputs, hidden, joint = sizes["inputs"], sizes["hidden"], backbone.embed_dim
+    inputs, hidden, joint = sizes["inputs"], sizes["hidden"], backbone.vision.joint_width
     if not inputs or inputs % joint or hidden != max(1, inputs // 16):
         raise CheckpointError(
             f"patch_meta_net.linear1.weight: found ({hidden}, {inputs}), expected (n_patches * {joint} // 16, "

@@ -20,17 +20,71 @@ Axes: M members, S prompts, W text width, D joint width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import patch_probabilities, smooth, state_logits, unit, upsample
-from zsad_bench.losses import absolute_cosines, local_terms
-from zsad_bench.methods._anomalyclip_config import AnomalyClipConfig, resolve
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.errors import UsageError
+from zsad_bench.losses import absolute_cosines, mask_losses
+from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._edits import DeepTokenCast, deep_text_tokens
+from zsad_bench.methods._scoring import (
+    l2_normalize,
+    patch_probabilities,
+    pooled_name,
+    scaled_sigma,
+    smooth,
+    state_logits,
+    upsample,
+)
 from zsad_bench.methods.base import Stage, ZeroShotMethod
-from zsad_bench.types import Batch, Category, Features, Prediction, SampleInfo, Tap
+from zsad_bench.types import Activation, Batch, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
+
+
+@dataclass(frozen=True)
+class AnomalyClipConfig:
+    """Defaults of the released training script and the paper.
+
+    Block numbers left at None scale to the backbone: taps 24 and first_vv_block 6 of 24 visual blocks, deep_depth 9
+    of 12 text blocks (that is 8 matrices, in front of blocks 2..9). Numbers given are taken as they are.
+    fidelity: `paper`, or `official` for the released behaviour (deep tokens rounded to fp16).
+    gaussian_sigma: None is 4 px at 518 px, scaled with the image.
+    ensemble: the baselines of FAPrompt's Table 5. `seeds`: several prompt pairs with deep tokens of their own, their
+    scores and maps averaged. `orthogonal`: one normal prompt and several abnormal ones that share no token, held
+    apart and averaged to a prototype.
+    members: of the ensemble, None is 10 (1 without one): stated for `orthogonal`, our choice for `seeds`.
+    ortho_weight: of |cos| summed over the pairs of abnormal texts; None is 0.1 for `orthogonal`, the weight and the
+    sum of FAPrompt's released code, since none is stated for this baseline.
+    """
+
+    image_size: int = 518
+    pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
+    fidelity: Literal["paper", "official"] = "paper"
+    n_ctx: int = 12
+    deep_len: int = 4
+    deep_depth: int | None = None
+    deep_token_cast: DeepTokenCast | None = None
+    first_vv_block: int | None = None
+    taps: tuple[int, ...] | None = None
+    global_ln_post: bool = False  # the released prompts were trained without it (issue 14 of the official code)
+    temperature: float = 0.07
+    local_weight: float = 4.0
+    map_reduction: Literal["sum", "mean"] = "sum"
+    gaussian_sigma: float | None = None
+    truncate_context: bool = True
+    ensemble: Literal["none", "seeds", "orthogonal"] = "none"
+    members: int | None = None
+    ortho_weight: float | None = None
+    epochs: int = 15
+    batch_size: int = 8
+    lr: float = 1e-3
+    init_std: float = 0.02
+    seed: int = 111  # of the initial prompts; a run sets it to its own
 
 
 class AnomalyClip(ZeroShotMethod):
@@ -41,6 +95,7 @@ class AnomalyClip(ZeroShotMethod):
 
     title = "AnomalyCLIP"
     paper = "arXiv 2310.18961 (ICLR 2024)"
+    needs = frozenset({"text", "vv"})
     Config = AnomalyClipConfig
 
     def __init__(self, backbone: Backbone, config: AnomalyClipConfig | None = None) -> None:
@@ -52,12 +107,12 @@ class AnomalyClip(ZeroShotMethod):
             drawn = [torch.stack(parts) for parts in zip(*members, strict=True)]
         self.ctx_normal, self.ctx_abnormal, self.deep_tokens = map(nn.Parameter, drawn)
         filler = " ".join(["X"] * c.n_ctx)
-        ids = backbone.tokenize([f"{filler} object.", f"{filler} damaged object."])
+        ids = backbone.text_tower.tokenize([f"{filler} object.", f"{filler} damaged object."])
         self.register_buffer("token_ids", ids, persistent=False)
 
     def _drawn(self, seed: int) -> list[Tensor]:
         """Normal context, abnormal context(s) and deep tokens from one seed."""
-        c, width = self.config, self.backbone.text_width
+        c, width = self.config, self.backbone.text_tower.width
         generator = torch.Generator().manual_seed(seed)
         abnormal = (c.members,) if c.ensemble == "orthogonal" else ()
         shapes = [(c.n_ctx, width), (*abnormal, c.n_ctx, width), (c.deep_depth - 1, c.deep_len, width)]
@@ -65,7 +120,41 @@ class AnomalyClip(ZeroShotMethod):
 
     @classmethod
     def resolve(cls, config: AnomalyClipConfig, backbone: Backbone) -> AnomalyClipConfig:
-        return resolve(cls.title, config, backbone)
+        kind = config.ensemble
+        resolved = replace(
+            config,
+            deep_depth=default(config.deep_depth, backbone.scale_text_block(9)),
+            deep_token_cast=default(config.deep_token_cast, "fp16" if config.fidelity == "official" else "none"),
+            first_vv_block=default(config.first_vv_block, backbone.scale_block(6)),
+            taps=tuple(default(config.taps, (backbone.vision.n_blocks,))),
+            gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
+            members=default(config.members, 1 if kind == "none" else 10),
+            ortho_weight=default(config.ortho_weight, 0.1 if kind == "orthogonal" else 0.0),
+        )
+        if not resolved.taps:
+            raise UsageError(f"{cls.title}: taps=[]; expected at least one block")
+        check_bounds(
+            cls.title,
+            resolved,
+            above_zero=("temperature", "lr"),
+            n_ctx=max(1, config.deep_len - 2),  # deep tokens overwrite rows 1..deep_len, all before end-of-text
+            deep_len=0,
+            deep_depth=1,
+            local_weight=0,
+            gaussian_sigma=0,
+            members=1,
+            ortho_weight=0,
+            init_std=0,
+        )
+        if kind == "none" and resolved.members > 1:
+            raise UsageError(
+                f"{cls.title}: members={resolved.members}, ensemble=none; "
+                "take --set ensemble=seeds or ensemble=orthogonal"
+            )
+        if kind != "orthogonal" and resolved.ortho_weight > 0:
+            found = f"ortho_weight={resolved.ortho_weight}, ensemble={kind}"
+            raise UsageError(f"{cls.title}: {found}; take --set ensemble=orthogonal, or leave ortho_weight out")
+        return resolved
 
     def stages(self) -> list[Stage]:
         def adam(parameters):  # treats every number by itself: members of a seed ensemble learn as if alone
@@ -74,8 +163,8 @@ class AnomalyClip(ZeroShotMethod):
         names = ("ctx_normal", "ctx_abnormal", "deep_tokens")
         return [Stage("prompts", self.config.epochs, self.config.batch_size, names, adam)]
 
-    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
-        return frozenset(self._taps()), frozenset({self.config.global_ln_post})
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
+        return frozenset(self._taps()), frozenset({pooled_name(self.config.global_ln_post)})
 
     def _taps(self) -> list[Tap]:
         return [Tap(block, self.config.first_vv_block) for block in self.config.taps]
@@ -88,28 +177,29 @@ class AnomalyClip(ZeroShotMethod):
     def prompts(self) -> Tensor:
         """(S,77,W) embeddings of the normal, then the abnormal prompts, learned context in place of the X rows."""
         blocks = []
-        for embedded, own in zip(self.backbone.embed_tokens(self.token_ids), self._contexts(), strict=True):
+        for embedded, own in zip(self.backbone.text_tower.embed_tokens(self.token_ids), self._contexts(), strict=True):
             words = embedded.expand(len(own), -1, -1)
             blocks.append(torch.cat([words[:, :1], own, words[:, 1 + self.config.n_ctx :]], 1))
         return torch.cat(blocks)
 
-    def text_features(self) -> Tensor:
+    def raw_texts(self) -> Tensor:
         """(S,D) raw text features of `prompts`, from one text call."""
         deep = self.deep_tokens
         if self.config.ensemble == "seeds":  # every sequence reads its own member's
             deep = deep.transpose(0, 1).repeat(1, 2, 1, 1)
-        normal, abnormal = self.token_ids.argmax(-1)
+        ends = zip(self.token_ids.argmax(-1), self._contexts(), strict=True)
+        eot = torch.stack([end for end, own in ends for _ in own])
         return self.backbone.encode_text(
             self.prompts(),
-            torch.stack([end for end, own in zip((normal, abnormal), self._contexts(), strict=True) for _ in own]),
-            deep_tokens=list(deep),
-            deep_token_cast=self.config.deep_token_cast,
+            eot,
+            deep_text_tokens(self.backbone, list(deep), eot, self.config.deep_token_cast),
             truncate_context=self.config.truncate_context,
+            activation=self.config.activation,
         )
 
-    def pair(self, categories: Sequence[Category]) -> Tensor:
+    def text_pair(self, categories: Sequence[Category]) -> Tensor:
         """The same pair for every category: these prompts never name the object. Of a seed ensemble (n,M,2,D)."""
-        pair = self._normalised(self.text_features())
+        pair = self._normalised(self.raw_texts())
         return pair.expand(len(categories), *pair.shape)
 
     def _normalised(self, texts: Tensor) -> Tensor:
@@ -118,22 +208,22 @@ class AnomalyClip(ZeroShotMethod):
             texts = torch.stack([texts[0], texts[1:].mean(0)])
         if self.config.ensemble == "seeds":
             texts = texts.unflatten(0, (2, -1)).transpose(0, 1)
-        return unit(texts)
+        return l2_normalize(texts)
 
     def _members(self, samples: Sequence[SampleInfo]) -> Sequence[Tensor]:
         """(B,2,D) text pairs, one of every member of a seed ensemble, else the only one."""
-        text = self.text_of(samples)
+        text = self.text_for(samples)
         return text.unbind(1) if self.config.ensemble == "seeds" else [text]
 
     # -- image and texts -----------------------------------------------------------------------------------------
     def logits(self, features: Features, text: Tensor) -> Tensor:
         """(B,2) of the global feature."""
-        return state_logits(features.global_[self.config.global_ln_post], text, self.config.temperature)
+        return state_logits(features.pooled(pooled_name(self.config.global_ln_post)), text, self.config.temperature)
 
     def probabilities(self, features: Features, text: Tensor) -> list[Tensor]:
         """Per tap (B,2,H,W): normal and anomalous probability of every pixel, unsmoothed."""
-        taps = [features.taps[tap] for tap in self._taps()]
-        return [upsample(patch_probabilities(t, text, self.config.temperature), features) for t in taps]
+        patches = [features.patches(tap) for tap in self._taps()]
+        return [upsample(patch_probabilities(p, text, self.config.temperature), features) for p in patches]
 
     def _map(self, features: Features, text: Tensor) -> Tensor:
         maps = torch.stack([(p[:, 1] + 1 - p[:, 0]) / 2 for p in self.probabilities(features, text)])
@@ -156,12 +246,12 @@ class AnomalyClip(ZeroShotMethod):
         """
         c = self.config
         if c.ensemble == "orthogonal":  # the prompts are needed as well as their mean: one text call for both
-            texts = self.text_features()
+            texts = self.raw_texts()
             members = [self._normalised(texts).expand(len(batch), -1, -1)]
         else:
             members = self._members(batch.samples)
         image = [F.cross_entropy(self.logits(features, text), batch.labels) for text in members]
-        local = [sum(local_terms(p, batch.masks)) for text in members for p in self.probabilities(features, text)]
+        local = [sum(mask_losses(p, batch.masks)) for text in members for p in self.probabilities(features, text)]
         terms = {"image": sum(image), "local": c.local_weight * sum(local)}
         if c.ortho_weight and c.members > 1:
             terms["ortho"] = c.ortho_weight * absolute_cosines(texts[1:]).sum()

@@ -14,10 +14,11 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from zsad_bench.backbones.checks import check_taps
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.checks import check_spec
+from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.errors import TrainingError, UsageError
-from zsad_bench.types import Batch, Category, EncoderSpec, Features, Prediction, SampleInfo, Tap
+from zsad_bench.types import Batch, Category, EncoderSpec, Features, Pooled, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class ZeroShotMethod(LightningModule):
         self.backbone = backbone
         self.config = self.resolve(config if config is not None else self.Config(), backbone)
         self._texts: dict[Category, Tensor] = {}
+        self._encoder: Encoder | None = None
         self._stage: Stage | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -78,11 +80,11 @@ class ZeroShotMethod(LightningModule):
         """Training, stage by stage; empty for a training-free method."""
         return []
 
-    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
-        """What is asked of the visual tower: dense taps, and global features with or without `ln_post`."""
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
+        """What is asked of the visual tower: dense taps, and pooled features by name."""
         return frozenset(), frozenset()
 
-    def pair(self, categories: Sequence[Category]) -> Tensor:
+    def text_pair(self, categories: Sequence[Category]) -> Tensor:
         """(n,2,D) normalised normal and anomalous text features of n categories."""
         raise NotImplementedError(f"{type(self).__name__} has no text side")
 
@@ -104,42 +106,45 @@ class ZeroShotMethod(LightningModule):
 
     # -- what the base does --------------------------------------------------------------------------------------
     @property
-    def encoder(self) -> EncoderSpec:
+    def encoder_spec(self) -> EncoderSpec:
         """The frozen request to the visual tower.
 
         Raises:
-            BackboneError: a block outside the tower. UsageError: an image size that is no multiple of the patch.
+            BackboneError: a tap or pooled feature that the tower does not have.
+            UsageError: an image size that is no multiple of the patch, or another thing that it cannot compute.
         """
-        forward = self.backbone.forward_spec(self.config.image_size, self.config.pos_interp)
-        taps, global_ln_post = self.requests()
-        check_taps(taps, self.backbone.n_blocks, self.backbone.name)
-        return EncoderSpec(forward, taps, global_ln_post)
+        c = self.config
+        forward = self.backbone.forward_spec(c.image_size, c.pos_interp, getattr(c, "activation", "own"))
+        spec = EncoderSpec(forward, *self.visual_requests())
+        check_spec(spec, self.backbone)
+        return spec
+
+    @property
+    def encoder(self) -> Encoder:
+        """The backbone under `encoder_spec`: one object as long as the spec stays the same."""
+        spec = self.encoder_spec
+        if self._encoder is None or self._encoder.spec != spec:
+            self._encoder = Encoder(self.backbone, spec, trains=self.encoder_trains)
+        return self._encoder
 
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
-        """Features of a batch under `encoder`. Overridden by methods that change what is encoded."""
-        return self.encode_under(images, self.encoder)
+        """Features of a batch under `encoder_spec`. Overridden by methods that change what is encoded."""
+        return self.encoder(images, samples)
 
-    def encode_under(self, images: Tensor, spec: EncoderSpec) -> Features:
-        """Features of a batch under any spec; without gradients unless the visual side learns."""
-        if not (spec.taps or spec.global_ln_post):
-            return Features({}, {}, (0, 0), tuple(images.shape[-2:]))
-        with torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled()):
-            return self.backbone.encode_image(images, spec)
-
-    def text(self, categories: Sequence[Category]) -> Tensor:
+    def text_features(self, categories: Sequence[Category]) -> Tensor:
         """(n,2,D) text features; cached per category wherever gradients are off."""
         if torch.is_grad_enabled():
-            return self.pair(categories)
+            return self.text_pair(categories)
         missing = [c for c in dict.fromkeys(categories) if c not in self._texts]
         if missing:
-            self._texts.update(zip(missing, self.pair(missing), strict=True))
+            self._texts.update(zip(missing, self.text_pair(missing), strict=True))
         return torch.stack([self._texts[c] for c in categories])
 
-    def text_of(self, samples: Sequence[SampleInfo]) -> Tensor:
+    def text_for(self, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,2,D): the text pair of every sample's category; each category is encoded once."""
         unique = list(dict.fromkeys(s.category for s in samples))
         place = {category: at for at, category in enumerate(unique)}
-        return self.text(unique)[[place[s.category] for s in samples]]
+        return self.text_features(unique)[[place[s.category] for s in samples]]
 
     def forget_texts(self) -> None:
         """Drops cached text features; called whenever parameters may have changed."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import torch
 
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.types import Features, PosInterp, Prediction, SampleInfo
+from zsad_bench.types import Activation, Features, PosInterp, Prediction, SampleInfo
 
 
 @dataclass(frozen=True)
 class CenterPriorConfig:
     image_size: int = 518
     pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
 
 
 class CenterPrior(ZeroShotMethod):

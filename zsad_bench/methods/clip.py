@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from zsad_bench.backbones.maps import unit
 from zsad_bench.methods._fixed_prompts import FixedPromptConfig, FixedPrompts
+from zsad_bench.methods._scoring import l2_normalize
 from zsad_bench.prompts.names import class_name
 from zsad_bench.types import Category
 
@@ -30,8 +30,9 @@ class Clip(FixedPrompts):
     title = "CLIP"
     Config = ClipConfig
 
-    def pair(self, categories: Sequence[Category]) -> Tensor:
+    def text_pair(self, categories: Sequence[Category]) -> Tensor:
         templates = (self.config.normal_prompt, self.config.anomalous_prompt)
         names = [class_name(c, self.config.class_names) for c in categories]
         texts = [template.replace("{}", name) for name in names for template in templates]
-        return unit(self.backbone.encode_prompts(texts)).unflatten(0, (-1, 2))
+        encoded = self.backbone.encode_prompts(texts, activation=self.config.activation)
+        return l2_normalize(encoded).unflatten(0, (-1, 2))

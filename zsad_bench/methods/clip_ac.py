@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import unit
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._config import default
 from zsad_bench.methods._fixed_prompts import FixedPromptConfig, FixedPrompts
+from zsad_bench.methods._scoring import l2_normalize
 from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
 from zsad_bench.types import Category
@@ -57,8 +57,9 @@ class ClipAc(FixedPrompts):
         templates = self.config.templates or read("clip_ac")["templates"]
         return [[template.replace("{}", label) for template in templates] for label in labels]
 
-    def pair(self, categories: Sequence[Category]) -> Tensor:
+    def text_pair(self, categories: Sequence[Category]) -> Tensor:
         """Sentences normalised, averaged per state, normalised again, as open_clip's zero-shot classifier does."""
         texts = [state for category in categories for state in self.sentences(category)]
-        encoded = unit(self.backbone.encode_prompts([sentence for state in texts for sentence in state]))
-        return unit(encoded.unflatten(0, (len(categories), 2, -1)).mean(2))
+        sentences = [sentence for state in texts for sentence in state]
+        encoded = l2_normalize(self.backbone.encode_prompts(sentences, activation=self.config.activation))
+        return l2_normalize(encoded.unflatten(0, (len(categories), 2, -1)).mean(2))

@@ -19,10 +19,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import unit
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._context import ContextConfig, ContextLearner
+from zsad_bench.methods._edits import deep_text_tokens
+from zsad_bench.methods._scoring import l2_normalize, pooled_name
 from zsad_bench.types import Features, SampleInfo
 
 _ZSAD_LOCAL_WEIGHT = 4.0  # of AnomalyCLIP
@@ -53,7 +54,7 @@ class CoCoOp(ContextLearner):
 
     def __init__(self, backbone: Backbone, config: CoCoOpConfig | None = None) -> None:
         super().__init__(backbone, config)
-        c, width, joint = self.config, backbone.text_width, backbone.embed_dim
+        c, width, joint = self.config, backbone.text_tower.width, backbone.vision.joint_width
         generator = torch.Generator().manual_seed(c.seed)
         self.ctx = nn.Parameter(self.initial_context(generator))
         hidden = max(1, joint // 16)
@@ -86,20 +87,22 @@ class CoCoOp(ContextLearner):
 
     def shift(self, features: Features) -> Tensor:
         """(B,width): what an image adds to each of its context tokens."""
-        return self.meta(unit(features.global_[self.config.global_ln_post]))
+        return self.meta(l2_normalize(features.pooled(pooled_name(self.config.global_ln_post))))
 
-    def text_features(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
+    def raw_texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,2,D) raw text features, normal first: a pair for every image, in training and at test."""
         ids = self.token_ids([s.category for s in samples])
+        eot, deep = ids.argmax(-1), () if self.deep_tokens is None else list(self.deep_tokens)
         context = (self.ctx + self.shift(features)[:, None]).repeat_interleave(2, 0)
-        embedded = self.backbone.embed_tokens(ids)
+        embedded = self.backbone.text_tower.embed_tokens(ids)
         raw = self.backbone.encode_text(
             torch.cat([embedded[:, :1], context, embedded[:, 1 + self.config.n_ctx :]], 1),
-            ids.argmax(-1),
-            deep_tokens=() if self.deep_tokens is None else list(self.deep_tokens),
+            eot,
+            deep_text_tokens(self.backbone, deep, eot),
             truncate_context=self.config.truncate_context,
+            activation=self.config.activation,
         )
         return raw.unflatten(0, (len(samples), 2))
 
     def texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
-        return unit(self.text_features(features, samples))
+        return l2_normalize(self.raw_texts(features, samples))

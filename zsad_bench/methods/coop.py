@@ -18,9 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import unit
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods._context import ContextConfig, ContextLearner
+from zsad_bench.methods._scoring import l2_normalize
 from zsad_bench.types import Category, Features, SampleInfo
 
 
@@ -49,25 +49,26 @@ class CoOp(ContextLearner):
         drawn = torch.stack([self.initial_context(generator) for _ in states])
         self.ctx = nn.Parameter(drawn if self.config.class_specific else drawn[0])
 
-    def text_features(self, categories: Sequence[Category]) -> Tensor:
+    def raw_texts(self, categories: Sequence[Category]) -> Tensor:
         """(n,2,D) raw text features of n categories, normal first."""
         ids = self.token_ids(categories)
         eot = ids.argmax(-1)
-        embedded = self.backbone.embed_tokens(ids)
-        n_ctx, width = self.config.n_ctx, self.backbone.text_width
+        embedded = self.backbone.text_tower.embed_tokens(ids)
+        n_ctx, width = self.config.n_ctx, self.backbone.text_tower.width
         context = self.ctx.expand(2, n_ctx, width).repeat(len(categories), 1, 1)
         prompts = torch.cat([embedded[:, :1], context, embedded[:, 1 + n_ctx :]], 1)
         position = self.config.class_token_position
         orders = [_order(int(end), n_ctx, position, ids.shape[1]) for end in eot]
         prompts = torch.stack([prompt[order] for prompt, order in zip(prompts, orders, strict=True)])
-        features = self.backbone.encode_text(prompts, eot, truncate_context=self.config.truncate_context)
-        return features.unflatten(0, (len(categories), 2))
+        c = self.config
+        texts = self.backbone.encode_text(prompts, eot, truncate_context=c.truncate_context, activation=c.activation)
+        return texts.unflatten(0, (len(categories), 2))
 
-    def pair(self, categories: Sequence[Category]) -> Tensor:
-        return unit(self.text_features(categories))
+    def text_pair(self, categories: Sequence[Category]) -> Tensor:
+        return l2_normalize(self.raw_texts(categories))
 
     def texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
-        return self.text_of(samples)
+        return self.text_for(samples)
 
 
 def _order(eot: int, n_ctx: int, position: str, length: int) -> list[int]:

@@ -18,18 +18,98 @@ Axes: B images, N patches, K abnormal prompts, M selected patches, D joint width
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import smooth, unit, upsample
-from zsad_bench.losses import absolute_cosines, binary_focal, local_terms
-from zsad_bench.methods._faprompt_config import FaPromptConfig, resolve
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.errors import UsageError
+from zsad_bench.losses import absolute_cosines, binary_focal, mask_losses
+from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._edits import DeepTokenCast, deep_text_tokens
+from zsad_bench.methods._scoring import (
+    l2_normalize,
+    pooled_name,
+    scaled_sigma,
+    smooth,
+    upsample,
+)
 from zsad_bench.methods.base import Stage, ZeroShotMethod
-from zsad_bench.types import Batch, Category, Features, Prediction, SampleInfo, Tap
+from zsad_bench.types import Activation, Batch, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
+
+# What paper and released code do differently; `official_fixed` is the code with the patches that the paper selects.
+PAPER = {
+    "token_selection": "topk",
+    "max_mix": (1 / 2, 1 / 2),
+    "adapted_local_weight": 1.0,
+    "image_ce_weight": 0.0,
+    "image_focal_input": "probability",
+    "deep_token_cast": "none",
+}
+OFFICIAL = {
+    "token_selection": "first_k",
+    "max_mix": (2 / 3, 1 / 3),
+    "adapted_local_weight": 0.5,
+    "image_ce_weight": 1.0,
+    "image_focal_input": "logits",
+    "deep_token_cast": "fp16",
+}
+PRESETS = {"paper": PAPER, "official": OFFICIAL, "official_fixed": OFFICIAL | {"token_selection": "topk"}}
+
+
+@dataclass(frozen=True)
+class FaPromptConfig:
+    """Defaults of the paper; where it is silent, of the released scripts. None is filled by the preset or backbone.
+
+    fidelity: `paper`; `official`, the released behaviour; `official_fixed`, the same with the top patches.
+    token_selection: patches that feed the prior: the most abnormal (paper, Eq. 3), or the first of the image (code).
+    max_mix: shares of the static and the adapted map's maximum in the score (paper, Eq. 9: halves; code: 2 to 1).
+    image_focal_input: the score as a probability, or taken for a logit as the code does.
+    ortho_weight: 0.1 is the code's; the paper's is not known. The term is on the static texts alone.
+    prior_reduction: over the entries of a normal image's prior (code: mean), then summed over those images.
+    prior_from: `patches`; `image`, the global feature (Table 4); `none`, the static pass alone (Table 3, "+CAP").
+    compound: False gives abnormal prompts that share no token with the normal one ("+DAP" of Table 3, inferred).
+    match: abnormal similarity to the prototype, or the largest over the prompts (Table 5, "best-matched").
+    Block numbers scale to the backbone: first_vv_block 6 of 24, deep_depth 9 of 12 text blocks (8 matrices, in front
+    of blocks 2..9). gaussian_sigma: None is 10 px at 518 px, scaled with the image.
+    """
+
+    image_size: int = 518
+    pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
+    fidelity: Literal["paper", "official", "official_fixed"] = "paper"
+    n_normal: int = 5
+    n_abnormal: int = 2
+    n_prompts: int = 10
+    n_patches: int = 10
+    compound: bool = True
+    match: Literal["prototype", "best"] = "prototype"
+    prior_from: Literal["patches", "image", "none"] = "patches"
+    token_selection: Literal["topk", "first_k"] | None = None
+    max_mix: tuple[float, float] | None = None
+    adapted_local_weight: float | None = None
+    image_ce_weight: float | None = None
+    image_focal_input: Literal["probability", "logits"] | None = None
+    ortho_weight: float = 0.1
+    ortho_reduction: Literal["sum", "mean"] = "sum"
+    prior_weight: float = 1.0
+    prior_reduction: Literal["mean", "sum"] = "mean"
+    deep_len: int = 4
+    deep_depth: int | None = None
+    deep_token_cast: DeepTokenCast | None = None
+    first_vv_block: int | None = None
+    global_ln_post: bool = False  # as in AnomalyCLIP, whose tower the released code takes over
+    temperature: float = 0.07
+    gaussian_sigma: float | None = None  # the default of the released evaluation script
+    truncate_context: bool = True
+    epochs: int = 7  # the epoch that the released evaluation loads; the rate is constant, so stopping there is equal
+    batch_size: int = 8
+    lr: float = 1e-3
+    init_std: float = 0.02
+    seed: int = 111  # of the initial parameters; a run sets it to its own
 
 
 class Prior(nn.Module):
@@ -65,11 +145,12 @@ class Reading:
 class FaPrompt(ZeroShotMethod):
     title = "FAPrompt"
     paper = "arXiv 2410.10289 (ICCV 2025)"
+    needs = frozenset({"text", "vv"})
     Config = FaPromptConfig
 
     def __init__(self, backbone: Backbone, config: FaPromptConfig | None = None) -> None:
         super().__init__(backbone, config)
-        c, width = self.config, backbone.text_width
+        c, width = self.config, backbone.text_tower.width
         generator = torch.Generator().manual_seed(c.seed)
 
         def drawn(*shape: int) -> nn.Parameter:
@@ -80,16 +161,47 @@ class FaPrompt(ZeroShotMethod):
         self.deep_tokens = drawn(c.deep_depth - 1, c.deep_len, width)
         if c.prior_from != "none":
             used = c.n_patches if c.prior_from == "patches" else 1
-            self.prior = Prior(used * backbone.embed_dim, width, generator)
+            self.prior = Prior(used * backbone.vision.joint_width, width, generator)
         normal, abnormal = ["N"] * c.n_normal, ["A"] * c.n_abnormal
         shared = normal if c.compound else []
         prompts = [" ".join([*normal, "object."]), " ".join([*shared, *abnormal, "damaged object."])]
-        self.register_buffer("token_ids", backbone.tokenize(prompts), persistent=False)
+        self.register_buffer("token_ids", backbone.text_tower.tokenize(prompts), persistent=False)
         self._static: Tensor | None = None
 
     @classmethod
     def resolve(cls, config: FaPromptConfig, backbone: Backbone) -> FaPromptConfig:
-        return resolve(cls.title, config, backbone)
+        preset = {k: v for k, v in PRESETS[config.fidelity].items() if getattr(config, k) is None}
+        resolved = replace(
+            config,
+            **preset,
+            deep_depth=default(config.deep_depth, backbone.scale_text_block(9)),
+            first_vv_block=default(config.first_vv_block, backbone.scale_block(6)),
+            gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(10.0, config.image_size)),
+        )
+        check_bounds(
+            cls.title,
+            resolved,
+            above_zero=("temperature", "lr"),
+            n_normal=max(1, config.deep_len - 2),  # deep tokens overwrite rows 1..deep_len, all before end-of-text
+            n_abnormal=1 if config.compound else max(1, config.deep_len - 3),
+            n_prompts=1,
+            n_patches=1,
+            adapted_local_weight=0,
+            image_ce_weight=0,
+            ortho_weight=0,
+            prior_weight=0,
+            deep_len=0,
+            deep_depth=1,
+            gaussian_sigma=0,
+            init_std=0,
+        )
+        mix, patches = resolved.max_mix, (config.image_size // backbone.vision.patch_size) ** 2
+        if len(mix) != 2 or min(mix) < 0 or abs(sum(mix) - 1) > 1e-6:
+            raise UsageError(f"{cls.title}: max_mix={list(mix)}; expected two shares of 0 or more that sum to one")
+        if config.prior_from == "patches" and config.n_patches > patches:
+            found = f"n_patches={config.n_patches}, an image of {config.image_size} px has {patches}"
+            raise UsageError(f"{cls.title}: {found}; take --set n_patches={patches} or fewer")
+        return resolved
 
     def stages(self) -> list[Stage]:
         def adam(parameters):
@@ -98,16 +210,16 @@ class FaPrompt(ZeroShotMethod):
         names = tuple(name for name, _ in self.named_parameters() if not name.startswith("backbone."))
         return [Stage("prompts", self.config.epochs, self.config.batch_size, names, adam)]
 
-    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
-        return frozenset({self._tap()}), frozenset({self.config.global_ln_post})
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
+        return frozenset({self._tap()}), frozenset({pooled_name(self.config.global_ln_post)})
 
     def _tap(self) -> Tap:
-        return Tap(self.backbone.n_blocks, self.config.first_vv_block)
+        return Tap(self.backbone.vision.n_blocks, self.config.first_vv_block)
 
     # -- texts ---------------------------------------------------------------------------------------------------
     def normal_prompt(self) -> Tensor:
         """(1,L,W) embeddings of the normal prompt, learned context in place of the N rows."""
-        embedded = self.backbone.embed_tokens(self.token_ids[:1])
+        embedded = self.backbone.text_tower.embed_tokens(self.token_ids[:1])
         return torch.cat([embedded[:, :1], self.ctx_normal[None], embedded[:, 1 + self.config.n_normal :]], 1)
 
     def abnormal_prompts(self, shift: Tensor | None = None) -> Tensor:
@@ -115,7 +227,7 @@ class FaPrompt(ZeroShotMethod):
         own = self.ctx_abnormal if shift is None else (self.ctx_abnormal + shift[:, None, None]).flatten(0, 1)
         shared = self.ctx_normal[: len(self.ctx_normal) if self.config.compound else 0]
         context = torch.cat([shared.expand(len(own), -1, -1), own], 1)
-        embedded = self.backbone.embed_tokens(self.token_ids[1:]).expand(len(own), -1, -1)
+        embedded = self.backbone.text_tower.embed_tokens(self.token_ids[1:]).expand(len(own), -1, -1)
         return torch.cat([embedded[:, :1], context, embedded[:, 1 + context.shape[1] :]], 1)
 
     def _encode(self, prompts: Tensor, eot: Tensor) -> Tensor:
@@ -123,9 +235,9 @@ class FaPrompt(ZeroShotMethod):
         return self.backbone.encode_text(
             prompts,
             eot,
-            deep_tokens=list(self.deep_tokens),
-            deep_token_cast=c.deep_token_cast,
+            deep_text_tokens(self.backbone, list(self.deep_tokens), eot, c.deep_token_cast),
             truncate_context=c.truncate_context,
+            activation=c.activation,
         )
 
     def static_texts(self) -> Tensor:
@@ -148,10 +260,10 @@ class FaPrompt(ZeroShotMethod):
         super().forget_texts()
         self._static = None
 
-    def pair(self, categories: Sequence[Category]) -> Tensor:
+    def text_pair(self, categories: Sequence[Category]) -> Tensor:
         """The static pair, the same for every category: these prompts never name the object."""
         texts = self.static_texts()
-        return unit(torch.stack([texts[0], texts[1:].mean(0)])).expand(len(categories), -1, -1)
+        return l2_normalize(torch.stack([texts[0], texts[1:].mean(0)])).expand(len(categories), -1, -1)
 
     # -- image and texts -----------------------------------------------------------------------------------------
     def select(self, abnormal_BN: Tensor) -> Tensor:
@@ -164,15 +276,15 @@ class FaPrompt(ZeroShotMethod):
         """(B,N,2): how near unit features are to the normal and the abnormal texts, over the temperature."""
         if self.config.match == "prototype":  # the mean first, normalised after
             abnormal_BKD = abnormal_BKD.mean(1, keepdim=True)
-        normal = x_BND @ unit(normal_D)
-        abnormal = (x_BND @ unit(abnormal_BKD).transpose(1, 2)).amax(-1)
+        normal = x_BND @ l2_normalize(normal_D)
+        abnormal = (x_BND @ l2_normalize(abnormal_BKD).transpose(1, 2)).amax(-1)
         return torch.stack([normal, abnormal], -1) / self.config.temperature
 
     def read(self, features: Features) -> Reading:
         """Both passes over a batch: by the static texts, and by those shifted by the image's own prior."""
         c, texts = self.config, self.static_texts()
-        patches = unit(features.taps[self._tap()][:, 1:])
-        image = unit(features.global_[c.global_ln_post])[:, None]
+        patches = l2_normalize(features.patches(self._tap()))
+        image = l2_normalize(features.pooled(pooled_name(c.global_ln_post)))[:, None]
         abnormal = texts[1:].expand(len(patches), -1, -1)
         probs, shift = [self._logits(patches, texts[0], abnormal).softmax(-1)], None
         if c.prior_from != "none":
@@ -199,7 +311,7 @@ class FaPrompt(ZeroShotMethod):
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Focal and Dice of each map, focal (and cross-entropy) of the image, orthogonal texts, silent priors."""
         c, reading = self.config, self.read(features)
-        static, *adapted = [sum(local_terms(upsample(p, features), batch.masks)) for p in reading.probs]
+        static, *adapted = [sum(mask_losses(upsample(p, features), batch.masks)) for p in reading.probs]
         from_logits = c.image_focal_input == "logits"
         terms = {"static": static, "focal": binary_focal(reading.score, batch.labels, from_logits=from_logits)}
         if c.image_ce_weight:

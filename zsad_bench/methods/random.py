@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.types import Features, PosInterp, Prediction, SampleInfo
+from zsad_bench.types import Activation, Features, PosInterp, Prediction, SampleInfo
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class RandomConfig:
 
     image_size: int = 518
     pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
     seed: int = 0
 
 

@@ -24,14 +24,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.maps import smooth, unit, upsample
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._scoring import l2_normalize, smooth, upsample
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
-from zsad_bench.types import Category, Features, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.types import Activation, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
 
 WINDOWS_ON_CPU = 256  # at once: bounds memory; larger chunks gain nothing there
 LEAST_SCORE = 1e-12  # an underflowed probability must not become an infinite reciprocal
@@ -53,6 +53,7 @@ class WinClipConfig:
 
     image_size: int | None = None
     pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
     fidelity: Literal["paper", "official"] = "paper"
     template_set: Literal["paper22", "public21"] | None = None
     class_names: Literal["raw", "folder", "prompt_name", "object"] | None = None
@@ -68,6 +69,7 @@ class WinClip(ZeroShotMethod):
     title = "WinCLIP"
     paper = "arXiv 2303.14814 (CVPR 2023)"
     Config = WinClipConfig
+    needs = frozenset({"text", "cls"})
 
     @classmethod
     def resolve(cls, config: WinClipConfig, backbone: Backbone) -> WinClipConfig:
@@ -86,8 +88,8 @@ class WinClip(ZeroShotMethod):
         _check_scales(cls.title, resolved, backbone)
         return resolved
 
-    def requests(self) -> tuple[frozenset[Tap], frozenset[bool]]:
-        return frozenset(), frozenset({True})
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
+        return frozenset(), frozenset({"cls"})
 
     # -- text ----------------------------------------------------------------------------------------------------
     def sentences(self, category: Category) -> tuple[list[str], list[str]]:
@@ -103,18 +105,19 @@ class WinClip(ZeroShotMethod):
 
     def text_means(self, category: Category) -> Tensor:
         """(2,D): mean feature of the normal and of the anomalous sentences, not normalised."""
-        features = [self.backbone.encode_prompts(sentences) for sentences in self.sentences(category)]
+        encode, activation = self.backbone.encode_prompts, self.config.activation
+        features = [encode(sentences, activation=activation) for sentences in self.sentences(category)]
         if self.config.normalize_before_mean:
-            features = [unit(f) for f in features]
+            features = [l2_normalize(f) for f in features]
         return torch.stack([f.mean(0) for f in features])
 
-    def pair(self, categories: Sequence[Category]) -> Tensor:
-        return unit(torch.stack([self.text_means(c) for c in categories]))
+    def text_pair(self, categories: Sequence[Category]) -> Tensor:
+        return l2_normalize(torch.stack([self.text_means(c) for c in categories]))
 
     # -- images --------------------------------------------------------------------------------------------------
     @torch.no_grad()
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
-        """The full image's feature under `global_[True]`, and `extra["windows"]`: side -> (B,W,D).
+        """The full image's feature, `pooled("cls")`, and `extra["windows"]`: side -> (B,W,D).
 
         At 15 x 15 patches that is 13 times the tokens of a plain pass. Memory: O(B*W*D) kept, O(window_batch) while
         encoding.
@@ -126,32 +129,38 @@ class WinClip(ZeroShotMethod):
         if min(height, width) != self.config.image_size:
             raise UsageError(f"images are {height}x{width}, {self.title} is set to {self.config.image_size}")
         tokens = self.backbone.embed_patches(images, self.config.pos_interp)
-        grid = (height // self.backbone.patch_size, width // self.backbone.patch_size)
-        whole = self.backbone.project(self.backbone.run_blocks(tokens)[:, 0])
+        grid = (height // self.backbone.vision.patch_size, width // self.backbone.vision.patch_size)
+        whole = self._encode_class(tokens)
         windows = {side: self.encode_windows(tokens, grid, side) for side in self.config.scales}
-        return Features({}, {True: whole}, grid, (height, width), {"windows": windows})
+        return Features({}, {"cls": whole}, grid, (height, width), extra={"windows": windows})
+
+    def _encode_class(self, tokens: Tensor) -> Tensor:
+        """(B,D): the class token's feature of any rows that could enter block 1."""
+        return self.backbone.vision.project(self.backbone.run_blocks(tokens, self.config.activation)[:, 0])
 
     def encode_windows(self, tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
         """(B,W,D): the class token of every window, seeing only that window's patches; tokens (B,1+P,C).
 
-        A window is a sequence of its own (the class token and side*side patches with the positions they have in the
+        A window is a sequence of its own (the prefix rows and side*side patches with the positions they have in the
         image): patches outside are left out, not masked.
         """
         members = window_members(*grid, side).to(tokens.device)
-        rows = torch.cat([torch.zeros_like(members[:, :1]), 1 + members], 1)  # token 0 is the class token
+        n_prefix = self.backbone.vision.n_prefix
+        prefix = torch.arange(n_prefix, device=members.device).expand(len(members), -1)
+        rows = torch.cat([prefix, n_prefix + members], 1)
         n_windows = len(rows)
         places = torch.arange(len(tokens) * n_windows, device=tokens.device)
         at_once = self.config.window_batch or (WINDOWS_ON_CPU if tokens.device.type == "cpu" else len(places))
         parts = []
         for some in places.split(at_once):
             short = tokens[(some // n_windows)[:, None], rows[some % n_windows]]
-            parts.append(self.backbone.project(self.backbone.run_blocks(short)[:, 0]))
+            parts.append(self._encode_class(short))
         return torch.cat(parts).unflatten(0, (len(tokens), n_windows))
 
     # -- where they meet -----------------------------------------------------------------------------------------
     def probabilities(self, features_BWD: Tensor, text_B2D: Tensor) -> Tensor:
         """(B,W): anomalous probability of each feature."""
-        cosines = torch.einsum("bwd,bsd->bws", unit(features_BWD), text_B2D)
+        cosines = torch.einsum("bwd,bsd->bws", l2_normalize(features_BWD), text_B2D)
         return (cosines / self.config.temperature).softmax(-1)[..., 1]
 
     def patch_map(self, features: Features, image_score: Tensor, text: Tensor) -> Tensor:
@@ -165,8 +174,8 @@ class WinClip(ZeroShotMethod):
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
         """Score: the full image's anomalous probability alone. Map: windows of all scales and the image, harmonic."""
-        c, text = self.config, self.text_of(samples)
-        image = self.probabilities(features.global_[True][:, None], text)[:, 0]
+        c, text = self.config, self.text_for(samples)
+        image = self.probabilities(features.pooled("cls")[:, None], text)[:, 0]
         patches = self.patch_map(features, image, text).to(torch.float32)
         anomaly_map = upsample(patches[..., None], features, align_corners=c.align_corners)[:, 0]
         return Prediction(image, smooth(anomaly_map, c.gaussian_sigma))
@@ -192,13 +201,13 @@ def harmonic_map(scores_BW: Tensor, members_WM: Tensor) -> Tensor:
 
 def _check_scales(title: str, config: WinClipConfig, backbone: Backbone) -> None:
     """Raises UsageError unless there are windows, all different, each at least one patch and inside the grid."""
-    scales, side = config.scales, config.image_size // backbone.patch_size
+    scales, side = config.scales, config.image_size // backbone.vision.patch_size
     if not scales or min(scales) < 1 or len(set(scales)) < len(scales):
         raise UsageError(f"{title}: scales={list(scales)}; expected different window sides of 1 patch or more")
     if max(scales) > side:
         largest = max(scales)
         raise UsageError(
             f"{title}: windows of {largest}x{largest} patches do not fit {backbone.name}'s {side}x{side} grid at "
-            f"{config.image_size} px; take --set image_size={largest * backbone.patch_size} or smaller scales, "
+            f"{config.image_size} px; take --set image_size={largest * backbone.vision.patch_size} or smaller scales, "
             f"as in --set scales=[{side}]"
         )

@@ -13,7 +13,7 @@ from zsad_bench import registry, yaml12
 from zsad_bench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from zsad_bench.backbones.clip import Backbone
+    from zsad_bench.backbones.base import Backbone
     from zsad_bench.methods.base import ZeroShotMethod
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.results.class_embeddings import TEMPLATE, Classes, read_classes, write_classes
 from zsad_bench.results.prior_contents import Kept, write_kept
@@ -18,12 +18,13 @@ from zsad_bench.runner.auxiliary import Auxiliary
 def describe(
     board: Path, backbone: Backbone, targets: Iterable[ZeroShotDataModule], learned_from: Auxiliary | None
 ) -> None:
-    """Writes both beside the rows; names that are there already are not encoded again.
+    """Writes both beside the rows; names that are there already are not encoded again, and none without a text tower.
 
     Raises:
         RowError: the board cannot be written.
     """
-    for data in (*targets, *(learned_from.modules if learned_from else ())):
+    read = (*targets, *(learned_from.modules if learned_from else ())) if backbone.text else ()
+    for data in read:
         names = {card.name: card.friendly or card.prompt_name for card in data.category_cards}
         known = read_classes(board, backbone.weights_hash, data.name)
         if known is None or known.names != names:

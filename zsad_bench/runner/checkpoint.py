@@ -22,7 +22,7 @@ from safetensors.torch import save as tensors_as_bytes
 
 from zsad_bench import registry
 from zsad_bench.atomic import whole_file
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.data import looks
 from zsad_bench.data.overlap import Seen
 from zsad_bench.data.pixels import PIXEL_RULE

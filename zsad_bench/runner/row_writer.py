@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.metrics import METRIC_VERSION

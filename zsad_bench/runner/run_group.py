@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from lightning import seed_everything
 
 from zsad_bench import registry
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.load import load_backbone
 from zsad_bench.console import Console
 from zsad_bench.data import mask_sizes

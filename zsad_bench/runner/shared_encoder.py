@@ -8,6 +8,7 @@ from functools import reduce
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.types import Batch, EncoderSpec, Features, ForwardSpec, Prediction, SampleInfo
 
@@ -22,28 +23,25 @@ class SharedPass(LightningModule):
         super().__init__()
         self.labels = list(methods)
         self.methods = nn.ModuleList(methods.values())
-        self.unions = self._unions()
+        self.encoders = self._encoders()
 
-    def _unions(self) -> dict[ForwardSpec, EncoderSpec]:
-        shared = [m.encoder for m in self.methods if _shares(m)]
+    def _encoders(self) -> dict[ForwardSpec, Encoder]:
+        sharing = [method for method in self.methods if _shares(method)]
         by_forward: dict[ForwardSpec, list[EncoderSpec]] = {}
-        for spec in shared:
-            by_forward.setdefault(spec.forward, []).append(spec)
-        return {forward: reduce(EncoderSpec.merge, specs) for forward, specs in by_forward.items()}
+        for method in sharing:
+            by_forward.setdefault(method.encoder_spec.forward, []).append(method.encoder_spec)
+        return {
+            forward: Encoder(sharing[0].backbone, reduce(EncoderSpec.merge, specs))
+            for forward, specs in by_forward.items()
+        }
 
     def features(self, images: Tensor, samples: list[SampleInfo]) -> list[Features]:
         """One Features a method; those that share a forward pass get the same object."""
-        encoded: dict[ForwardSpec, Features] = {}
-        found = []
-        for method in self.methods:
-            if not _shares(method):
-                found.append(method.encode(images, samples))
-                continue
-            forward = method.encoder.forward
-            if forward not in encoded:
-                encoded[forward] = method.encode_under(images, self.unions[forward])
-            found.append(encoded[forward])
-        return found
+        encoded = {forward: encoder(images, samples) for forward, encoder in self.encoders.items()}
+        return [
+            encoded[method.encoder_spec.forward] if _shares(method) else method.encode(images, samples)
+            for method in self.methods
+        ]
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         features = self.features(batch.images, batch.samples)

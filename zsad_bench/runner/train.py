@@ -45,7 +45,7 @@ def trainer_options() -> dict[str, Any]:
 
 def check_numbers(name: str, method: ZeroShotMethod) -> None:
     """Raises UsageError for numbers that no run can have; Lightning takes -1 epochs for no end."""
-    _ = method.encoder  # refuses an image size that does not fit the patches
+    _ = method.encoder_spec  # refuses an image size that does not fit the patches
     for stage in method.stages():
         if stage.epochs < 0 or stage.batch_size < 1:
             raise UsageError(

@@ -18,15 +18,50 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
-from zsad_bench.backbones.architecture import build_model
-from zsad_bench.backbones.clip import Backbone
-from zsad_bench.backbones.weights import fit, hash_weights, read_state
+from zsad_bench.backbones.base import Backbone, BackboneFamily
+from zsad_bench.backbones.families._open_clip import build_model, fit, from_model
+from zsad_bench.backbones.weights import LOCAL_DIR, hash_weights, read_state
 from zsad_bench.errors import BackboneError
 
-ASSET = Path(__file__).parent / "tiny_clip"
+ASSET = Path(__file__).parents[1] / "tiny_clip"
 ASSET_FILES = ("weights.safetensors", "config.json")
 FILLER = {"seed": 0, "std": 0.02}  # written into every configuration saved; loading reads it from there
 _TABLE = "token_embedding.weight"
+
+
+class Tiny(BackboneFamily):
+    title = "the embedded tiny CLIP"
+    marks = ("token_rows",)
+    example = "tiny"
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return ["tiny"]
+
+    @classmethod
+    def listing(cls) -> dict[str, str]:
+        return {"tiny": "the embedded tiny CLIP of the demo suite"}
+
+    @classmethod
+    def load(cls, name: str, weights: str | Path | None) -> Backbone:
+        return load_tiny(_folder(weights))
+
+    @classmethod
+    def at_hand(cls, name: str, weights: str | Path | None) -> bool:
+        return all((_folder(weights) / file).is_file() for file in ASSET_FILES)
+
+    @classmethod
+    def brings_weights(cls, name: str) -> bool:
+        return True
+
+    @classmethod
+    def architecture(cls, name: str) -> Backbone:
+        config = _read_config(ASSET)
+        return from_model(build_model(config["model_cfg"], "tiny"), "tiny", **config["preprocess_cfg"])
+
+
+def _folder(weights: str | Path | None) -> Path:
+    return ASSET if weights is None else Path(str(weights).removeprefix(LOCAL_DIR))
 
 
 def filler_table(vocab_size: int, width: int, seed: int = FILLER["seed"], std: float = FILLER["std"]) -> Tensor:
@@ -71,28 +106,34 @@ def load_tiny(path: Path = ASSET) -> Backbone:
     Raises:
         BackboneError: a file is missing or damaged, or the weights are not those the configuration was saved with.
     """
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        model_config, preprocess = config["model_cfg"], config["preprocess_cfg"]
-        text, filler, expected = model_config["text_cfg"], config["token_filler"], config["weights_hash"]
-    except OSError:
-        mend = "install the package again" if path == ASSET else "name a folder that save_tiny wrote, or no weights"
-        raise BackboneError(f"the tiny CLIP is missing: no config.json in {path}; {mend}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackboneError(f"config.json of the tiny CLIP in {path} is damaged: {error!r}") from error
-    state = read_state(path / "weights.safetensors")
-    missing = [k for k in ("token_rows", "token_values") if k not in state]
-    if missing:
-        raise BackboneError(f"weights.safetensors in {path} is not a tiny CLIP: {missing[0]} is missing")
+    config = _read_config(path)
+    model_config, filler, expected = config["model_cfg"], config["token_filler"], config["weights_hash"]
+    state = read_state(path / "weights.safetensors", Tiny.marks)
+    if "token_values" not in state:
+        raise BackboneError(f"weights.safetensors in {path} is not a tiny CLIP: token_values is missing")
     model = build_model(model_config, "tiny")
-    fit(model, _expand(state, model.vocab_size, text["width"], filler), "tiny", f"{path.name}/weights.safetensors")
-    backbone = Backbone(model, "tiny", preprocess["mean"], preprocess["std"])
+    width = model_config["text_cfg"]["width"]
+    fit(model, _expand(state, model.vocab_size, width, filler), "tiny", f"{path.name}/weights.safetensors")
+    backbone = from_model(model, "tiny", **config["preprocess_cfg"])
     if backbone.weights_hash != expected:
         raise BackboneError(
             f"weights of the tiny CLIP in {path} are damaged: hash {backbone.weights_hash[:12]}, "
             f"recorded {expected[:12]}; install the package again"
         )
     return backbone
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config["model_cfg"]["text_cfg"]["width"], config["token_filler"], config["weights_hash"]
+        config["preprocess_cfg"] = {key: config["preprocess_cfg"][key] for key in ("mean", "std")}
+    except OSError:
+        mend = "install the package again" if path == ASSET else "name a folder that save_tiny wrote, or no weights"
+        raise BackboneError(f"the tiny CLIP is missing: no config.json in {path}; {mend}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackboneError(f"config.json of the tiny CLIP in {path} is damaged: {error!r}") from error
+    return config
 
 
 def _expand(stored: dict[str, Tensor], vocab_size: int, width: int, filler: dict[str, Any]) -> dict[str, Tensor]:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from zsad_bench.backbones.maps import (
+from zsad_bench.methods._scoring import (
     _smooth_on_device,
+    l2_normalize,
     patch_probabilities,
     smooth,
     state_logits,
-    unit,
     upsample,
 )
 from zsad_bench.types import Features
@@ -77,10 +77,10 @@ def test_upsampling_lays_patches_on_their_grid(align_corners):
     assert torch.allclose(found.sum(1), torch.ones(2, 24, 40), atol=1e-6), "probabilities no longer sum to one"
 
 
-def test_unit_has_length_one_along_the_last_axis():
+def test_l2_normalized_has_length_one_along_the_last_axis():
     x = drawn(3, 4, 7)
-    assert np.allclose(unit(x), x.numpy() / np.linalg.norm(x.numpy(), axis=-1, keepdims=True), atol=1e-7)
-    assert torch.allclose(unit(1e-12 * x), unit(x), atol=1e-6), "an epsilon would shrink small features"
+    assert np.allclose(l2_normalize(x), x.numpy() / np.linalg.norm(x.numpy(), axis=-1, keepdims=True), atol=1e-7)
+    assert torch.allclose(l2_normalize(1e-12 * x), l2_normalize(x), atol=1e-6), "an epsilon would shrink small features"
 
 
 def test_logits_are_cosines_over_the_temperature():
@@ -90,10 +90,10 @@ def test_logits_are_cosines_over_the_temperature():
     assert torch.allclose(found, torch.tensor([[6.0, 8.0], [8.0, -6.0]])), found
 
 
-def test_patch_probabilities_leave_the_class_token_out():
-    tokens, text = drawn(2, 5, 6), unit(drawn(2, 2, 6, seed=1))
-    found = patch_probabilities(tokens, text, 0.07)
+def test_patch_probabilities_are_those_of_each_patch():
+    patches, text = drawn(2, 4, 6), l2_normalize(drawn(2, 2, 6, seed=1))
+    found = patch_probabilities(patches, text, 0.07)
     assert found.shape == (2, 4, 2)
     for patch in range(4):
-        expected = state_logits(tokens[:, patch + 1], text, 0.07).softmax(-1)
+        expected = state_logits(patches[:, patch], text, 0.07).softmax(-1)
         assert torch.allclose(found[:, patch], expected, atol=1e-6), f"patch {patch}"

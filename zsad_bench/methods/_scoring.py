@@ -1,6 +1,6 @@
 """From patch features and a pair of texts to probability maps: the steps that CLIP-based methods share.
 
-Axes: B images, T tokens (class token first), D joint width, H W pixels; state 0 normal, 1 anomalous.
+Axes: B images, N patches, D joint width, H W pixels; state 0 normal, 1 anomalous.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from zsad_bench.types import Features, Prediction, Tap
+from zsad_bench.types import Features, Pooled, Prediction, Tap
 
 
-def unit(x: Tensor) -> Tensor:
+def l2_normalize(x: Tensor) -> Tensor:
     """L2-normalised along the last axis, without epsilon, as the reference implementations do."""
     return x / x.norm(dim=-1, keepdim=True)
 
@@ -23,13 +23,17 @@ def state_logits(feature_BD: Tensor, text_B2D: Tensor, temperature: float) -> Te
 
     feature need not be normalised; text must be.
     """
-    return torch.einsum("bd,bsd->bs", unit(feature_BD), text_B2D) / temperature
+    return torch.einsum("bd,bsd->bs", l2_normalize(feature_BD), text_B2D) / temperature
 
 
-def patch_probabilities(tokens_BTD: Tensor, text_B2D: Tensor, temperature: float) -> Tensor:
-    """(B,T-1,2): softmax over the two states for every patch; the class token is dropped."""
-    patches = unit(tokens_BTD[:, 1:])
-    return (torch.einsum("bnd,bsd->bns", patches, text_B2D) / temperature).softmax(-1)
+def patch_probabilities(patches_BND: Tensor, text_B2D: Tensor, temperature: float) -> Tensor:
+    """(B,N,2): softmax over the two states for every patch."""
+    return (torch.einsum("bnd,bsd->bns", l2_normalize(patches_BND), text_B2D) / temperature).softmax(-1)
+
+
+def pooled_name(ln_post: bool) -> Pooled:
+    """The class token's feature with or without the norm in front of the projection (`global_ln_post`)."""
+    return "cls" if ln_post else "cls_raw"
 
 
 def upsample(probs_BN2: Tensor, features: Features, align_corners: bool = False) -> Tensor:
@@ -76,16 +80,16 @@ def _smooth_on_device(map_BHW: Tensor, sigma: float) -> Tensor:
 def predict_from(
     features: Features,
     tap: Tap,
-    global_ln_post: bool,
+    pooled: Pooled,
     text_B2D: Tensor,
     temperature: float,
     sigma: float,
     align_corners: bool = False,
 ) -> Prediction:
-    """The plainest prediction from a pair of texts an image: score from the global feature, map from one tap.
+    """The plainest prediction from a pair of texts an image: score from a pooled feature, map from one tap.
 
-    Score: anomalous probability of the global feature. Map: anomalous probability of the patches, up-sampled, smoothed.
+    Score: anomalous probability of the pooled feature. Map: anomalous probability of the patches, up-sampled, smoothed.
     """
-    score = state_logits(features.global_[global_ln_post], text_B2D, temperature).softmax(-1)[:, 1]
-    patches = patch_probabilities(features.taps[tap], text_B2D, temperature)
+    score = state_logits(features.pooled(pooled), text_B2D, temperature).softmax(-1)[:, 1]
+    patches = patch_probabilities(features.patches(tap), text_B2D, temperature)
     return Prediction(score, smooth(upsample(patches, features, align_corners)[:, 1], sigma))

@@ -1,4 +1,4 @@
-# pytest tests/backbones/test_clip.py
+# pytest tests/backbones/test_base.py
 """What a Backbone is: frozen, always in eval, identified by its weights, proportional in depth."""
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from zsad_bench.backbones.clip import Backbone
+from zsad_bench.backbones.families._open_clip import from_model
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError
 
 
 def test_frozen_and_always_in_eval(mini_clip):
-    backbone = Backbone(copy.deepcopy(mini_clip), "mini")
+    backbone = from_model(copy.deepcopy(mini_clip), "mini")
     parent = torch.nn.ModuleList([backbone]).train()
     assert parent.training, "the parent trains"
     assert not any(m.training for m in backbone.modules()), "a frozen tower woke up"
@@ -26,9 +26,13 @@ def test_frozen_and_always_in_eval(mini_clip):
 
 
 def test_properties(mini):
-    found = (mini.n_blocks, mini.n_text_blocks, mini.embed_dim, mini.vision_width, mini.vision_heads, mini.text_width)
-    assert found == (4, 3, 48, 64, 2, 32)
-    assert (mini.patch_size, mini.native_grid, mini.image_size, mini.context_length) == (8, (4, 4), 32, 77)
+    vision, text = mini.vision, mini.text_tower
+    assert (vision.n_blocks, vision.joint_width, vision.width, vision.n_heads) == (4, 48, 64, 2)
+    assert (vision.patch_size, vision.native_grid, vision.n_prefix, mini.image_size) == (8, (4, 4), 1, 32)
+    assert (text.n_blocks, text.width, text.context_length) == (3, 32, 77)
+    assert (vision.activation, text.activation) == ("quickgelu", "quickgelu")
+    assert mini.offers == {"text", "vv", "logit_scale", "cls"}
+    assert (mini.nearest_size(518), mini.nearest_size(20), mini.nearest_size(1)) == (520, 16, 8)
     assert mini.mean == pytest.approx((0.4815, 0.4578, 0.4082), abs=1e-4)
     assert mini.id == f"mini@{mini.weights_hash[:12]}"
 
@@ -61,7 +65,7 @@ def test_hash_is_that_of_names_shapes_and_float32_bytes(mini_clip):
     ],
 )
 def test_other_kinds_of_clip_are_refused(mini_config, change, said):
-    from zsad_bench.backbones.architecture import build_model
+    from zsad_bench.backbones.families._open_clip import build_model
 
     config = copy.deepcopy(mini_config)
     for part, values in change.items():

@@ -1,0 +1,212 @@
+# pytest tests/backbones/test_families.py
+"""What every family of backbones keeps to, ours and another package's; a further one is one file."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from tests.backbones import contract, miniatures
+from zsad_bench import registry
+from zsad_bench.backbones import load
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.errors import BackboneError, RegistrationError, UnknownNameError
+
+FAMILIES = registry.names("backbones")
+family_ = pytest.mark.parametrize("name", FAMILIES)
+
+
+@cache
+def backbones(family: str) -> list[Backbone]:
+    return miniatures.OF_FAMILY[family]()
+
+
+def test_each_family_has_a_miniature():
+    assert set(miniatures.OF_FAMILY) == set(FAMILIES), "tests/backbones/miniatures.py lacks a family, or has a lost one"
+
+
+@family_
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_backbones(name, check):
+    for backbone in backbones(name):
+        with torch.set_grad_enabled("gradients" in check.__name__):
+            check(backbone)
+
+
+@family_
+def test_names_and_architectures(name, tmp_path):
+    family = registry.load("backbones", name)
+    assert family.title.strip()
+    names = family.names()
+    assert names
+    assert all(family.knows(each) for each in names)
+    assert not family.knows("vit_of_nobody")
+    assert family.example in names
+    assert load.family_of(family.example) is family
+    listing = family.listing()
+    assert listing
+    assert family.example in listing
+    assert all(isinstance(said, str) and said for said in listing.values())
+    empty = load.architecture(family.example)
+    assert (empty.name, empty.id, empty.weights_hash) == (family.example, family.example, "")
+    assert empty.device == torch.device("cpu"), "where its token ids are"
+    assert empty.vision.n_blocks > 0
+    assert empty.nearest_size(518) % empty.vision.patch_size == 0
+    if "text" in empty.offers:
+        assert empty.text_tower.tokenize(["a nut"]).device == torch.device("cpu")
+    assert not load.weights_at_hand(family.example, tmp_path / "gone.safetensors")
+    with pytest.raises(BackboneError, match=r"gone\.safetensors|config\.json"):
+        load.load_backbone(family.example, tmp_path / "gone.safetensors")
+
+
+@family_
+def test_a_file_of_another_kind_is_refused_in_one_line(name, tmp_path):
+    family = registry.load("backbones", name)
+    torch.save({"conv.weight": torch.zeros(2)}, tmp_path / "cnn.pth")
+    with pytest.raises(BackboneError) as caught:
+        load.load_backbone(family.example, tmp_path / "cnn.pth")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_one_family_given_to_another(tmp_path, mini_clip):
+    torch.save({f"module.{k}": v for k, v in miniatures.random_timm().state_dict().items()}, tmp_path / "dino.pth")
+    with pytest.raises(
+        BackboneError,
+        match=r"^dino\.pth holds weights of DINOv2 \(timm\), but ViT-L-14 is CLIP \(open_clip\); give it with a "
+        r"--backbone of theirs, such as vit_large_patch14_dinov2$",
+    ):
+        load.load_backbone("ViT-L-14", tmp_path / "dino.pth")
+    torch.save(mini_clip.state_dict(), tmp_path / "clip.pt")
+    with pytest.raises(
+        BackboneError,
+        match=r"^clip\.pt holds weights of CLIP \(open_clip\), but vit_small_patch14_dinov2 is DINOv2 \(timm\); give "
+        r"it with a --backbone of theirs, such as ViT-L-14-336-quickgelu$",
+    ):
+        load.load_backbone("vit_small_patch14_dinov2", tmp_path / "clip.pt")
+
+
+# --- another package's ------------------------------------------------------------------------------------------------
+
+PLUG_IN = '''"""Averages of patches through two linear blocks: the smallest visual tower that there can be."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zsad_bench.backbones.base import Backbone, BackboneFamily
+from zsad_bench.backbones.forward import resize_positions
+from zsad_bench.backbones.weights import fit, read_state
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 8, 8)
+        self.positions = nn.Parameter(torch.randn(9, 16))
+        self.blocks = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+        self.final = nn.LayerNorm(16)
+
+
+class Tower:
+    width = joint_width = 16
+    n_blocks, n_heads, patch_size, native_grid, n_prefix = 3, 1, 8, (3, 3), 0
+    paths = frozenset({"plain"})
+    pos_interps = ("bilinear", "bicubic_antialias")
+    activation, activations = "gelu", frozenset({"gelu"})
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def embed(self, images: Tensor, pos_interp: str) -> Tensor:
+        patches = self.model.patch(images)
+        grid = (patches.shape[2], patches.shape[3])
+        positions = resize_positions(self.model.positions, 0, self.native_grid, grid, pos_interp)
+        return patches.flatten(2).transpose(1, 2) + positions
+
+    def block(self, number: int, tokens: Tensor, with_vv: bool, activation: str):
+        mixed = tokens + tokens.mean(1, keepdim=True)
+        return tokens + F.gelu(self.model.blocks[number - 1](mixed)), None
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        return self.model.final(tokens)
+
+    def project(self, tokens: Tensor, norm: bool = True) -> Tensor:
+        return self.norm(tokens) if norm else tokens
+
+
+class Averages(BackboneFamily):
+    title = "Averages"
+    marks = ("patch.weight",)
+    example = "averages-3"
+
+    @classmethod
+    def names(cls):
+        return ["averages-3"]
+
+    @classmethod
+    def load(cls, name, weights):
+        model = cls._model()
+        if weights is not None:
+            fit(model, read_state(Path(weights), cls.marks), name, str(weights))
+        return cls._around(model, name)
+
+    @classmethod
+    def at_hand(cls, name, weights):
+        return weights is None or Path(weights).exists()
+
+    @classmethod
+    def architecture(cls, name):
+        with torch.device("meta"):
+            return cls._around(Model(), name)
+
+    @staticmethod
+    def _model():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Model()
+
+    @staticmethod
+    def _around(model, name):
+        return Backbone(model, name, Tower(model), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+'''
+
+
+@pytest.fixture
+def averages(plug_in):
+    return plug_in("other_towers", {"averages.py": PLUG_IN}, backbones={"averages": "other_towers.averages"})
+
+
+def test_a_further_family_is_one_file(averages, tmp_path):
+    assert "averages" in registry.names("backbones")
+    backbone = load.load_backbone("averages-3")
+    for check in contract.CHECKS:
+        with torch.set_grad_enabled("gradients" in check.__name__):
+            check(backbone)
+    assert load.listing()["averages-3"] == "Averages"
+    assert load.architecture("averages-3").vision.n_blocks == 3
+    assert load.weights_at_hand("averages-3")
+    with pytest.raises(UnknownNameError, match=r"unknown backbone 'averages-4'; did you mean averages-3"):
+        load.load_backbone("averages-4")
+    torch.save({k: v + 1 for k, v in backbone.model.state_dict().items()}, tmp_path / "w.pt")
+    assert load.load_backbone("averages-3", tmp_path / "w.pt").weights_hash != backbone.weights_hash
+    with pytest.raises(BackboneError, match=r"w\.pt holds weights of Averages, but ViT-L-14 is CLIP"):
+        load.load_backbone("ViT-L-14", tmp_path / "w.pt")
+
+
+def test_two_families_of_one_name_are_both_named(plug_in):
+    taken = PLUG_IN.replace('["averages-3"]', '["averages-3", "tiny"]')
+    plug_in("rude_towers", {"averages.py": taken}, backbones={"rude": "rude_towers.averages"})
+    with pytest.raises(RegistrationError, match="backbone 'tiny' is a name of rude and of tiny; uninstall one of them"):
+        load.load_backbone("tiny")
+
+
+def test_a_family_that_does_not_import_stops_no_other(plug_in, capsys):
+    plug_in("broken_towers", {"broken.py": "import nothing_of_this_name"}, backbones={"broken": "broken_towers.broken"})
+    registry._say.cache_clear()
+    assert load.load_backbone("tiny").name == "tiny"
+    said = capsys.readouterr().err
+    assert "entry point 'broken = broken_towers.broken' of the package broken-towers fails at import" in said

@@ -1,0 +1,342 @@
+"""What a frozen encoder is to everybody outside `families/`: two towers behind protocols, and a thin `Backbone`.
+
+Axes: B images, P prefix rows (class token first, then registers), N patches row-major, H W pixels, C vision width, n
+texts, L context length, Wt text width, D joint width. Nothing that is returned is normalised.
+
+Gradients reach edits and text embeddings; the weights themselves never train. No `no_grad` is used inside: callers
+that need no gradient say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zsad_bench.backbones.checks import check_activation, check_size, check_spec, check_text
+from zsad_bench.backbones.forward import Edit, run_text, run_vision
+from zsad_bench.backbones.weights import hash_weights
+from zsad_bench.errors import BackboneError, UsageError
+from zsad_bench.types import Activation, EncoderSpec, Features, ForwardSpec, Pooled, PosInterp
+
+
+class VisionTower(Protocol):
+    """The visual side of a family's model, block by block.
+
+    width: C. joint_width: D, of what `project` gives. native_grid: patch rows and columns that the table of positions
+    was trained for. n_prefix: P; where there are any, row 0 is the class token. paths: "plain", and "vv" where blocks
+    have a V-V output. pos_interps: ways to resize positions. activation: what the weights were trained with;
+    activations: all that `block` can compute, this one included.
+    """
+
+    width: int
+    joint_width: int
+    n_blocks: int
+    n_heads: int
+    patch_size: int
+    native_grid: tuple[int, int]
+    n_prefix: int
+    paths: frozenset[str]
+    pos_interps: tuple[PosInterp, ...]
+    activation: str
+    activations: frozenset[str]
+
+    def embed(self, images: Tensor, pos_interp: PosInterp) -> Tensor:
+        """Rows that enter block 1, (B,P+N,C), of images (B,3,H,W) whose sides are multiples of the patch."""
+        ...
+
+    def block(self, number: int, tokens: Tensor, with_vv: bool, activation: Activation) -> tuple[Tensor, Tensor | None]:
+        """Output of block 1..n_blocks, (B,T,C), and its V-V attention output where asked; of any rows T."""
+        ...
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """The norm behind the last block, (...,C) to (...,C)."""
+        ...
+
+    def project(self, tokens: Tensor, norm: bool = True) -> Tensor:
+        """(...,C) in the joint space, (...,D): `norm` unless told not to, then the projection where there is one."""
+        ...
+
+
+class TextTower(Protocol):
+    """The text side of a family's model: causal blocks, read at end-of-text. width: Wt. activation: as for images."""
+
+    width: int
+    n_blocks: int
+    context_length: int
+    activation: str
+    activations: frozenset[str]
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (n,L) int64 on the tower's device, zero behind end-of-text; end-of-text is each row's largest id.
+
+        Raises:
+            UsageError: a text is longer than the context (nothing is cut off in silence).
+        """
+        ...
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Rows of the token table, (n,L,Wt), no position added."""
+        ...
+
+    def place(self, embeddings: Tensor) -> Tensor:
+        """Rows that enter block 1, (n,T,Wt): embeddings with their positions; T at most L."""
+        ...
+
+    def block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
+        """Output of block 1..n_blocks, (n,T,Wt); no row sees one behind it."""
+        ...
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Rows (n,Wt) behind the last block as features, (n,D)."""
+        ...
+
+
+class Backbone(nn.Module):
+    """Frozen towers, always in eval mode.
+
+    model: holds the weights, under the names of their family. weights_hash: of its values; "" where it has none
+    (`BackboneFamily.architecture`). mean, std: of the preprocessing, for RGB in [0, 1]. text: None where there is none.
+    logit_scale: logarithm of the learned factor on cosines, as CLIP has it; None where there is none.
+    """
+
+    logit_scale: Tensor | None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        name: str,
+        vision: VisionTower,
+        text: TextTower | None = None,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        logit_scale: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.name, self.vision, self.text = name, vision, text
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.register_buffer("logit_scale", None if logit_scale is None else logit_scale.detach(), persistent=False)
+        has_values = not any(parameter.is_meta for parameter in model.parameters())
+        self.weights_hash = hash_weights(model.state_dict()) if has_values else ""
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Itself, still in eval mode: a parent's `train()` must not wake a frozen tower."""
+        return super().train(False)
+
+    @property
+    def id(self) -> str:
+        """Name and first twelve digits of the weights' hash, as rows and caches call it; without values the name."""
+        return f"{self.name}@{self.weights_hash[:12]}" if self.weights_hash else self.name
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What a method may need of a backbone, as far as there: "text", "vv", "logit_scale", "cls"."""
+        there = {
+            "text": self.text is not None,
+            "vv": "vv" in self.vision.paths,
+            "logit_scale": self.logit_scale is not None,
+            "cls": self.vision.n_prefix > 0,
+        }
+        return frozenset(what for what, yes in there.items() if yes)
+
+    @property
+    def text_tower(self) -> TextTower:
+        """`text`. BackboneError: there is none."""
+        if self.text is None:
+            raise BackboneError(f"{self.name} has no text tower; take a method that needs none, or another --backbone")
+        return self.text
+
+    @property
+    def image_size(self) -> int:
+        """Native side in pixels."""
+        return self.vision.native_grid[0] * self.vision.patch_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie; of an architecture without values the CPU, where its token ids are."""
+        device = next(self.model.parameters()).device
+        return torch.device("cpu") if device.type == "meta" else device
+
+    def nearest_size(self, pixels: int) -> int:
+        """The multiple of the patch size nearest to a number of pixels, at least one patch."""
+        return max(1, round(pixels / self.vision.patch_size)) * self.vision.patch_size
+
+    def scale_block(self, k: int, reference: int = 24) -> int:
+        """The visual block at the depth that block `k` has in a tower of `reference` blocks (ViT-L), at least 1."""
+        return max(1, round(self.vision.n_blocks * k / reference))
+
+    def scale_text_block(self, k: int, reference: int = 12) -> int:
+        """The text block (or prompt depth) that corresponds to `k` in a tower of `reference` blocks, at least 1."""
+        return max(1, round(self.text_tower.n_blocks * k / reference))
+
+    def forward_spec(
+        self,
+        image_size: int,
+        pos_interp: PosInterp = "bilinear",
+        activation: Activation = "own",
+        precision: str = "float32",
+    ) -> ForwardSpec:
+        """What decides a forward pass of this backbone; two ways to ask for one pass give equal specs.
+
+        Raises:
+            UsageError: a size that is no multiple of the patch, or what this backbone cannot compute.
+        """
+        check_size(image_size, image_size, self.vision.patch_size, self.name)
+        if pos_interp not in self.vision.pos_interps:
+            known = ", ".join(self.vision.pos_interps)
+            raise UsageError(f"pos_interp={pos_interp}: {self.name} has {known}; take one with --set pos_interp=…")
+        if precision != "float32":
+            raise UsageError(f"precision {precision}: found no way to run {self.name} so; expected float32")
+        return ForwardSpec(self.id, image_size, pos_interp, self._activation(self.vision, activation))
+
+    # ---- images ----
+
+    def encode_image(
+        self, images: Tensor, spec: EncoderSpec, edit: Edit | None = None, checkpoint_blocks: bool = False
+    ) -> Features:
+        """The taps and pooled features asked for by `spec`, from one plain pass.
+
+        images: (B,3,H,W), normalised, any size divisible by the patch size whose shorter side is `spec`'s.
+        edit: called before each block that runs with its number and all rows that enter it, returns those to take
+        instead; see `run_vision`. Rows that it puts behind the patches attend and are attended to, are left out of
+        every tap, and come back in `Features.extra_rows` as they leave the last block run.
+        checkpoint_blocks: recompute blocks in the backward pass instead of keeping their activations (less memory
+        when gradients flow through the frozen tower, more time).
+
+        Raises:
+            BackboneError: a tap or pooled feature that the tower does not have, or a spec made for other weights.
+            UsageError: an image size that does not fit. ValueError: an edit that changes rows it may not.
+        """
+        check_spec(spec, self)
+        tower, forward = self.vision, spec.forward
+        size = (images.shape[2], images.shape[3])
+        check_size(*size, tower.patch_size, self.name)
+        if min(size) != forward.image_size:
+            raise UsageError(f"images are {size[0]}x{size[1]}, the encoder spec says {forward.image_size}")
+        x = tower.embed(images, forward.pos_interp)
+        n_rows = x.shape[1]
+        last = tower.n_blocks if spec.pooled else max((tap.block for tap in spec.taps), default=0)
+        x, at_taps = run_vision(tower, x, spec.taps, last, forward.activation, edit, checkpoint_blocks)
+        rows = {tap: at_taps[tap.block, tap.first_vv_block] for tap in spec.taps}
+        return Features(
+            rows={tap: found if tap.raw else tower.project(found) for tap, found in rows.items()},
+            vectors={name: self._pool(name, x[:, :n_rows]) for name in spec.pooled},
+            grid=(size[0] // tower.patch_size, size[1] // tower.patch_size),
+            image_size=size,
+            n_prefix=tower.n_prefix,
+            extra_rows=x[:, n_rows:] if x.shape[1] > n_rows else None,
+        )
+
+    def embed_patches(self, images: Tensor, pos_interp: PosInterp = "bilinear") -> Tensor:
+        """Rows that enter block 1, (B,P+N,C); images (B,3,H,W). For methods that choose what to encode (WinCLIP)."""
+        check_size(images.shape[2], images.shape[3], self.vision.patch_size, self.name)
+        return self.vision.embed(images, pos_interp)
+
+    def run_blocks(self, tokens: Tensor, activation: Activation = "own") -> Tensor:
+        """Rows after the last block, (B,T,C), from any rows (B,T,C) that could enter block 1."""
+        known = self._activation(self.vision, activation)
+        return run_vision(self.vision, tokens, (), self.vision.n_blocks, known)[0]
+
+    def _pool(self, name: Pooled, rows: Tensor) -> Tensor:
+        if name == "mean":
+            return self.vision.project(rows[:, self.vision.n_prefix :]).mean(1)
+        return self.vision.project(rows[:, 0], norm=name == "cls")
+
+    # ---- texts ----
+
+    def encode_text(
+        self,
+        embeddings: Tensor,
+        eot: Tensor,
+        edit: Edit | None = None,
+        truncate_context: bool = True,
+        activation: Activation = "own",
+        checkpoint_blocks: bool = False,
+    ) -> Tensor:
+        """Text features (n,D) read at end-of-text.
+
+        embeddings: (n,T,Wt), T at most L, learnable context already in place, no position added. eot: (n,) int64.
+        edit: called before each block with its number and all rows (n,T,Wt), returns as many.
+        truncate_context: leave out the rows behind the last end-of-text; exact, and several times faster.
+        checkpoint_blocks: as for images.
+
+        Raises:
+            ValueError: shapes that do not fit. BackboneError: there is no text tower.
+        """
+        tower = self.text_tower
+        if not len(embeddings):
+            return embeddings.new_zeros(0, self.vision.joint_width)
+        check_text(embeddings, eot, tower.width, tower.context_length)
+        known = self._activation(tower, activation)
+        return run_text(tower, embeddings, eot, known, edit, truncate_context, checkpoint_blocks)
+
+    def encode_prompts(self, texts: Sequence[str], chunk: int = 256, activation: Activation = "own") -> Tensor:
+        """Features (n,D) of plain sentences, `chunk` at a time: memory O(chunk), the same values for any chunk."""
+        parts = []
+        for start in range(0, max(len(texts), 1), chunk):
+            ids = self.text_tower.tokenize(texts[start : start + chunk])
+            embedded = self.text_tower.embed_tokens(ids)
+            parts.append(self.encode_text(embedded, ids.argmax(dim=-1), activation=activation))
+        return torch.cat(parts)
+
+    def _activation(self, tower: VisionTower | TextTower, asked: Activation) -> Activation:
+        """One spelling for one function: "own" also where the weights' own is asked for by its name."""
+        check_activation(asked, tower.activations, self.name)
+        return "own" if asked == tower.activation else asked
+
+
+class BackboneFamily:
+    """One way to find, check and run weights: one file in `families/`, or an entry point `zsad_bench.backbones`.
+
+    title: as printed. marks: parameters by whose names a file of its weights is told from those of other families.
+    example: a name of it, for messages.
+    """
+
+    name: ClassVar[str]  # the registry name
+    title: ClassVar[str]
+    marks: ClassVar[tuple[str, ...]] = ()
+    example: ClassVar[str]
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Every name that can be loaded, quickly."""
+        raise NotImplementedError
+
+    @classmethod
+    def knows(cls, name: str) -> bool:
+        """Whether `load` is to be asked for this name."""
+        return name in cls.names()
+
+    @classmethod
+    def listing(cls) -> dict[str, str]:
+        """Name, or how a name is made -> what `zsad-bench ls backbones` says of it; only what can be used."""
+        return dict.fromkeys(cls.names(), cls.title)
+
+    @classmethod
+    def load(cls, name: str, weights: str | Path | None) -> Backbone:
+        """The backbone with values, float32 on the CPU. weights: a tag, file or folder; None is the family's choice.
+
+        Raises:
+            BackboneError: weights that are missing, damaged, of another architecture, or out of reach.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def at_hand(cls, name: str, weights: str | Path | None) -> bool:
+        """Whether `load` would find a weight file on this machine, without reading it or asking the network."""
+        raise NotImplementedError
+
+    @classmethod
+    def brings_weights(cls, name: str) -> bool:
+        """Whether the name itself says which weights are meant, and they lie on this machine."""
+        return False
+
+    @classmethod
+    def architecture(cls, name: str) -> Backbone:
+        """The backbone without values (meta device): widths, blocks and token ids are known, its `id` is the name."""
+        raise NotImplementedError

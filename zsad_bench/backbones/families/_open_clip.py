@@ -1,0 +1,266 @@
+"""open_clip's plain ViT CLIP as two towers, and its architectures and checkpoints by name.
+
+Axes as in `backbones/base.py`; G patch rows (or columns) of the native grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import cached_property
+from typing import Any
+
+import torch
+from open_clip import get_model_config, list_models
+from open_clip.model import CLIP
+from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zsad_bench.backbones import weights
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.forward import resize_positions
+from zsad_bench.errors import BackboneError, UsageError
+from zsad_bench.types import Activation, PosInterp
+
+QUICK = "-quickgelu"  # how open_clip names the same architecture with QuickGELU
+VOCABULARY = 49408  # CLIP's byte-pair tokens with start and end of text
+# What CLIP's released preprocessing subtracts and divides by (RGB in [0, 1]).
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+MARKS = ("visual.conv1.weight",)  # what every CLIP that can be used here has
+# Bookkeeping that OpenAI's archives carry beside the parameters.
+OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+_MASK = "attn_mask"  # the causal mask, which traced models carry along; it is rebuilt
+_COMPUTED = {"gelu": F.gelu, "quickgelu": QuickGELU()}
+
+
+# --- towers -----------------------------------------------------------------------------------------------------------
+
+
+class ClipVision:
+    """The visual tower (`backbones.base.VisionTower`), with the V-V path beside plain attention."""
+
+    paths = frozenset({"plain", "vv"})
+    pos_interps: tuple[PosInterp, ...] = ("bilinear", "bicubic", "bicubic_antialias")
+    n_prefix = 1
+
+    def __init__(self, visual: VisionTransformer) -> None:
+        self.visual, self.blocks = visual, visual.transformer.resblocks
+        self.width, self.joint_width = visual.proj.shape
+        self.n_blocks, self.n_heads = len(self.blocks), self.blocks[0].attn.num_heads
+        self.patch_size, self.native_grid = visual.patch_size[0], tuple(visual.grid_size)
+        self.activation = _own_activation(self.blocks)
+        self.activations = frozenset({self.activation, *_COMPUTED})
+
+    def embed(self, images: Tensor, pos_interp: PosInterp) -> Tensor:
+        """Patches, class token, positions, `ln_pre`."""
+        visual = self.visual
+        patches = visual.conv1(images)
+        grid = (patches.shape[2], patches.shape[3])
+        class_token = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)
+        positions = resize_positions(visual.positional_embedding, 1, self.native_grid, grid, pos_interp)
+        return visual.ln_pre(tokens + positions.to(tokens.dtype))
+
+    def block(self, number: int, tokens: Tensor, with_vv: bool, activation: Activation) -> tuple[Tensor, Tensor | None]:
+        """Both attentions share LN1, the in-projection and the out-projection (bias included), and their head split."""
+        block = self.blocks[number - 1]
+        q, k, v = _split(block, tokens)
+        out = tokens + block.ls_1(_attend(block.attn, q, k, v))
+        out = out + block.ls_2(_mlp(block, block.ln_2(out), activation))
+        return out, block.ls_1(_attend(block.attn, v, v, v)) if with_vv else None
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        return self.visual.ln_post(tokens)
+
+    def project(self, tokens: Tensor, norm: bool = True) -> Tensor:
+        return (self.norm(tokens) if norm else tokens) @ self.visual.proj
+
+
+class ClipText:
+    """The causal text tower (`backbones.base.TextTower`) with CLIP's tokenizer. name: of the backbone, for messages."""
+
+    def __init__(self, model: CLIP, name: str) -> None:
+        self.model, self.name, self.blocks = model, name, model.transformer.resblocks
+        self.width, self.n_blocks = model.text_projection.shape[0], len(self.blocks)
+        self.context_length = model.context_length
+        self.activation = _own_activation(self.blocks)
+        self.activations = frozenset({self.activation, *_COMPUTED})
+
+    @cached_property
+    def _tokenizer(self) -> SimpleTokenizer:
+        return SimpleTokenizer(context_length=self.context_length)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        ids = torch.zeros(len(texts), self.context_length, dtype=torch.int64)
+        for row, text in zip(ids, texts, strict=True):
+            found = [self._tokenizer.sot_token_id, *self._tokenizer.encode(text), self._tokenizer.eot_token_id]
+            if len(found) > len(row):
+                raise UsageError(f"text of {len(found)} tokens, {self.name} reads {len(row)}; shorten: {text!r}")
+            row[: len(found)] = torch.tensor(found)
+        device = self.model.positional_embedding.device
+        return ids if device.type == "meta" else ids.to(device)
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        return self.model.token_embedding(ids)
+
+    def place(self, embeddings: Tensor) -> Tensor:
+        return embeddings + self.model.positional_embedding[: embeddings.shape[1]].to(embeddings.dtype)
+
+    def block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
+        block = self.blocks[number - 1]
+        q, k, v = _split(block, tokens)
+        out = tokens + block.ls_1(_attend(block.attn, q, k, v, is_causal=True))
+        return out + block.ls_2(_mlp(block, block.ln_2(out), activation))
+
+    def read(self, rows: Tensor) -> Tensor:
+        return self.model.ln_final(rows) @ self.model.text_projection
+
+
+def _split(block: ResidualAttentionBlock, x: Tensor) -> tuple[Tensor, ...]:
+    """Queries, keys and values, (B,heads,T,width of a head) each."""
+    attn = block.attn
+    qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
+    return qkv.unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _attend(attn: nn.MultiheadAttention, q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)  # scale: head width ** -0.5
+    return attn.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def _mlp(block: ResidualAttentionBlock, x: Tensor, activation: Activation) -> Tensor:
+    if activation == "own":
+        return block.mlp(x)
+    return block.mlp.c_proj(_COMPUTED[activation](block.mlp.c_fc(x)))
+
+
+def _own_activation(blocks: nn.ModuleList) -> str:
+    gelu = blocks[0].mlp.gelu
+    return "quickgelu" if isinstance(gelu, QuickGELU) else "gelu" if gelu.approximate == "none" else "gelu_tanh"
+
+
+def from_model(
+    model: CLIP, name: str, mean: Sequence[float] = OPENAI_MEAN, std: Sequence[float] = OPENAI_STD
+) -> Backbone:
+    """The backbone around an open_clip model; the model is frozen and taken over, not copied.
+
+    Raises:
+        BackboneError: not a plain ViT CLIP with class-token pooling and the causal text tower.
+    """
+    check_supported(model, name)
+    vision, text = ClipVision(model.visual), ClipText(model, name)
+    return Backbone(model, name, vision, text, mean=mean, std=std, logit_scale=model.logit_scale)
+
+
+# --- models without values, and values into them ----------------------------------------------------------------------
+
+
+def named_config(name: str) -> dict[str, Any]:
+    """open_clip's configuration of an architecture (a copy)."""
+    return get_model_config(name)
+
+
+def checkpoints(name: str) -> dict[str, dict[str, Any]]:
+    """Tags to open_clip's records (hub, mean, std, quick_gelu) of the checkpoints of an architecture."""
+    return {tag: get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)}
+
+
+def build_model(model_config: dict[str, Any], name: str) -> CLIP:
+    """A CLIP of this architecture without values (meta device), to be filled by `fit`.
+
+    Raises:
+        BackboneError: the configuration is not that of a plain ViT CLIP with CLIP's own tokenizer.
+    """
+    config = deepcopy(model_config)
+    text, vision = config.get("text_cfg", {}), config.get("vision_cfg", {})
+    foreign = [key for key in ("hf_model_name", "hf_tokenizer_name") if text.get(key)]
+    foreign += [key for key in ("timm_model_name",) if vision.get(key)]
+    foreign += [key for key in ("multimodal_cfg", "custom_text") if config.pop(key, None)]
+    if isinstance(vision.get("layers"), list):
+        foreign.append("a ResNet")
+    if foreign:
+        raise BackboneError(f"{name} cannot be used as a backbone ({', '.join(foreign)}): it is no plain ViT CLIP")
+    try:
+        with torch.device("meta"):
+            model = CLIP(**config)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BackboneError(f"{name}: open_clip does not accept its configuration: {error}") from error
+    check_supported(model, name)
+    return model
+
+
+def fit(model: CLIP, state: Mapping[str, Tensor], what: str, source: str) -> None:
+    """Put float32 copies of a CLIP's state dict into `model`, as `weights.fit` does; what it need not hold is left out.
+
+    Raises:
+        BackboneError: as `weights.fit`.
+    """
+    state = {k.removeprefix("text."): v for k, v in state.items()}  # models with a text tower apart
+    state = {k: v for k, v in state.items() if k not in (*OPENAI_EXTRAS, _MASK)}
+    if "logit_scale" in state and state["logit_scale"].numel() == 1:
+        state["logit_scale"] = state["logit_scale"].reshape(model.logit_scale.shape)
+    weights.fit(model, state, what, source)
+    if model.attn_mask is not None and model.attn_mask.is_meta:  # not part of the state
+        n = model.context_length
+        model.attn_mask = torch.full((n, n), float("-inf")).triu_(1)
+
+
+def check_activation(name: str, config: dict[str, Any], quick_gelu: bool, what: str) -> None:
+    """Raises BackboneError when weights trained with one GELU meet an architecture with the other one.
+
+    Such a pair loads without complaint and gives wrong numbers.
+    """
+    has = bool(config.get("quick_gelu"))
+    if has == quick_gelu:
+        return
+    other = name.removesuffix(QUICK) if has else name + QUICK
+    advice = (
+        f"use {other}"
+        if other in list_models()
+        else f'write "quick_gelu": {str(quick_gelu).lower()} into its configuration'
+    )
+    needed, found = ("QuickGELU", "plain GELU") if quick_gelu else ("plain GELU", "QuickGELU")
+    raise BackboneError(f"{what}: trained with {needed}, but {name} computes {found}; {advice}")
+
+
+def check_supported(model: nn.Module, name: str) -> None:
+    """Raises BackboneError unless this is a plain ViT CLIP: class token, end-of-text, causal text, stock blocks."""
+    reason = _unsupported(model)
+    if reason:
+        raise BackboneError(f"{name} cannot be used as a backbone: {reason}")
+
+
+def _unsupported(model: nn.Module) -> str | None:
+    visual = getattr(model, "visual", None)
+    if type(model) is not CLIP or not isinstance(visual, VisionTransformer):
+        return "not a CLIP with a vision transformer and CLIP's own text tower"
+    if visual.pool_type != "tok" or visual.attn_pool is not None:
+        return "its image feature is not the class token"
+    if len(set(visual.image_size)) > 1 or len(set(visual.patch_size)) > 1:
+        return "its native image or patch is not square"
+    if model.text_pool_type != "argmax" or model.attn_mask is None:
+        return "its text tower is not causal with end-of-text pooling"
+    if model.vocab_size != VOCABULARY:
+        return f"its vocabulary has {model.vocab_size} tokens, CLIP's has {VOCABULARY}"
+    if not isinstance(model.text_projection, Tensor):
+        return "its text projection is not a matrix"
+    blocks = [*visual.transformer.resblocks, *model.transformer.resblocks]
+    if any(type(block) is not ResidualAttentionBlock for block in blocks):
+        return "its attention blocks are not CLIP's"
+    return None
+
+
+def usable_names() -> dict[str, list[str]]:
+    """open_clip's architectures that a backbone can be made of, with their pretrained tags; builds none with values."""
+    usable = {}
+    for name in list_models():
+        try:
+            build_model(named_config(name), name)
+        except BackboneError:
+            continue
+        usable[name] = sorted(checkpoints(name))
+    return usable

@@ -1,0 +1,125 @@
+"""How a tower is run block by block, whatever its family: taps, the V-V path beside the plain one, edits, and texts.
+
+Axes: B images, P prefix rows, N patches, T rows in all (P + N, then what edits put behind them), C vision width, n
+texts, Wt text width, D joint width.
+
+The V-V path was proposed by CLIP Surgery (arXiv 2304.05653) and is used here as AnomalyCLIP (arXiv 2310.18961) does:
+a running sum of value-value attention outputs, computed from the plain path and never fed back into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from zsad_bench.types import Activation, PosInterp, Tap
+
+if TYPE_CHECKING:
+    from zsad_bench.backbones.base import TextTower, VisionTower
+
+Edit = Callable[[int, Tensor], Tensor]  # number of a block and ALL rows that enter it -> the rows to enter instead
+
+
+def run_vision(
+    tower: VisionTower,
+    tokens: Tensor,
+    taps: Iterable[Tap],
+    last_block: int,
+    activation: Activation = "own",
+    edit: Edit | None = None,
+    use_checkpoint: bool = False,
+) -> tuple[Tensor, dict[tuple[int, int], Tensor]]:
+    """Rows after `last_block`, (B,T,C), and at (block, first_vv_block) of every tap its first P+N rows, unprojected.
+
+    tokens: (B,P+N,C), as they enter block 1. One plain pass serves every V-V path asked for. What an edit adds is
+    added to the V-V sums that have already started, too; one that changes the number of rows may do so only where no
+    sum runs, and only behind the patches.
+
+    Raises:
+        ValueError: an edit that loses rows, changes another axis, or changes their number beside a running sum.
+    """
+    n_rows = tokens.shape[1]
+    wanted = {(tap.block, tap.first_vv_block) for tap in taps}
+    ends = {first: max(block for block, f in wanted if f == first) for _, first in wanted if first}
+    sums: dict[int, Tensor] = {}
+    at_taps: dict[tuple[int, int], Tensor] = {}
+    for number in range(1, last_block + 1):
+        sums = {first: total for first, total in sums.items() if number <= ends[first]}
+        if edit is not None:
+            edited = edit(number, tokens)
+            _check_edit(number, tokens, edited, n_rows, bool(sums))
+            if sums and edited is not tokens:
+                sums = {first: total + (edited - tokens) for first, total in sums.items()}
+            tokens = edited
+        sums |= {first: tokens for first in ends if first == number}
+        if use_checkpoint and torch.is_grad_enabled() and tokens.requires_grad:
+            tokens, vv = checkpoint(tower.block, number, tokens, bool(sums), activation, use_reentrant=False)
+        else:
+            tokens, vv = tower.block(number, tokens, bool(sums), activation)
+        sums = {first: total + vv for first, total in sums.items()}
+        at_taps |= {(b, f): sums.get(f, tokens)[:, :n_rows] for b, f in wanted if b == number}
+    return tokens, at_taps
+
+
+def run_text(
+    tower: TextTower,
+    embeddings: Tensor,
+    eot: Tensor,
+    activation: Activation = "own",
+    edit: Edit | None = None,
+    truncate_context: bool = True,
+    use_checkpoint: bool = False,
+) -> Tensor:
+    """Projected features at row `eot`, (n,D), not normalised; see `Backbone.encode_text`.
+
+    Attention is causal and only row `eot` is read, so the rows behind the last one read change nothing: leaving
+    them out is exact.
+    """
+    n_rows = int(eot.max()) + 1 if truncate_context else embeddings.shape[1]
+    tokens = tower.place(embeddings[:, :n_rows])
+    for number in range(1, tower.n_blocks + 1):
+        if edit is not None:
+            edited = edit(number, tokens)
+            if edited.shape != tokens.shape:
+                raise ValueError(
+                    f"an edit before text block {number} made {tuple(edited.shape)} of {tuple(tokens.shape)}; "
+                    "texts keep their rows"
+                )
+            tokens = edited
+        if use_checkpoint and torch.is_grad_enabled() and tokens.requires_grad:
+            tokens = checkpoint(tower.block, number, tokens, activation, use_reentrant=False)
+        else:
+            tokens = tower.block(number, tokens, activation)
+    return tower.read(tokens[torch.arange(len(tokens), device=tokens.device), eot])
+
+
+def resize_positions(
+    table_TC: Tensor, n_prefix: int, native: tuple[int, int], grid: tuple[int, int], interp: PosInterp
+) -> Tensor:
+    """Positional table for `grid`, (n_prefix+rows*cols, C), always resampled from the native one.
+
+    n_prefix: rows in front that belong to no patch; they are kept. bilinear: align_corners False, no antialias
+    (AnomalyCLIP). bicubic_antialias: what open_clip and timm do by themselves (`timm` is another name for it).
+    """
+    if grid == native:
+        return table_TC
+    patches = table_TC[n_prefix:].reshape(1, *native, -1).permute(0, 3, 1, 2).float()
+    mode, _, antialias = ("bicubic_antialias" if interp == "timm" else interp).partition("_")
+    patches = F.interpolate(patches, size=grid, mode=mode, align_corners=False, antialias=bool(antialias))
+    patches = patches.permute(0, 2, 3, 1).flatten(0, 2).to(table_TC.dtype)
+    return torch.cat([table_TC[:n_prefix], patches])
+
+
+def _check_edit(number: int, before: Tensor, after: Tensor, n_rows: int, sums_run: bool) -> None:
+    if before.shape == after.shape:
+        return
+    what = f"an edit before block {number} made {tuple(after.shape)} of {tuple(before.shape)}"
+    if after.ndim != 3 or after.shape[::2] != before.shape[::2] or after.shape[1] < n_rows:
+        raise ValueError(f"{what}; rows may be put behind the first {n_rows}, all else keeps its size")
+    if sums_run:
+        raise ValueError(f"{what}; the number of rows cannot change beside a V-V sum that runs already")
