@@ -20,7 +20,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "zsad_bench"
 MODULES = sorted(p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in PACKAGE.rglob("*.py"))
-PEERS = ("zsad_bench.methods", "zsad_bench.data.datasets")  # one file each, none of which knows another
+# One file each, none of which knows another.
+PEERS = ("zsad_bench.methods", "zsad_bench.data.datasets", "zsad_bench.backbones.families")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 

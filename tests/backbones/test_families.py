@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,92 +92,26 @@ def test_weights_of_one_family_given_to_another(tmp_path, mini_clip):
         load.load_backbone("vit_small_patch14_dinov2", tmp_path / "clip.pt")
 
 
+def test_only_families_import_what_they_are_made_of():
+    package = Path(__file__).parents[2] / "zsad_bench"
+    found = []
+    for path in package.rglob("*.py"):
+        if path.parent.name == "families":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [f"{path.name}: {name}" for name in names if name.partition(".")[0] in ("open_clip", "timm")]
+            inside = [name for name in names if name.startswith("zsad_bench.backbones.families")]
+            found += [f"{path.name}: {name}" for name in inside]
+    assert not found, f"a family is known outside of its file: {found}"
+
+
 # --- another package's ------------------------------------------------------------------------------------------------
 
-PLUG_IN = '''"""Averages of patches through two linear blocks: the smallest visual tower that there can be."""
-
-from pathlib import Path
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from zsad_bench.backbones.base import Backbone, BackboneFamily
-from zsad_bench.backbones.forward import resize_positions
-from zsad_bench.backbones.weights import fit, read_state
-
-
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.patch = nn.Conv2d(3, 16, 8, 8)
-        self.positions = nn.Parameter(torch.randn(9, 16))
-        self.blocks = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
-        self.final = nn.LayerNorm(16)
-
-
-class Tower:
-    width = joint_width = 16
-    n_blocks, n_heads, patch_size, native_grid, n_prefix = 3, 1, 8, (3, 3), 0
-    paths = frozenset({"plain"})
-    pos_interps = ("bilinear", "bicubic_antialias")
-    activation, activations = "gelu", frozenset({"gelu"})
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-
-    def embed(self, images: Tensor, pos_interp: str) -> Tensor:
-        patches = self.model.patch(images)
-        grid = (patches.shape[2], patches.shape[3])
-        positions = resize_positions(self.model.positions, 0, self.native_grid, grid, pos_interp)
-        return patches.flatten(2).transpose(1, 2) + positions
-
-    def block(self, number: int, tokens: Tensor, with_vv: bool, activation: str):
-        mixed = tokens + tokens.mean(1, keepdim=True)
-        return tokens + F.gelu(self.model.blocks[number - 1](mixed)), None
-
-    def norm(self, tokens: Tensor) -> Tensor:
-        return self.model.final(tokens)
-
-    def project(self, tokens: Tensor, norm: bool = True) -> Tensor:
-        return self.norm(tokens) if norm else tokens
-
-
-class Averages(BackboneFamily):
-    title = "Averages"
-    marks = ("patch.weight",)
-    example = "averages-3"
-
-    @classmethod
-    def names(cls):
-        return ["averages-3"]
-
-    @classmethod
-    def load(cls, name, weights):
-        model = cls._model()
-        if weights is not None:
-            fit(model, read_state(Path(weights), cls.marks), name, str(weights))
-        return cls._around(model, name)
-
-    @classmethod
-    def at_hand(cls, name, weights):
-        return weights is None or Path(weights).exists()
-
-    @classmethod
-    def architecture(cls, name):
-        with torch.device("meta"):
-            return cls._around(Model(), name)
-
-    @staticmethod
-    def _model():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return Model()
-
-    @staticmethod
-    def _around(model, name):
-        return Backbone(model, name, Tower(model), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-'''
+PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+SECTION = PAGE.split("\n## A family of backbones\n")[1].split("\n## ")[0]
+PLUG_IN = re.search(r"`zsad_bench/backbones/families/averages\.py`:\n\n```python\n(.*?)```", SECTION, re.DOTALL)[1]
 
 
 @pytest.fixture
@@ -195,6 +134,15 @@ def test_a_further_family_is_one_file(averages, tmp_path):
     assert load.load_backbone("averages-3", tmp_path / "w.pt").weights_hash != backbone.weights_hash
     with pytest.raises(BackboneError, match=r"w\.pt holds weights of Averages, but ViT-L-14 is CLIP"):
         load.load_backbone("ViT-L-14", tmp_path / "w.pt")
+
+
+def test_the_style_of_the_example_is_ours(tmp_path):
+    (tmp_path / "averages.py").write_text(PLUG_IN, encoding="utf-8")
+    config = ["--config", str(Path(__file__).parents[2] / "pyproject.toml")]
+    for words in (["check", "-q"], ["format", "-q", "--check", "--diff"]):
+        command = [sys.executable, "-m", "ruff", *words, *config, str(tmp_path / "averages.py")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
 def test_two_families_of_one_name_are_both_named(plug_in):

@@ -44,7 +44,7 @@ class Options:
             "datasets to test, folder:PATH and csv:FILE too; default: all of the suite that are found",
         ),
     ] = None
-    backbone: Annotated[str | None, Option("NAME", "an open_clip name, local-dir:FOLDER, or tiny")] = None
+    backbone: Annotated[str | None, Option("NAME", "see `zsad-bench ls backbones`")] = None
     weights: Annotated[str | None, Option("PATH", "a pretrained tag, or a file of weights on this machine")] = None
     checkpoint: Annotated[str | None, Option("FILE", "test this instead of training (one method)")] = None
     seed: Annotated[tuple[int, ...], Option("N[,N…]", "of training")] = (0,)
