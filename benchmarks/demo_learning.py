@@ -95,8 +95,7 @@ def _data(name: str, **options) -> ZeroShotDataModule:
 def _measure(method: ZeroShotMethod, data: ZeroShotDataModule) -> dict[str, float]:
     """Mean loss over images, and mean AUROCs over categories."""
     method.eval()
-    if hasattr(method, "know_classes"):  # DIVE's semantic loss tells the classes of the data apart
-        method.know_classes([category.prompt_name for category in data.categories()])
+    method.begin_training(data.categories())  # DIVE's semantic loss tells the classes of the data apart
     total = count = 0
     for batch in data.test_dataloader():
         terms = method.losses(method.encode(batch.images, batch.samples), batch)

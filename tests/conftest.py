@@ -40,6 +40,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What `auto` and the targets would take must not depend on who runs the tests.
 for name in ("ZSAD_DATA", "ELPV", "RAY_ADDRESS"):
     os.environ.pop(name, None)
+pytest.register_assert_rewrite("tests.methods.contract")  # tests that several files run
 
 
 @pytest.fixture(scope="session", autouse=True)

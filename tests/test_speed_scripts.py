@@ -70,7 +70,9 @@ def test_every_method_is_measured(name, measured, mini):
 def test_text_learners_see_all_auxiliary_classes(measured, mini, monkeypatch):
     """DIVE reads the class names off the training data: two images alone would make its step too cheap."""
     told = []
-    monkeypatch.setattr(registry.load("methods", "dive"), "know_classes", lambda self, names: told.extend(names))
+    monkeypatch.setattr(
+        registry.load("methods", "dive"), "set_auxiliary_classes", lambda self, names: told.extend(names)
+    )
     measured.measure_step("dive", "prompts_and_injections", mini, "cpu", SMALL)
     assert len(set(told)) == len(measured.CLASSES), f"the step was told of {told}"
 

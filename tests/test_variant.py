@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsad_bench.methods.configure import parse_settings
+from zsad_bench.planning.configure import parse_settings
 from zsad_bench.variant import PLAIN, UNPARSED, Variant, differing, from_text, variant_of
 
 OPTIONS = st.text("abcdefgh_", min_size=1).filter(lambda name: name not in ("augment", "checkpoint", UNPARSED))

@@ -11,8 +11,8 @@ import yaml
 
 from zsad_bench import yaml12
 from zsad_bench.errors import UsageError
-from zsad_bench.methods.configure import parse_settings
 from zsad_bench.planning import recipe
+from zsad_bench.planning.configure import parse_settings
 from zsad_bench.prompts.lexicon import read_lexicon
 
 NUMBERS = {

@@ -46,6 +46,10 @@ class TrainingError(ZsadError):
     """Training that cannot go on: a loss that is not a number."""
 
 
+class PromiseError(ZsadError):
+    """A method that does not keep to what the interface promises of it; the message names both."""
+
+
 class CheckpointError(ZsadError):
     """A checkpoint that is truncated, or of another method, backbone or configuration."""
 

@@ -79,26 +79,27 @@ def measure_test(
     """
     import torch
 
+    from zsad_bench.methods._prediction import predict
     from zsad_bench.planning.configure import build
 
     loaded = reset_peak(device)
     built, method = timed(lambda: build(name, backbone, overrides, seed=0).eval().to(device), device)
     size = method.config.image_size
     batch = random_batches(size, batch_size=1, count=1)[0].to(device)
-    with torch.inference_mode(not method.needs_grad_at_test):
+    with torch.no_grad():
 
         def whole():
-            return method.score(method.encode(batch.images, batch.samples), batch.samples)
+            return predict(method, method.encode(batch.images, batch.samples), batch.samples)
 
         features = method.encode(batch.images, batch.samples)
-        prediction = method.score(features, batch.samples)
+        prediction = predict(method, features, batch.samples)
         maps = prediction.score.new_zeros(()) if prediction.map is None else prediction.map
         if not (prediction.score.isfinite().all() and maps.isfinite().all()):
             raise ValueError(f"{name}: the score or the map of a random image is not finite")
         seconds = [timed(whole, device)[0] for _ in range(repeats)]
-        cached = [timed(lambda: method.score(features, batch.samples), device)[0] for _ in range(repeats)]
-        method.forget_texts()
-        first, _ = timed(lambda: method.score(features, batch.samples), device)
+        cached = [timed(lambda: predict(method, features, batch.samples), device)[0] for _ in range(repeats)]
+        method.clear_text_cache()
+        first, _ = timed(lambda: predict(method, features, batch.samples), device)
     return {
         "title": method.title,
         "stages": [stage.name for stage in method.stages()],
@@ -137,7 +138,9 @@ def measure_step(
 
     loaded = reset_peak(device)
     method = build(name, backbone, overrides, seed=0)
-    method.enter(next(stage for stage in method.stages() if stage.name == stage_name))
+    table = RandomTable(method.config.image_size, steps=2)
+    method.begin_training(table.categories())
+    method.begin_stage(next(stage for stage in method.stages() if stage.name == stage_name))
     clock = Clock()
     trainer = Trainer(
         max_epochs=1,
@@ -147,18 +150,18 @@ def measure_step(
         num_sanity_val_steps=0,
         **trainer_options() | {"accelerator": "gpu" if device == "cuda" else "cpu"},
     )
-    trainer.fit(method, DataLoader(RandomTable(method.config.image_size, steps=2), batch_size=None))
+    trainer.fit(method, DataLoader(table, batch_size=None))
     losses = {key: float(value) for key, value in trainer.callback_metrics.items()}
     return {"seconds": clock.seconds, "loaded_mib": loaded, "peak_mib": peak(device), "losses": losses}
 
 
 class RandomTable:
-    """Training batches, and the categories that methods read off an auxiliary dataset."""
+    """Training batches, and the categories that methods are told of."""
 
     def __init__(self, size: int, steps: int) -> None:
         self.batches = random_batches(size, TRAIN_BATCH, steps)
 
-    def present(self) -> list[Category]:
+    def categories(self) -> list[Category]:
         return [_category(name) for name in CLASSES]
 
     def __len__(self) -> int:

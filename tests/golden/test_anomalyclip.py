@@ -59,7 +59,7 @@ def learned(path: Path, run: str) -> SimpleNamespace:
         method.ctx_abnormal.copy_(torch.from_numpy(w.params["ctx_neg"][0, 0]))
         for i, tokens in enumerate(method.deep_tokens):
             tokens.copy_(torch.from_numpy(w.params[f"compound_prompts_text.{i}"]))
-    method.enter(method.stages()[0])
+    method.begin_stage(method.stages()[0])
     features = method.encode(w.batch.images, SAMPLES)
     losses = method.losses(features, w.batch)
     sum(losses.values()).backward()

@@ -43,7 +43,7 @@ def world(path: Path) -> SimpleNamespace:
     with torch.no_grad():
         for name, value in random_clip.cocoop_params(seed).items():
             method.get_parameter(OURS[name]).copy_(torch.from_numpy(value))
-    method.enter(method.stages()[0])
+    method.begin_stage(method.stages()[0])
     features = method.encode(batch.images, SAMPLES)
     losses = method.losses(features, batch)
     sum(losses.values()).backward()

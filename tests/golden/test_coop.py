@@ -45,7 +45,7 @@ def learned(path: Path, run: str) -> SimpleNamespace:
     method = CoOp(w.backbone, CoOpConfig(image_size=w.batch.images.shape[-1], **settings))
     with torch.no_grad():
         method.ctx.copy_(torch.from_numpy(random_clip.coop_params(w.seed, class_specific=specific)["ctx"]))
-    method.enter(method.stages()[0])
+    method.begin_stage(method.stages()[0])
     features = method.encode(w.batch.images, SAMPLES)
     losses = method.losses(features, w.batch)
     sum(losses.values()).backward()

@@ -99,7 +99,7 @@ def build(w: SimpleNamespace, **settings) -> Dive:
     with torch.no_grad():
         for name, parameter in own(method).items():
             parameter.copy_(torch.from_numpy(w.params[name]))
-    method.know_classes(w.names)
+    method.set_auxiliary_classes(w.names)
     return method
 
 
@@ -112,7 +112,7 @@ def _learned(path: Path, folder: Path, run: str) -> SimpleNamespace:
     """The method of one set, its features with the blocks' raw outputs, losses and gradients."""
     w = _world(path, folder)
     method = build(w, **SWITCHES[run])
-    method.enter(method.stages()[0])
+    method.begin_stage(method.stages()[0])
     features = method.encode(w.batch.images, w.batch.samples)
     losses = method.losses(features, w.batch)
     sum(losses.values()).backward()
@@ -279,7 +279,7 @@ def test_gradients(world, one) -> None:
 def test_recomputing_blocks_gives_the_same_gradients(world, folder, path) -> None:
     """Cutting the memory by checkpoints, and leaving the context whole, moves nothing."""
     method = build(world, checkpoint_blocks=True, truncate_context=False)
-    method.enter(method.stages()[0])
+    method.begin_stage(method.stages()[0])
     losses = method.losses(method.encode(world.batch.images, world.batch.samples), world.batch)
     sum(losses.values()).backward()
     expected = own(_learned(path, folder, "default").method)

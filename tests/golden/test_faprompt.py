@@ -66,7 +66,7 @@ def learned(path: Path, run: str) -> SimpleNamespace:
             tokens.copy_(torch.from_numpy(w.params[f"compound_prompts_text.{i}"]))
         for name in PRIOR:
             method.prior.get_parameter(name).copy_(torch.from_numpy(w.params[official(name)]))
-    method.enter(method.stages()[0])
+    method.begin_stage(method.stages()[0])
     features = method.encode(w.batch.images, SAMPLES)
     losses = method.losses(features, w.batch)
     sum(losses.values()).backward()

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
+from lightning import Callback
+from torch.utils.data import DataLoader
 
+from tests.methods import toys as toy_methods
 from tests.miniature import random_batch
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build
-from zsad_bench.types import Batch, Prediction
+from zsad_bench.runner.test_pass import run_pass
+from zsad_bench.types import Batch, Prediction, SampleInfo
 
 SIZE = 48  # 6 x 6 patches: not the native grid, so that positions are interpolated as in real runs
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrises the contract tests over the module's methods, as far as they are of the kind that a test is for."""
+    kind = getattr(metafunc.function, "kind", None)
+    if kind is not None:
+        metafunc.parametrize("name", [name for name, cls in metafunc.module.CLASSES.items() if kind(cls)])
+
+
+@pytest.fixture
+def toys(plug_in) -> Iterator[None]:
+    """The toy methods, installed until the test is over."""
+    plug_in("zsad_toys", {}, methods=toy_methods.ENTRY_POINTS)
+    toy_methods.forget()
+    yield
+    toy_methods.forget()
 
 
 @pytest.fixture(scope="session")
@@ -22,21 +42,79 @@ def batch() -> Batch:
 
 
 @pytest.fixture
-def make(mini) -> Callable[..., ZeroShotMethod]:
-    """make(name, seed=3, **settings): a method of its own for this test, at 48 px."""
+def make(mini, batch) -> Callable[..., ZeroShotMethod]:
+    """make(name, seed=3, **settings): a method of its own for this test, at 48 px; what observes has seen the batch."""
 
     def made(name: str, seed: int = 3, **settings) -> ZeroShotMethod:
-        return build(name, mini, {"image_size": SIZE, **settings}, seed).eval()
+        method = build(name, mini, {"image_size": SIZE, **settings}, seed)
+        for number, stage in enumerate(method.stages()):
+            if stage.observes:
+                learn(method, number, batch)
+        return method.eval()
 
     return made
 
 
 @pytest.fixture(scope="session")
-def predict() -> Callable[[ZeroShotMethod, Batch], Prediction]:
-    """predict(method, batch), as a test run does it."""
+def predict() -> Callable[..., Prediction]:
+    """predict(method, batch, sizes=None): by the code of a real run. sizes: of the batches it comes in; None is one."""
 
-    def predicted(method: ZeroShotMethod, batch: Batch) -> Prediction:
-        with torch.set_grad_enabled(method.needs_grad_at_test):
-            return method.score(method.encode(batch.images, batch.samples), batch.samples)
+    def predicted(method: ZeroShotMethod, batch: Batch, sizes: Sequence[int] | None = None) -> Prediction:
+        splits = [len(batch)] if sizes is None else list(sizes)
+        rows = torch.arange(len(batch)).split(splits)
+        heard = _Listener()
+        batches = DataLoader([some(batch, part.tolist()) for part in rows], batch_size=None)
+        run_pass({"it": method}, batches, [heard])
+        found = [heard.found[sample.id] for sample in batch.samples]
+        maps = [part.map for part in found]
+        return Prediction(torch.cat([part.score for part in found]), None if maps[0] is None else torch.cat(maps))
 
     return predicted
+
+
+class _Listener(Callback):
+    """Id of an image -> its prediction."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Prediction] = {}
+        self.samples: list[SampleInfo] = []
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        self.samples += batch.samples
+        for prediction in outputs.values():
+            self._take(prediction, batch.samples)
+
+    def on_test_end(self, trainer, pl_module) -> None:
+        for category in dict.fromkeys(sample.category for sample in self.samples):
+            for prediction in pl_module.finish(category).values():
+                self._take(prediction, [sample for sample in self.samples if sample.category == category])
+
+    def _take(self, prediction: Prediction, samples: Sequence[SampleInfo]) -> None:
+        for row, sample in enumerate(samples):
+            one = None if prediction.map is None else prediction.map[[row]]
+            self.found[sample.id] = Prediction(prediction.score[[row]], one)
+
+
+def some(batch: Batch, rows: list[int]) -> Batch:
+    """The images of a batch at these places, in this order."""
+    masks = None if batch.masks is None else batch.masks[rows]
+    return Batch(batch.images[rows], batch.labels[rows], masks, [batch.samples[row] for row in rows])
+
+
+def learn(method: ZeroShotMethod, stage_number: int, batch: Batch) -> dict[str, torch.Tensor]:
+    """The loss terms of one optimiser step in a stage, taken as Lightning takes it; {} where it only observes."""
+    stage = method.stages()[stage_number]
+    method.begin_training(list(dict.fromkeys(sample.category for sample in batch.samples)))
+    method.begin_stage(stage)
+    method.train()
+    terms = {}
+    if stage.observes:
+        method.training_step(batch, 0)
+    else:
+        optimizer = method.optimizer_for(stage)
+        terms = method.losses(method.encode(batch.images, batch.samples), batch)
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+    method.on_train_end()
+    method.eval()
+    return terms

@@ -30,7 +30,7 @@ def learn(batch):
 
     def learned(method):
         (stage,) = method.stages()
-        method.enter(stage)
+        method.begin_stage(stage)
         terms = method.losses(method.encode(batch.images, batch.samples), batch)
         sum(terms.values()).backward()
         gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}

@@ -24,7 +24,7 @@ def found_by(method, batch):
 
 
 def test_parameters(cocoop):
-    shapes = {name: tuple(value.shape) for name, value in cocoop().learned().items()}
+    shapes = {name: tuple(value.shape) for name, value in cocoop().own_state().items()}
     assert shapes == {
         "ctx": (4, 32), "meta.fc1.weight": (3, 48), "meta.fc1.bias": (3,),
         "meta.fc2.weight": (32, 3), "meta.fc2.bias": (32,),
@@ -81,15 +81,15 @@ def test_losses_of_the_presets(cocoop, batch):
 
 def test_deep_tokens_are_added_when_asked_for(cocoop, batch):
     without, deep = cocoop(preset="zsad"), cocoop(preset="zsad", deep_tokens=True)
-    assert set(deep.learned()) - set(without.learned()) == {"deep_tokens"}
+    assert set(deep.own_state()) - set(without.own_state()) == {"deep_tokens"}
     assert deep.deep_tokens.shape == (1, 4, 32), "one matrix in front of block 2: depth 9 of 12, scaled to 3"
     assert torch.equal(deep.ctx, without.ctx), "the rest starts as without them"
     stage = deep.stages()[0]
-    deep.enter(stage)
+    deep.begin_stage(stage)
     losses = deep.losses(deep.encode(batch.images, batch.samples), batch)
     sum(losses.values()).backward()
     reached = {name for name, p in deep.named_parameters() if p.grad is not None and p.grad.any()}
-    assert reached == set(stage.trainables), "gradients and trainables differ"
+    assert reached == set(deep.trainables(stage)), "gradients and trainables differ"
 
 
 def test_an_empty_start_is_drawn(cocoop):

@@ -26,7 +26,7 @@ def coop(make):
 def test_one_context_for_both_states_and_all_categories(coop):
     shared, specific = coop(), coop(class_specific=True)
     assert shared.ctx.shape == (16, 32), "16 tokens of the text width, all there is to learn"
-    assert list(shared.learned()) == ["ctx"]
+    assert list(shared.own_state()) == ["ctx"]
     assert specific.ctx.shape == (2, 16, 32)
     assert not torch.equal(specific.ctx[0], specific.ctx[1]), "both states start the same"
     assert float(shared.ctx.detach().std()) == pytest.approx(0.02, rel=0.2)
@@ -111,7 +111,7 @@ def test_a_trainer_follows_the_schedule(coop, batch):
             rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     method = Watched(coop().backbone, coop(epochs=3).config)
-    method.enter(method.stages()[0])
+    method.begin_stage(method.stages()[0])
     before = method.ctx.detach().clone()
     trainer = Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

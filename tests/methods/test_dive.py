@@ -9,8 +9,6 @@ from itertools import product
 
 import pytest
 import torch
-from lightning import Trainer
-from torch.utils.data import DataLoader
 
 from zsad_bench.backbones.families._open_clip import build_model, from_model
 from zsad_bench.backbones.load import architecture
@@ -35,7 +33,7 @@ def own(method: Dive) -> dict[str, torch.nn.Parameter]:
 
 def gradients(method: Dive, batch, *terms: str) -> dict[str, torch.Tensor]:
     """Gradients of some loss terms, or of all; parameters that no gradient reached are left out."""
-    method.enter(method.stages()[0])
+    method.begin_stage(method.stages()[0])
     losses = method.losses(method.encode(batch.images, batch.samples), batch)
     sum(losses[term] for term in terms or losses).backward()
     return {name: p.grad for name, p in method.named_parameters() if p.grad is not None and p.grad.any()}
@@ -141,7 +139,7 @@ def test_the_semantic_branch_does_not_touch_the_prediction(dive, predict, batch)
             if name.startswith(("g_semantic.", "deep_semantic")):
                 parameter.add_(torch.linspace(-1, 1, parameter.shape[-1]))
         method.ctx_semantic[method.config.n_visual :].add_(torch.linspace(-1, 1, 32))
-    method.forget_texts()
+    method.clear_text_cache()
     after = predict(method, batch)
     assert torch.equal(before.score, after.score), "the score reads the semantic branch"
     assert torch.equal(before.map, after.map), "the map reads the semantic branch"
@@ -220,34 +218,21 @@ def test_all_known_classes_are_told_apart_at_every_step(dive, batch):
     method = dive()
     with torch.no_grad():
         features = method.encode(batch.images, batch.samples)
-    method.know_classes(["pill", "carpet", "metal nut", "pill"])
+    method.set_auxiliary_classes(["pill", "carpet", "metal nut", "pill"])
     assert method.class_names == ("pill", "carpet", "metal nut"), "names that collapse are one class"
     logits = method.semantic_logits(features, method.class_names)
     assert logits.shape == (5, 3), "classes that are absent from the batch count"
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor([2, 1, 2, 1, 2]))
     assert torch.isclose(method.losses(features, batch)["sem"], expected, rtol=1e-6)
-    method.know_classes(["carpet", "pill"])
+    method.set_auxiliary_classes(["carpet", "pill"])
     with pytest.raises(ValueError, match="'metal nut' is none of the auxiliary classes"):
         method.losses(features, batch)
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*in eval mode at the start")  # as sweep/train.py does
 def test_training_knows_the_classes_of_its_data(dive, batch):
-    class Table(list):
-        """Batches, and what the table of a dataset says: one more category than a batch has."""
-
-        def present(self):
-            return list(dict.fromkeys(s.category for s in batch.samples))
-
     method = dive()
-    method.enter(method.stages()[0])
-    only_nuts = replace(batch, samples=[replace(s, category=batch.samples[0].category) for s in batch.samples])
-    loader = DataLoader(Table([only_nuts]), batch_size=None)
-    trainer = Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(method, train_dataloaders=loader)
+    method.begin_training([*dict.fromkeys(sample.category for sample in batch.samples)] * 2)
     assert method.class_names == ("metal nut", "carpet"), "the classes in use, also those absent from a batch"
 
 

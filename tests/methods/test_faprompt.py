@@ -120,6 +120,7 @@ def test_the_name_of_the_class_changes_nothing(faprompt, predict, batch):
 
 def test_static_texts_are_encoded_once_and_adapted_ones_together(faprompt, predict, batch, mini, monkeypatch):
     method = faprompt()
+    method.freeze()
     calls = count_texts(monkeypatch, mini)
     predict(method, batch)
     predict(method, batch)
@@ -317,11 +318,11 @@ def test_the_released_image_loss_takes_a_probability_for_a_logit(faprompt, read,
 def test_ablations_predict_and_learn(faprompt, predict, batch, settings):
     method = faprompt(**settings)
     (stage,) = method.stages()
-    method.enter(stage)
+    method.begin_stage(stage)
     method.train()
     losses = method.losses(method.encode(batch.images, batch.samples), batch)
     sum(losses.values()).backward()
-    silent = [n for n, p in method.named_parameters() if n in stage.trainables and p.grad is None]
+    silent = [n for n, p in method.trainables(stage).items() if p.grad is None]
     assert not silent, f"no gradient reaches {silent}"
     found = predict(method.eval(), batch)
     assert ((found.score > 0) & (found.score < 1)).all(), "the score is a mean of probabilities"
@@ -334,7 +335,7 @@ def test_unshared_prompts_leave_the_normal_tokens_out(faprompt):
         abnormal = method.abnormal_prompts()
         assert torch.equal(abnormal[:, 1:8], method.ctx_abnormal)
         before = method.static_texts()
-        method.forget_texts()
+        method.clear_text_cache()
         method.ctx_normal.add_(torch.linspace(-1, 1, 32))  # one number for all entries is what a LayerNorm takes away
         after = method.static_texts()
     assert torch.equal(before[1:], after[1:]), "abnormal texts depend on the normal prompt's tokens"

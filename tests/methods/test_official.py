@@ -40,7 +40,7 @@ def small_files() -> dict[str, dict[str, Tensor]]:
 def imported(make, name: str, state: Mapping[str, Tensor], backbone) -> ZeroShotMethod:
     overrides, tensors = official.read(name, state, backbone)
     method = make(name, **overrides)
-    assert tensors.keys() == method.learned().keys(), f"{name}: not every parameter is in the file, or not only they"
+    assert tensors.keys() == method.own_state().keys(), f"{name}: not every parameter is in the file, or not only they"
     method.load_state_dict(tensors, strict=False)
     official.check_ids(name, state, method.token_ids)
     return method
@@ -49,7 +49,7 @@ def imported(make, name: str, state: Mapping[str, Tensor], backbone) -> ZeroShot
 def exported(method: ZeroShotMethod, embedded: bool = True) -> dict[str, Tensor]:
     rows = method.backbone.text_tower.embed_tokens(method.token_ids) if embedded else None
     name = method.registry_name()
-    return official.write(name, method.resolved_config(), method.learned(), method.token_ids, rows)
+    return official.write(name, method.resolved_config(), method.own_state(), method.token_ids, rows)
 
 
 def same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], but: tuple[str, ...] = ()) -> None:
@@ -150,7 +150,7 @@ def test_round_trip_in_the_released_sizes(name, deep, large):
 def test_ours_to_official_and_back_scores_the_same(name, mini, make, predict, batch):
     method = make(name, fidelity="official")
     again = imported(make, name, exported(method), mini)
-    same(again.learned(), method.learned())
+    same(again.own_state(), method.own_state())
     found, expected = predict(again, batch), predict(method, batch)
     assert torch.equal(found.score, expected.score), "the imported method scores otherwise than the exported one"
     assert torch.equal(found.map, expected.map), "the imported method's maps are others than the exported one's"

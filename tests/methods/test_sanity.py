@@ -18,7 +18,7 @@ def test_nothing_is_encoded_and_no_pixel_is_read(name, make, predict, batch, min
 
     monkeypatch.setattr(mini, "encode_image", forbidden)
     method = make(name)
-    assert method.sanity, f"{name} must stand apart from the contenders in tables"
+    assert method.is_sanity_check, f"{name} must stand apart from the contenders in tables"
     blank = replace(batch, images=torch.zeros_like(batch.images))
     assert torch.equal(predict(method, batch).map, predict(method, blank).map), f"{name} looked at the images"
 

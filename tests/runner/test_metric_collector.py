@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from zsad_bench.runner.metric_collector import Collector
+from zsad_bench.runner.shared_encoder import Cost
 from zsad_bench.types import Batch, Category, Prediction, Sample, SampleInfo
 
 COUNTS = {"nut": 5, "carpet": 3, "brain": 1, "cell": 4}
@@ -32,6 +33,20 @@ class Table:
         return SampleInfo(f"made_up/{sample.image}", category)
 
 
+class Pass:
+    """What a Collector needs of the pass: some methods say nothing before a category is over; what all of them took."""
+
+    def __init__(self, late: dict[str, Prediction] | None = None, infos: list[SampleInfo] = []) -> None:  # noqa: B006
+        self.late, self.infos, self.finished = late or {}, infos, []
+        self.transductive = list(self.late)
+        self.costs = {info.category: {"one": Cost(2.0, 1.0), "two": Cost(2.0, 0.5)} for info in infos}
+
+    def finish(self, category: Category) -> dict[str, Prediction]:
+        self.finished.append(category.name)
+        mine = [row for row, info in enumerate(self.infos) if info.category == category]
+        return {label: Prediction(p.score[mine], p.map[mine]) for label, p in self.late.items()}
+
+
 @pytest.fixture
 def world() -> SimpleNamespace:
     """The samples in order with their truth and what two methods say of them."""
@@ -52,18 +67,24 @@ def world() -> SimpleNamespace:
     )
 
 
-def collected(world: SimpleNamespace, size: int, pictured: tuple[str, ...] = ()) -> tuple[list[tuple], list[int]]:
-    """What was reported with batches of `size`, and how many categories were held after each batch."""
+def collected(
+    world: SimpleNamespace, size: int, pictured: tuple[str, ...] = (), late: tuple[str, ...] = ()
+) -> tuple[list[tuple], list[int]]:
+    """What was reported with batches of `size`, and how many categories were held after each batch.
+
+    late: methods that are transductive.
+    """
     reported, held = [], []
+    shared = Pass({label: world.said[label] for label in late}, world.infos)
     collector = Collector(world.table, lambda *args: reported.append(args), pictured)
     collector.on_test_start(None, None)
     for start in range(0, len(world.infos), size):
         at = slice(start, start + size)
         batch = Batch(torch.zeros(len(world.infos[at]), 3, SIZE, SIZE), world.labels[at], world.masks[at],
                       world.infos[at])  # fmt: skip
-        outputs = {label: Prediction(p.score[at], p.map[at]) for label, p in world.said.items()}
-        collector.on_test_batch_end(None, None, outputs, batch, start // size)
-        held.append(len(collector.states))
+        outputs = {label: Prediction(p.score[at], p.map[at]) for label, p in world.said.items() if label not in late}
+        collector.on_test_batch_end(None, shared, outputs, batch, start // size)
+        held.append(len(collector.states) + len(collector.parts) * 100)
     return reported, held
 
 
@@ -80,7 +101,23 @@ def test_each_category_once_with_its_own_images(world, size):
         assert result.n_regions == result.n_anomalous, "one square an anomalous image"
         assert np.array_equal(result.scores, world.said[label].score[mine].numpy().astype(np.float64))
         assert (found.skipped, found.seconds >= 0) == (0, True)
+        assert (found.seconds_encode, found.seconds_score) == (2.0, 1.0 if label == "one" else 0.5)
     assert max(held) <= 1, "more than one unfinished category was held in memory"
+    assert held[-1] == 0, "something was left unreported"
+
+
+@pytest.mark.parametrize("size", [1, 3, 13])
+def test_what_comes_when_a_category_is_over_is_the_same(world, size):
+    soon, _ = collected(world, size, pictured=("two",))
+    late, held = collected(world, size, pictured=("two",), late=("two",))
+    assert [(label, category) for label, category, _ in late] == [(label, category) for label, category, _ in soon]
+    for (_, _, one), (_, _, other) in zip(soon, late, strict=True):
+        assert one.ids == other.ids
+        assert np.array_equal(one.result.scores, other.result.scores)
+        for name, (value, _) in one.result.values.items():
+            assert np.isclose(other.result.values[name].value, value, rtol=1e-12, equal_nan=True), name
+        assert [(p.kind, p.id, p.score) for p in one.picks] == [(p.kind, p.id, p.score) for p in other.picks]
+    assert max(held) <= 101, "masks of more than one unfinished category were held in memory"
     assert held[-1] == 0, "something was left unreported"
 
 
@@ -90,9 +127,9 @@ def test_images_that_were_skipped_are_counted_and_end_with_the_test(world):
     kept = [i for i in range(13) if i != 0]  # the first image of the first category could not be read
     batch = Batch(torch.zeros(12, 3, SIZE, SIZE), world.labels[kept], world.masks[kept], [world.infos[i] for i in kept])
     outputs = {label: Prediction(p.score[kept], p.map[kept]) for label, p in world.said.items()}
-    collector.on_test_batch_end(None, None, outputs, batch, 0)
+    collector.on_test_batch_end(None, Pass(), outputs, batch, 0)
     assert world.infos[0].category not in [category for _, category, *_ in reported], "its images may still come"
-    collector.on_test_end(None, None)
+    collector.on_test_end(None, Pass())
     first = {found.skipped for _, category, found in reported if category == world.infos[0].category}
     others = {found.skipped for _, category, found in reported if category != world.infos[0].category}
     assert (first, others) == ({1}, {0})
@@ -124,7 +161,7 @@ def test_an_image_level_dataset_needs_no_maps(world):
     reported = []
     collector = Collector(world.table, lambda *args: reported.append(args))
     batch = Batch(torch.zeros(13, 3, SIZE, SIZE), world.labels, None, world.infos)
-    collector.on_test_batch_end(None, None, world.said, batch, 0)
+    collector.on_test_batch_end(None, Pass(), world.said, batch, 0)
     assert [category.name for _, category, *_ in reported] == list(COUNTS)
     assert not [key for _, _, found in reported for key in found.result.values if key.startswith("pixel_")]
 

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from zsad_bench.runner.provenance import state_of
+from zsad_bench.runner.provenance import peak_memory_mb, reset_peak_memory, state_of
 
 
 @pytest.fixture
@@ -54,3 +57,13 @@ def test_what_makes_it_another(checkout, path, dirty):
 
 def test_without_git_there_is_none(tmp_path):
     assert state_of(tmp_path) == ""
+
+
+def test_the_peak_of_memory_is_of_what_was_done_since():
+    if torch.cuda.is_available() or not Path("/proc/self/clear_refs").exists():
+        pytest.skip("resident memory cannot be reset here")
+    large = np.ones(200 * 2**20, np.uint8)
+    with_it = peak_memory_mb()
+    del large
+    reset_peak_memory()
+    assert peak_memory_mb() < with_it - 100, "the peak of what was done before"

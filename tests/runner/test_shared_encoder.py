@@ -21,9 +21,9 @@ def calls(mini, monkeypatch) -> list:
     made = []
     encode = mini.encode_image
 
-    def counted(images, spec, **options):
+    def counted(images, spec, *rest):
         made.append(spec)
-        return encode(images, spec, **options)
+        return encode(images, spec, *rest)
 
     monkeypatch.setattr(mini, "encode_image", counted)
     return made

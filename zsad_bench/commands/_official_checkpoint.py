@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # The prior that training on one dataset is; any other dataset is a prior of its own name.
 PRIORS = {"mvtec": "rich", "visa": "rich", "dtd": "limited", "demo_rich": "rich", "demo_limited": "limited"}
-SILENT = ("fidelity", "seed", "truncate_context")  # fields that by themselves change no score of a trained method
+NOT_COMPARED = ("fidelity", "seed")  # a preset, whose parts are compared one by one; and of the start alone
 
 
 def import_checkpoint(options: ImportOptions) -> None:
@@ -87,7 +87,7 @@ def export_checkpoint(options: ExportOptions) -> None:
     config = _plain(method.resolved_config())
     embedded = backbone.text_tower.embed_tokens(method.token_ids) if backbone.weights_hash else None
     try:
-        state = official.write(header.method, config, method.learned(), method.token_ids, embedded)
+        state = official.write(header.method, config, method.own_state(), method.token_ids, embedded)
         overrides, _ = official.read(header.method, state, backbone)  # what is written must be readable
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {source}: {error}") from None
@@ -99,7 +99,7 @@ def export_checkpoint(options: ExportOptions) -> None:
             "code loads this file with strict=False; --weights PATH puts them in"
         )
     theirs = _plain(vars(method.resolve(configure(header.method, overrides), backbone)))
-    differs = [f"{k}={json.dumps(v)}" for k, v in config.items() if k not in SILENT and theirs[k] != v]
+    differs = [f"{k}={json.dumps(v)}" for k, v in config.items() if k not in NOT_COMPARED and theirs[k] != v]
     if differs:
         _say(f"the official code has settings of its own; this checkpoint's are others: {', '.join(differs)}")
 
@@ -117,7 +117,7 @@ def _fill(
         if fixed:
             raise UsageError(f"--set {fixed[0]}: the file's own shapes say {fixed[0]}={overrides[fixed[0]]}")
         method = _build(name, backbone, overrides, settings)
-        expected = method.learned()
+        expected = method.own_state()
         for key in tensors.keys() | expected.keys():
             if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape:
                 raise UsageError(f"--set {' '.join(settings)}: with it {name} has other parameters than the file")

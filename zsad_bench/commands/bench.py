@@ -174,7 +174,7 @@ def _one_by_one(
     folders: list[Path] = []
     for number, (spec, seed, draw) in enumerate(itertools.product(specs, seeds, draws)):
         again = spec != specs[0] or draw != draws[0]
-        frozen = [n for n in methods if n not in learners and (number == 0 or (_draws_at_test(n) and not again))]
+        frozen = [n for n in methods if n not in learners and (number == 0 or (_is_stochastic(n) and not again))]
         due = [name for name in methods if name in learners or name in frozen]
         # A paper's auxiliary dataset may change with the target: then one group a choice. What does not learn is
         # tested on all targets in one pass, with the learners where they have the same targets.
@@ -261,9 +261,9 @@ def _data_options(options: Options) -> dict[str, dict[str, Any]]:
     return by_name
 
 
-def _draws_at_test(method: str) -> bool:
+def _is_stochastic(method: str) -> bool:
     """Whether the seed matters though nothing is trained."""
-    return registry.load("methods", method).draws_at_test
+    return registry.load("methods", method).stochastic_at_test
 
 
 def _licences(targets: tuple[str, ...], console: Console) -> None:

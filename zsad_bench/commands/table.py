@@ -63,7 +63,7 @@ def board(suite: Suite) -> Board:
         apart_notes=_apart(titles) if demo else {},
         footnotes=footnotes(titles),
         metric_notes={"pixel_rcpro": described()},
-        sanity=tuple(name for name, cls in registry.classes("methods").items() if cls.sanity),
+        sanity=tuple(name for name, cls in registry.classes("methods").items() if cls.is_sanity_check),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
@@ -23,13 +24,13 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import Stage, ZeroShotMethod
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
 from zsad_bench.prompts.names import ClassNames, class_name
-from zsad_bench.types import Activation, Batch, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
-class ContextConfig:
+class ContextConfig(MethodConfig):
     """What stands in both configurations, with the released CoOp's training settings (ViT, 16 shots).
 
     n_ctx: context tokens; None is as many as `ctx_init` has, or the method's own number. ctx_init: words whose
@@ -43,9 +44,6 @@ class ContextConfig:
     warmup_lr: constant rate of the first epoch; a cosine from `lr` downwards follows.
     """
 
-    image_size: int = 518
-    pos_interp: PosInterp = "bilinear"
-    activation: Activation = "own"
     n_ctx: int | None = None
     ctx_init: str = ""
     states: tuple[str, str] = ("normal", "anomalous")
@@ -56,7 +54,7 @@ class ContextConfig:
     temperature: float | None = None
     local_weight: float | None = None
     gaussian_sigma: float | None = None
-    truncate_context: bool = True
+    truncate_context: bool = silent(True)
     epochs: int = 50
     batch_size: int = 32
     lr: float = 2e-3
@@ -72,15 +70,18 @@ def warm_cosine(epoch: int, epochs: int, lr: float, warmup_lr: float) -> float:
     return warmup_lr if epoch == 0 else lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
 
 
-class ContextLearner(ZeroShotMethod):
+ContextT = TypeVar("ContextT", bound=ContextConfig)
+
+
+class ContextLearner(ZeroShotMethod[ContextT]):
     """Base of the two; a subclass gives its parameters, `usual_n_ctx` and `texts`."""
 
-    Config = ContextConfig
     needs = frozenset({"text", "logit_scale"})
     usual_n_ctx: ClassVar[int]
 
     @classmethod
-    def resolve(cls, config: ContextConfig, backbone: Backbone) -> ContextConfig:
+    def resolve(cls, config: ContextT, backbone: Backbone) -> ContextT:
+        config = super().resolve(config, backbone)
         words = _count_tokens(backbone, config.ctx_init) if config.ctx_init else None
         local = default(config.local_features, "original")
         resolved = replace(
@@ -119,7 +120,7 @@ class ContextLearner(ZeroShotMethod):
         return resolved
 
     @classmethod
-    def learns_from(cls, config: ContextConfig) -> Literal["masks", "labels"]:
+    def learns_from(cls, config: ContextT) -> Literal["masks", "labels"]:
         return "masks" if config.local_weight else "labels"
 
     def initial_context(self, generator: torch.Generator) -> Tensor:
@@ -146,14 +147,10 @@ class ContextLearner(ZeroShotMethod):
         def sgd(parameters):
             return torch.optim.SGD(parameters, lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
 
-        own = tuple(name for name, _ in self.named_parameters() if not name.startswith("backbone."))
-        return [Stage("prompts", c.epochs, c.batch_size, own, sgd)]
+        def warmed(optimizer, epochs):
+            return LambdaLR(optimizer, lambda epoch: warm_cosine(epoch, epochs, c.lr, c.warmup_lr) / c.lr)
 
-    def on_train_epoch_start(self) -> None:
-        c = self.config
-        for optimizer in self.trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = warm_cosine(self.current_epoch, c.epochs, c.lr, c.warmup_lr)
+        return [Stage("prompts", c.epochs, c.batch_size, optimizer=sgd, scheduler=warmed)]
 
     def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset({self._tap()}), frozenset({pooled_name(self.config.global_ln_post)})

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._scoring import pooled_name, predict_from, scaled_sigma
-from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.methods.base import MethodConfig, ZeroShotMethod
 from zsad_bench.prompts.names import ClassNames
-from zsad_bench.types import Activation, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.types import Features, Pooled, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
-class FixedPromptConfig:
+class FixedPromptConfig(MethodConfig):
     """Defaults of the comparison tables.
 
     class_names: the dataset's own readable ones; `raw` is the reading of the published row (`_` becomes a blank).
@@ -24,9 +25,6 @@ class FixedPromptConfig:
     global_ln_post: False imitates runs made with the AnomalyCLIP code base.
     """
 
-    image_size: int = 518
-    pos_interp: PosInterp = "bilinear"
-    activation: Activation = "own"
     class_names: ClassNames = "prompt_name"
     temperature: float = 0.07
     block: int | None = None
@@ -36,14 +34,18 @@ class FixedPromptConfig:
     gaussian_sigma: float | None = None
 
 
-class FixedPrompts(ZeroShotMethod):
+FixedPromptT = TypeVar("FixedPromptT", bound=FixedPromptConfig)
+
+
+class FixedPrompts(ZeroShotMethod[FixedPromptT]):
     """A training-free method that only has to say its sentences (`text_pair`)."""
 
     needs = frozenset({"text"})
     paper = "arXiv 2103.00020; as a ZSAD baseline: arXiv 2310.18961, appendix"
 
     @classmethod
-    def resolve(cls, config: FixedPromptConfig, backbone: Backbone) -> FixedPromptConfig:
+    def resolve(cls, config: FixedPromptT, backbone: Backbone) -> FixedPromptT:
+        config = super().resolve(config, backbone)
         resolved = replace(
             config,
             block=default(config.block, backbone.vision.n_blocks),

@@ -41,12 +41,12 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import Stage, ZeroShotMethod
-from zsad_bench.types import Activation, Batch, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
+from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
-class AnomalyClipConfig:
+class AnomalyClipConfig(MethodConfig):
     """Defaults of the released training script and the paper.
 
     Block numbers left at None scale to the backbone: taps 24 and first_vv_block 6 of 24 visual blocks, deep_depth 9
@@ -61,9 +61,6 @@ class AnomalyClipConfig:
     sum of FAPrompt's released code, since none is stated for this baseline.
     """
 
-    image_size: int = 518
-    pos_interp: PosInterp = "bilinear"
-    activation: Activation = "own"
     fidelity: Literal["paper", "official"] = "paper"
     n_ctx: int = 12
     deep_len: int = 4
@@ -76,7 +73,7 @@ class AnomalyClipConfig:
     local_weight: float = 4.0
     map_reduction: Literal["sum", "mean"] = "sum"
     gaussian_sigma: float | None = None
-    truncate_context: bool = True
+    truncate_context: bool = silent(True)
     ensemble: Literal["none", "seeds", "orthogonal"] = "none"
     members: int | None = None
     ortho_weight: float | None = None
@@ -87,7 +84,7 @@ class AnomalyClipConfig:
     seed: int = 111  # of the initial prompts; a run sets it to its own
 
 
-class AnomalyClip(ZeroShotMethod):
+class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
     """`ctx_normal` (n_ctx,W), `ctx_abnormal` (n_ctx,W) and `deep_tokens` (deep_depth-1,deep_len,W) are all that learns.
 
     A seed ensemble puts an axis of M in front of all three, an orthogonal one in front of `ctx_abnormal`.
@@ -120,6 +117,7 @@ class AnomalyClip(ZeroShotMethod):
 
     @classmethod
     def resolve(cls, config: AnomalyClipConfig, backbone: Backbone) -> AnomalyClipConfig:
+        config = super().resolve(config, backbone)
         kind = config.ensemble
         resolved = replace(
             config,
@@ -160,8 +158,7 @@ class AnomalyClip(ZeroShotMethod):
         def adam(parameters):  # treats every number by itself: members of a seed ensemble learn as if alone
             return torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.5, 0.999))
 
-        names = ("ctx_normal", "ctx_abnormal", "deep_tokens")
-        return [Stage("prompts", self.config.epochs, self.config.batch_size, names, adam)]
+        return [Stage("prompts", self.config.epochs, self.config.batch_size, optimizer=adam)]
 
     def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset(self._taps()), frozenset({pooled_name(self.config.global_ln_post)})

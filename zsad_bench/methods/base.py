@@ -1,14 +1,16 @@
 """What a method is: text on one side, a frozen visual tower on the other, and a score where they meet.
 
 A method never sees labels at test time, computes no metric and knows no dataset's path. One file a method; the file
-name is its registry name.
+name is its registry name. `CONTRIBUTING.md` has a complete one, and the table of what can be asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from lightning import LightningModule
@@ -17,54 +19,136 @@ from torch import Tensor, nn
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.checks import check_spec
 from zsad_bench.backbones.encoder import Encoder
-from zsad_bench.errors import TrainingError, UsageError
-from zsad_bench.types import Batch, Category, EncoderSpec, Features, Pooled, Prediction, SampleInfo, Tap
+from zsad_bench.backbones.weights import hash_weights
+from zsad_bench.errors import BackboneError, TrainingError, UsageError
+from zsad_bench.types import (
+    Activation,
+    Batch,
+    Category,
+    EncoderSpec,
+    Features,
+    Pooled,
+    PosInterp,
+    Prediction,
+    SampleInfo,
+    Tap,
+)
+
+USUAL_SIZE = 518  # pixels, of the published evaluations
+
+# How a message names what a backbone may offer; a name that is not here stands for itself.
+_OFFERS = {"text": "a text tower", "vv": "a V-V path", "logit_scale": "a learned logit scale"}
+
+
+def silent(default: Any) -> Any:
+    """A configuration field that changes no number (memory against time): it is in no key and in no checkpoint."""
+    return field(default=default, metadata={"silent": True})
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """What every configuration has; a method's own is a frozen dataclass on top of it.
+
+    image_size: None is the multiple of the patch nearest to 518. pos_interp, activation: as in `ForwardSpec`.
+    """
+
+    image_size: int | None = None
+    pos_interp: PosInterp = "bilinear"
+    activation: Activation = "own"
+
+
+ConfigT = TypeVar("ConfigT", bound=MethodConfig)
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+Scheduler = Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler]
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stretch of training.
 
-    trainables: names of the parameters that learn in it; all others are frozen.
-    optimizer: from those parameters to an optimiser.
+    trainables: names of the parameters, or of the modules around them, that learn in it; all others are frozen. None
+    is everything that is the method's own.
+    optimizer: from those parameters, or from groups of them, to an optimiser.
+    scheduler: from the optimiser and the number of times it will be stepped to a scheduler; stepped after each epoch,
+    or after each batch where `schedule_each` says so.
+    groups: name of a parameter or module -> options of the optimiser for it alone, such as {"decoder": {"lr": 1e-4}};
+    of several that fit the longest counts.
+    clip: largest norm of the gradient; None does not clip.
+    observes: no gradients and no optimiser; each batch goes to `observe`.
     """
 
     name: str
     epochs: int
     batch_size: int
-    trainables: tuple[str, ...]
-    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    trainables: tuple[str, ...] | None = None
+    optimizer: Callable[[Parameters], torch.optim.Optimizer] | None = None
+    scheduler: Scheduler | None = None
+    schedule_each: Literal["epoch", "step"] = "epoch"
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    clip: float | None = None
+    observes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.observes == (self.optimizer is not None):
+            wrong = "has an optimizer though it only observes" if self.observes else "has no optimizer"
+            raise ValueError(f"stage '{self.name}' {wrong}")
 
 
-class ZeroShotMethod(LightningModule):
-    """Base of every method. Subclasses give `title`, `paper`, a frozen dataclass `Config`, and the hooks below.
+class ZeroShotMethod(LightningModule, Generic[ConfigT]):
+    """Base of every method. Subclasses give `title`, `paper`, `Config`, and those of the hooks below that they need.
 
     Config fields left at None are filled by `resolve` from the backbone (block numbers, smoothing) or the fidelity
     preset; the resolved configuration is what rows and checkpoints carry.
+
+    needs: what of a backbone it cannot do without (`Backbone.offers`), such as {"text", "vv"}.
+    encoder_trains: gradients flow through `encode` while it trains.
+    adapts_at_test: `score` gets one image at a time, with gradients on and its own parameters requiring them;
+    parameters and buffers are put back after each image, so that no image knows of another.
+    stochastic_at_test: scores depend on the seed even without training; draws come from `generator_for`.
+    transductive: it scores all images of a category at once, in `score_set`; such rows are marked.
+    is_sanity_check: a floor to compare with, no contender.
+
+    Raises:
+        BackboneError: built on a backbone that lacks what it needs.
     """
 
     name: ClassVar[str]  # the registry name: that of the file, or of the entry point that names it
     title: ClassVar[str]
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    Config: ClassVar[type]
+    Config: type[ConfigT]
+    needs: ClassVar[frozenset[str]] = frozenset()
     encoder_trains: ClassVar[bool] = False
-    needs_grad_at_test: ClassVar[bool] = False
-    draws_at_test: ClassVar[bool] = False  # True: scores depend on the seed even without training
-    sanity: ClassVar[bool] = False  # True: a floor to compare with, no contender
+    adapts_at_test: ClassVar[bool] = False
+    stochastic_at_test: ClassVar[bool] = False
+    transductive: ClassVar[bool] = False
+    is_sanity_check: ClassVar[bool] = False
 
-    def __init__(self, backbone: Backbone, config: Any = None) -> None:
+    config: ConfigT
+    stage: Stage | None  # that trains now, or did last
+
+    def __init__(self, backbone: Backbone, config: ConfigT | None = None) -> None:
         super().__init__()
+        self._check_needs(backbone)
         self.backbone = backbone
-        self.config = self.resolve(config if config is not None else self.Config(), backbone)
+        self.config = self.resolve(self.Config() if config is None else config, backbone)
+        if self.config.image_size is None:
+            raise TypeError(f"{type(self).__name__}.resolve leaves image_size open; call super().resolve first")
+        self.stage = None
+        self._frozen: dict[str, str] = {}
         self._texts: dict[Category, Tensor] = {}
+        self._kept_where = self._where()
         self._encoder: Encoder | None = None
-        self._stage: Stage | None = None
+        self._adapting = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" not in vars(cls):
             cls.name = cls.__module__.rpartition(".")[2]
+        if cls.transductive and cls.adapts_at_test:
+            raise TypeError(
+                f"{cls.__name__} adapts to single images and scores whole categories; it can do one of them"
+            )
 
     @classmethod
     def registry_name(cls) -> str:
@@ -72,39 +156,62 @@ class ZeroShotMethod(LightningModule):
 
     # -- what a subclass says -----------------------------------------------------------------------------------
     @classmethod
-    def resolve(cls, config: Any, backbone: Backbone) -> Any:
-        """The configuration with every None filled in."""
-        return config
+    def resolve(cls, config: ConfigT, backbone: Backbone) -> ConfigT:
+        """The configuration with every None filled in. An override begins with `super().resolve`."""
+        if config.image_size is not None:
+            return config
+        return replace(config, image_size=backbone.nearest_size(USUAL_SIZE))
 
     def stages(self) -> list[Stage]:
-        """Training, stage by stage; empty for a training-free method."""
+        """Training, stage by stage; only methods that train override this."""
         return []
 
     def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         """What is asked of the visual tower: dense taps, and pooled features by name."""
         return frozenset(), frozenset()
 
+    def extra_features(self, images: Tensor, samples: Sequence[SampleInfo]) -> dict[str, Tensor]:
+        """What else of the images is needed, such as a frozen second network's answer; rows are images.
+
+        It stands in `features.extra`, and the pass over the visual tower stays shared with other methods.
+        """
+        return {}
+
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
         """(n,2,D) normalised normal and anomalous text features of n categories."""
         raise NotImplementedError(f"{type(self).__name__} has no text side")
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
-        """The image scores and final maps of a batch."""
-        raise NotImplementedError
+        """The image scores and final maps of a batch. No image's depends on the others of the batch."""
+        raise NotImplementedError(f"{type(self).__name__} has no score")
+
+    def score_set(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+        """Of a transductive method: the image scores and final maps of all images of one category."""
+        raise NotImplementedError(f"{type(self).__name__} has no score_set")
+
+    def begin_training(self, categories: Sequence[Category]) -> None:
+        """Called once before the first stage, with the categories that there are to learn from."""
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms of a batch, on unsmoothed maps; their sum is minimised."""
-        raise NotImplementedError(f"{type(self).__name__} is training-free")
+        raise NotImplementedError(f"{type(self).__name__} has no losses")
+
+    def observe(self, features: Features, batch: Batch) -> None:
+        """Takes in a batch of a stage that observes; without gradients."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it observes")
+
+    def end_stage(self) -> None:
+        """Called when `self.stage` has seen its last batch."""
 
     @classmethod
-    def learns_from(cls, config: Any) -> Literal["masks", "labels"]:
+    def learns_from(cls, config: ConfigT) -> Literal["masks", "labels"]:
         """What of the auxiliary data its losses ask for, beside the images; a configuration may change it.
 
         `labels`: those of whole images are enough, and masks change nothing.
         """
         return "masks"
 
-    # -- what the base does --------------------------------------------------------------------------------------
+    # -- images ---------------------------------------------------------------------------------------------------
     @property
     def encoder_spec(self) -> EncoderSpec:
         """The frozen request to the visual tower.
@@ -114,7 +221,7 @@ class ZeroShotMethod(LightningModule):
             UsageError: an image size that is no multiple of the patch, or another thing that it cannot compute.
         """
         c = self.config
-        forward = self.backbone.forward_spec(c.image_size, c.pos_interp, getattr(c, "activation", "own"))
+        forward = self.backbone.forward_spec(c.image_size, c.pos_interp, c.activation)
         spec = EncoderSpec(forward, *self.visual_requests())
         check_spec(spec, self.backbone)
         return spec
@@ -129,69 +236,274 @@ class ZeroShotMethod(LightningModule):
 
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
         """Features of a batch under `encoder_spec`. Overridden by methods that change what is encoded."""
-        return self.encoder(images, samples)
+        return self.with_extra(self.encoder(images, samples), images, samples)
 
+    def with_extra(self, features: Features, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
+        """The features, with what `extra_features` says of the same images."""
+        extra = self.extra_features(images, samples)
+        return replace(features, extra={**features.extra, **extra}) if extra else features
+
+    # -- texts ----------------------------------------------------------------------------------------------------
     def text_features(self, categories: Sequence[Category]) -> Tensor:
-        """(n,2,D) text features; cached per category wherever gradients are off."""
-        if torch.is_grad_enabled():
-            return self.text_pair(categories)
-        missing = [c for c in dict.fromkeys(categories) if c not in self._texts]
-        if missing:
-            self._texts.update(zip(missing, self.text_pair(missing), strict=True))
-        return torch.stack([self._texts[c] for c in categories])
+        """(n,2,D) text features of n categories.
+
+        What needs no gradient is encoded once a category and kept, while gradients are on as well: a frozen text side
+        costs one encoding a stage. What is detached counts as frozen.
+        """
+        grad = torch.is_grad_enabled()
+        # A tensor of inference mode can take no part in a backward pass.
+        known = {c for c in categories if c in self._texts and not (grad and self._texts[c].is_inference())}
+        missing = [c for c in dict.fromkeys(categories) if c not in known]
+        fresh = dict(zip(missing, self.text_pair(missing), strict=True)) if missing else {}
+        # Without gradients nothing tells whether a text depends on parameters that are about to move.
+        if grad or not self._may_change():
+            self._texts.update({c: text for c, text in fresh.items() if not text.requires_grad})
+        return torch.stack([fresh[c] if c in fresh else self._texts[c] for c in categories])
 
     def text_for(self, samples: Sequence[SampleInfo]) -> Tensor:
-        """(B,2,D): the text pair of every sample's category; each category is encoded once."""
+        """(B,2,D): the text pair of each sample's category."""
         unique = list(dict.fromkeys(s.category for s in samples))
-        place = {category: at for at, category in enumerate(unique)}
-        return self.text_features(unique)[[place[s.category] for s in samples]]
+        row = {category: number for number, category in enumerate(unique)}
+        return self.text_features(unique)[[row[s.category] for s in samples]]
 
-    def forget_texts(self) -> None:
-        """Drops cached text features; called whenever parameters may have changed."""
+    def clear_text_cache(self) -> None:
+        """Drops kept text features; called whenever parameters may have changed."""
         self._texts.clear()
 
-    def enter(self, stage: Stage) -> None:
-        """Prepares a stage: exactly its trainables learn."""
-        wanted = set(stage.trainables)
-        unknown = wanted - {name for name, _ in self.named_parameters()}
-        if unknown:
-            raise ValueError(f"{self.title}: stage '{stage.name}' names unknown parameters: {sorted(unknown)}")
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name in wanted)
-        self._stage = stage
+    def _may_change(self) -> bool:
+        moving = self.training or self._adapting
+        return moving and any(p.requires_grad for p in self.own_parameters().values())
 
-    def learned(self) -> dict[str, Tensor]:
-        """Every parameter and buffer that is not the backbone's: what a checkpoint holds."""
-        return {k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
+    # -- what is its own ------------------------------------------------------------------------------------------
+    def add_frozen(self, name: str, module: nn.Module) -> None:
+        """Makes a second network an attribute: always in eval mode, never trained, in no checkpoint.
+
+        The hash of its weights goes into rows and keys (`frozen_networks`).
+        """
+        if hasattr(self, name):
+            raise ValueError(f"{type(self).__name__} has a '{name}' already")
+        self.add_module(name, module.eval().requires_grad_(False))
+        self._frozen[name] = hash_weights(module.state_dict())
+
+    @property
+    def frozen_networks(self) -> dict[str, str]:
+        """Name -> hash of the weights, of each network that `add_frozen` took."""
+        return dict(self._frozen)
+
+    def is_own(self, name: str) -> bool:
+        """Whether what has this dotted name is neither the backbone's nor a frozen network's."""
+        return name.partition(".")[0] not in {"backbone", *self._frozen}
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter, without the backbone and frozen networks."""
+        return {name: parameter for name, parameter in self.named_parameters() if self.is_own(name)}
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Each parameter and persistent buffer that is its own, on the CPU: what a checkpoint holds."""
+        return {name: value.detach().cpu() for name, value in self.state_dict().items() if self.is_own(name)}
+
+    def load_own_state(self, state: Mapping[str, Tensor]) -> None:
+        """Takes over what `own_state` gave. A buffer that is empty here takes any number of rows (a memory).
+
+        Raises:
+            ValueError: a tensor that is missing, unknown or of another shape.
+        """
+        own = {name: value for name, value in self.state_dict().items() if self.is_own(name)}
+        if odd := sorted(own.keys() ^ state.keys()):
+            raise ValueError(f"tensors missing or unknown: {', '.join(odd)}")
+        buffers = dict(self.named_buffers())
+        for name, value in state.items():
+            if name in buffers and _fits_empty(own[name], value):
+                path, _, attribute = name.rpartition(".")
+                setattr(self.get_submodule(path), attribute, torch.empty_like(value, device=own[name].device))
+            elif own[name].shape != value.shape:
+                raise ValueError(f"{name} is {tuple(value.shape)}, its configuration asks for {tuple(own[name].shape)}")
+        self.load_state_dict(dict(state), strict=False)
+        self.clear_text_cache()
 
     def resolved_config(self) -> dict[str, Any]:
-        """The resolved configuration as plain types."""
-        return asdict(self.config)
+        """The resolved configuration as plain types, without what changes no number: what is hashed into keys."""
+        loud = {f.name for f in fields(self.config) if not f.metadata.get("silent")}
+        return {name: value for name, value in asdict(self.config).items() if name in loud}
 
-    def train(self, mode: bool = True) -> ZeroShotMethod:
-        self.forget_texts()
-        return super().train(mode)
+    def generator_for(self, sample: SampleInfo, purpose: str = "map") -> torch.Generator:
+        """A generator on the CPU for what is drawn for this image: of the seed and its id alone, whatever its batch."""
+        seed = getattr(self.config, "seed", 0)
+        digest = hashlib.sha256(f"{seed}|{purpose}|{sample.id}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        chosen = [p for name, p in self.named_parameters() if name in self._stage.trainables]
-        return self._stage.optimizer(chosen)
+    @contextmanager
+    def adaptation(self) -> Iterator[None]:
+        """While it holds, gradients are on and own parameters require them.
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        Afterwards own parameters, buffers and gradients are as they were before.
+        """
+        own = [m for name, m in self.named_modules() if name == "" or self.is_own(name)]
+        tables = [table for module in own for table in (module._parameters, module._buffers)]
+        before = [(table, dict(table), {n: t.detach().clone() for n, t in table.items() if t is not None})
+                  for table in tables]  # fmt: skip
+        learnt = {parameter: parameter.requires_grad for parameter in self.own_parameters().values()}
+        self._adapting = True
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                for parameter in learnt:
+                    parameter.requires_grad_(True)
+                yield
+        finally:
+            self._adapting = False
+            with torch.no_grad():
+                for table, tensors, values in before:
+                    table.clear()
+                    table.update(tensors)
+                    for name, value in values.items():
+                        tensors[name].copy_(value)
+            for parameter, learns in learnt.items():
+                parameter.grad = None
+                parameter.requires_grad_(learns)
+
+    # -- training -------------------------------------------------------------------------------------------------
+    @classmethod
+    def trains(cls) -> bool:
+        """Whether it has stages. How many epochs they last is a matter of configuration."""
+        return cls.stages is not ZeroShotMethod.stages
+
+    def trainables(self, stage: Stage) -> dict[str, nn.Parameter]:
+        """Name -> parameter of what learns in a stage.
+
+        Raises:
+            ValueError: the stage names something that the method does not have.
+        """
+        own = {} if stage.observes and stage.trainables is None else self.own_parameters()
+        asked = tuple(own) if stage.trainables is None else stage.trainables
+        self._check_names(stage, "trainables", asked, own)
+        return {name: p for name, p in own.items() if any(_is_within(name, part) for part in asked)}
+
+    def begin_stage(self, stage: Stage) -> None:
+        """Prepares a stage: exactly its trainables learn.
+
+        Raises:
+            ValueError: the stage names something that the method does not have.
+        """
+        learning = self.trainables(stage)
+        self._check_names(stage, "groups", stage.groups, learning)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in learning)
+        self.stage = stage
+        self.automatic_optimization = not stage.observes
+        self.clear_text_cache()
+
+    def optimizer_for(self, stage: Stage) -> torch.optim.Optimizer:
+        """The stage's optimiser over its trainables, in the stage's parameter groups."""
+        learning = self.trainables(stage)
+        if not stage.groups:
+            return stage.optimizer(list(learning.values()))
+        members: dict[str, list[nn.Parameter]] = {}
+        for name, parameter in learning.items():
+            group = max((part for part in stage.groups if _is_within(name, part)), key=len, default="")
+            members.setdefault(group, []).append(parameter)
+        return stage.optimizer([{"params": of, **stage.groups.get(group, {})} for group, of in members.items()])
+
+    def train(self, mode: bool = True) -> ZeroShotMethod[ConfigT]:
+        # A trained method is frozen, and keeps its texts from one test to the next, each of which calls `eval`.
+        if mode != self.training or any(p.requires_grad for p in self.own_parameters().values()):
+            self.clear_text_cache()
+        super().train(mode)
+        for name in self._frozen:
+            self.get_submodule(name).eval()
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ZeroShotMethod[ConfigT]:
+        super()._apply(fn, recurse)
+        if self._where() != self._kept_where:  # kept texts stay behind when the module goes to another device
+            self._kept_where = self._where()
+            self.clear_text_cache()
+        return self
+
+    def _where(self) -> tuple[torch.device, torch.dtype]:
+        first = next(self.backbone.parameters())
+        return first.device, first.dtype
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.stage is None:  # a script that goes straight to `Trainer.fit`
+            stages = self.stages()
+            if len(stages) != 1:
+                raise UsageError(f"{self.title} has {len(stages)} stages; call begin_stage(stage) before Trainer.fit")
+            if (data := self.trainer.datamodule) is not None:
+                self.begin_training(data.categories())
+            self.begin_stage(stages[0])
+
+    def configure_optimizers(self) -> Any:
+        stage = self.stage
+        if stage.observes:
+            return None
+        optimizer = self.optimizer_for(stage)
+        if stage.scheduler is None:
+            return optimizer
+        each = stage.schedule_each
+        times = stage.epochs if each == "epoch" else int(self.trainer.estimated_stepping_batches)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": stage.scheduler(optimizer, times), "interval": each},
+        }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if self.stage.clip is not None:  # the stage's own, whatever the Trainer was told
+            gradient_clip_val, gradient_clip_algorithm = self.stage.clip, "norm"
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         if batch.masks is None and self.learns_from(self.config) == "masks":
             raise UsageError(f"{self.title} learns from masks, and this auxiliary data has none; take another prior")
+        if self.stage.observes:
+            with torch.no_grad():
+                self.observe(self.encode(batch.images, batch.samples), batch)
+            return None
         terms = self.losses(self.encode(batch.images, batch.samples), batch)
         total = torch.stack(list(terms.values())).sum()
         if not total.isfinite():
-            found = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
+            values = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
             raise TrainingError(
-                f"{self.title}: the loss is not finite in step {self.global_step} of stage '{self._stage.name}' "
-                f"({found}); lower the learning rate with --set lr=…, or look at this auxiliary data"
+                f"{self.title}: the loss is not finite in step {self.global_step} of stage '{self.stage.name}' "
+                f"({values}); lower the learning rate with --set lr=…, or look at this auxiliary data"
             )
         self.log("loss", total, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch))
         for name, value in terms.items():
             self.log(f"loss_{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
         return total
 
+    def on_train_end(self) -> None:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stage.observes):
+            self.end_stage()
+        self.clear_text_cache()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("backbone.")}
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if self.is_own(name)}
+
+    # -- checks ---------------------------------------------------------------------------------------------------
+    def _check_needs(self, backbone: Backbone) -> None:
+        if lacking := sorted(self.needs - backbone.offers):
+            words = " and ".join(_OFFERS.get(name, name) for name in lacking)
+            raise BackboneError(
+                f"{self.title} needs {words}, and backbone {backbone.name} has none; take another --backbone"
+            )
+
+    def _check_names(self, stage: Stage, what: str, asked: Iterable[str], there: Iterable[str]) -> None:
+        there = list(there)
+        if unknown := sorted(part for part in asked if not any(_is_within(name, part) for name in there)):
+            raise ValueError(f"{self.title}: {what} of stage '{stage.name}' name unknown parameters: {unknown}")
+
+
+def _is_within(name: str, part: str) -> bool:
+    """Whether a parameter's dotted name is `part`, or lies in the module of that name."""
+    return name == part or name.startswith(f"{part}.")
+
+
+def _fits_empty(here: Tensor, value: Tensor) -> bool:
+    """Whether `here` has no rows yet, and could have been `value` but for that."""
+    return here.ndim == value.ndim and here.ndim > 0 and not len(here) and here.shape[1:] == value.shape[1:]

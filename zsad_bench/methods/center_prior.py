@@ -6,25 +6,17 @@ Pixel metrics of a real method are only worth what they are above this row. Its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
-from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.types import Activation, Features, PosInterp, Prediction, SampleInfo
+from zsad_bench.methods.base import MethodConfig, ZeroShotMethod
+from zsad_bench.types import Features, Prediction, SampleInfo
 
 
-@dataclass(frozen=True)
-class CenterPriorConfig:
-    image_size: int = 518
-    pos_interp: PosInterp = "bilinear"
-    activation: Activation = "own"
-
-
-class CenterPrior(ZeroShotMethod):
+class CenterPrior(ZeroShotMethod[MethodConfig]):
     title = "Center prior"
-    Config = CenterPriorConfig
-    sanity = True
+    Config = MethodConfig
+    is_sanity_check = True
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
         """Map: one minus the distance to the centre over its largest value; score: 0.5."""

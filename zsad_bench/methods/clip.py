@@ -26,7 +26,7 @@ class ClipConfig(FixedPromptConfig):
     anomalous_prompt: str = "A photo of an anomalous {}"
 
 
-class Clip(FixedPrompts):
+class Clip(FixedPrompts[ClipConfig]):
     title = "CLIP"
     Config = ClipConfig
 

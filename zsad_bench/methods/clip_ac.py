@@ -37,7 +37,7 @@ class ClipAcConfig(FixedPromptConfig):
     templates: tuple[str, ...] = ()
 
 
-class ClipAc(FixedPrompts):
+class ClipAc(FixedPrompts[ClipAcConfig]):
     title = "CLIP-AC"
     Config = ClipAcConfig
 

@@ -46,7 +46,7 @@ class CoCoOpConfig(ContextConfig):
     deep_depth: int | None = None
 
 
-class CoCoOp(ContextLearner):
+class CoCoOp(ContextLearner[CoCoOpConfig]):
     title = "CoCoOp"
     paper = "arXiv 2203.05557 (CVPR 2022); as a ZSAD baseline: FAPrompt (ICCV 2025), Tables 1 and 2"
     Config = CoCoOpConfig

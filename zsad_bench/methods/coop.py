@@ -36,7 +36,7 @@ class CoOpConfig(ContextConfig):
     class_token_position: Literal["end", "middle", "front"] = "end"
 
 
-class CoOp(ContextLearner):
+class CoOp(ContextLearner[CoOpConfig]):
     title = "CoOp"
     paper = "arXiv 2109.01134 (IJCV 2022); as a ZSAD baseline: arXiv 2310.18961, appendix"
     Config = CoOpConfig

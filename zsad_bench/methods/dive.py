@@ -44,13 +44,13 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import Stage, ZeroShotMethod
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
 from zsad_bench.prompts.lexicon import read_lexicon
-from zsad_bench.types import Activation, Batch, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
-class DiveConfig:
+class DiveConfig(MethodConfig):
     """Sources of the defaults: the top of this file.
 
     deep_depth: P; None is 9 of 12 text blocks. inject_blocks: numbers of the blocks after which descriptions are
@@ -63,9 +63,6 @@ class DiveConfig:
     gaussian_sigma: None is 4 px at 518 px, scaled with the image. hidden_ratio: the offsets' hidden width is D over it.
     """
 
-    image_size: int = 518
-    pos_interp: PosInterp = "bilinear"
-    activation: Activation = "own"
     n_ctx: int = 12
     deep_len: int = 4
     deep_depth: int | None = None
@@ -86,8 +83,8 @@ class DiveConfig:
     seg_weight: float = 1.0
     reg_weight: float = 1.0
     gaussian_sigma: float | None = None
-    truncate_context: bool = True
-    checkpoint_blocks: bool = False
+    truncate_context: bool = silent(True)
+    checkpoint_blocks: bool = silent(False)
     epochs: int = 15
     batch_size: int = 8
     lr: float = 1e-3  # AnomalyCLIP's; not validated for this method
@@ -142,7 +139,7 @@ class Offset(nn.Module):
         return self.fc2(F.relu(self.fc1(z_BD)))
 
 
-class Dive(ZeroShotMethod):
+class Dive(ZeroShotMethod[DiveConfig]):
     title = "DIVE"
     paper = "arXiv 2606.29428 (ECCV 2026)"
     needs = frozenset({"text", "cls"})
@@ -188,9 +185,9 @@ class Dive(ZeroShotMethod):
     def _initialise(self) -> None:
         """Draws every weight from the seed and its own name: an ablation starts from the values of the whole."""
         small = ("ctx_", "deep_", "shallow.", "out_proj.", "fc2.")
-        for name, parameter in self.named_parameters():
-            if name.startswith("backbone.") or ".ln_" in name:
-                continue  # frozen; LayerNorms start neutral by themselves
+        for name, parameter in self.own_parameters().items():
+            if ".ln_" in name:
+                continue  # LayerNorms start neutral by themselves
             if name.endswith("bias"):
                 parameter.zero_()
                 continue
@@ -201,6 +198,7 @@ class Dive(ZeroShotMethod):
 
     @classmethod
     def resolve(cls, config: DiveConfig, backbone: Backbone) -> DiveConfig:
+        config = super().resolve(config, backbone)
         blocks = default(config.inject_blocks, _last_blocks(backbone)) if config.deep else ()
         n_visual = config.n_visual if config.shallow else 0
         resolved = replace(
@@ -239,8 +237,7 @@ class Dive(ZeroShotMethod):
         def adam(parameters):
             return torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.5, 0.999))
 
-        names = tuple(name for name, _ in self.named_parameters() if not name.startswith("backbone."))
-        return [Stage("prompts_and_injections", self.config.epochs, self.config.batch_size, names, adam)]
+        return [Stage("prompts_and_injections", self.config.epochs, self.config.batch_size, optimizer=adam)]
 
     # -- text -----------------------------------------------------------------------------------------------------
     def _encode_text(self, ids: Tensor, contexts: Tensor, deep: str) -> Tensor:
@@ -271,14 +268,13 @@ class Dive(ZeroShotMethod):
         """The same pair for every category: the state prompts never name the object."""
         return l2_normalize(self.state_features()).expand(len(categories), -1, -1)
 
-    def know_classes(self, names: Sequence[str]) -> None:
+    def set_auxiliary_classes(self, names: Sequence[str]) -> None:
         """Sets the K auxiliary classes of the semantic loss, by prompt name; names that collapse are one class."""
         self.class_names = tuple(dict.fromkeys(names))
 
-    def on_train_start(self) -> None:
+    def begin_training(self, categories: Sequence[Category]) -> None:
         """Every class of the training data is told apart at every step, whatever is in the batch."""
-        table = self.trainer.train_dataloader.dataset  # zsad_bench.data's ImageTable, or several end to end
-        self.know_classes([category.prompt_name for category in table.present()])
+        self.set_auxiliary_classes([category.prompt_name for category in categories])
 
     def bank(self) -> Tensor:
         """(G,D) normalised plain text features of the descriptions, without gradient; encoded when first asked for."""
@@ -373,7 +369,7 @@ class Dive(ZeroShotMethod):
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """State and semantic cross-entropy, orthogonality of the offsets, focal + two Dice, size of the visual prompts.
 
-        The semantic classes are those of `know_classes`, or when it was never told those of the batch.
+        The semantic classes are those of `set_auxiliary_classes`, or without it those of the batch.
 
         Raises:
             ValueError: an image of a class that is none of them.

@@ -37,8 +37,8 @@ from zsad_bench.methods._scoring import (
     smooth,
     upsample,
 )
-from zsad_bench.methods.base import Stage, ZeroShotMethod
-from zsad_bench.types import Activation, Batch, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
+from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 # What paper and released code do differently; `official_fixed` is the code with the patches that the paper selects.
 PAPER = {
@@ -61,7 +61,7 @@ PRESETS = {"paper": PAPER, "official": OFFICIAL, "official_fixed": OFFICIAL | {"
 
 
 @dataclass(frozen=True)
-class FaPromptConfig:
+class FaPromptConfig(MethodConfig):
     """Defaults of the paper; where it is silent, of the released scripts. None is filled by the preset or backbone.
 
     fidelity: `paper`; `official`, the released behaviour; `official_fixed`, the same with the top patches.
@@ -77,9 +77,6 @@ class FaPromptConfig:
     of blocks 2..9). gaussian_sigma: None is 10 px at 518 px, scaled with the image.
     """
 
-    image_size: int = 518
-    pos_interp: PosInterp = "bilinear"
-    activation: Activation = "own"
     fidelity: Literal["paper", "official", "official_fixed"] = "paper"
     n_normal: int = 5
     n_abnormal: int = 2
@@ -104,7 +101,7 @@ class FaPromptConfig:
     global_ln_post: bool = False  # as in AnomalyCLIP, whose tower the released code takes over
     temperature: float = 0.07
     gaussian_sigma: float | None = None  # the default of the released evaluation script
-    truncate_context: bool = True
+    truncate_context: bool = silent(True)
     epochs: int = 7  # the epoch that the released evaluation loads; the rate is constant, so stopping there is equal
     batch_size: int = 8
     lr: float = 1e-3
@@ -142,7 +139,7 @@ class Reading:
     score: Tensor
 
 
-class FaPrompt(ZeroShotMethod):
+class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     title = "FAPrompt"
     paper = "arXiv 2410.10289 (ICCV 2025)"
     needs = frozenset({"text", "vv"})
@@ -170,6 +167,7 @@ class FaPrompt(ZeroShotMethod):
 
     @classmethod
     def resolve(cls, config: FaPromptConfig, backbone: Backbone) -> FaPromptConfig:
+        config = super().resolve(config, backbone)
         preset = {k: v for k, v in PRESETS[config.fidelity].items() if getattr(config, k) is None}
         resolved = replace(
             config,
@@ -207,8 +205,7 @@ class FaPrompt(ZeroShotMethod):
         def adam(parameters):
             return torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.5, 0.999))
 
-        names = tuple(name for name, _ in self.named_parameters() if not name.startswith("backbone."))
-        return [Stage("prompts", self.config.epochs, self.config.batch_size, names, adam)]
+        return [Stage("prompts", self.config.epochs, self.config.batch_size, optimizer=adam)]
 
     def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset({self._tap()}), frozenset({pooled_name(self.config.global_ln_post)})
@@ -256,8 +253,8 @@ class FaPrompt(ZeroShotMethod):
         prompts = self.abnormal_prompts(shift)
         return self._encode(prompts, self.token_ids[1].argmax().expand(len(prompts))).unflatten(0, (len(shift), -1))
 
-    def forget_texts(self) -> None:
-        super().forget_texts()
+    def clear_text_cache(self) -> None:
+        super().clear_text_cache()
         self._static = None
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:

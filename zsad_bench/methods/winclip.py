@@ -28,17 +28,17 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._scoring import l2_normalize, smooth, upsample
-from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.methods.base import MethodConfig, ZeroShotMethod, silent
 from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
-from zsad_bench.types import Activation, Category, Features, Pooled, PosInterp, Prediction, SampleInfo, Tap
+from zsad_bench.types import Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 WINDOWS_ON_CPU = 256  # at once: bounds memory; larger chunks gain nothing there
 LEAST_SCORE = 1e-12  # an underflowed probability must not become an infinite reciprocal
 
 
 @dataclass(frozen=True)
-class WinClipConfig:
+class WinClipConfig(MethodConfig):
     """Defaults of the paper; where it is silent, of Accurate-WinCLIP.
 
     image_size: None is the backbone's native size (240 for ViT-B-16-plus-240).
@@ -51,9 +51,6 @@ class WinClipConfig:
     window_batch: windows encoded at once; None is 256 on the CPU and all of a batch elsewhere. Changes no result.
     """
 
-    image_size: int | None = None
-    pos_interp: PosInterp = "bilinear"
-    activation: Activation = "own"
     fidelity: Literal["paper", "official"] = "paper"
     template_set: Literal["paper22", "public21"] | None = None
     class_names: Literal["raw", "folder", "prompt_name", "object"] | None = None
@@ -62,10 +59,10 @@ class WinClipConfig:
     scales: tuple[int, ...] = (2, 3)
     align_corners: bool = False
     gaussian_sigma: float = 0.0
-    window_batch: int | None = None
+    window_batch: int | None = silent(None)
 
 
-class WinClip(ZeroShotMethod):
+class WinClip(ZeroShotMethod[WinClipConfig]):
     title = "WinCLIP"
     paper = "arXiv 2303.14814 (CVPR 2023)"
     Config = WinClipConfig

@@ -81,8 +81,13 @@ def build(method: str, backbone: Backbone, overrides: Mapping[str, Any], seed: i
 
 
 def trains(method: str) -> bool:
-    """Whether a method learns anything, told by its configuration without building it."""
-    return "epochs" in {field.name for field in fields(registry.load("methods", method).Config)}
+    """Whether a method learns anything."""
+    return registry.load("methods", method).trains()
+
+
+def takes_epochs(method: str) -> bool:
+    """Whether `--epochs` means something to it: one that trains in several stretches may have fields of its own."""
+    return trains(method) and "epochs" in {field.name for field in fields(registry.load("methods", method).Config)}
 
 
 def _as_a_list(key: str, value: Any, declared: str) -> str:

@@ -11,7 +11,7 @@ from zsad_bench import registry
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import UsageError
 from zsad_bench.planning import learnable
-from zsad_bench.planning.configure import configure, trains
+from zsad_bench.planning.configure import configure, takes_epochs, trains
 from zsad_bench.planning.recipe import Part, Recipe, Variant
 from zsad_bench.planning.suite import SUITES, Suite
 from zsad_bench.planning.target import distinct, target_of
@@ -242,7 +242,7 @@ def _jobs(
         tested += [rest] if rest else []
     repeats = part.repeats()
     learns = {v.method: trains(v.method) for v in part.variants}
-    drawing = {v.method: registry.load("methods", v.method).draws_at_test for v in part.variants}
+    drawing = {v.method: registry.load("methods", v.method).stochastic_at_test for v in part.variants}
     for at, (seed, draw) in enumerate(repeats):
         for variant in part.variants:
             draws = drawing[variant.method]
@@ -254,7 +254,8 @@ def _jobs(
             for variant in part.variants:
                 if not learns[variant.method]:
                     continue
-                job = Job(variant.method, variant.settings, part.epochs, prior, draw, seed, part.augment, True)
+                epochs = part.epochs if takes_epochs(variant.method) else None
+                job = Job(variant.method, variant.settings, epochs, prior, draw, seed, part.augment, True)
                 yield from ((job, variant, auxiliary, targets) for auxiliary, targets in of)
 
 
@@ -270,7 +271,7 @@ def _place(recipe: Recipe, suite: Suite, variant: Variant, job: Job) -> Any:
     except UsageError as error:
         raise type(error)(f"{recipe.file}:{variant.line}: {error}") from None
     cls = registry.load("methods", job.method)
-    if cls.needs_grad_at_test or _changes_what_is_encoded(cls):
+    if _changes_what_is_encoded(cls):
         return None
     return (config.image_size, config.pos_interp)
 

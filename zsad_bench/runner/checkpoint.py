@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Header:
     """What a checkpoint says of itself.
 
     backbone: the id, or the name alone where the weights are not known. config: resolved. training: seed, auxiliary
-    datasets, prior and its hash; of an imported one also its origin, file and sha256.
+    datasets, prior and its hash; of an imported one also its origin, file and sha256. frozen_networks: name -> hash of
+    the weights that it was trained beside; they are not inside either.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Header:
     backbone: str
     config: dict[str, Any]
     training: dict[str, Any]
+    frozen_networks: dict[str, str] = field(default_factory=dict)
 
 
 def save(path: Path, method: ZeroShotMethod, training: Mapping[str, Any], images: Seen | None = None) -> None:
@@ -64,8 +66,9 @@ def save(path: Path, method: ZeroShotMethod, training: Mapping[str, Any], images
         "config": json.dumps(method.resolved_config()),
         "training": json.dumps(dict(training)),
         **({} if images is None else {"images": _RULE}),
+        **({"frozen_networks": json.dumps(method.frozen_networks)} if method.frozen_networks else {}),
     }
-    tensors = {k: v.contiguous() for k, v in method.learned().items()} | _tensors(images)
+    tensors = {k: v.contiguous() for k, v in method.own_state().items()} | _tensors(images)
     with whole_file(path) as file:
         file.write(tensors_as_bytes(tensors, metadata=header))
 
@@ -90,7 +93,12 @@ def read_header(path: Path) -> Header:
             f"checkpoint {path}: its format is '{meta.get('format', 'unknown')}', expected '{FORMAT}'"
         )
     return Header(
-        meta["method"], meta["version"], meta["backbone"], json.loads(meta["config"]), json.loads(meta["training"])
+        meta["method"],
+        meta["version"],
+        meta["backbone"],
+        json.loads(meta["config"]),
+        json.loads(meta["training"]),
+        json.loads(meta.get("frozen_networks", "{}")),
     )
 
 
@@ -158,16 +166,18 @@ def restore(path: Path, header: Header, backbone: Backbone) -> ZeroShotMethod:
         built = cls(backbone, configure(header.method, header.config))
     except UsageError as error:
         raise CheckpointError(f"checkpoint {path}: its configuration is not of this version ({error})") from None
-    expected = built.learned()
+    for name in sorted(built.frozen_networks.keys() | header.frozen_networks.keys()):
+        was, here = (hashes.get(name, "none") for hashes in (header.frozen_networks, built.frozen_networks))
+        if was != here:
+            raise CheckpointError(
+                f"checkpoint {path}: trained beside '{name}' with weights {was[:12]}, here they are {here[:12]}; "
+                "use the same weights"
+            )
     with safe_open(path, "pt") as file:
-        names = set(file.keys()) - set(_IMAGES)
-        if names != set(expected):
-            odd = sorted(names ^ set(expected))
-            raise CheckpointError(f"checkpoint {path}: tensors missing or unknown: {', '.join(odd)}")
-        tensors = {name: file.get_tensor(name) for name in sorted(names)}
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
-            raise CheckpointError(f"checkpoint {path}: {name} is {found}, its configuration asks for {wanted}")
-    built.load_state_dict(tensors, strict=False)
+        tensors = {name: file.get_tensor(name) for name in sorted(set(file.keys()) - set(_IMAGES))}
+    try:
+        built.load_own_state(tensors)
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from None
+    built.freeze()  # as a training leaves it
     return built

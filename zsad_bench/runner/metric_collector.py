@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.metrics.category import CategoryMetrics, CategoryResult
 from zsad_bench.results.pictures import Pick
+from zsad_bench.runner import provenance
 from zsad_bench.runner.picks import Picks
+from zsad_bench.runner.shared_encoder import Cost, SharedPass, by_category
 from zsad_bench.types import Batch, Category, Prediction
 
 
@@ -45,8 +48,9 @@ OnCategory = Callable[[str, Category, Finished], None]
 class Collector(Callback):
     """Calls `finished(label, category, Finished)` once every image of a category was seen.
 
-    The loader hands out categories one after the other, so only one category's pixels are in memory. A category with
-    skipped images ends with the test. pictured: labels that pictures are kept of.
+    The loader hands out categories one after the other, so only one category's pixels are in memory: the images and
+    masks themselves only where a transductive method has to see all of them first. A category with skipped images ends
+    with the test. pictured: labels that pictures are kept of.
     """
 
     def __init__(self, data: ZeroShotDataModule, finished: OnCategory, pictured: Collection[str] = ()) -> None:
@@ -55,10 +59,13 @@ class Collector(Callback):
         self.states: dict[Category, dict[str, CategoryMetrics]] = {}
         self.picks: dict[Category, dict[str, Picks]] = {}
         self.ids: dict[Category, list[str]] = {}
+        self.parts: dict[Category, list[Batch]] = {}
         self.last = time.perf_counter()
+        self.pass_id = uuid.uuid4().hex[:12]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.last = time.perf_counter()
+        provenance.reset_peak_memory()
 
     def on_test_batch_end(
         self,
@@ -70,35 +77,70 @@ class Collector(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         predictions: Mapping[str, Prediction] = outputs
-        for category in dict.fromkeys(sample.category for sample in batch.samples):
-            at = [i for i, sample in enumerate(batch.samples) if sample.category == category]
-            if category not in self.states:
-                self.states[category] = {label: CategoryMetrics(self.data.level) for label in predictions}
-                self.picks[category] = {label: Picks(self.data.mean, self.data.std) for label in self.pictured}
-            for label, state in self.states[category].items():
-                state.update(**_part(predictions[label], batch, at))
-            for label, picks in self.picks[category].items():
-                picks.update(batch, predictions[label], at)
-            self.ids.setdefault(category, []).extend(batch.samples[i].id for i in at)
-            self.waiting[category] -= len(at)
+        for category, rows in by_category(batch.samples).items():
+            part = _part(batch, rows)
+            self._update(category, {label: _rows(predictions[label], rows) for label in predictions}, part)
+            if pl_module.transductive:
+                self.parts.setdefault(category, []).append(_small(part))
+            self.ids.setdefault(category, []).extend(sample.id for sample in part.samples)
+            self.waiting[category] -= len(rows)
             if self.waiting[category] == 0:
-                self._finish(category)
+                self._finish(category, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for category in list(self.states):
-            self._finish(category)
+        for category in list(self.ids):
+            self._finish(category, pl_module)
 
-    def _finish(self, category: Category) -> None:
+    def _update(self, category: Category, predictions: Mapping[str, Prediction], batch: Batch) -> None:
+        """Takes in predictions for a batch of one category."""
+        states, picks = self.states.setdefault(category, {}), self.picks.setdefault(category, {})
+        for label, prediction in predictions.items():
+            state = states.setdefault(label, CategoryMetrics(self.data.level))
+            state.update(prediction.score, batch.labels, prediction.map, batch.masks)
+            if label in self.pictured:
+                pick = picks.setdefault(label, Picks(self.data.mean, self.data.std))
+                pick.update(batch, prediction, list(range(len(batch))))
+
+    def _finish(self, category: Category, shared: SharedPass) -> None:
+        if late := shared.finish(category):
+            self._update(category, late, _joined(self.parts.pop(category)))
         now = time.perf_counter()
         states, ids, picks = self.states.pop(category), self.ids.pop(category), self.picks.pop(category)
         skipped, seconds = self.waiting[category], now - self.last
         for label, metrics in states.items():
+            cost = shared.costs.get(category, {}).get(label, Cost())
             chosen = picks[label].chosen() if label in picks else []
-            self.finished(label, category, Finished(metrics.result(), ids, skipped, seconds, chosen))
+            outcome = Finished(
+                metrics.result(),
+                ids,
+                skipped,
+                seconds,
+                chosen,
+                seconds_encode=cost.encode,
+                seconds_score=cost.score,
+                pass_id=self.pass_id,
+                peak_memory_mb=provenance.peak_memory_mb(),
+            )
+            self.finished(label, category, outcome)
         self.last = time.perf_counter()
 
 
-def _part(prediction: Prediction, batch: Batch, at: list[int]) -> dict[str, Any]:
-    maps = None if prediction.map is None else prediction.map[at]
-    masks = None if batch.masks is None else batch.masks[at]
-    return {"scores": prediction.score[at], "labels": batch.labels[at], "maps": maps, "masks": masks}
+def _rows(prediction: Prediction, rows: list[int]) -> Prediction:
+    return Prediction(prediction.score[rows], None if prediction.map is None else prediction.map[rows])
+
+
+def _part(batch: Batch, rows: list[int]) -> Batch:
+    masks = None if batch.masks is None else batch.masks[rows]
+    return Batch(batch.images[rows], batch.labels[rows], masks, [batch.samples[row] for row in rows])
+
+
+def _small(batch: Batch) -> Batch:
+    """The batch on the CPU, its images in half precision: they are only looked at by people from here on."""
+    masks = None if batch.masks is None else batch.masks.cpu()
+    return Batch(batch.images.half().cpu(), batch.labels.cpu(), masks, batch.samples)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    masks = None if parts[0].masks is None else torch.cat([part.masks for part in parts])
+    samples = [sample for part in parts for sample in part.samples]
+    return Batch(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]), masks, samples)

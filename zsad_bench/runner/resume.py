@@ -70,8 +70,9 @@ def find_checkpoint(
             header = checkpoint.read_header(path)
         except CheckpointError:  # a torn file is no checkpoint; training again mends it
             continue
-        of = (header.method, header.version, header.backbone)
-        if of == (name, method.version, method.backbone.id) and (header.config, _plain(header.training)) == wanted:
+        of = (header.method, header.version, header.backbone, header.frozen_networks)
+        here = (name, method.version, method.backbone.id, method.frozen_networks)
+        if of == here and (header.config, _plain(header.training)) == wanted:
             return path
     return None
 

@@ -82,9 +82,9 @@ class Recorder:
         training = self.run.training.get(name, UNTRAINED)
         # Without training or draws the seed changes nothing: every run of such a method is the same cell. A
         # checkpoint keeps the seed that it was trained under.
-        seed = training.get("seed", self.run.seed if method.draws_at_test else 0)
+        seed = training.get("seed", self.run.seed if method.stochastic_at_test else 0)
         config = {key: value for key, value in method.resolved_config().items() if key != "seed"}
-        uses_backbone = not method.sanity
+        uses_backbone = not method.is_sanity_check
         decided = {
             "method": name,
             "method_version": method.version,
@@ -93,7 +93,7 @@ class Recorder:
             "target": data.name,
             "data_hash": data.manifest_hash,
             "weights_hash": self.backbone.weights_hash if uses_backbone else "none",
-            "networks": dict(getattr(method, "frozen_networks", {})),
+            "networks": method.frozen_networks,
             "seed": seed,
             "precision": PRECISION,
             "metric_version": METRIC_VERSION,
@@ -106,7 +106,7 @@ class Recorder:
             "auxiliary_partial": training.get("auxiliary_partial", ""),
             "target_partial": data.shortfall,
             "draw": training.get("draw", 0),
-            "transductive": getattr(method, "transductive", False),
+            "transductive": method.transductive,
             "data_options": ",".join(f"{key}={value}" for key, value in sorted(data.decisions().items())),
             "backbone": self.backbone.name if uses_backbone else "none",
             "config_hash": store.digest(config),

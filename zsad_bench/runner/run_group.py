@@ -27,7 +27,7 @@ from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning import learnable
-from zsad_bench.planning.configure import build, trains
+from zsad_bench.planning.configure import build, takes_epochs, trains
 from zsad_bench.planning.suite import Suite, is_found
 from zsad_bench.planning.target import categories_of, target_of
 from zsad_bench.results import rows as store
@@ -72,13 +72,13 @@ class CellGroup:
 
     def overrides_for(self, method: str) -> dict[str, Any]:
         """All overrides of a method's configuration."""
-        epochs = {"epochs": self.epochs} if self.epochs is not None and trains(method) else {}
+        epochs = {"epochs": self.epochs} if self.epochs is not None and takes_epochs(method) else {}
         return {**self.suite.overrides_for(method), **self.settings, **epochs}
 
     def variant(self, method: str) -> Variant:
         """What of a method differs from the suite."""
         if trains(method):
-            return differing(self.settings, self.epochs, self.augment)
+            return differing(self.settings, self.epochs if takes_epochs(method) else None, self.augment)
         return differing(self.settings)
 
     def _root_of(self, name: str) -> str | None:

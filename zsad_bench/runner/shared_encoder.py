@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 
+import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
 from zsad_bench.backbones.encoder import Encoder
+from zsad_bench.errors import UsageError
+from zsad_bench.methods._prediction import predict, predict_set
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.types import Batch, EncoderSpec, Features, ForwardSpec, Prediction, SampleInfo
+from zsad_bench.types import Batch, Category, EncoderSpec, Features, ForwardSpec, Prediction, SampleInfo
+
+
+@dataclass
+class Cost:
+    """Wall-clock seconds on some images. encode: of the pass that the method's features came from, whoever shared it.
+
+    score: what the method alone took, from those features to predictions.
+    """
+
+    encode: float = 0.0
+    score: float = 0.0
 
 
 class SharedPass(LightningModule):
-    """Tests several methods on the same images. `test_step` returns a Prediction for each label.
+    """Tests several methods on the same images.
+
+    `test_step` returns a Prediction for each label, but for transductive methods: their features are kept until
+    `finish(category)` has them scored. `costs` says what each (category, label) took so far.
 
     methods: label -> method, all on the same device. A single method is a mapping of one.
     """
@@ -23,32 +42,153 @@ class SharedPass(LightningModule):
         super().__init__()
         self.labels = list(methods)
         self.methods = nn.ModuleList(methods.values())
-        self.encoders = self._encoders()
+        self.encoders = self._shared_encoders()
+        self.costs: dict[Category, dict[str, Cost]] = {}
+        self._kept: dict[Category, dict[str, list[Features]]] = {}
+        self._samples: dict[Category, list[SampleInfo]] = {}
 
-    def _encoders(self) -> dict[ForwardSpec, Encoder]:
-        sharing = [method for method in self.methods if _shares(method)]
-        by_forward: dict[ForwardSpec, list[EncoderSpec]] = {}
-        for method in sharing:
-            by_forward.setdefault(method.encoder_spec.forward, []).append(method.encoder_spec)
+    @property
+    def by_label(self) -> dict[str, ZeroShotMethod]:
+        return dict(zip(self.labels, self.methods, strict=True))
+
+    @property
+    def transductive(self) -> list[str]:
+        """Labels whose predictions come with `finish`."""
+        return [label for label, method in self.by_label.items() if method.transductive]
+
+    def _shared_encoders(self) -> dict[ForwardSpec, Encoder]:
+        by_forward: dict[ForwardSpec, list[ZeroShotMethod]] = {}
+        for method in self.methods:
+            if shares(method):
+                by_forward.setdefault(method.encoder_spec.forward, []).append(method)
         return {
-            forward: Encoder(sharing[0].backbone, reduce(EncoderSpec.merge, specs))
-            for forward, specs in by_forward.items()
+            forward: Encoder(of[0].backbone, reduce(EncoderSpec.merge, [method.encoder_spec for method in of]))
+            for forward, of in by_forward.items()
         }
 
-    def features(self, images: Tensor, samples: list[SampleInfo]) -> list[Features]:
-        """One Features a method; those that share a forward pass get the same object."""
-        encoded = {forward: encoder(images, samples) for forward, encoder in self.encoders.items()}
-        return [
-            encoded[method.encoder_spec.forward] if _shares(method) else method.encode(images, samples)
-            for method in self.methods
-        ]
+    def on_test_start(self) -> None:
+        if self.transductive and self.trainer.world_size > 1:
+            raise UsageError(
+                f"{self.by_label[self.transductive[0]].title} needs all images of a category at once, and "
+                f"{self.trainer.world_size} processes share them; test it with one process"
+            )
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        features = self.features(batch.images, batch.samples)
-        pairs = zip(self.labels, self.methods, features, strict=True)
-        return {label: method.score(found, batch.samples) for label, method, found in pairs}
+        images, samples = batch.images, batch.samples
+        # What is made in inference mode can take no part in a gradient, and some methods take them at test.
+        with torch.inference_mode(False), torch.no_grad():
+            images = images.clone() if images.is_inference() else images
+            shared, seconds = self._encode(images, samples)
+            predictions = {}
+            for label, method in self.by_label.items():
+                started = _now(images.device)
+                features = self._features(method, shared, images, samples)
+                encoded = _now(images.device)
+                if method.transductive:
+                    self._keep(label, only(features, method.encoder_spec), samples)
+                else:
+                    predictions[label] = predict(method, features, samples)
+                encode = encoded - started + (seconds[method.encoder_spec.forward] if shares(method) else 0.0)
+                self._account(label, samples, Cost(encode, _now(images.device) - encoded))
+        return predictions
+
+    def _encode(
+        self, images: Tensor, samples: Sequence[SampleInfo]
+    ) -> tuple[dict[ForwardSpec, Features], dict[ForwardSpec, float]]:
+        """By forward pass: the features of all that share it, and how long it took."""
+        features, seconds = {}, {}
+        for forward, encoder in self.encoders.items():
+            before = encoder.seconds
+            features[forward] = encoder(images, samples)
+            seconds[forward] = encoder.seconds - before
+        return features, seconds
+
+    def _features(
+        self,
+        method: ZeroShotMethod,
+        shared: Mapping[ForwardSpec, Features],
+        images: Tensor,
+        samples: Sequence[SampleInfo],
+    ) -> Features:
+        if shares(method):
+            return method.with_extra(shared[method.encoder_spec.forward], images, samples)
+        return method.encode(images, samples)
+
+    def _account(self, label: str, samples: Sequence[SampleInfo], cost: Cost) -> None:
+        """A batch of several categories costs each of them its share."""
+        for category, rows in by_category(samples).items():
+            total = self.costs.setdefault(category, {}).setdefault(label, Cost())
+            total.encode += cost.encode * len(rows) / len(samples)
+            total.score += cost.score * len(rows) / len(samples)
+
+    def _keep(self, label: str, features: Features, samples: Sequence[SampleInfo]) -> None:
+        first = label == self.transductive[0]
+        for category, rows in by_category(samples).items():
+            self._kept.setdefault(category, {}).setdefault(label, []).append(features.select(rows))
+            if first:
+                self._samples.setdefault(category, []).extend(samples[row] for row in rows)
+
+    def finish(self, category: Category) -> dict[str, Prediction]:
+        """Predictions of the transductive methods for all images of a category, in the order they came.
+
+        Their features are given up.
+        """
+        samples, predictions = self._samples.pop(category, []), {}
+        for label, parts in self._kept.pop(category, {}).items():
+            features = joined(parts)
+            device = next(iter((*features.rows.values(), *features.vectors.values())), torch.empty(0)).device
+            started = _now(device)
+            with torch.inference_mode(False), torch.no_grad():
+                predictions[label] = predict_set(self.by_label[label], features, samples)
+            self.costs[category][label].score += _now(device) - started
+        return predictions
 
 
-def _shares(method: ZeroShotMethod) -> bool:
+def shares(method: ZeroShotMethod) -> bool:
     """A method that overrides `encode` changes what is encoded, and goes alone."""
     return type(method).encode is ZeroShotMethod.encode
+
+
+def by_category(samples: Iterable[SampleInfo]) -> dict[Category, list[int]]:
+    """Category -> places in the batch."""
+    places: dict[Category, list[int]] = {}
+    for place, sample in enumerate(samples):
+        places.setdefault(sample.category, []).append(place)
+    return places
+
+
+def only(features: Features, spec: EncoderSpec) -> Features:
+    """The features without what a spec does not ask for."""
+    return replace(
+        features,
+        rows={tap: rows for tap, rows in features.rows.items() if tap in spec.taps},
+        vectors={name: vector for name, vector in features.vectors.items() if name in spec.pooled},
+    )
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """The features of several batches as those of one."""
+    first = parts[0]
+    extra_rows = None if first.extra_rows is None else torch.cat([part.extra_rows for part in parts])
+    return replace(
+        first,
+        rows={tap: torch.cat([part.rows[tap] for part in parts]) for tap in first.rows},
+        vectors={name: torch.cat([part.vectors[name] for part in parts]) for name in first.vectors},
+        extra_rows=extra_rows,
+        extra={name: _joined([part.extra[name] for part in parts]) for name in first.extra},
+    )
+
+
+def _joined(values: Sequence[Tensor] | Sequence[Mapping]) -> Tensor | dict:
+    if isinstance(values[0], Mapping):
+        return {key: _joined([value[key] for value in values]) for key in values[0]}
+    return torch.cat(list(values))
+
+
+def _now(device: torch.device) -> float:
+    """The clock once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()

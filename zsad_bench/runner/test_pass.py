@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lightning import Trainer
+from lightning import Callback, Trainer
+from torch.utils.data import DataLoader
 
 from zsad_bench.atomic import file_name
 from zsad_bench.console import Console
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.vanished import vanished
+from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.results.pictures import Pick
 from zsad_bench.runner import resume
 from zsad_bench.runner.metric_collector import Collector, Finished, OnCategory
@@ -18,7 +20,7 @@ from zsad_bench.runner.picks import draw_sheet
 from zsad_bench.runner.progress import progress
 from zsad_bench.runner.shared_encoder import SharedPass
 from zsad_bench.runner.train import stoppable, trainer_options
-from zsad_bench.types import Category
+from zsad_bench.types import Batch, Category
 
 if TYPE_CHECKING:
     from zsad_bench.runner.run_group import Member
@@ -41,28 +43,32 @@ def test(asked: str, data: ZeroShotDataModule, members: Sequence[Member], consol
         if len(kept) < len(data.samples()):
             part = members[0].group.module(asked, next(iter(methods.values())).backbone, {"samples": kept})
             part.image_size = size
-        shown = {label: method.title for label, method in methods.items() if not method.draws_at_test}
+        shown = {label: method.title for label, method in methods.items() if not method.stochastic_at_test}
         largest: dict[str, dict[str, Pick]] = {}
         left: dict[str, tuple[int, int]] = {}
         callbacks = [
             Collector(part, _writer(data, chosen, largest, left), shown),
             progress(console, f"test on {data.title}"),
         ]
-        trainer = Trainer(
-            logger=False,
-            inference_mode=not any(method.needs_grad_at_test for method in methods.values()),
-            callbacks=callbacks,
-            enable_progress_bar=console.is_terminal,
-            **trainer_options(),
-        )
-        with stoppable(trainer):
-            loader = part.test_dataloader()
-            trainer.test(SharedPass(methods), dataloaders=loader, verbose=False)
+        loader = part.test_dataloader()
+        run_pass(methods, loader, callbacks, console.is_terminal)
         if largest and shown:
             draw_sheet(largest, shown, members[0].folder / f"maps_{file_name(data.name)}_{size}px.png")
         lost = vanished(data.name, left, size)
         for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said, *lost]:
             console.print(line, style="yellow")
+
+
+def run_pass(
+    methods: Mapping[str, ZeroShotMethod],
+    batches: DataLoader[Batch],
+    callbacks: Sequence[Callback] = (),
+    progress_bar: bool = False,
+) -> None:
+    """Tests methods, by label, on the same batches; what comes of it is the callbacks' matter."""
+    trainer = Trainer(logger=False, callbacks=list(callbacks), enable_progress_bar=progress_bar, **trainer_options())
+    with stoppable(trainer):
+        trainer.test(SharedPass(methods), dataloaders=batches, verbose=False)
 
 
 def _writer(

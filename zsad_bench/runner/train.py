@@ -23,14 +23,15 @@ from zsad_bench.runner.progress import progress
 def trainer_options() -> dict[str, Any]:
     """What every Trainer here has in common: one device, our own sampler, nothing on the console but ours."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    # Tiny data on few cores, a frozen tower that stays in eval mode, an internal matter, a login node of Slurm: all is
-    # as it should be.
+    # Tiny data on few cores, a frozen tower that stays in eval mode, an internal matter, a login node of Slurm, a stage
+    # without an optimiser: all is as it should be.
     for text in (
         "not have many workers",
         "smaller than the logging interval",
         "in eval mode at the start",
         "LeafSpec",
         "srun. command is available",
+        "will run with no optimizer",
     ):
         warnings.filterwarnings("ignore", message=f".*{text}.*")
     return {
@@ -76,8 +77,9 @@ def fit(
 ) -> None:
     """Trains every stage in place; the losses go to `folder/<stage>/metrics.csv`. watch: one more callback a stage."""
     told: set[str] = set()
+    method.begin_training([category for module in data.modules for category in module.categories()])
     for stage in method.stages():
-        method.enter(stage)
+        method.begin_stage(stage)
         data.batch_size = stage.batch_size
         trainer = Trainer(
             max_epochs=stage.epochs,

@@ -1,0 +1,299 @@
+"""What every method keeps to, whatever it is: tests that each `test_contract*.py` runs over the methods it names."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from tests.methods.conftest import learn, some
+from zsad_bench import registry
+from zsad_bench.backbones.weights import hash_weights
+from zsad_bench.errors import TrainingError, UsageError
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.planning.configure import configure
+from zsad_bench.runner import checkpoint
+from zsad_bench.types import Prediction
+
+Test = Callable[..., Any]
+
+
+def of(kind: Callable[[type[ZeroShotMethod]], bool]) -> Callable[[Test], Test]:
+    """Runs a test over the methods of a kind; conftest.py puts in names from the collecting module's CLASSES."""
+
+    def marked(test: Test) -> Test:
+        test.kind = kind
+        return test
+
+    return marked
+
+
+every = of(lambda cls: True)
+trained = of(lambda cls: cls.trains())
+descending = of(lambda cls: cls.losses is not ZeroShotMethod.losses)  # by gradients
+untrained = of(lambda cls: not cls.trains())
+transductive = of(lambda cls: cls.transductive)
+image_by_image = of(lambda cls: not cls.transductive)
+contenders = of(lambda cls: not cls.is_sanity_check)
+
+
+def class_of(name: str) -> type[ZeroShotMethod]:
+    return registry.load("methods", name)
+
+
+def assert_same(found: Prediction, expected: Prediction, what: str, tolerance: float = 0.0) -> None:
+    for part in ("score", "map"):
+        one, other = getattr(found, part), getattr(expected, part)
+        assert (one is None) == (other is None), f"{what}: one of them has no {part}"
+        if one is not None:
+            off = float((one - other).abs().max())
+            assert off <= tolerance, f"{what}: {part} off by {off:.1e}, allowed {tolerance:.0e}"
+
+
+def differ(one: Prediction, other: Prediction) -> bool:
+    same_map = one.map is None or torch.equal(one.map, other.map)
+    return not (torch.equal(one.score, other.score) and same_map)
+
+
+# --- what it says -----------------------------------------------------------------------------------------------------
+
+
+@every
+def test_it_is_presented(name):
+    entry = next(entry for entry in registry.describe("methods") if entry.name == name)
+    assert entry.title == class_of(name).title, f"{name}: `ls` prints '{entry.title}', the class says otherwise"
+    assert entry.title.strip(), f"{name}: the title is empty"
+    assert entry.summary.endswith("."), (
+        f"{name}: the first line of the file's docstring is no sentence: {entry.summary!r}"
+    )
+    titles = [other.title for other in registry.describe("methods")]
+    assert titles.count(entry.title) == 1, f"{name}: another method is titled '{entry.title}' too"
+    assert class_of(name).registry_name() == name, f"{name}: rows would call it {class_of(name).registry_name()}"
+
+
+@every
+def test_labels_and_masks_have_no_way_in(name):
+    for hook, wanted in {"score": ["self", "features", "samples"], "encode": ["self", "images", "samples"]}.items():
+        found = list(inspect.signature(getattr(class_of(name), hook)).parameters)
+        assert found == wanted, f"{name}.{hook} takes {found}, the design gives it {wanted}"
+
+
+@every
+def test_stages(name, make):
+    stages = make(name).stages()
+    assert bool(stages) == class_of(name).trains(), (
+        f"{name}: overrides `stages` and has none in its usual configuration"
+    )
+    assert len({stage.name for stage in stages}) == len(stages), f"{name}: two stages share a name, and so a log"
+
+
+@every
+def test_configuration_is_plain_and_resolves_to_itself(name, mini, make):
+    method = make(name)
+    stored = json.loads(json.dumps(method.resolved_config()))
+    again = class_of(name).resolve(configure(name, stored), mini)
+    assert again == method.config, f"{name}: a configuration read back from a checkpoint resolves to something else"
+
+
+@every
+def test_encoder_specs_merge_and_are_keys(name, make):
+    spec = make(name).encoder_spec
+    assert hash(spec) == hash(make(name).encoder_spec), f"{name}: two equal methods ask differently"
+    assert spec.merge(spec) == spec
+
+
+# --- what it predicts -------------------------------------------------------------------------------------------------
+
+
+@every
+def test_shapes_and_types(name, make, predict, batch):
+    found = predict(make(name), batch)
+    assert found.score.shape == (5,), f"{name}: one score an image, found {tuple(found.score.shape)}"
+    assert found.score.dtype == torch.float32, f"{name}: scores are {found.score.dtype}"
+    assert found.score.isfinite().all(), f"{name}: a score is not finite"
+    if found.map is not None:
+        assert found.map.shape == batch.masks.shape, f"{name}: maps are {tuple(found.map.shape)}, masks decide the size"
+        assert found.map.dtype == torch.float32, f"{name}: maps are {found.map.dtype}"
+        assert found.map.isfinite().all(), f"{name}: a map is not finite"
+
+
+@image_by_image
+def test_a_batch_is_its_images(name, make, predict, batch):
+    method = make(name)
+    together = predict(method, batch)
+    for i in range(len(batch)):
+        alone = predict(method, some(batch, [i]))
+        there = Prediction(together.score[[i]], None if together.map is None else together.map[[i]])
+        assert_same(alone, there, f"{name}: image {i} alone and in its batch", 1e-5)
+
+
+@transductive
+def test_how_a_category_comes_in_batches_changes_nothing(name, make, predict, batch):
+    method = make(name)
+    together = predict(method, batch)
+    assert_same(predict(method, batch, sizes=[2, 1, 2]), together, f"{name}: in three batches and in one", 1e-5)
+    others = predict(method, some(batch, [0, 2]))
+    assert differ(others, Prediction(together.score[[0, 2]], together.map[[0, 2]])), f"{name}: needs no whole category"
+
+
+@every
+def test_predictions_follow_their_images(name, make, predict, batch):
+    method, order = make(name), [3, 0, 4, 1, 2]
+    straight, permuted = predict(method, batch), predict(method, some(batch, order))
+    expected = Prediction(straight.score[order], None if straight.map is None else straight.map[order])
+    assert_same(permuted, expected, f"{name}: permuted images", 1e-5)
+
+
+@contenders
+def test_pixels_decide_and_names_of_files_do_not(name, make, predict, batch):
+    method = make(name)
+    straight = predict(method, batch)
+    renamed = replace(batch, samples=[replace(s, id=f"other/{i}") for i, s in enumerate(batch.samples)])
+    assert_same(predict(method, renamed), straight, f"{name}: the same images under other ids")
+    # 0, 2 and 4 are of one category: only their pixels change places
+    swapped = predict(method, replace(batch, images=batch.images[[2, 1, 0, 3, 4]]))
+    expected = Prediction(straight.score[[2, 1, 0, 3, 4]], straight.map[[2, 1, 0, 3, 4]])
+    assert_same(swapped, expected, f"{name}: images 0 and 2 swapped", 1e-5)
+    assert straight.score[[0, 2, 4]].unique().numel() == 3, f"{name}: three random images score the same"
+
+
+@every
+def test_the_same_each_time(name, make, predict, batch):
+    torch.manual_seed(1)
+    method = make(name)
+    first = predict(method, batch)
+    assert_same(predict(method, batch), first, f"{name}: asked twice")
+    torch.manual_seed(2)
+    assert_same(predict(make(name), batch), first, f"{name}: built again under another global seed")
+
+
+@every
+def test_the_seed_matters_where_it_is_said_to(name, make, predict, batch):
+    depends = class_of(name).trains() or class_of(name).stochastic_at_test
+    changed = differ(predict(make(name, seed=3), batch), predict(make(name, seed=4), batch))
+    assert changed == depends, f"{name}: the seed {'changes' if changed else 'does not change'} predictions"
+
+
+# --- what it learns ---------------------------------------------------------------------------------------------------
+
+
+@untrained
+def test_training_free_means_nothing_to_train(name, make):
+    own = list(make(name).own_parameters())
+    if not class_of(name).adapts_at_test:
+        assert not own, f"{name} has no stage that could train {own}"
+
+
+@every
+def test_only_its_own_wants_gradients(name, make):
+    method = make(name)
+    awake = {key for key, parameter in method.named_parameters() if parameter.requires_grad}
+    assert awake <= set(method.own_parameters()), f"{name}: {sorted(awake)[:3]} want gradients"
+
+
+@every
+def test_scoring_leaves_no_trace(name, make, predict, batch):
+    method = make(name)
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    learns = {key: parameter.requires_grad for key, parameter in method.named_parameters()}
+    predict(method, batch)
+    assert learns == {key: parameter.requires_grad for key, parameter in method.named_parameters()}
+    assert not [key for key, p in method.named_parameters() if p.grad is not None], f"{name}: gradients are left"
+    moved = [key for key, value in method.state_dict().items() if not torch.equal(value, before[key])]
+    assert not moved, f"{name}: {moved} changed while it scored"
+
+
+@trained
+def test_each_stage_trains_its_trainables_and_nothing_else(name, make, batch, mini):
+    method = make(name)
+    for number, stage in enumerate(method.stages()):
+        before = {key: parameter.detach().clone() for key, parameter in method.named_parameters()}
+        for parameter in method.parameters():
+            parameter.grad = None
+        terms = learn(method, number, batch)
+        for term, value in terms.items():
+            assert value.ndim == 0, f"{name}, {stage.name}: loss term {term} is no scalar"
+            assert value.isfinite(), f"{name}, {stage.name}: loss term {term} is {value}"
+        parameters = dict(method.named_parameters())
+        reached = {key for key, p in parameters.items() if p.grad is not None and p.grad.any()}
+        trainables = set(method.trainables(stage))
+        assert stage.observes == (not trainables), f"{name}, {stage.name}: observes, or has something to train"
+        assert reached == trainables, f"{name}, {stage.name}: gradients and trainables differ"
+        assert all(parameters[key].grad.isfinite().all() for key in reached), f"{name}: a gradient is not finite"
+        moved = {key for key, p in parameters.items() if not torch.equal(p, before[key])}
+        assert moved == trainables, f"{name}, {stage.name}: one step moved {sorted(moved)[:5]}"
+        assert hash_weights(mini.model.state_dict()) == mini.weights_hash, f"{name}, {stage.name}: frozen weights moved"
+        for network, was in method.frozen_networks.items():
+            now = hash_weights(method.get_submodule(network).state_dict())
+            assert now == was, f"{name}, {stage.name}: the frozen network {network} moved"
+
+
+@descending
+def test_a_loss_that_is_not_finite_stops_with_its_name_and_step(name, make, batch, monkeypatch):
+    method = make(name)
+    method.begin_stage(next(stage for stage in method.stages() if not stage.observes))
+    monkeypatch.setattr(method, "losses", lambda *_: {"fine": torch.ones(()), "broken": torch.tensor(float("nan"))})
+    with pytest.raises(TrainingError, match=r"not finite in step 0 of stage .* broken nan"):
+        method.training_step(batch, 0)
+
+
+@trained
+def test_it_learns_from_what_it_says(name, make, batch):
+    method, unmasked = make(name), replace(batch, masks=None)
+    says = class_of(name).learns_from(method.config)
+    assert says == class_of(name).learns_from(configure(name, {})), f"{name}: says so only once it is built"
+    inverted = replace(batch, masks=~batch.masks)
+    for number, stage in enumerate(method.stages()):
+        torch.manual_seed(0)
+        learned = make(name)
+        terms = learn(learned, number, batch)
+        torch.manual_seed(0)
+        if says == "labels":
+            again = make(name)
+            assert learn(again, number, unmasked) == terms, f"{name}, {stage.name}: masks matter after all"
+            for key, value in learned.own_state().items():
+                assert torch.equal(again.own_state()[key], value), f"{name}, {stage.name}: masks matter to {key}"
+            continue
+        changed = learn(make(name), number, inverted)
+        assert changed != terms, f"{name}, {stage.name}: other masks change no loss; image labels would be enough"
+    if says == "masks":
+        with pytest.raises(UsageError, match=rf"{method.title} learns from masks"):
+            method.training_step(unmasked, 0)
+
+
+@descending
+def test_a_step_is_seen_at_once(name, make, predict, batch):
+    method = make(name)
+    before = predict(method, batch)  # fills the cache of texts
+    learn(method, 0, batch)
+    assert differ(predict(method, batch), before), f"{name}: predictions still come from texts of before the step"
+
+
+@trained
+def test_one_image_is_a_batch(name, make, batch):
+    method = make(name)
+    for number, stage in enumerate(method.stages()):
+        terms = learn(method, number, some(batch, [2]))
+        assert all(value.isfinite() for value in terms.values()), f"{name}, {stage.name}: {terms} for a single image"
+
+
+@trained
+def test_a_checkpoint_brings_back_the_predictions(name, make, predict, batch, mini, tmp_path):
+    method = make(name)
+    learn(method, 0, batch)
+    expected = predict(method, batch)
+    training = {"prior": "limited", "prior_hash": "abc", "auxiliary": ["demo_limited"], "seed": 3}
+    checkpoint.save(tmp_path / "one.safetensors", method, training)
+    loaded, header = checkpoint.load(tmp_path / "one.safetensors", mini, name)
+    assert_same(predict(loaded.eval(), batch), expected, f"{name}: loaded from its checkpoint")
+    assert loaded.config == method.config
+    assert header.training == training
+    with safe_open(tmp_path / "one.safetensors", "pt") as file:
+        foreign = [key for key in file.keys() if key.partition(".")[0] in {"backbone", *method.frozen_networks}]  # noqa: SIM118
+    assert not foreign, f"{name}: weights that are not its own are in there: {foreign[:3]}"

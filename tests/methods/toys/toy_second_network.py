@@ -1,0 +1,70 @@
+"""A toy with a second network, frozen: its edges, weighed against CLIP's map by one learned number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod
+from zsad_bench.types import Batch, Features, Prediction, SampleInfo, Tap
+
+WEIGHTS = 100  # number of those that the second network comes with: in a file somewhere, in no configuration
+
+
+@dataclass(frozen=True)
+class SecondNetworkConfig(MethodConfig):
+    epochs: int = 1
+    batch_size: int = 4
+    seed: int = 0
+
+
+class SecondNetwork(ZeroShotMethod[SecondNetworkConfig]):
+    title = "Toy: second network"
+    Config = SecondNetworkConfig
+
+    def __init__(self, backbone, config=None) -> None:
+        super().__init__(backbone, config)
+        network = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Dropout(0.5))
+        generator = torch.Generator().manual_seed(WEIGHTS)
+        nn.init.normal_(network[0].weight, generator=generator)
+        nn.init.zeros_(network[0].bias)
+        self.add_frozen("edges", network)
+        own = torch.Generator().manual_seed(self.config.seed)
+        self.share = nn.Parameter(torch.rand((), generator=own))
+
+    def tap(self) -> Tap:
+        return Tap(self.backbone.vision.n_blocks, raw=True)
+
+    def visual_requests(self):
+        return frozenset({self.tap()}), frozenset()
+
+    def stages(self) -> list[Stage]:
+        c = self.config
+        return [Stage("share", c.epochs, c.batch_size, optimizer=lambda p: torch.optim.SGD(p, lr=0.1))]
+
+    @torch.no_grad()
+    def extra_features(self, images: Tensor, samples: Sequence[SampleInfo]) -> dict[str, Tensor]:
+        assert not self.edges.training, "a frozen network drops half of what it sees, and learns the mean of the rest"
+        return {"edges": self.edges(images).abs().mean(1)}
+
+    def maps(self, features: Features) -> Tensor:
+        patches = F.normalize(features.patches(self.tap()), dim=-1)
+        unlike = 1 - (patches @ F.normalize(patches.mean(1), dim=-1)[..., None])[..., 0]
+        maps = F.interpolate(unlike.unflatten(1, features.grid)[:, None], features.image_size)[:, 0]
+        return maps + self.share * features.extra["edges"]
+
+    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+        maps = self.maps(features)
+        return Prediction(maps.flatten(1).amax(1), maps)
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        maps = self.maps(features).flatten(1).amax(1)
+        return {"image": F.binary_cross_entropy_with_logits(maps, batch.labels.float())}
+
+    @classmethod
+    def learns_from(cls, config):
+        return "labels"

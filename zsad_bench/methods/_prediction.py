@@ -1,0 +1,103 @@
+"""From features to predictions, as every run takes them: image by image where a method adapts, and held to its word.
+
+What is cheap to look at is looked at in each batch: shapes, types, finite numbers, and that scoring left the method as
+it was. That no image's score depends on others of its batch is for the contract tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from zsad_bench.errors import PromiseError
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.types import Features, Prediction, SampleInfo
+
+
+def predict(method: ZeroShotMethod, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+    """The prediction of a method that is not transductive for a batch, detached.
+
+    Raises:
+        PromiseError: what came back, or what became of the method, is not what the interface promises.
+    """
+    before, size = _versions(method), features.image_size
+    if method.adapts_at_test:
+        parts = []
+        for row, sample in enumerate(samples):
+            with method.adaptation():
+                parts.append(_detached(method.score(features.select([row]), [sample])))
+                _check(method, parts[-1], 1, size)
+        prediction = _joined(parts)
+    else:
+        prediction = _detached(method.score(features, samples))
+    _check_untouched(method, before)
+    _check(method, prediction, len(samples), size)
+    return prediction
+
+
+def predict_set(method: ZeroShotMethod, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+    """The prediction of a transductive method for all images of one category, detached.
+
+    Raises:
+        PromiseError: as of `predict`.
+    """
+    before = _versions(method)
+    prediction = _detached(method.score_set(features, samples))
+    _check_untouched(method, before)
+    _check(method, prediction, len(samples), features.image_size)
+    return prediction
+
+
+def _detached(prediction: Prediction) -> Prediction:
+    if not isinstance(prediction, Prediction):  # only a plug-in can come to this
+        return prediction
+    return Prediction(prediction.score.detach(), None if prediction.map is None else prediction.map.detach())
+
+
+def _joined(parts: Sequence[Prediction]) -> Prediction:
+    maps = [part.map for part in parts if part.map is not None]
+    return Prediction(torch.cat([part.score for part in parts]), torch.cat(maps) if maps else None)
+
+
+def _check(method: ZeroShotMethod, prediction: Prediction, count: int, size: tuple[int, int]) -> None:
+    if not isinstance(prediction, Prediction):
+        raise _broken(method, f"a Prediction for each batch; found {type(prediction).__name__}")
+    named = (("score", prediction.score, (count,)), ("map", prediction.map, (count, *size)))
+    for name, tensor, shape in named:
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) != shape:
+            meaning = "one number an image" if name == "score" else "one number a pixel of the images as they came"
+            raise _broken(method, f"{name} of shape {shape}, {meaning}; found {tuple(tensor.shape)}")
+        if tensor.dtype != torch.float32:
+            raise _broken(method, f"{name} in float32; found {str(tensor.dtype).removeprefix('torch.')}")
+        if not bool(tensor.isfinite().all()):
+            raise _broken(method, f"a finite {name}; found nan or an infinity")
+
+
+def _versions(method: ZeroShotMethod) -> dict[str, tuple[int, int]]:
+    """Which tensor each parameter and buffer is, and how often it was written to.
+
+    What adaptation puts back is left out.
+    """
+    named = {**dict(method.named_parameters()), **dict(method.named_buffers())}
+    own = method.is_own if method.adapts_at_test else lambda name: False
+    return {name: _version(tensor) for name, tensor in named.items() if not own(name)}
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    return id(tensor), 0 if tensor.is_inference() else tensor._version
+
+
+def _check_untouched(method: ZeroShotMethod, before: dict[str, tuple[int, int]]) -> None:
+    after = _versions(method)
+    for name, version in before.items():
+        if after.get(name) != version:
+            hint = "" if method.adapts_at_test else "; one that adapts to each image says adapts_at_test = True"
+            raise _broken(method, f"no image knows of another, but `{name}` was changed while it scored{hint}")
+
+
+def _broken(method: ZeroShotMethod, promise: str) -> PromiseError:
+    return PromiseError(f"method {method.registry_name()} breaks a promise of the interface: {promise}")
