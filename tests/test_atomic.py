@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.made_up_rows import make_row
-from zsad_bench.atomic import file_name, write_between
-from zsad_bench.errors import UsageError
+from zsad_bench.atomic import file_name, whole_file, write_between, write_whole
+from zsad_bench.errors import RowError, UsageError
 from zsad_bench.results.image_scores import read_scores, write_scores
 
 DEVICES = ("con", "PRN", "aux", "nul", "com1", "LPT9", "con.txt", "aux.csv.gz")
@@ -85,3 +85,37 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path, text):
     with pytest.raises(UsageError, match="put them back"):
         write_between(page, "<b>", "<e>", "new")
     assert page.read_text() == text
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("name", ["a.json", "螺" * 80, "x" * 255, "a[b].png"])
+def test_a_file_is_whole_or_as_it_was(tmp_path, name, durable):
+    path = tmp_path / "new" / name
+    for content in (b"one", b"another"):
+        with whole_file(path, durable) as file:
+            file.write(content[:2])
+            assert not path.exists() or path.read_bytes() == b"one", "readers see a file that is being written"
+            file.write(content[2:])
+        assert path.read_bytes() == content
+
+    def interrupted() -> None:
+        with whole_file(path, durable) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"another"
+    assert list(path.parent.iterdir()) == [path], "what was not finished is still there"
+
+
+def test_a_file_can_be_read_by_whoever_reads_others_of_this_user(tmp_path):
+    (tmp_path / "usual").write_bytes(b"")
+    write_whole(tmp_path / "whole", b"")
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(RowError, match=r"file/a\.csv: cannot be written \(.*\); free or unlock its folder"):
+        write_whole(tmp_path / "file" / "a.csv", b"")

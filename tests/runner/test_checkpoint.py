@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,14 +62,14 @@ def test_header_says_what_it_is(saved, mini):
 def test_saving_replaces_whole_or_not_at_all(saved, mini, monkeypatch):
     before = saved.read_bytes()
 
-    def half(tensors, path, metadata):
-        Path(path).write_bytes(before[: len(before) // 2])
+    def full(handle):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         checkpoint.save(saved, build("anomalyclip", mini, {"image_size": 32}, seed=3), TRAINING)
     assert saved.read_bytes() == before, "a failed save damaged what was there"
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name], "half a checkpoint was left behind"
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.999])

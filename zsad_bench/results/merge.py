@@ -62,8 +62,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         written.append(write_whole(target / name, b"".join(line + b"\n" for line, _ in ordered)))
     for (key, name), content in sorted(scores.items()):
         written.append(write_whole(out / "scores" / key / name, content))
-    for name, content in sorted(described.items()):
-        written.append(write_whole(out / name, content))
+    for part, content in sorted(described.items()):
+        written.append(write_whole(out / part, content))
     return Merged(written, sum(map(len, lines.values())), doubled)
 
 

@@ -146,7 +146,7 @@ def outlined(picture: NDArray, mask: NDArray) -> NDArray:
     from scipy.ndimage import binary_dilation
 
     line = binary_dilation(mask, iterations=max(1, len(mask) // 96)) & ~mask
-    return np.where(line[..., None], np.uint8(OUTLINE), picture)
+    return np.where(line[..., None], np.array(OUTLINE, np.uint8), picture)
 
 
 def _stretched(values: NDArray) -> NDArray:

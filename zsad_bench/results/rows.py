@@ -295,9 +295,6 @@ def no_collecting() -> Iterator[None]:
 def _read_file(path: Path, found: Loaded) -> None:
     lines, torn = split_lines(path)
     rows = read_lines(lines)
-    if set(map(type, rows)) <= {Row}:
-        found.rows.extend(rows)
-        return
     for number, row in enumerate(rows, start=1):
         if isinstance(row, Row):
             found.rows.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from zsad_bench.results.row import Row
 from zsad_bench.results.rows import ahead, current, read_lines, row_files, split_lines
 
 # What is one thing, and the hash that it should have once among the rows that stand.
-_ONE_HASH = (
+_ONE_HASH: tuple[tuple[str, Callable[[Row], str | tuple], Callable[[Row], str]], ...] = (
     ("data hash", lambda row: row.target, lambda row: row.data_hash),
     ("weights hash", lambda row: row.backbone, lambda row: row.weights_hash),
     ("prior hash", lambda row: (row.prior, row.auxiliary, row.draw), lambda row: row.prior_hash),
@@ -68,7 +69,7 @@ def verify(folder: str | Path, at: str | None = None) -> Verdict:
     verdict.findings += ahead(rows, at)
     verdict.findings += _unequal(standing)
     for name, scope, value in _ONE_HASH:
-        found: dict[object, Counter] = {}
+        found: dict[str | tuple, Counter[str]] = {}
         for row in standing:
             found.setdefault(scope(row), Counter())[value(row)] += 1
         for where, counts in sorted(found.items(), key=str):
