@@ -2,7 +2,7 @@
 
 Prints a Markdown table a method: for both priors and three seeds, before and after training, the loss and the image and
 pixel AUROC on its own training images and on held-back auxiliary classes (targets stand in leaderboards/demo). Values
-are means over categories; ± is the standard error over seeds. Reported as they are.
+are means over categories; ± is the standard deviation over seeds. Reported as they are.
 
 --runs takes the checkpoints of runs that `zsad-bench bench` has made instead of training again.
 """
@@ -24,6 +24,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.load import load_backbone
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.leaderboard.tables.averaging import deviation
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build, trains
 from zsad_bench.planning.suite import DEMO
@@ -83,7 +84,7 @@ def _checkpoint(runs: Path, name: str, prior: str, seed: int) -> Path:
 
 
 def _shown(values, sign: str = "") -> str:
-    return f"{np.mean(values):{sign}.3f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.3f}"
+    return f"{np.mean(values):{sign}.3f} ± {deviation(list(values)):.3f}"
 
 
 def _data(name: str, **options) -> ZeroShotDataModule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zsad_bench.leaderboard.tables.leaderboard_tables import Board
+from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout
 from zsad_bench.results.row import SCHEMA, Row
 
 
@@ -46,9 +46,9 @@ def make_row(**changes: object) -> Row:
 
 
 @pytest.fixture
-def board() -> Board:
+def board() -> LeaderboardLayout:
     """Two averaged groups, cloth and parts; anything else (photos) stands apart."""
-    return Board(
+    return LeaderboardLayout(
         suite="made_up",
         command="zsad-bench table made_up",
         groups={"cloth": "Cloth", "parts": "Parts"},

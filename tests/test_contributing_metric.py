@@ -27,10 +27,9 @@ from zsad_bench.leaderboard.page.build import write_page
 from zsad_bench.leaderboard.page.content import content
 from zsad_bench.results.rows import append
 from zsad_bench.leaderboard.tables import pivot
-from zsad_bench.leaderboard.tables.leaderboard_tables import Board, build
-from zsad_bench.leaderboard.tables.markdown import render
+from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout, build
+from zsad_bench.leaderboard.tables.leaderboard_files import print_tables, readme
 from zsad_bench.leaderboard.tables.published import Facts
-from zsad_bench.leaderboard.tables.terminal import print_tables
 from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.metrics.category import CategoryMetrics
 from zsad_bench.metrics.functional.image import statistic
@@ -52,7 +51,7 @@ for mode in ({"mode": "exact"}, {"mode": "binned"}, {"budget": 9}, {"local": Fal
 shown = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pixel_aupro", "pixel_rcpro", key)
 rows = [make_row(metric=name, method=method, value=0.123 if name == key else 0.5)
         for name in shown for method in ("clip", "dive")]
-board = Board("made_up", "x", {}, {}, "", "")
+board = LeaderboardLayout("made_up", "x", {}, {}, "", "")
 report = build(rows, board)
 consoles = {}
 for width in (80, 200):
@@ -62,7 +61,7 @@ for width in (80, 200):
 append("board/rows/a.jsonl", rows)
 print(json.dumps({
     "keys": keys, "values": values, "level": [key in metrics_of(level) for level in ("image", "pixel", "both")],
-    "markdown": render(report, []), "terminal": consoles, "page": content(report, [])["metrics"],
+    "markdown": readme(report, []), "terminal": consoles, "page": content(report, [])["metrics"],
     "html": write_page("board", "board/index.html", board).path.read_text(), "figures": style.METRICS,
     "pivot": [c.title for c in pivot.pivot(rows, ["method"], ["metric"], {}, Facts())[0].columns],
     "statistic": statistic(key)(maps.amax((1, 2)).numpy(), labels.numpy() == 1),

@@ -13,11 +13,15 @@ import pkgutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from zsad_bench import commands, options, outputs
 from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.printable import never_fail_to_print, say
 from zsad_bench.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 GROUPS = {  # first words that several files have in common, with what help says of each
     "data": "Find, check and fetch datasets, make the generated ones.",
@@ -32,12 +36,11 @@ HELP = ("-h", "--help")
 def main() -> int:
     """Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
     never_fail_to_print()
-    words = sys.argv[1:]
-    debug = words[:1] == ["--debug"]
-    names, rest = split(words[debug:])
+    debug = sys.argv[1:2] == ["--debug"]
+    names, rest = split(sys.argv[2 if debug else 1 :])
     asked = " ".join(("zsad-bench", *names))
     try:
-        if rest[:1] and rest[0] in HELP and not is_command(names):
+        if rest and rest[0] in HELP and not is_command(names):
             print(_page(names), end="")
             return 0
         module = load(names, rest)
@@ -51,12 +54,13 @@ def main() -> int:
     return _run(module, given, debug)
 
 
-def _run(module: ModuleType, given: options.Declared, debug: bool) -> int:
+def _run(module: ModuleType, given: DataclassInstance, debug: bool) -> int:
     try:
         for option, path, kind in options.outputs(given):
             if option == "--runs" or not getattr(given, "dry_run", False):  # a dry run keeps its plan among the runs
                 {"folder": outputs.check_folder, "file": outputs.check_file}[kind](path, option)
-        return module.run(given)
+        code: int = module.run(given)
+        return code
     except KeyboardInterrupt:
         say("zsad-bench: stopped; rows that were complete are kept", error=True)
         return 130

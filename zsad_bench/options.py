@@ -14,22 +14,18 @@ Words are split and help is printed by argparse; every refusal is a `UsageError`
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import NoneType
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from zsad_bench.errors import UsageError
 from zsad_bench.registry import did_you_mean
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-class Declared(Protocol):
-    """A dataclass of options."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-T = TypeVar("T", bound=Declared)
+T = TypeVar("T", bound="DataclassInstance")
 Reader = Callable[[str, str], object]  # (text, the option as it is typed) -> value; raises UsageError
 
 
@@ -92,12 +88,12 @@ class Field(NamedTuple):
         return self.name if self.is_flag else f"{self.name} {self.value}"
 
 
-def declared(cls: type[Declared], path: tuple[str, ...] = ()) -> Iterator[Field]:
+def declared(cls: type[DataclassInstance], path: tuple[str, ...] = ()) -> Iterator[Field]:
     """The options of a dataclass, those of the dataclasses inside it in their place."""
     hints = get_type_hints(cls, include_extras=True)
     for field in fields(cls):
         hint = hints[field.name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             yield from declared(hint, (*path, field.name))
             continue
         of_value, option = get_args(hint)
@@ -139,7 +135,7 @@ def parse(cls: type[T], words: Sequence[str]) -> T:
     return _built(cls, {field.path: _value(field, texts) for field, texts in given.items()}, ())
 
 
-def usage(cls: type[Declared], command: str, about: str) -> str:
+def usage(cls: type[DataclassInstance], command: str, about: str) -> str:
     """The text of `--help`. command: as it is typed; about: what it does."""
     known = list(declared(cls))
     must = [field.typed for field in known if field.required or isinstance(field.option, Argument)]
@@ -152,7 +148,7 @@ def usage(cls: type[Declared], command: str, about: str) -> str:
     return parser.format_help()
 
 
-def outputs(options: Declared) -> Iterator[tuple[str, str, Literal["folder", "file"]]]:
+def outputs(options: DataclassInstance) -> Iterator[tuple[str, str, Literal["folder", "file"]]]:
     """What options name as outputs: (option as it is typed, path, what it is to be)."""
     for field in declared(type(options)):
         value: Any = options
@@ -184,20 +180,21 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
     return found
 
 
-def _splitter(options: Iterator[Field] | Sequence[Field]) -> argparse.ArgumentParser:
+def _splitter(options: Iterable[Field]) -> argparse.ArgumentParser:
     """Splits words into options and the rest; an option that was typed has a list of texts."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for field in options:
-        action = "append_const" if field.is_flag else "append"
-        more = {"const": "true"} if field.is_flag else {"metavar": field.value}
-        parser.add_argument(field.name, dest=field.name, default=argparse.SUPPRESS, action=action, help=_help(field),
-                            **more)  # fmt: skip
+        name, about, absent = field.name, _help(field), argparse.SUPPRESS
+        if field.is_flag:
+            parser.add_argument(name, dest=name, default=absent, help=about, action="append_const", const="true")
+        else:
+            parser.add_argument(name, dest=name, default=absent, help=about, action="append", metavar=field.value)
     return parser
 
 
 def _help(field: Field) -> str:
     default = field.default
-    if default in (MISSING, None, False, ()):
+    if field.required or default is None or default is False or default == ():
         return field.option.help.replace("%", "%%")
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     return f"{field.option.help} (default: {shown})".strip().replace("%", "%%")

@@ -80,7 +80,7 @@ def conditions(records: Sequence[dict[str, Any]]) -> str:
 
 def section(records: Sequence[dict[str, Any]], device: str) -> str:
     """The generated part of the page, between its markers."""
-    from zsad_bench.leaderboard.tables.markdown import grid
+    from zsad_bench.leaderboard.tables.render import padded
 
     begin, end = _markers(device)
     repeats = next((r["test"]["repeats"] for r in records if "test" in r), REPEATS)
@@ -91,7 +91,7 @@ def section(records: Sequence[dict[str, Any]], device: str) -> str:
             begin,
             f"## {device.upper()}",
             conditions(records),
-            grid([HEAD, *cells(records)], left=1),
+            padded([HEAD, *cells(records)], [i == 0 for i in range(len(HEAD))]),
             HOW_TO_READ.format(repeats=repeats),
             f"Measured by `{COMMAND}{options}`, which writes this section anew.",
             end,

@@ -30,7 +30,7 @@ from typing import Any
 from _machine import busy_seconds, processor
 
 from zsad_bench.atomic import write_between
-from zsad_bench.leaderboard.tables.averaging import refuse_mixed
+from zsad_bench.leaderboard.tables.mixed_rows import refuse_mixed
 from zsad_bench.leaderboard.tables.pivot import pivot
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.results.row import Row, from_record

@@ -6,12 +6,12 @@ from __future__ import annotations
 import pytest
 
 from zsad_bench import registry
-from zsad_bench.commands.table import board
+from zsad_bench.commands.table import layout
 from zsad_bench.planning.suite import DEMO, PAPER
 
 
 def test_only_photographs_are_called_so():
-    made = board(DEMO)
+    made = layout(DEMO)
     said = {name: made.note_of([name]) for name in registry.names("datasets")}
     photographs = {name for name, note in said.items() if "photograph" in note.lower()}
     assert photographs == {"elpv"}, "a dataset is called photographs without having said so"
@@ -24,7 +24,7 @@ def test_only_photographs_are_called_so():
         == made.note_of(["csv:a"])
         == "Images of the user's own, in no mean with others."
     )
-    assert board(PAPER).note_of(["elpv"]) == board(PAPER).note
+    assert layout(PAPER).note_of(["elpv"]) == layout(PAPER).note
 
 
 def test_a_dataset_of_another_package_speaks_for_itself(monkeypatch):
@@ -42,7 +42,7 @@ def test_a_dataset_of_another_package_speaks_for_itself(monkeypatch):
     )
     monkeypatch.setattr(registry, "describe", lambda room: [*describe(room), *(entries if room == "datasets" else ())])
     monkeypatch.setattr(registry, "load", lambda room, n: {"drawn": Drawn, "silent": Silent}.get(n) or load(room, n))
-    made = board(DEMO)
+    made = layout(DEMO)
     assert made.note_of(["drawn"]).startswith("Computer drawings read by the same tiny CLIP")
     assert made.note_of(["silent"]).startswith("Images of Silent read by the same tiny CLIP")
 
@@ -52,4 +52,4 @@ def test_a_dataset_of_another_package_speaks_for_itself(monkeypatch):
     [("elpv", "ELPV"), ("folder:up/parts", "up/parts (folder)"), ("csv:t", "t (csv)"), ("gone", "gone"), ("a:", "a:")],
 )
 def test_titles(name, title):
-    assert board(DEMO).title(name) == title
+    assert layout(DEMO).title(name) == title

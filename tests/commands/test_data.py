@@ -237,7 +237,7 @@ def test_images_of_ones_own(zsad, tmp_path):
         (2, ("check", "mvtek"), "unknown dataset 'mvtek'; did you mean mvtec?"),
         (2, ("check", "all", "--layout", "raw"), "name one dataset"),
         (1, ("check", "all", "--root", "nowhere"), "--root nowhere is not a folder"),
-        (2, ("check", "mvtec", "--layout", "rwa", "--root", "."), "unknown layout of mvtec 'rwa'; did you mean raw?"),
+        (2, ("check", "mvtec", "--layout", "rwa", "--root", "."), "unknown layout 'rwa'; did you mean raw?"),
         (2, ("check", "folder:.", "--layout", "raw"), "folder has one layout"),
         (2, ("check", "folder"), "no path given"),
         (2, ("list", "mvtek"), "unknown dataset 'mvtek'; did you mean mvtec?"),

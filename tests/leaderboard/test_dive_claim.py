@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError
@@ -18,7 +19,7 @@ from zsad_bench.leaderboard.statistics.dive_claim import (
     METRIC,
     NAMING,
     Answer,
-    Board,
+    ClaimData,
     answers,
 )
 from zsad_bench.leaderboard.tables.dive_claim import table
@@ -37,9 +38,9 @@ GAIN = {"carpet": 0.01, "felt": 0.02, "nut": 0.03, "screw": 0.04}
 
 @pytest.fixture
 def world(tmp_path):
-    """world(kept): a board of five sides on four categories, with what lies beside the rows."""
+    """world(kept): the rows of five sides on four categories, with what lies beside the rows."""
 
-    def make(kept: Kept = KEPT) -> Board:
+    def make(kept: Kept = KEPT) -> ClaimData:
         rows = []
         for number, (side, (seen, absent)) in enumerate(LIFT.items()):
             for category in ("carpet", "felt", "nut", "screw"):
@@ -62,13 +63,13 @@ def world(tmp_path):
         for dataset, names in {"aux": ["leather"], "cloth": ["carpet", "felt"], "parts": ["nut", "screw"]}.items():
             known = Classes({name: name for name in names}, {name: CLASSES[name] for name in names})
             write_classes(tmp_path, "w1", dataset, known)
-        return Board(rows, tmp_path, ("cloth", "parts"))
+        return ClaimData(rows, tmp_path, ("cloth", "parts"))
 
     return make
 
 
-def verdicts(board: Board) -> dict[str, str]:
-    return {answer.text: answer.verdict or answer.why_not for answer in answers(board, resamples=200)}
+def verdicts(data: ClaimData) -> dict[str, str]:
+    return {answer.text: answer.verdict or answer.why_not for answer in answers(data, resamples=200)}
 
 
 def test_directions_and_verdicts(world):
@@ -116,20 +117,20 @@ def test_what_cannot_be_answered_says_why(world, tmp_path):
     nameless = world(Kept("limited", 0, {"aux": {"leather": {"good": 9, "bad": 4}}}))
     assert verdicts(nameless)["absent types, over AnomalyCLIP"] == "the types of the auxiliary data have no names"
     (tmp_path / "auxiliary" / f"{'h' * 16}.json").unlink()
-    lost = verdicts(Board([row for of in nameless.cells.values() for row in of.values()], tmp_path, ("cloth", "parts")))
+    rows = [row for of in nameless.cells.values() for row in of.values()]
+    lost = verdicts(ClaimData(rows, tmp_path, ("cloth", "parts")))
     assert "not on disk" in lost["absent types, over AnomalyCLIP"]
     assert "not on disk" in lost["correlation of distance and gain over DIVE without disentanglement"]
     with pytest.raises(RowError, match="no two methods to compare"):
-        answers(Board([], tmp_path, ("cloth",)))
+        answers(ClaimData([], tmp_path, ("cloth",)))
 
 
 def test_other_auxiliary_images_are_not_compared(world):
-    board = world()
-    of = board.cells["anomalyclip", "", "limited"]
-    board.cells["anomalyclip", "", "limited"] = {
-        at: make_row(**vars(row) | {"prior_hash": "x"}) for at, row in of.items()
-    }
-    assert verdicts(board)["absent types, over AnomalyCLIP"] == "not run"
+    data = world()
+    side = *AGNOSTIC[:2], "limited"
+    assert data.cells[side], "AnomalyCLIP has no rows here"
+    data.cells[side] = {at: replace(row, prior_hash="x") for at, row in data.cells[side].items()}
+    assert verdicts(data)["absent types, over AnomalyCLIP"] == "not run"
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ def board(tmp_path):
 
 @pytest.fixture
 def images(board):
-    keys = map_grid.cells(values(np.random.default_rng(0)), map_grid.Chosen("limited"), FACTS)
-    return map_grid.shown(board, keys)
+    keys = map_grid.cells(values(np.random.default_rng(0)), map_grid.CellChoice("limited"), FACTS)
+    return map_grid.image_maps(board, keys)
 
 
 def attention() -> dive_fig_4.Attention:
@@ -104,7 +104,7 @@ def prompts(count: int = 5) -> list[faprompt_prompts.Prompts]:
     return [faprompt_prompts.Prompts(f"seed {i}", one) for i, one in enumerate(features)]
 
 
-def drawn(name: str, images: list[map_grid.Shown]) -> style.Drawn:
+def drawn(name: str, images: list[map_grid.ImageMaps]) -> style.Drawn:
     """The figure of that name, from made-up numbers."""
     rows, note = values(np.random.default_rng(0)), ["Made up."]
     targets = {"image": ("cloth", "parts"), "pixel": ("cloth", "parts")}
@@ -199,8 +199,8 @@ def test_the_check_for_collisions_sees_one():
 def test_what_lacks_categories_is_not_shown():
     rows = [r for r in values(np.random.default_rng(0)) if not (r.method == "dive" and r.category == "b")]
     found = dive_fig_1.means(rows, PRIORS, "image_auroc", FACTS)
-    assert ("cloth", "FAPrompt", "rich") in found.found
-    assert not any(method == "DIVE" for _, method, _ in found.found), "a mean over half the categories is shown"
+    assert ("cloth", "FAPrompt", "rich") in found.by_place
+    assert not any(method == "DIVE" for _, method, _ in found.by_place), "a mean over half the categories is shown"
     assert "DIVE, limited, on Cloth" in found.lacking
 
 
@@ -233,7 +233,7 @@ def test_without_rows_the_sweep_is_named():
 
 
 def test_a_cost_is_known_only_where_no_other_cell_shared_the_pass():
-    found = {one.name: one for one in cost.costs(values(np.random.default_rng(0)), FACTS).found}
+    found = {one.name: one for one in cost.costs(values(np.random.default_rng(0)), FACTS).methods}
     assert found["DIVE"].known
     assert found["DIVE"].seconds == pytest.approx(2.01 / 10), "not the fastest pass over its images"
     assert not found["CLIP"].known, "CLIP's pass was shared with FAPrompt"
@@ -254,7 +254,7 @@ def test_a_cost_is_measured_where_rows_say_it():
     assert {one.name: (round(one.seconds, 9), one.known, one.memory) for one in found.found} == {
         "CLIP": (0.06, True, 700.0), "DIVE": (0.12, True, 700.0),
     }  # fmt: skip
-    assert found.said() == "Seconds are of encoding and scoring images, without reading them or training, on cpu."
+    assert found.caption() == "Seconds are of encoding and scoring images, without reading them or training, on cpu."
 
 
 def test_a_pass_is_known_by_its_id_where_no_times_are():
@@ -266,7 +266,7 @@ def test_a_pass_is_known_by_its_id_where_no_times_are():
 
 
 def test_measured_costs_and_those_of_passes_are_told_apart():
-    said = cost.costs(timed(dive=0.7) + timed(None, clip=None, faprompt=None), FACTS).said()
+    said = cost.costs(timed(dive=0.7) + timed(None, clip=None, faprompt=None), FACTS).caption()
     assert "of encoding and scoring images" in said
     assert "Those of CLIP, FAPrompt are of reading images too." in said
     assert "Filled marks: measured by itself or tested alone." in said

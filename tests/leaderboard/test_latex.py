@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from zsad_bench.leaderboard.tables.grid import BEST, SECOND, Column, Grid, Shown
+from zsad_bench.leaderboard.tables.grid import BEST, SECOND, Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.papers import TABLES, numbers
 from zsad_bench.leaderboard.tables.published import Facts, read_published
 from zsad_bench.leaderboard.tables.render import latex
@@ -20,11 +20,11 @@ SPECIAL = "50% of {a_b} & $c^2 #1 ~x \\y – … · × Δ − ±"
 def pages() -> dict[str, str]:
     """Every paper table from the printed numbers, a table of special letters and one that is far too wide."""
     found = {name: latex(numbers(name, read_published(), [], Facts())[0], f"made {name}") for name in TABLES}
-    cells = [Shown(SPECIAL, BEST), Shown("50.0 ± 1.0 (1/2 runs)", SECOND), Shown()]
+    cells = [GridCell(SPECIAL, BEST), GridCell("50.0 ± 1.0 (1/2 runs)", SECOND), GridCell()]
     odd = Grid(SPECIAL, SPECIAL, [Column(SPECIAL), Column("a · b"), Column("c")], [(SPECIAL, cells)] * 2, [SPECIAL],
                frozenset({1}))  # fmt: skip
     wide = Grid("wide", "dataset", [Column(f"Method {i}: printed") for i in range(40)],
-                [("a", [Shown("50.0 ± 1.0")] * 40)])  # fmt: skip
+                [("a", [GridCell("50.0 ± 1.0")] * 40)])  # fmt: skip
     return found | {"odd": latex([odd], "made odd"), "wide": latex([wide], "made wide")}
 
 

@@ -14,13 +14,13 @@ from tests import chromium
 from tests.leaderboard.made_up_page import pick, write_board
 from tests.made_up_rows import make_row
 from zsad_bench.leaderboard.page.build import write_page
-from zsad_bench.leaderboard.tables.leaderboard_tables import Board
-from zsad_bench.leaderboard.tables.write import write_leaderboard
+from zsad_bench.leaderboard.tables.leaderboard_files import write_leaderboard
+from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout
 from zsad_bench.results.pictures import write_pictures
 from zsad_bench.results.rows import append
 
 pytestmark = pytest.mark.skipif(not chromium.FOUND, reason="no chromium here (Debian: apt-get install chromium)")
-BOARD = Board(
+BOARD = LeaderboardLayout(
     suite="made_up",
     command="zsad-bench table made_up",
     groups={"cloth": "Cloth", "parts": "Parts"},
@@ -147,7 +147,7 @@ def test_datasets_without_a_common_mean_stand_side_by_side(page, folder, tmp_pat
     page.open(write_page(folder, tmp_path / "apart.html", replace(BOARD, groups={})).path.as_uri())
     assert page.texts("#filters .tabs button")[0] == "All datasets"
     assert page.texts("#matrix thead th") == ["method", "prior", "cloth", "parts", "Photos"]
-    assert [" ".join(line[2:]) for line in lines(page, "#matrix")][:2] == ["70.0 – 40.0", "75.0 ± 5.0 90.0 55.0 ± 5.0"]
+    assert [" ".join(line[2:]) for line in lines(page, "#matrix")][:2] == ["70.0 – 40.0", "75.0 ± 7.1 90.0 55.0 ± 7.1"]
     assert page.run("document.querySelector('#tables').hidden"), "a table of no mean"
     page.click("#filters .tabs button:nth-child(2)")
     assert not page.run("document.querySelector('#tables').hidden")
@@ -155,7 +155,7 @@ def test_datasets_without_a_common_mean_stand_side_by_side(page, folder, tmp_pat
 
 def test_the_figure_has_a_dot_for_each_prior(page):
     dots = page.run("[...document.querySelectorAll('#figure .dot title')].map((one) => one.textContent)")
-    assert dots == ["DIVE · limited: 70.0 (2/3)", "DIVE · rich: 82.5 ± 2.5"]
+    assert dots == ["DIVE · limited: 70.0 (2/3)", "DIVE · rich: 82.5 ± 3.5"]
     places = page.run("[...document.querySelectorAll('#figure .dot')].map((one) => one.getBBox().x)")
     assert places[0] < places[1], "the higher mean is not on the right"
 
@@ -165,7 +165,7 @@ def test_where_a_number_comes_from(page):
     page.point(number)
     page.until("!document.querySelector('#tip').hidden")
     (tip,) = page.texts("#tip")
-    for text in ("82.5 ± 2.5", "DIVE", "version 1", "rich", "hash-of-ri", "2 runs", "3 categories", "abc1234", "c1"):
+    for text in ("82.5 ± 3.5", "DIVE", "version 1", "rich", "hash-of-ri", "2 runs", "3 categories", "abc1234", "c1"):
         assert text in tip, f"the short form lacks {text}: {tip}"
     page.click(number)
     assert page.run("document.querySelector('#panel').open")
@@ -188,12 +188,12 @@ def test_keys_alone_will_do(page):
     assert page.texts("#tip")[0].startswith("70.0"), "the short form is for mice only"
     page.press("ArrowDown")
     page.press("ArrowRight")
-    assert page.run("document.activeElement.innerText") == "82.5 ± 2.5"
+    assert page.run("document.activeElement.innerText") == "82.5 ± 3.5"
     assert page.run("document.querySelectorAll('#tables .number[tabindex=\"0\"]').length") == 1, "one stop a table"
     page.press("Enter")
     assert page.texts("#panel-title") == ["DIVE · AUPRO · Overall"]
     page.press("Escape")
-    assert page.run("document.activeElement.innerText") == "82.5 ± 2.5", "closing the panel loses the place"
+    assert page.run("document.activeElement.innerText") == "82.5 ± 3.5", "closing the panel loses the place"
 
 
 def test_the_gallery(page):
@@ -226,7 +226,7 @@ def test_the_gallery(page):
     assert any("6 pictures of Photos left out" in note for note in page.texts("#gallery .notes p"))
 
 
-def show_board(browser, folder: Path, rows, board: Board = BOARD) -> None:
+def show_board(browser, folder: Path, rows, board: LeaderboardLayout = BOARD) -> None:
     """Opens the page of these rows, with the pictures that lie in the folder."""
     append(folder / "rows" / "a.jsonl", rows)
     browser.problems.clear()

@@ -10,7 +10,7 @@ import pytest
 from tests.made_up_rows import make_row
 from zsad_bench.assets import data_folder
 from zsad_bench.leaderboard.tables import claims, papers, render
-from zsad_bench.leaderboard.tables.averaging import refuse_mixed
+from zsad_bench.leaderboard.tables.mixed_rows import refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 from zsad_bench.leaderboard.tables.status import states
 from zsad_bench.variant import PLAIN, Variant, from_text
@@ -140,7 +140,7 @@ def test_every_table_has_three_formats(name):
     rows = printed_as_rows() + printed_as_rows("clip", "")
     grids, numbers = papers.numbers(name, PUBLISHED, rows, FACTS)
     printed = {round(100 * p.value, 1) for p in PUBLISHED if p.table == name}
-    page, tex = render.markdown(grids, "T", "c"), render.latex(grids, "c")
+    page, tex = render.markdown_page(grids, "T", "c"), render.latex(grids, "c")
     for value in printed:
         assert f"{value:.1f}" in page, f"{value} of {name} is not in its Markdown"
         assert f"{value:.1f}" in tex, f"{value} of {name} is not in its LaTeX"

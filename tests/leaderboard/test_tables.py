@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.tables.leaderboard_tables import build
-from zsad_bench.leaderboard.tables.summary import comparable, summarise
-from zsad_bench.leaderboard.tables.terminal import print_tables
-from zsad_bench.leaderboard.tables.write import write_leaderboard
+from zsad_bench.leaderboard.tables.grid import BEST
+from zsad_bench.leaderboard.tables.leaderboard_files import print_tables, write_leaderboard
+from zsad_bench.leaderboard.tables.leaderboard_tables import build, means
+from zsad_bench.leaderboard.tables.mixed_rows import comparable
 from zsad_bench.results.rows import RowWarning, append
 
 # cloth: 2 categories, parts: 1, so the mean over datasets is not the mean over categories
@@ -32,27 +32,27 @@ def make_rows(seeds=SEEDS, **changes):
 
 
 def shown(table, line=0, metric="image_auroc"):
-    return table.lines[line].cells[metric].text()
+    return table.lines[line].cell(metric).text
 
 
 def test_mean_goes_category_dataset_seed():
-    (row,) = summarise(make_rows(), ["cloth", "parts"])
+    (mean,) = means(make_rows()).values()
     # seed 0: ((.2 + .4)/2 + .9)/2 = .6; seed 1: ((.4 + .6)/2 + .7)/2 = .6
-    assert row.mean == pytest.approx(0.6), "a table's value is the mean over datasets, not over categories"
-    assert row.se == pytest.approx(0.0)
-    assert (row.n_runs, row.n_runs_found, row.n_datasets) == (2, 2, 2)
-    assert (row.n_categories, row.n_categories_expected) == (3, 3)
-    (row,) = summarise(make_rows(), ["cloth"])
-    # seeds .3 and .5: sd = .1 * sqrt 2, se = .1
-    assert (row.mean, row.se) == (pytest.approx(0.4), pytest.approx(0.1)), "mean or standard error over seeds is wrong"
+    assert mean.mean == pytest.approx(0.6), "a table's value is the mean over datasets, not over categories"
+    assert mean.sd == pytest.approx(0.0)
+    assert (mean.n_runs, mean.n_runs_found, mean.datasets) == (2, 2, ("cloth", "parts"))
+    assert (mean.n_categories, mean.n_expected) == (3, 3)
+    (mean,) = means([row for row in make_rows() if row.target == "cloth"]).values()
+    # seeds .3 and .5: sample standard deviation .1 * sqrt 2
+    assert (mean.mean, mean.sd) == (pytest.approx(0.4), pytest.approx(0.1 * 2**0.5))
 
 
 def test_tables_and_their_text(board):
     report = build(make_rows() + make_rows({0: {"cell": 0.123456}}), board)
     assert [table.title for table in report.tables] == ["Overall", "Cloth", "Parts", "Photos"]
     overall, cloth, parts, photos = report.tables
-    assert shown(cloth) == "40.0 ± 10.0"
-    assert shown(parts) == "80.0 ± 10.0"
+    assert shown(cloth) == "40.0 ± 14.1"
+    assert shown(parts) == "80.0 ± 14.1"
     assert shown(photos) == "12.3"
     assert overall.caption == "Mean over 2 datasets: Cloth, Parts. 3 categories, 30 images, 12 anomalous"
     assert photos.note == board.apart_note
@@ -60,10 +60,10 @@ def test_tables_and_their_text(board):
 
 
 def test_a_target_that_stands_apart_enters_no_mean(board):
-    alone = build(make_rows(), board).tables[0].summary
+    alone = build(make_rows(), board).tables[0].records()
     beside = build(make_rows() + make_rows({0: {"cell": 0.0}, 1: {"cell": 0.0}}), board).tables[0]
     assert beside.name == "overall"
-    assert beside.summary == alone, "real photographs changed the generated mean"
+    assert beside.records() == alone, "real photographs changed the generated mean"
 
 
 def test_undefined_is_a_dash_and_counted(board):
@@ -73,8 +73,8 @@ def test_undefined_is_a_dash_and_counted(board):
     rows += [make_row(target="parts", category="bolt", metric="image_ap", value=None, reason="broken")]
     report = build(rows, board)
     overall, cloth, parts = report.tables
-    assert shown(cloth) == "40.0 ± 10.0 (2/3)", "an undefined value was averaged, or the count hides it"
-    assert shown(overall) == "60.0 (3/4)", "seeds that agree exactly show no standard error"
+    assert shown(cloth) == "40.0 ± 14.1 (2/3)", "an undefined value was averaged, or the count hides it"
+    assert shown(overall) == "60.0 (3/4)", "seeds that agree exactly show no ±"
     assert shown(parts, metric="image_ap") == "–", "undefined must be a dash"
     assert shown(cloth, line=1) == "50.0 (1/3)"
     assert report.undefined == [
@@ -94,13 +94,13 @@ def test_best_is_bold_and_sanity_last(board):
     rows += make_rows({0: {"carpet": 0.9}}, method="random", backbone="none", weights_hash="none")
     (table,) = build(rows, board).tables
     assert [line.title for line in table.lines] == ["CLIP", "zeta", "Random"], "sanity methods go to the bottom"
-    assert [line.cells["image_auroc"].best for line in table.lines] == [False, False, True]
+    assert [line.cell("image_auroc").rank for line in table.lines] == [0, 0, BEST]
     assert table.extras == [], "a method without a backbone is no second backbone"
     (single,) = build(rows[:1], board).tables
-    assert not single.lines[0].cells["image_auroc"].best, "a lone line is not the best of anything"
+    assert not single.lines[0].cell("image_auroc").rank, "a lone line is not the best of anything"
     partial = rows + make_rows({0: {"grid": 0.1}}) + make_rows({0: {"grid": 0.1}}, method="zeta")
     (table,) = build(partial, board).tables
-    assert [line.cells["image_auroc"].best for line in table.lines] == [False, True, False], "a partial mean was bold"
+    assert [line.cell("image_auroc").rank for line in table.lines] == [0, BEST, 0], "a partial mean was bold"
 
 
 def test_lines_that_differ_in_backbone_are_told_apart(board):
@@ -155,13 +155,13 @@ def test_page_is_byte_stable_and_complete(board, tmp_path):
     assert all(page == pages[0] for page in pages), "the same rows gave other bytes"
     assert sorted(pages[0]) == ["README.md", "cloth.csv", "overall.csv", "parts.csv", "photos.csv"]
     page = pages[0]["README.md"].decode()
-    for text in ("Generated by `zsad-bench table made_up`", "a\\|b", "`abc1234`", "tiny `w1`", "13 read, all standing"):
+    for text in ("Generated by `zsad-bench table made_up`", "a\\|b", "`abc1234`", "tiny w1", "13 read, all standing"):
         assert text in page, f"the page lacks {text!r}"
     assert (page.count(board.note), page.count(board.apart_note)) == (3, 1), "a table lacks its line"
     lines = list(csv.DictReader(io.StringIO(pages[0]["cloth.csv"].decode())))
-    assert {"mean", "se", "n_runs", "n_categories", "n_categories_expected"} <= lines[0].keys()
-    exact = summarise(rows, ["cloth"])
-    assert [float(line["mean"]) for line in lines] == [line.mean for line in exact], "the CSV was rounded"
+    assert {"mean", "sd", "n_runs", "n_categories", "n_categories_expected"} <= lines[0].keys()
+    exact = means([row for row in rows if row.target == "cloth"]).values()
+    assert [(float(line["mean"]), float(line["sd"])) for line in lines] == [(one.mean, one.sd) for one in exact]
 
 
 def test_tables_that_are_gone_take_their_files_along(board, tmp_path):
@@ -220,9 +220,9 @@ def test_terminal_table_fits_and_is_plain(board):
     tables = [line for line in text.splitlines() if "not comparable" not in line]
     assert max(map(len, tables)) <= 80, "the table is too wide"
     assert "\x1b" not in text, "the table is coloured in a file"
-    assert text.count("40.0±10.0") == 5, "a number was cut or lost at 80 columns"
+    assert text.count("40.0±14.1") == 5, "a number was cut or lost at 80 columns"
     assert "Overall" in text
     assert "3 cat." in text
     assert "anomalyclip · limited" in text
     assert text.index("Photos") > text.index(board.note), "what stands apart comes in a table of its own"
-    assert "40.0+-10.0" in printed(rows, board, "ascii"), "an ASCII terminal must work"
+    assert "40.0+-14.1" in printed(rows, board, "ascii"), "an ASCII terminal must work"

@@ -17,8 +17,7 @@ from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.tables.averaging import refuse_mixed
-from zsad_bench.leaderboard.tables.summary import comparable
+from zsad_bench.leaderboard.tables.mixed_rows import comparable, refuse_mixed
 from zsad_bench.results.row import FIELDS
 from zsad_bench.results.rows import SCHEMA, RowWarning, ahead, append, cell_key, current, is_complete, load, now, read
 from zsad_bench.variant import PLAIN, UNPARSED
@@ -398,12 +397,12 @@ def test_rows_and_tables_never_import_torch(tmp_path):
     script = textwrap.dedent("""
         import sys
         import zsad_bench.results.rows
-        import zsad_bench.leaderboard.tables.leaderboard_tables, zsad_bench.leaderboard.tables.terminal
+        import zsad_bench.leaderboard.tables.leaderboard_tables, zsad_bench.leaderboard.tables.leaderboard_files
         heavy = {"torch", "pandas", "rich", "numpy"} & sys.modules.keys()
         assert not heavy, f"importing the leaderboard imports {heavy}"
-        from zsad_bench.leaderboard.tables.leaderboard_tables import Board
-        from zsad_bench.leaderboard.tables.write import write_leaderboard
-        write_leaderboard(sys.argv[1] + "/rows", sys.argv[1], Board("made_up", "x", {}, {}, "", ""))
+        from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout
+        from zsad_bench.leaderboard.tables.leaderboard_files import write_leaderboard
+        write_leaderboard(sys.argv[1] + "/rows", sys.argv[1], LeaderboardLayout("made_up", "x", {}, {}, "", ""))
         assert "torch" not in sys.modules, "writing tables imports torch"
     """)
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)

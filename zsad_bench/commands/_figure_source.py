@@ -93,8 +93,8 @@ class Source:
         """What every caption begins with."""
         if self.demo:
             return self.demo
-        told = sorted({(row.backbone, row.image_size) for row in self.rows if row.backbone != "none"})
-        return [f"Suite {self.suite}, " + " and ".join(f"{name} at {size} px" for name, size in told) + "."]
+        backbones = sorted({(row.backbone, row.image_size) for row in self.rows if row.backbone != "none"})
+        return [f"Suite {self.suite}, " + " and ".join(f"{name} at {size} px" for name, size in backbones) + "."]
 
     def prior(self, default: str) -> str:
         given = listed(self.options.prior or default)
@@ -109,10 +109,10 @@ class Source:
                 raise UnknownNameError(f"--metric: {did_you_mean('metric', name, style.METRICS)}")
         return given
 
-    def chosen(self, prior: str) -> map_grid.Chosen:
-        return map_grid.Chosen(prior, self.options.seed or 0, self.options.draw or 0)
+    def chosen(self, prior: str) -> map_grid.CellChoice:
+        return map_grid.CellChoice(prior, self.options.seed or 0, self.options.draw or 0)
 
-    def images(self, prior: str, at_most: int) -> list[map_grid.Shown]:
+    def images(self, prior: str, at_most: int) -> list[map_grid.ImageMaps]:
         chosen = self.chosen(prior)
         keys = map_grid.cells(self.rows, chosen, self.facts)
         if not any(row.prior == prior and row.key in keys.get(style.label(row.method, row.variant, self.facts), ())
@@ -121,7 +121,7 @@ class Source:
                 f"no rows under prior {prior} with seed {chosen.seed} and draw {chosen.draw}; "
                 f"run `zsad-bench bench --prior {prior} --seed {chosen.seed} --draw {chosen.draw}`"
             )
-        images = map_grid.shown(self.pictures, keys)
+        images = map_grid.image_maps(self.pictures, keys)
         targets = {row.target for row in self.rows}
         return map_grid.choose(
             images, listed(self.options.image or ""), listed(self.options.dataset or "", targets), at_most
@@ -136,10 +136,11 @@ class Source:
     def checkpoints(self, method: str, **training: str | int | None) -> list[tuple[Path, Header]]:
         """The one that was named, or the newest of each seed among the runs."""
         from zsad_bench.commands import _figure_trained as trained
+        from zsad_bench.runner import checkpoint
 
         if self.options.checkpoint:
             path = Path(self.options.checkpoint)
-            header = trained.checkpoint.read_header(path)
+            header = checkpoint.read_header(path)
             if header.method != method:
                 raise CheckpointError(f"checkpoint {path}: is of {header.method}; this figure is of {method}")
             return [(path, header)]

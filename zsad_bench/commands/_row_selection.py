@@ -12,9 +12,8 @@ from zsad_bench.console import Console
 from zsad_bench.data import catalog
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard.tables import pivot as pivots
-from zsad_bench.leaderboard.tables.averaging import refuse_mixed
+from zsad_bench.leaderboard.tables.mixed_rows import comparable, refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts
-from zsad_bench.leaderboard.tables.summary import comparable
 from zsad_bench.options import Option
 from zsad_bench.planning.suite import SUITES
 from zsad_bench.results import rows as store
@@ -95,11 +94,11 @@ def suite_with_rows(options: RowsOptions) -> str:
 
 
 def chosen_rows(
-    options: RowsOptions, console: Console, suite: str, optional: bool = False, told: list[str] | None = None
+    options: RowsOptions, console: Console, suite: str, optional: bool = False, remarks: list[str] | None = None
 ) -> list[Row]:
     """The rows that stand, of one backbone and data; a contradicted number is an undefined one.
 
-    told: gets a sentence on everything that was left out, which is printed too.
+    remarks: gets a sentence on everything that was left out, which is printed too.
 
     Raises:
         UnknownNameError: no such suite. RowError: none there (unless optional), or some that should not be mixed.
@@ -110,27 +109,26 @@ def chosen_rows(
     folder = folder / "rows" if (folder / "rows").is_dir() else folder
     if optional and not options.from_ and not folder.is_dir():
         return []
-    read = store.read(store.row_files(folder))
-    found = store.current(read.rows)
-    remarks = [f"Two values for one number in one run, neither is used: {one}." for one in found.conflicts]
-    remarks += [f"Left out: {one.told(one.path.name)}." for one in read.torn]
-    remarks += [f"From the future: {one}." for one in store.ahead(read.rows)]
-    for remark in remarks:
-        console.print(remark, style="red")
-    rows = found.with_gaps()
+    loaded = store.read(store.row_files(folder))
+    current = store.current(loaded.rows)
+    left_out = [f"Two values for one number in one run, neither is used: {one}." for one in current.conflicts]
+    left_out += [f"Left out: {one.told(one.path.name)}." for one in loaded.torn]
+    left_out += [f"From the future: {one}." for one in store.ahead(loaded.rows)]
+    for sentence in left_out:
+        console.print(sentence, style="red")
+    rows = current.with_gaps()
     if options.backbone:
-        rows = [
-            row for row in rows if row.backbone in (*listed(options.backbone, {row.backbone for row in rows}), "none")
-        ]
+        backbones = listed(options.backbone, {row.backbone for row in rows})
+        rows = [row for row in rows if row.backbone in (*backbones, "none")]
     if options.mixed:
-        rows, left_out = comparable(rows)
-        for sentence in left_out:
-            remarks.append(f"Left out: {sentence}.")
-            console.print(remarks[-1], style="yellow")
+        rows, sentences = comparable(rows)
+        for sentence in sentences:
+            left_out.append(f"Left out: {sentence}.")
+            console.print(left_out[-1], style="yellow")
     else:
         refuse_mixed(rows, _MIXED)
-    if told is not None:
-        told += remarks
+    if remarks is not None:
+        remarks += left_out
     return rows
 
 

@@ -13,8 +13,8 @@ from zsad_bench.errors import RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.statistics import paired
 from zsad_bench.leaderboard.tables import claims, render
 from zsad_bench.leaderboard.tables import pivot as pivots
+from zsad_bench.leaderboard.tables.marks import Partials, describe
 from zsad_bench.leaderboard.tables.papers import TABLES, Number, numbers
-from zsad_bench.leaderboard.tables.partial import Partials, told
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 from zsad_bench.variant import PLAIN
 
@@ -34,12 +34,13 @@ def paper(name: str, out: str, options: PaperOptions) -> None:
     if name != "all" and name not in TABLES:
         raise UnknownNameError(registry.did_you_mean("paper table", name, ["all", *TABLES]))
     console, facts, published = Console(), all_facts(), read_published()
-    told: list[str] = []
-    rows = chosen_rows(options.source, console, "paper", optional=True, told=told)
+    remarks: list[str] = []
+    rows = chosen_rows(options.source, console, "paper", optional=True, remarks=remarks)
     for one in TABLES if name == "all" else [name]:
-        grids, found = numbers(one, published, rows, facts)
+        grids, cells = numbers(one, published, rows, facts)
         command = f"zsad-bench table paper {one}"
-        write_table(Path(out), one, TABLES[one].title, grids, [_record(one, n, facts) for n in found], command, told)
+        records = [_record(one, number, facts) for number in cells]
+        write_table(Path(out), one, TABLES[one].title, grids, records, command, remarks)
         render.terminal(grids, console)
     say_where(console, out)
 
@@ -53,26 +54,32 @@ def pivot(options: PivotOptions) -> None:
     console, facts = Console(), all_facts()
     lines, columns = _axes(options.rows, "--rows"), _axes(options.cols, "--cols")
     suite = options.suite or suite_with_rows(options.source)
-    told: list[str] = []
-    rows = chosen_rows(options.source, console, suite, told=told)
+    remarks: list[str] = []
+    rows = chosen_rows(options.source, console, suite, remarks=remarks)
     fields = {"metric": "metric", "prior": "prior", "method": "method", "dataset": "target", "backbone": "backbone"}
     asked = {**vars(options.only), "backbone": options.source.backbone}
     only = {axis: listed(names, {getattr(row, fields[axis]) for row in rows}) for axis, names in asked.items() if names}
     shown, records = pivots.pivot(rows, lines, columns, only, facts, groups(suite))
     render.terminal([shown], console)
     if options.out:
-        write_table(Path(options.out), "pivot", shown.title, [shown], records, "zsad-bench table pivot", told)
+        write_table(Path(options.out), "pivot", shown.title, [shown], records, "zsad-bench table pivot", remarks)
         say_where(console, options.out)
 
 
 def claim(options: ClaimsOptions) -> None:
     """Prints the papers' headline gains, as claimed, as printed and as measured; writes them to `--out`."""
-    console, told = Console(), []
-    rows = chosen_rows(options.source, console, "paper", optional=True, told=told)
+    console, remarks = Console(), []
+    rows = chosen_rows(options.source, console, "paper", optional=True, remarks=remarks)
     shown, records = claims.table(read_published(), rows, all_facts())
     render.terminal([shown], console)
     write_table(
-        Path(options.out), "claims", "Headline gains of the papers", [shown], records, "zsad-bench table claims", told
+        Path(options.out),
+        "claims",
+        "Headline gains of the papers",
+        [shown],
+        records,
+        "zsad-bench table claims",
+        remarks,
     )
     say_where(console, options.out)
 
@@ -109,29 +116,28 @@ def compare(options: PairedOptions) -> None:
             )
         if len(priors := sorted({r.prior for r in own})) > 1:
             raise UsageError(f"table paired: rows of {name} under priors {', '.join(priors)}; choose one with --prior")
-        for said in dict.fromkeys(told(parts.of(row), facts.title) for row in own if parts.of(row)):
-            console.print(f"{facts.title(name)} is on part of the data: {said}", style="yellow")
+        for text in dict.fromkeys(describe(parts.of(row), facts.title) for row in own if parts.of(row)):
+            console.print(f"{facts.title(name)} is on part of the data: {text}", style="yellow")
+        if any(row.transductive for row in own):
+            console.print(f"{facts.title(name)} is transductive: it sees all test images of a category", style="yellow")
         sides.append(paired.scores_of(own, rows_folder(options.source, suite).parent / "scores"))
-    found = paired.paired_bootstrap(*sides, statistic(metric))
+    gap = paired.paired_bootstrap(*sides, statistic(metric))
     titles = " minus ".join(map(facts.title, names))
     console.print(
-        f"{titles}, {metric}: {100 * found.value:+.2f} points, {found.level:.0%} interval {100 * found.low:+.2f} to "
-        f"{100 * found.high:+.2f}, not better in {found.below_zero:.1%} of resamples; {found.n_images} images of "
-        f"{found.n_categories} categories, drawn alike for both"
-        + (f"; {found.n_left_out} categories of only one of them left out" if found.n_left_out else "")
+        f"{titles}, {metric}: {100 * gap.value:+.2f} points, {gap.level:.0%} interval {100 * gap.low:+.2f} to "
+        f"{100 * gap.high:+.2f}, not better in {gap.below_zero:.1%} of resamples; {gap.n_images} images of "
+        f"{gap.n_categories} categories, drawn alike for both"
+        + (f"; {gap.n_left_out} categories of only one of them left out" if gap.n_left_out else "")
     )
 
 
 def _record(table: str, number: Number, facts: Facts) -> dict[str, Any]:
-    found, difference = number.measured, number.difference
+    preset = fidelity(number.variant, number.entry.method, facts) if number.variant is not None else ""
     return {
         "table": table, "method": number.entry.method, "line": number.entry.label, "variant": number.variant or "",
-        "fidelity": fidelity(number.variant, number.entry.method, facts) if number.variant is not None else "",
-        "scope": number.scope, "metric": number.metric, "mean": found.mean, "sd": found.sd, "n_runs": found.n_runs,
-        "n_datasets": len(found.datasets), "n_datasets_expected": len(number.targets),
-        "n_categories": found.n_categories, "n_categories_expected": found.n_expected,
-        "partial": told(found.parts), "published": number.published,
-        "difference": difference, "why_not": number.why_not,
+        "fidelity": preset, "scope": number.scope, "metric": number.metric, **number.measured.record(),
+        "n_datasets_expected": len(number.targets), "published": number.published, "difference": number.difference,
+        "why_not": number.why_not,
     }  # fmt: skip
 
 

@@ -19,9 +19,9 @@ from zsad_bench.commands._table_files import say_where, write_table
 from zsad_bench.console import Console
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.statistics import dive_claim
-from zsad_bench.leaderboard.tables import dive_claim as falsifiers_table
-from zsad_bench.leaderboard.tables import partial, prior_curve, render
-from zsad_bench.leaderboard.tables.partial import Partials
+from zsad_bench.leaderboard.tables import dive_claim as dive_claim_table
+from zsad_bench.leaderboard.tables import prior_curve, render
+from zsad_bench.leaderboard.tables.marks import Partials, describe
 from zsad_bench.results.row import Row
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def curve(options: CurveOptions) -> None:
     """
     console, facts = Console(), all_facts()
     suite = options.suite or suite_with_rows(options.source)
-    told: list[str] = []
-    rows = _rows(options.source, console, suite, {"metric": options.metric, "method": options.method}, told)
+    remarks: list[str] = []
+    rows = _rows(options.source, console, suite, {"metric": options.metric, "method": options.method}, remarks)
     found = prior_curve.curves(rows, averaged(suite))
     if not found:
         recipe = "prior_curve_demo" if suite == "demo" else "prior_curve"
@@ -49,7 +49,7 @@ def curve(options: CurveOptions) -> None:
     grids, records = prior_curve.table(found, facts)
     render.terminal(grids, console)
     title = "Quality against the prior"
-    write_table(Path(options.out), "prior_curve", title, grids, records, _command("prior_curve", suite), told)
+    write_table(Path(options.out), "prior_curve", title, grids, records, _command("prior_curve", suite), remarks)
     say_where(console, options.out)
 
 
@@ -62,27 +62,27 @@ def claims(options: ClaimsOptions) -> None:
     """
     console = Console()
     suite = options.suite or suite_with_rows(options.source)
-    told: list[str] = []
-    rows = _whole(_rows(options.source, console, suite, {"prior": options.prior}, told), console, told)
+    remarks: list[str] = []
+    rows = _whole(_rows(options.source, console, suite, {"prior": options.prior}, remarks), console, remarks)
     folder = rows_folder(options.source, suite)
     folder = folder if (folder / "rows").is_dir() else folder.parent
-    board = dive_claim.Board(rows, folder, averaged(suite)["image"])
-    grids, records = falsifiers_table.table(dive_claim.answers(board))
+    data = dive_claim.ClaimData(rows, folder, averaged(suite)["image"])
+    grids, records = dive_claim_table.table(dive_claim.answers(data))
     render.terminal(grids, console)
     title = "DIVE, the falsifiers of its claim"
-    write_table(Path(options.out), "dive_claims", title, grids, records, _command("dive_claims", suite), told)
+    write_table(Path(options.out), "dive_claims", title, grids, records, _command("dive_claims", suite), remarks)
     say_where(console, options.out)
 
 
 def _rows(
-    options: RowsOptions, console: Console, suite: str, only: Mapping[str, str | None], told: list[str]
+    options: RowsOptions, console: Console, suite: str, only: Mapping[str, str | None], remarks: list[str]
 ) -> list[Row]:
-    """The rows that the options want. only: field -> names with commas, or None; told: gets what was left out.
+    """The rows that the options want. only: field -> names with commas, or None; remarks: gets what was left out.
 
     Raises:
         RowError: none are left, or a run has a number twice, of two configurations, versions or auxiliary sets.
     """
-    rows = chosen_rows(options, console, suite, told=told)
+    rows = chosen_rows(options, console, suite, remarks=remarks)
     for field, names in only.items():
         if names:
             wanted = listed(names, {getattr(row, field) for row in rows})
@@ -102,8 +102,8 @@ def _rows(
     return rows
 
 
-def _whole(rows: list[Row], console: Console, told: list[str]) -> list[Row]:
-    """The rows on all of their data; told: gets what the others are, which are compared with nothing.
+def _whole(rows: list[Row], console: Console, remarks: list[str]) -> list[Row]:
+    """The rows on all of their data; remarks: gets what the others are, which are compared with nothing.
 
     Raises:
         RowError: there are others alone.
@@ -111,11 +111,11 @@ def _whole(rows: list[Row], console: Console, told: list[str]) -> list[Row]:
     parts = Partials(rows)
     kept = [row for row in rows if not parts.of(row)]
     if len(kept) < len(rows):
-        lacking = partial.told(one for row in rows for one in parts.of(row))
+        lacking = describe(one for row in rows for one in parts.of(row))
         if not kept:
             raise RowError(f"every row is on part of the data, of which nothing can be claimed: {lacking}")
-        told.append(f"Left out: {len(rows) - len(kept)} rows on part of the data: {lacking}.")
-        console.print(told[-1], style="yellow")
+        remarks.append(f"Left out: {len(rows) - len(kept)} rows on part of the data: {lacking}.")
+        console.print(remarks[-1], style="yellow")
     return kept
 
 

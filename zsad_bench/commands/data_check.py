@@ -20,6 +20,7 @@ from zsad_bench import registry
 from zsad_bench.commands._shared import known_dataset
 from zsad_bench.console import Console, Progress, styled
 from zsad_bench.data import catalog, locations
+from zsad_bench.data.layouts import Layout
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
 from zsad_bench.options import Argument, Option
 from zsad_bench.path_lists import home
@@ -41,7 +42,7 @@ class Options:
     root: Annotated[
         str | None, Option("FOLDER", "of the dataset; with all, the folder that holds them (ZSAD_DATA)")
     ] = None
-    layout: Annotated[str | None, Option("meta_json|mvtec_style|raw", "instead of the one that is detected")] = None
+    layout: Annotated[Layout | None, Option(help="instead of the one that is detected", what="layout")] = None
     json: Annotated[bool, Option(help="one JSON object a line and dataset, see docs/datasets.md")] = False
 
 
@@ -65,12 +66,14 @@ def run(options: Options) -> int:
 def _check_all(options: Options) -> int:
     """Datasets that are not there do not count, unless there is none at all."""
     console, under = Console(), locations.data_root()
-    codes, absent, verdicts = [], [], Counter()
+    codes: list[int] = []
+    absent: list[str] = []
+    verdicts: Counter[str] = Counter()
     for cls in catalog.real():
         module = cls()
         place = module.locate() if is_found(cls.name) else None
         # With --root, a copy elsewhere (an installed package) is not what was asked about.
-        if place is None or (options.root and not place.is_relative_to(under)):
+        if place is None or (options.root and under and not place.is_relative_to(under)):
             absent.append(cls.name)
             continue
         report = _report(cls.name, str(place), None)
@@ -100,27 +103,26 @@ def _data_root(root: str | None) -> Iterator[None]:
             del os.environ["ZSAD_DATA"]
 
 
-def _report(asked: str, root: str | None, layout: str | None) -> checks.Report:
+def _report(asked: str, root: str | None, layout: Layout | None) -> checks.Report:
+    from zsad_bench.data import check as checks
+    from zsad_bench.data.public import PublicDataModule
+
     name, path, categories = target_of(asked)
     if categories:
         raise UsageError(f"data check {asked}: a dataset is checked whole; leave out :{'+'.join(categories)}")
     cls: type[ZeroShotDataModule] = registry.load("datasets", name)
     if path and root:
         raise UsageError(f"data check {asked} --root {root}: give the path once")
-    from zsad_bench.data import check as checks
-    from zsad_bench.data.public import PublicDataModule
-
-    given: dict[str, str] = {}
-    if layout:
-        if not issubclass(cls, PublicDataModule):
-            raise UsageError(f"data check {asked} --layout {layout}: {name} has one layout; leave it out")
-        given["layout"] = layout
+    if layout and not issubclass(cls, PublicDataModule):
+        raise UsageError(f"data check {asked} --layout {layout}: {name} has one layout; leave it out")
+    place = path or root or None
     try:
-        module = cls(path or root or None, **given)
+        module = cls(place, layout=layout) if issubclass(cls, PublicDataModule) else cls(place)
     except DatasetError as error:  # what a root alone defines is read when it is built
-        there = home(path or root or "").exists()
-        kind = ("not_recognised" if isinstance(error, DatasetLayoutError) else "broken") if there else "not_found"
-        return checks.failed(checks.Report(cls.name, cls.title, "clean"), kind, error)
+        unbuilt = checks.Report(cls.name, cls.title, "clean")
+        if not home(place or "").exists():
+            return checks.failed(unbuilt, "not_found", error)
+        return checks.failed(unbuilt, "not_recognised" if isinstance(error, DatasetLayoutError) else "broken", error)
     with Progress(BarColumn(), MofNCompleteColumn()) as bar:
         task = bar.add_task(f"{asked}: opening files", total=None)
         return checks.check(module, progress=lambda done, total: bar.update(task, completed=done, total=total))
@@ -171,10 +173,9 @@ def lines(report: checks.Report) -> Iterator[str | Text]:
     colour = "green" if report.exit_code == 0 else "red"
     verdict = styled(report.verdict.replace("_", " "), f"not bold {colour}")
     yield styled(report.dataset, "bold").append(": ", "not bold").append(verdict)
-    if report.root is not None:
+    if report.root is not None and (expected := report.expected) is not None:
         shape = f"layout {report.layout}, variant {report.variant}" if report.layout else "a layout of its own"
         yield f"  {report.root}, {shape}"
-        expected = report.expected
         yield (
             f"  {report.normal} normal, {report.anomalous} anomalous; expected {expected.normal}, "
             f"{expected.anomalous} (evidence {expected.evidence})"

@@ -113,6 +113,8 @@ def _expected(cls: type[ZeroShotDataModule]) -> str:
 
 def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
     """Everything about one dataset: the card, the layouts it comes in, and what is found here."""
+    from zsad_bench.data.public import PublicDataModule
+
     lines: list[tuple[str, str]] = []
 
     def row(what: str, text: object) -> None:
@@ -127,7 +129,7 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
         counts = f"{expected.normal} normal, {expected.anomalous} anomalous (evidence {expected.evidence})"
         row("expected" if number == 0 else "", f"{name}: {counts}" if name else counts)
     row("folder names", ", ".join(dict.fromkeys((*cls.root_names, cls.name))))
-    if hasattr(cls, "raw_looks_like"):
+    if issubclass(cls, PublicDataModule):
         looks = {
             "meta_json": "meta.json beside the images",
             "mvtec_style": "{category}/test/{type}/, masks in {category}/ground_truth/{type}/",
@@ -151,7 +153,7 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
         row("found", seen.error)
         if seen.counts is not None:
             row("counts", f"{seen.counts[0]} normal, {seen.counts[1]} anomalous with --partial")
-    else:
+    elif seen.counts is not None:
         row("found", f"{seen.module.root}, layout {getattr(seen.module, 'layout', 'its own')}")
         row("counts", f"{seen.counts[0]} normal, {seen.counts[1]} anomalous")
         row("manifest hash", seen.module.manifest_hash)

@@ -108,7 +108,8 @@ def _cells(counts: Mapping[str, int], types: Sequence[str], wide: bool) -> list[
 
 def _module(as_it_is: bool, asked: str, options: Mapping[str, object]) -> ZeroShotDataModule:
     name, _, place = asked.partition(":")
-    return registry.load("datasets", name)(place or None, **{"partial": as_it_is, **options})
+    module: ZeroShotDataModule = registry.load("datasets", name)(place or None, **{"partial": as_it_is, **options})
+    return module
 
 
 def _whole_path(place: str) -> str:

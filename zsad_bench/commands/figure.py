@@ -133,8 +133,9 @@ def _domains(suite: str) -> dict[str, dict[str, tuple[str, ...]]]:
 def _datasets(source: Source, method: str) -> tuple[dict[str, dict[str, tuple[str, ...]]], Mapping[str, str]]:
     """A line for each dataset that has rows of the method."""
     names = sorted({row.target for row in source.rows if row.method == method})
-    lines = {source.facts.title(name): (name,) for name in names}
-    return {"image": lines, "pixel": lines}, {title: name for title, (name,) in lines.items()}
+    by_title = {source.facts.title(name): name for name in names}
+    lines: dict[str, tuple[str, ...]] = {title: (name,) for title, name in by_title.items()}
+    return {"image": lines, "pixel": lines}, by_title
 
 
 def _faprompt_prompts(source: Source) -> Drawn:

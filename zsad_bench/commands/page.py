@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from zsad_bench import outputs
-from zsad_bench.commands.table import board
+from zsad_bench.commands.table import layout
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.leaderboard.page.build import write_page
 from zsad_bench.options import Argument, Option
@@ -40,7 +40,7 @@ def run(options: Options) -> int:
     folder = Path(options.board) / options.suite
     out = Path(options.out) if options.out else folder / "index.html"
     outputs.check_file(out, "--out")
-    made = write_page(folder, out, board(SUITES[options.suite]), options.photos, options.megabytes)
+    made = write_page(folder, out, layout(SUITES[options.suite]), options.photos, options.megabytes)
     shown = made.gallery
     say(f"{made.path}: {made.size / _MB:.1f} MB, {made.n_rows} rows, {_pictures(len(shown.cards))}")
     for title, n in shown.withheld.items():

@@ -12,9 +12,8 @@ from zsad_bench import registry
 from zsad_bench.commands._row_selection import footnotes
 from zsad_bench.console import Console
 from zsad_bench.errors import UnknownNameError
-from zsad_bench.leaderboard.tables.leaderboard_tables import Board
-from zsad_bench.leaderboard.tables.terminal import print_tables
-from zsad_bench.leaderboard.tables.write import write_leaderboard
+from zsad_bench.leaderboard.tables.leaderboard_files import print_tables, write_leaderboard
+from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout
 from zsad_bench.options import Argument, Option
 from zsad_bench.planning.suite import DEMO, SUITES, Suite
 from zsad_bench.printable import say
@@ -47,13 +46,13 @@ def run(options: Options) -> int:
     return 0
 
 
-def board(suite: Suite) -> Board:
-    """The board of a suite."""
+def layout(suite: Suite) -> LeaderboardLayout:
+    """How the leaderboard of a suite looks."""
     from zsad_bench.metrics.functional.rcpro import described
 
     titles = {entry.name: entry.title for room in ("methods", "datasets") for entry in registry.describe(room)}
     demo = suite is DEMO
-    return Board(
+    return LeaderboardLayout(
         suite=suite.name,
         command=f"zsad-bench table {suite.name}",
         groups={name: titles[name].removeprefix("Demo ").capitalize() for name in suite.generated},
@@ -81,7 +80,7 @@ def _apart(titles: Mapping[str, str]) -> dict[str, str]:
 
 def show(rows: Iterable[Row], suite: Suite, console: Console) -> None:
     """Prints the tables of these rows."""
-    print_tables(rows, console, board(suite))
+    print_tables(rows, console, layout(suite))
 
 
 def regenerate(name: str, out: str | Path) -> None:
@@ -95,6 +94,6 @@ def regenerate(name: str, out: str | Path) -> None:
     folder = Path(out) / name
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RowWarning)
-        write_leaderboard(folder / "rows", folder, board(SUITES[name]))
+        write_leaderboard(folder / "rows", folder, layout(SUITES[name]))
     for warning in caught:
         say(f"zsad-bench: {warning.message}", error=True)

@@ -14,7 +14,7 @@ from zsad_bench.options import Option
 class Options:
     source: RowsOptions = field(default_factory=RowsOptions)
     suite: SuiteOfRows = None
-    rows: Annotated[str, Option("AXIS[,AXIS…]", "dataset, method, prior, metric, seed, …; default: dataset")] = None
+    rows: Annotated[str, Option("AXIS[,AXIS…]", "dataset, method, prior, metric, seed, …")] = "dataset"
     cols: Annotated[str, Option("AXIS[,AXIS…]", "as --rows")] = "method"
     only: OnlyOptions = field(default_factory=OnlyOptions)
     out: Annotated[str | None, Option("FOLDER", "write it there too, in three formats", writes="folder")] = None

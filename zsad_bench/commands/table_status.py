@@ -10,11 +10,11 @@ from typing import Annotated
 
 from zsad_bench.atomic import write_whole
 from zsad_bench.commands._row_selection import RowsOptions, all_facts, chosen_rows
-from zsad_bench.commands._table_files import as_csv
 from zsad_bench.console import Console
 from zsad_bench.leaderboard.tables import status as states
 from zsad_bench.leaderboard.tables.papers import TABLES
 from zsad_bench.leaderboard.tables.published import read_published
+from zsad_bench.leaderboard.tables.render import as_csv
 from zsad_bench.options import Option
 from zsad_bench.planning.configure import trains
 from zsad_bench.sweep.sweep_folder import Folder, read_plan, trained_seconds

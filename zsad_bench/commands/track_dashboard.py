@@ -43,7 +43,7 @@ def run(options: Options) -> int:
     try:
         import wandb
 
-        made = workspace(entity or wandb.Api().default_entity, project, suite.name, suite.targets).save()
+        made = workspace(entity or wandb.Api().default_entity or "", project, suite.name, suite.targets).save()
         print(made.url)
     except ZsadError:
         raise

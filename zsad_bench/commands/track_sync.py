@@ -92,11 +92,11 @@ def _entries(rows: Iterable[store.Row]) -> dict[str, tuple[Tracked, list[dict[st
 
 def _recipes(runs: Path) -> dict[str, str]:
     """Row key -> the sweep that planned it, of the sweeps whose state lies here."""
-    found = {}
+    recipes: dict[str, str] = {}
     for folder in sorted((runs / "sweeps").glob("*/")):
         cells = read_cells(Folder(folder))
-        found |= {cell["key"]: folder.name for cell in cells.values() if "key" in cell}
-    return found
+        recipes |= {cell["key"]: folder.name for cell in cells.values() if "key" in cell}
+    return recipes
 
 
 def _push_maps(mirror: Mirror, of: Tracked, records: list[dict[str, Any]], board: Path) -> None:

@@ -36,7 +36,7 @@ def workspace(entity: str, project: str, suite: str, targets: Sequence[str]) -> 
             metrics=[f"mean/{metric}"],
             groupby=wr.Config("line"),
             groupby_aggfunc="mean",
-            groupby_rangefunc="stderr",
+            groupby_rangefunc="stddev",
             max_bars_to_show=40,
         )
         for metric in METRICS

@@ -11,20 +11,20 @@ from zsad_bench.leaderboard.tables.published import Facts
 
 def draw(costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Sequence[str]) -> Drawn:
     """Three panels over the methods. learned: method -> parameters; 0: learns nothing; None: no checkpoint found."""
-    found = costs.found
-    lacking = [cost.name for cost in found if learned.get(cost.method) is None]
+    methods = costs.methods
+    lacking = [cost.name for cost in methods if learned.get(cost.method) is None]
     caption = [
         *note,
         "Learned parameters: of the newest checkpoint; the backbone is frozen and counted nowhere.",
         f"No checkpoint of {', '.join(lacking)} was found (?)." if lacking else "",
-        costs.said(),
+        costs.caption(),
         "Memory: the peak of the process by then, with everything that it had done before: an upper bound.",
     ]
-    drawn = sheet(9.0, 1.1 + 0.27 * len(found), "Complexity", caption)
+    drawn = sheet(9.0, 1.1 + 0.27 * len(methods), "Complexity", caption)
     panels = drawn.figure.subplots(1, 3, sharey=True)
-    looks = method_marks([cost.method for cost in found], facts)
+    looks = method_marks([cost.method for cost in methods], facts)
     beside = {"textcoords": "offset points", "va": "center", "fontsize": 7}
-    for line, cost in enumerate(found):
+    for line, cost in enumerate(methods):
         count, look = learned.get(cost.method), looks[cost.method]
         if count:
             panels[0].barh(line, count, height=0.55, color=look.colour, alpha=0.85)
@@ -36,12 +36,13 @@ def draw(costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Se
         if cost.memory is not None:
             panels[2].plot(cost.memory / 1024, line, color=look.colour, marker=look.marker, linestyle="none",
                            markerfacecolor="none")  # fmt: skip
-    counts = [count for count in (learned.get(cost.method) for cost in found) if count] or [1]
-    memory = [cost.memory for cost in found if cost.memory is not None] or [1024]
+    counts = [count for count in (learned.get(cost.method) for cost in methods) if count] or [1]
+    memory = [cost.memory for cost in methods if cost.memory is not None] or [1024]
     log_axis(panels[0], [min(counts), 4 * max(counts)])  # numbers stand right of their bars
-    log_axis(panels[1], [cost.seconds for cost in found])
-    panels[0].set(yticks=range(len(found)), yticklabels=[cost.name for cost in found], ylim=(len(found) - 0.4, -0.6),
-                  xlabel="learned parameters")  # fmt: skip
+    log_axis(panels[1], [cost.seconds for cost in methods])
+    names = [cost.name for cost in methods]
+    panels[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+    panels[0].set_xlabel("learned parameters")
     panels[1].set_xlabel("seconds an image")
     panels[2].set(xlabel="peak memory, GB, at most", xlim=(0, 1.12 * max(memory) / 1024))
     for panel in panels:

@@ -44,25 +44,25 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Costs:
-    """found: by name. device: that they were measured on."""
+    """methods: by name. device: that they were measured on."""
 
-    found: Sequence[Cost]
+    methods: Sequence[Cost]
     device: str
 
-    def said(self) -> str:
+    def caption(self) -> str:
         """The sentences of a caption on seconds."""
-        passes = [cost for cost in self.found if not cost.measured]
-        told = f"Seconds are of encoding and scoring images, without reading them or training, on {self.device}."
-        if len(passes) == len(self.found):
-            told = f"Seconds are of testing and reading images, without training, on {self.device}."
+        passes = [cost for cost in self.methods if not cost.measured]
+        sentence = f"Seconds are of encoding and scoring images, without reading them or training, on {self.device}."
+        if len(passes) == len(self.methods):
+            sentence = f"Seconds are of testing and reading images, without training, on {self.device}."
         elif passes:
-            told += f" Those of {', '.join(cost.name for cost in passes)} are of reading images too."
-        shared = [cost.shared_by for cost in self.found if not cost.known]
+            sentence += f" Those of {', '.join(cost.name for cost in passes)} are of reading images too."
+        shared = [cost.shared_by for cost in self.methods if not cost.known]
         if not shared:
-            return told
-        alone = "measured by itself or tested alone" if len(passes) < len(self.found) else "tested alone"
+            return sentence
+        alone = "measured by itself or tested alone" if len(passes) < len(self.methods) else "tested alone"
         return (
-            f"{told} Filled marks: {alone}. Open marks with an arrow: at most that, for up to {max(shared)} cells "
+            f"{sentence} Filled marks: {alone}. Open marks with an arrow: at most that, for up to {max(shared)} cells "
             "were tested in one pass and share its time."
         )
 
@@ -79,22 +79,22 @@ def costs(rows: Iterable[Row], facts: Facts) -> Costs:
     passes: dict[tuple, set[str]] = defaultdict(set)
     for row in rows:
         passes[_pass(row)].add(row.key)
-    kept = [row for row in rows if row.backbone != "none" and is_plain(row.variant)]
-    if not kept:
+    plain = [row for row in rows if row.backbone != "none" and is_plain(row.variant)]
+    if not plain:
         raise RowError(f"none of {len(rows)} rows tells what a method costs; run `zsad-bench bench`")
-    counts = Counter(row.device for row in kept)
-    methods = Counter(device for device, _ in {(row.device, row.method) for row in kept})
+    counts = Counter(row.device for row in plain)
+    methods = Counter(device for device, _ in {(row.device, row.method) for row in plain})
     device = max(counts, key=lambda name: (methods[name], counts[name], name))
-    of: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in kept:
+    by_method: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in plain:
         if row.device == device:
-            of[row.method, label(row.method, row.variant, facts)].append(row)
-    common = set.intersection(*({(row.target, row.category) for row in own} for own in of.values()))
+            by_method[row.method, label(row.method, row.variant, facts)].append(row)
+    common = set.intersection(*({(row.target, row.category) for row in own} for own in by_method.values()))
     if not common:
-        names = ", ".join(name for _, name in of)
+        names = ", ".join(name for _, name in by_method)
         raise RowError(f"no category that all of {names} were tested on; choose fewer with --method")
-    found = [_cost(*names, own, common, passes) for names, own in of.items()]
-    return Costs(sorted(found, key=lambda cost: cost.name.casefold()), device)
+    known = [_cost(*names, own, common, passes) for names, own in by_method.items()]
+    return Costs(sorted(known, key=lambda cost: cost.name.casefold()), device)
 
 
 def _pass(row: Row) -> tuple:

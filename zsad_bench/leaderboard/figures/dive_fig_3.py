@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zsad_bench.leaderboard.figures.map_grid import Shown, licences, tile
+from zsad_bench.leaderboard.figures.map_grid import ImageMaps, licences, tile
 from zsad_bench.leaderboard.figures.style import Drawn, sheet
 from zsad_bench.leaderboard.tables.published import Facts
 
@@ -12,7 +12,7 @@ AT_MOST = 8  # images
 _TILE, _HEAD = 1.05, 0.75  # inches
 
 
-def draw(images: Sequence[Shown], facts: Facts, note: Sequence[str]) -> Drawn:
+def draw(images: Sequence[ImageMaps], facts: Facts, note: Sequence[str]) -> Drawn:
     """A line an image: itself, and the map of each method that has one. note: first sentences of the caption."""
     methods = list(dict.fromkeys(name for image in images for name in image.pictures))
     size = (1.0 + _TILE * (len(methods) + 1), _HEAD + _TILE * len(images) + 0.3)

@@ -49,39 +49,40 @@ class Attention:
         return self.weights[..., self.abnormal].sum(-1)
 
 
-def draw(found: Attention, note: Sequence[str]) -> Drawn:
+def draw(attention: Attention, note: Sequence[str]) -> Drawn:
     """The image and its attention on abnormal descriptions together; then on those that stand out."""
-    count = len(found.abnormal)
+    count = len(attention.abnormal)
     caption = [
         *note,
-        f"{found.id}, attention of patches after block {found.block}, heads averaged. Abnormal share: the sum over the "
-        f"{found.abnormal.sum()} abnormal of {count} descriptions; spread evenly it would be "
-        f"{100 * found.abnormal.mean():.1f}%, and each description {100 / count:.2f}%. The colours of a map run from "
-        "its lowest to its highest value, which stand below it.",
-        found.licence,
+        f"{attention.id}, attention of patches after block {attention.block}, heads averaged. Abnormal share: the sum "
+        f"over the {attention.abnormal.sum()} abnormal of {count} descriptions; spread evenly it would be "
+        f"{100 * attention.abnormal.mean():.1f}%, and each description {100 / count:.2f}%. The colours of a map run "
+        "from its lowest to its highest value, which stand below it.",
+        attention.licence,
     ]
     drawn = sheet((1 + TOP) * _TILE + 0.8, 2 * (_TILE + 0.62) + 0.2, "Attention of patches to descriptions", caption)
     grid = drawn.figure.subplots(2, 1 + TOP)
-    tile(grid[0][0], found.image, found.mask)
-    grid[0][0].set_title("image, mask" if found.mask is not None else "image")
-    _map(grid[1][0], found, found.share(), "abnormal share")
+    tile(grid[0][0], attention.image, attention.mask)
+    grid[0][0].set_title("image, mask" if attention.mask is not None else "image")
+    _map(grid[1][0], attention, attention.share(), "abnormal share")
     kinds: tuple[tuple[str, Callable[[], list[int]]], ...] = (
-        ("highest weight\non any patch", found.highest),
-        ("varies most\nover patches", found.varied),
+        ("highest weight\non any patch", attention.highest),
+        ("varies most\nover patches", attention.varied),
     )
-    for line, (kind, best) in zip(grid, kinds, strict=True):
-        line[0].set_ylabel(kind, rotation=0, ha="right", va="center", fontsize=7.5)
+    for line, (name, best) in zip(grid, kinds, strict=True):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
         for panel in line[1:]:
             panel.set_axis_off()
         for panel, at in zip(line[1:], best(), strict=False):
             panel.set_axis_on()
-            text = found.descriptions[at].removeprefix(_START)
-            _map(panel, found, found.weights[..., at], f"{text} ({'abnormal' if found.abnormal[at] else 'normal'})")
+            kind = "abnormal" if attention.abnormal[at] else "normal"
+            title = f"{attention.descriptions[at].removeprefix(_START)} ({kind})"
+            _map(panel, attention, attention.weights[..., at], title)
     return drawn
 
 
-def _map(panel: Axes, found: Attention, weights: NDArray, title: str) -> None:
-    tile(panel, weights, found.mask, smooth=False)
+def _map(panel: Axes, attention: Attention, weights: NDArray, title: str) -> None:
+    tile(panel, weights, attention.mask, smooth=False)
     panel.set_title("\n".join(textwrap.wrap(title, _LETTERS)), fontsize=7.5)
     panel.set_xlabel(f"{100 * weights.min():.2f} to {100 * weights.max():.2f}%")
 

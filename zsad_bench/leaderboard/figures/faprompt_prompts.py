@@ -32,18 +32,18 @@ class Prompts(NamedTuple):
         return np.abs(self.features[1:] @ self.features[1:].T)
 
 
-def mean_cosine(found: Prompts) -> float:
+def mean_cosine(prompts: Prompts) -> float:
     """Mean absolute cosine of two different abnormal prompts, in [0, 1]; nan for a single one."""
-    count = len(found.features) - 1
-    return float((found.cosines.sum() - np.trace(found.cosines)) / (count * (count - 1))) if count > 1 else math.nan
+    count = len(prompts.features) - 1
+    return float((prompts.cosines.sum() - np.trace(prompts.cosines)) / (count * (count - 1))) if count > 1 else math.nan
 
 
-def effective_rank(found: Prompts) -> float:
+def effective_rank(prompts: Prompts) -> float:
     """Exponential of the entropy of the abnormal prompts' normalised singular values, from 1 (all alike) to K.
 
     Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
-    values = np.linalg.svd(found.features[1:].astype(float), compute_uv=False)
+    values = np.linalg.svd(prompts.features[1:].astype(float), compute_uv=False)
     shares = values[values > 0] / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
@@ -67,13 +67,13 @@ def place(features: NDArray) -> tuple[NDArray, float]:
     return tsne.fit_transform(distances), perplexity
 
 
-def draw(found: Sequence[Prompts], note: Sequence[str]) -> Drawn:
+def draw(checkpoints: Sequence[Prompts], note: Sequence[str]) -> Drawn:
     """Left all prompts on a plane; right the cosines within each checkpoint."""
-    positions, perplexity = place(np.concatenate([one.features for one in found]))
+    positions, perplexity = place(np.concatenate([one.features for one in checkpoints]))
     numbers = "; ".join(
         f"{one.name}: mean absolute cosine {mean_cosine(one):.3f}, effective rank {effective_rank(one):.2f} of "
         f"{len(one.features) - 1}"
-        for one in found
+        for one in checkpoints
     )
     caption = [
         *note,
@@ -81,15 +81,15 @@ def draw(found: Sequence[Prompts], note: Sequence[str]) -> Drawn:
         f"t-SNE of cosine distances, perplexity {perplexity:.1f}, {len(positions)} prompts: neighbours mean something, "
         "distances and axes do not.",
     ]
-    across = min(3, len(found))
-    down = math.ceil(len(found) / across)
+    across = min(3, len(checkpoints))
+    down = math.ceil(len(checkpoints) / across)
     right = across * _MATRIX + 0.9
     drawn = sheet(_PLANE + right, max(_PLANE - 0.1, down * (_MATRIX + 0.55) + 0.4), "Learned prompts", caption)
     halves = drawn.figure.add_gridspec(1, 2, width_ratios=[_PLANE, right])
     panel = drawn.figure.add_subplot(halves[0])
     panel.set_title("t-SNE; large and open: the normal prompt", fontsize=8)
     start = 0
-    for one, look in zip(found, marks(one.name for one in found).values(), strict=True):
+    for one, look in zip(checkpoints, marks(one.name for one in checkpoints).values(), strict=True):
         own = positions[start : start + len(one.features)]
         start += len(one.features)
         style = {"linestyle": "none", "color": look.colour, "marker": look.marker}
@@ -97,21 +97,21 @@ def draw(found: Sequence[Prompts], note: Sequence[str]) -> Drawn:
         panel.plot(*own[:1].T, **{**style, "markersize": 12}, markerfacecolor="none")
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(True)
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=min(4, len(found)))
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=min(4, len(checkpoints)))
     grid = halves[1].subgridspec(down, across).subplots(squeeze=False)
-    shown = _matrices(list(grid.flat), found)
+    shown = _matrices(list(grid.flat), checkpoints)
     drawn.figure.colorbar(shown, ax=grid, shrink=0.7, aspect=30, location="bottom", label="absolute cosine")
     return drawn
 
 
-def _matrices(grid: Sequence[Axes], found: Sequence[Prompts]) -> AxesImage:
+def _matrices(grid: Sequence[Axes], checkpoints: Sequence[Prompts]) -> AxesImage:
     """What a colour bar is of."""
-    for panel, one in zip(grid, found, strict=False):
+    for panel, one in zip(grid, checkpoints, strict=False):
         shown = panel.imshow(one.cosines, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
         panel.set_title(f"{one.name}: abnormal prompts", fontsize=8)
         panel.grid(visible=False)
         panel.set(xticks=[], yticks=[])
         panel.set_xlabel(f"mean |cos| {mean_cosine(one):.2f}, rank {effective_rank(one):.1f}", fontsize=7.5)
-    for panel in grid[len(found) :]:
+    for panel in grid[len(checkpoints) :]:
         panel.set_axis_off()
     return shown

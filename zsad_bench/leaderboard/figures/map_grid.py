@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VALUES = {"auroc": "AUROC", "aupro": "AUPRO", "rcpro": "RCPRO"}  # of a picture, as printed
 
 
-class Chosen(NamedTuple):
+class CellChoice(NamedTuple):
     """Which cell's maps are shown. seed, draw: of methods that are trained; others have one cell, or the seed's."""
 
     prior: str
@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shown:
+class ImageMaps:
     """One image, and its picture by label of the method; methods without a map of it are missing.
 
     n: how many categories of its dataset have pictures.
@@ -53,12 +53,12 @@ class Shown:
         return bool(self.any.about.get("redistribute"))
 
 
-def cells(rows: Iterable[Row], chosen: Chosen, facts: Facts) -> dict[str, list[str]]:
+def cells(rows: Iterable[Row], chosen: CellChoice, facts: Facts) -> dict[str, list[str]]:
     """Label of a method -> keys of its cells under that prior, seed and draw, those that learn nothing first.
 
     Ablations and sanity methods are out.
     """
-    found: dict[tuple[bool, str], dict[str, None]] = {}
+    keys: dict[tuple[bool, str], dict[str, None]] = {}
     seeds: dict[str, set[int]] = {}
     rows = [row for row in rows if is_plain(row.variant) and row.backbone != "none"]
     for row in rows:
@@ -67,33 +67,33 @@ def cells(rows: Iterable[Row], chosen: Chosen, facts: Facts) -> dict[str, list[s
     for row in rows:
         fixed = row.prior == "none" and (row.seed == chosen.seed or len(seeds[row.method]) == 1)
         if fixed or (row.prior, row.seed, row.draw) == tuple(chosen):
-            found.setdefault((row.prior != "none", label(row.method, row.variant, facts)), {})[row.key] = None
-    return {name: list(keys) for (_, name), keys in sorted(found.items(), key=lambda one: one[0])}
+            keys.setdefault((row.prior != "none", label(row.method, row.variant, facts)), {})[row.key] = None
+    return {name: list(some) for (_, name), some in sorted(keys.items(), key=lambda one: one[0])}
 
 
-def shown(folder: str | Path, keys: Mapping[str, Sequence[str]]) -> list[Shown]:
+def image_maps(folder: str | Path, keys: Mapping[str, Sequence[str]]) -> list[ImageMaps]:
     """Every image that pictures were kept of, those with the largest defects and the most methods first.
 
     Raises:
         RowError: no pictures there, or damaged ones.
     """
-    found: dict[tuple[str, str, str], dict[str, Picture]] = {}
+    by_place: dict[tuple[str, str, str], dict[str, Picture]] = {}
     largest: set[tuple[str, str, str]] = set()
     for name, of in keys.items():
         for key in of:
             for picture in read_pictures(folder, key):
                 place = (picture.about["target"], picture.category, picture.id)
                 if "map" in picture.files:
-                    found.setdefault(place, {}).setdefault(name, picture)
+                    by_place.setdefault(place, {}).setdefault(name, picture)
                     largest |= {place} if picture.kind == "largest" else set()
-    if not found:
+    if not by_place:
         raise RowError(f"{folder}: no pictures of these methods, prior, seed and draw; run `zsad-bench bench` again")
-    images = [Shown(*place, pictures) for place, pictures in found.items()]
-    order = {place: (place not in largest, -len(pictures)) for place, pictures in found.items()}
+    images = [ImageMaps(*place, pictures) for place, pictures in by_place.items()]
+    order = {place: (place not in largest, -len(pictures)) for place, pictures in by_place.items()}
     return sorted(images, key=lambda image: (*order[image.dataset, image.category, image.id], image.id))
 
 
-def choose(images: Sequence[Shown], asked: Sequence[str], datasets: Sequence[str], at_most: int) -> list[Shown]:
+def choose(images: Sequence[ImageMaps], asked: Sequence[str], datasets: Sequence[str], at_most: int) -> list[ImageMaps]:
     """The image with the largest defect of each category, the datasets taking turns, `at_most` in all; or those asked.
 
     asked: parts of image ids. Images that may not be passed on are shown where nothing else is there or they, or their
@@ -122,15 +122,15 @@ def choose(images: Sequence[Shown], asked: Sequence[str], datasets: Sequence[str
     for place in sorted(first):
         ranked.append((turns[place[0]], first[place]))
         turns[place[0]] += 1
-    kept = [image for _, image in sorted(ranked, key=lambda pair: pair[0])[:at_most]]
-    return sorted(kept, key=lambda image: (image.dataset, image.category))
+    picked = [image for _, image in sorted(ranked, key=lambda pair: pair[0])[:at_most]]
+    return sorted(picked, key=lambda image: (image.dataset, image.category))
 
 
-def licences(images: Iterable[Shown]) -> str:
+def licences(images: Iterable[ImageMaps]) -> str:
     """What has to be said of images that may not be passed on; "" where all may."""
     bound = {image.any.about["title"]: image.any.about["licence"] for image in images if not image.redistribute}
-    said = " and ".join(f"{title} ({licence})" for title, licence in bound.items())
-    return f"Images of {said}: not to be passed on." if said else ""
+    titles = " and ".join(f"{title} ({licence})" for title, licence in bound.items())
+    return f"Images of {titles}: not to be passed on." if titles else ""
 
 
 def tile(axes: Axes, pixels: NDArray, mask: NDArray | None, *, smooth: bool = True) -> None:

@@ -12,15 +12,14 @@ from zsad_bench.leaderboard.figures.style import (
     Drawn,
     Mark,
     fullest,
-    lacking_said,
+    lacking_sentence,
     legend,
     marks,
-    partial_said,
-    runs_said,
+    partial_sentence,
     sheet,
 )
-from zsad_bench.leaderboard.tables.averaging import Measured, Pool
-from zsad_bench.leaderboard.tables.partial import Partials
+from zsad_bench.leaderboard.tables.averaging import Measured, Pool, runs_counted
+from zsad_bench.leaderboard.tables.marks import Partials
 from zsad_bench.leaderboard.tables.published import Facts, Published
 from zsad_bench.results.row import Row
 from zsad_bench.variant import PLAIN, Variant
@@ -87,14 +86,14 @@ def lines(
     rows = list(rows)
     parts = Partials(rows)
     defaults = {setting.field: setting.default for setting in study.settings}
-    kept = [row for row in rows if (row.method, row.prior) == (study.method, prior) and row.metric in metrics]
-    places = {variant: _values(variant, defaults) for variant in {row.variant for row in kept}}
-    found = []
+    selected = [row for row in rows if (row.method, row.prior) == (study.method, prior) and row.metric in metrics]
+    places = {variant: _values(variant, defaults) for variant in {row.variant for row in selected}}
+    made = []
     for setting in study.settings:
         for metric in metrics:
             for name, targets in groups[metric.split("_")[0]].items():
                 pools: dict[float, Pool] = {}
-                for row in kept:
+                for row in selected:
                     if row.metric == metric and row.target in targets and setting.field in places[row.variant]:
                         pools.setdefault(places[row.variant][setting.field], Pool()).add(row, parts=parts.of(row))
                 means = {x: pool.mean() for x, pool in sorted(pools.items())}
@@ -102,30 +101,30 @@ def lines(
                 if len(points) > 1:
                     lacking = tuple(f"{setting.symbol} = {x} of {name}" for x in means if x not in points)
                     star = _printed(published, study.method, metric, (scopes or {}).get(name, name), prior)
-                    found.append(Line(setting, metric, name, points, star, lacking))
-    if not found:
+                    made.append(Line(setting, metric, name, points, star, lacking))
+    if not made:
         names = ", ".join(defaults)
         raise RowError(
             f"no rows of {study.method} under prior {prior} with two values of any of {names}; "
             f"run `zsad-bench sweep {study.recipe}`"
         )
-    return found
+    return made
 
 
-def draw(study: Study, found: Sequence[Line], prior: str, note: Sequence[str]) -> Drawn:
+def draw(study: Study, lines: Sequence[Line], prior: str, note: Sequence[str]) -> Drawn:
     """A column a setting, a line a metric. note: first sentences of the caption."""
-    settings = [setting for setting in study.settings if any(line.setting == setting for line in found)]
-    metrics = list(dict.fromkeys(line.metric for line in found))
+    settings = [setting for setting in study.settings if any(line.setting == setting for line in lines)]
+    metrics = list(dict.fromkeys(line.metric for line in lines))
     size = (0.6 + 2.7 * len(settings), 0.75 + 2.0 * len(metrics))
-    drawn = sheet(*size, study.title, _caption(study, found, prior, note))
+    drawn = sheet(*size, study.title, _caption(study, lines, prior, note))
     grid = drawn.figure.subplots(len(metrics), len(settings), sharex="col", sharey="row", squeeze=False)
-    looks = marks(line.name for line in found)
+    looks = marks(line.name for line in lines)
     styles = {name: _STYLES[i % len(_STYLES)] for i, name in enumerate(looks)}
     handles: dict[str, Any] = {}
     for panels, metric in zip(grid, metrics, strict=True):
         panels[0].set_ylabel(f"{METRICS[metric]}, %")
         for panel, setting in zip(panels, settings, strict=True):
-            here = [line for line in found if (line.setting, line.metric) == (setting, metric)]
+            here = [line for line in lines if (line.setting, line.metric) == (setting, metric)]
             for line in here:
                 handles[line.name] = _curve(panel, line, looks[line.name], styles[line.name])
             if setting.default is not None:
@@ -137,20 +136,20 @@ def draw(study: Study, found: Sequence[Line], prior: str, note: Sequence[str]) -
     return drawn
 
 
-def _caption(study: Study, found: Sequence[Line], prior: str, note: Sequence[str]) -> list[str]:
-    runs = runs_said(mean.n_runs for line in found for mean in line.points.values())
-    missing = [s.symbol for s in study.settings if all(line.setting != s for line in found)]
-    stars = [line.printed for line in found if line.printed is not None and line.setting.default is not None]
+def _caption(study: Study, lines: Sequence[Line], prior: str, note: Sequence[str]) -> list[str]:
+    runs = runs_counted(mean.n_runs for line in lines for mean in line.points.values())
+    missing = [s.symbol for s in study.settings if all(line.setting != s for line in lines)]
+    stars = [line.printed for line in lines if line.printed is not None and line.setting.default is not None]
     notes = "; ".join(dict.fromkeys(f"{METRICS[star.metric]}: {star.note}" for star in stars if star.note))
-    told = f" ({notes})" if notes else ""
+    in_brackets = f" ({notes})" if notes else ""
     return [
         *note,
         f"Prior {prior}; mean over categories, then datasets, then runs ({runs}); bars are the standard deviation over "
         "runs. Dotted lines are the defaults here.",
-        f"Stars are the paper's printed numbers{told}, drawn at the defaults here." if stars else "",
+        f"Stars are the paper's printed numbers{in_brackets}, drawn at the defaults here." if stars else "",
         f"Not run: {', '.join(missing)}." if missing else "",
-        lacking_said(list(dict.fromkeys(name for line in found for name in line.lacking))),
-        partial_said((mean for line in found for mean in line.points.values()), Facts()),
+        lacking_sentence(list(dict.fromkeys(name for line in lines for name in line.lacking))),
+        partial_sentence((mean for line in lines for mean in line.points.values()), Facts()),
     ]
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zsad_bench.leaderboard.figures.style import METRICS, Drawn, Mark, label, method_marks, sheet
-from zsad_bench.leaderboard.tables.partial import told, union
+from zsad_bench.leaderboard.figures.style import (
+    METRICS,
+    Drawn,
+    Mark,
+    label,
+    method_marks,
+    partial_sentence,
+    sheet,
+    transductive_sentence,
+)
 from zsad_bench.leaderboard.tables.prior_curve import Curve
 from zsad_bench.leaderboard.tables.published import Facts
 
@@ -51,7 +59,6 @@ def _caption(curves: Sequence[Curve], facts: Facts, note: Sequence[str]) -> list
     draws = sorted({len(point.by_draw) for curve in curves for point in curve.points})
     counted = f"{draws[0]} to {draws[-1]}" if len(draws) > 1 else str(draws[0])
     datasets = ", ".join(dict.fromkeys(facts.title(name) for curve in curves for name in curve.datasets))
-    parts = union(curve.parts for curve in curves)
     whole = (
         "Points marked all are the prior with nothing taken away, with the standard deviation over its runs."
         if any(curve.whole.mean is not None for curve in curves)
@@ -62,7 +69,8 @@ def _caption(curves: Sequence[Curve], facts: Facts, note: Sequence[str]) -> list
         f"Mean over {datasets}, then over {counted} draws of what is learned from; the band is the middle {level:.0%} "
         f"of the draws. In the legends: Spearman's rank correlation over draws, with its {level:.0%} interval.",
         whole,
-        f"On part of the data, and comparable with nothing else: {told(parts, facts.title)}." if parts else "",
+        partial_sentence(curves, facts),
+        transductive_sentence((label(curve.method, curve.variant, facts), curve) for curve in curves),
     ]
 
 
@@ -72,11 +80,11 @@ def _curve(panel: Axes, curve: Curve, look: Mark, style: str, at_all: float, fac
     panel.fill_between(xs, [100 * p.low for p in points], [100 * p.high for p in points], color=look.colour, alpha=0.15,
                        linewidth=0)  # fmt: skip
     rho = curve.correlation
-    told = "" if rho.value is None else f", ρ {rho.value:+.2f}"
-    told += "" if rho.low is None else f" ({rho.low:+.2f} to {rho.high:+.2f})"
+    correlation = "" if rho.value is None else f", ρ {rho.value:+.2f}"
+    correlation += "" if rho.low is None else f" ({rho.low:+.2f} to {rho.high:+.2f})"
     name = label(curve.method, curve.variant, facts)
     panel.plot(xs, [100 * point.mean for point in points], color=look.colour, marker=look.marker, linestyle=style,
-               label=f"{name}, {curve.prior}{told.replace('-', '−')}")  # fmt: skip
+               label=f"{name}, {curve.prior}{correlation.replace('-', '−')}")  # fmt: skip
     if curve.whole.mean is not None:
         error = None if curve.whole.sd is None else 100 * curve.whole.sd
         panel.errorbar(at_all, 100 * curve.whole.mean, yerr=error, color=look.colour,

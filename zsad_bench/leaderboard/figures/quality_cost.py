@@ -14,14 +14,14 @@ from zsad_bench.leaderboard.figures.style import (
     fullest,
     is_plain,
     label,
-    lacking_said,
+    lacking_sentence,
     legend,
     method_marks,
-    partial_said,
-    runs_said,
+    partial_sentence,
     sheet,
+    transductive_sentence,
 )
-from zsad_bench.leaderboard.tables.averaging import Measured, pools
+from zsad_bench.leaderboard.tables.averaging import Measured, pools, runs_counted
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.results.row import Row
 
@@ -31,10 +31,10 @@ _LINEAR = 300  # parameters up to which the axis is linear, so that what learns 
 
 @dataclass(frozen=True)
 class Quality:
-    """found: (method as printed, metric) -> its mean under the prior, or under none. lacking: what lacks categories."""
+    """means: (method as printed, metric) -> its mean under the prior, or under none. lacking: what lacks categories."""
 
     prior: str
-    found: Mapping[tuple[str, str], Measured]
+    means: Mapping[tuple[str, str], Measured]
     lacking: list[str]
 
 
@@ -46,16 +46,16 @@ def quality(
     Raises:
         RowError: no rows under this prior.
     """
-    kept = [
+    selected = [
         row for row in rows
         if row.metric in metrics and row.prior in (prior, "none") and row.backbone != "none" and is_plain(row.variant)
         and row.target in targets[row.metric.split("_")[0]]
     ]  # fmt: skip
-    if not any(row.prior == prior for row in kept):
-        told = " or ".join(metrics)
-        raise RowError(f"no rows with {told} under prior {prior}; run `zsad-bench bench --prior {prior}`")
-    found = pools(kept, lambda row: (label(row.method, row.variant, facts), row.metric), lambda row: None)
-    every = {place: pool.mean() for place, pool in found.items()}
+    if not any(row.prior == prior for row in selected):
+        names = " or ".join(metrics)
+        raise RowError(f"no rows with {names} under prior {prior}; run `zsad-bench bench --prior {prior}`")
+    by_place = pools(selected, lambda row: (label(row.method, row.variant, facts), row.metric))
+    every = {place: pool.mean() for place, pool in by_place.items()}
     whole: dict[tuple[str, str], Measured] = {}
     for metric in metrics:
         whole |= fullest({place: mean for place, mean in every.items() if place[1] == metric})
@@ -65,8 +65,8 @@ def quality(
 
 def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Sequence[str]) -> Drawn:
     """A line a metric; against seconds an image, and against learned parameters where any are known."""
-    metrics = [metric for metric in METRICS if any(place[1] == metric for place in reached.found)]
-    shown = [cost for cost in costs.found if any((cost.name, metric) in reached.found for metric in metrics)]
+    metrics = [metric for metric in METRICS if any(place[1] == metric for place in reached.means)]
+    shown = [cost for cost in costs.methods if any((cost.name, metric) in reached.means for metric in metrics)]
     counted = any(learned.get(cost.method) for cost in shown)
     caption = _caption(reached, costs, counted, facts, note)
     drawn = sheet(8.6 if counted else 5.6, 0.6 + 2.3 * len(metrics), "Quality against cost", caption)
@@ -76,7 +76,7 @@ def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], fact
     for panels, metric in zip(grid, metrics, strict=True):
         panels[0].set_ylabel(f"{METRICS[metric]}, %")
         for cost in shown:
-            mean, look = reached.found.get((cost.name, metric)), looks[cost.method]
+            mean, look = reached.means.get((cost.name, metric)), looks[cost.method]
             if mean is None:
                 continue
             error = {"yerr": None if mean.sd is None else 100 * mean.sd, "color": look.colour, "elinewidth": 1,
@@ -98,14 +98,15 @@ def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], fact
 
 
 def _caption(reached: Quality, costs: Costs, counted: bool, facts: Facts, note: Sequence[str]) -> list[str]:
-    most = max((mean.datasets for mean in reached.found.values()), key=len)
+    most = max((mean.datasets for mean in reached.means.values()), key=len)
     learning = "Learned parameters are of the newest checkpoint; 0 learns nothing."
     return [
         *note,
         f"Prior {reached.prior}, or none; mean over {', '.join(map(facts.title, most))}, then over runs "
-        f"({runs_said(mean.n_runs for mean in reached.found.values())}); bars are the standard deviation over runs.",
-        costs.said(),
+        f"({runs_counted(mean.n_runs for mean in reached.means.values())}); bars are the standard deviation over runs.",
+        costs.caption(),
         learning if counted else "No checkpoints were found: learned parameters are not shown.",
-        lacking_said(reached.lacking),
-        partial_said(reached.found.values(), facts),
+        lacking_sentence(reached.lacking),
+        partial_sentence(reached.means.values(), facts),
+        transductive_sentence((place[0], mean) for place, mean in reached.means.items()),
     ]

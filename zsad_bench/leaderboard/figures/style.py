@@ -17,7 +17,7 @@ from zsad_bench import metric_keys
 from zsad_bench.atomic import write_whole
 from zsad_bench.errors import ZsadError
 from zsad_bench.leaderboard.tables.averaging import Measured
-from zsad_bench.leaderboard.tables.partial import told, union
+from zsad_bench.leaderboard.tables.marks import Marked, describe, union
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.variant import Variant
 
@@ -164,17 +164,17 @@ def titles(names: Iterable[str], facts: Facts) -> str:
     return ", ".join(facts.title(name) for name in names)
 
 
-def fullest(found: Mapping[Hashable, Measured]) -> dict[Hashable, Measured]:
+def fullest(means: Mapping[Hashable, Measured]) -> dict[Hashable, Measured]:
     """Those that are defined and cover as many categories as any: what lacks some is not comparable with the rest.
 
-    Nor is what was measured or learned on part of the data, unless all of them were; `partial_said` then says so.
+    Nor is what was measured or learned on part of the data, unless all of them were; `partial_sentence` then says so.
     """
-    most = max((measured.n_categories for measured in found.values()), default=0)
-    full = {key: m for key, m in found.items() if m.mean is not None and m.n_categories == most}
+    most = max((measured.n_categories for measured in means.values()), default=0)
+    full = {key: m for key, m in means.items() if m.mean is not None and m.n_categories == most}
     return {key: m for key, m in full.items() if not m.parts} or full
 
 
-def lacking_said(names: Sequence[str]) -> str:
+def lacking_sentence(names: Sequence[str]) -> str:
     """The sentence of a caption on what is not shown, as it covers less than the rest; "" where nothing is."""
     if not names:
         return ""
@@ -182,15 +182,13 @@ def lacking_said(names: Sequence[str]) -> str:
     return f"Not shown, as rows of some categories are missing or on part of the data: {', '.join(names[:4])}{more}."
 
 
-def partial_said(found: Iterable[Measured], facts: Facts) -> str:
+def partial_sentence(numbers: Iterable[Marked], facts: Facts) -> str:
     """The sentence of a caption on what is drawn although its data are not whole; "" where nothing is."""
-    parts = union(measured.parts for measured in found)
-    return f"On part of the data, and comparable with nothing else: {told(parts, facts.title)}." if parts else ""
+    parts = union(number.parts for number in numbers)
+    return f"On part of the data, and comparable with nothing else: {describe(parts, facts.title)}." if parts else ""
 
 
-def runs_said(counts: Iterable[int]) -> str:
-    """How many runs were averaged: "5 runs", "1 to 5 runs"."""
-    found = sorted({*counts} - {0})
-    if not found:
-        return "no run"
-    return (f"{found[0]} to " if len(found) > 1 else "") + f"{found[-1]} run{'s' * (found[-1] > 1)}"
+def transductive_sentence(numbers: Iterable[tuple[str, Marked]]) -> str:
+    """The sentence of a caption on methods that see all test images before they score one; "" where none does."""
+    names = dict.fromkeys(name for name, number in numbers if number.transductive)
+    return f"Transductive, seeing all test images of a category at once: {', '.join(names)}." if names else ""

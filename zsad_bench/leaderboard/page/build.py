@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from zsad_bench.atomic import write_whole
 from zsad_bench.leaderboard.page.content import content
 from zsad_bench.leaderboard.page.gallery import Gallery, gather
-from zsad_bench.leaderboard.tables.leaderboard_tables import Board, build
+from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout, build
 from zsad_bench.results import rows as store
 from zsad_bench.results.pictures import SCALE
 
@@ -33,7 +33,7 @@ class Written(NamedTuple):
 
 
 def write_page(
-    folder: str | Path, out: str | Path, board: Board, photos: bool = False, megabytes: float = 5.0
+    folder: str | Path, out: str | Path, layout: LeaderboardLayout, photos: bool = False, megabytes: float = 5.0
 ) -> Written:
     """The page written from `<folder>/rows` and `<folder>/pictures`; the same rows and pictures give the same bytes.
 
@@ -46,7 +46,7 @@ def write_page(
     folder = Path(folder)
     names = [path.name for path in store.row_files(folder / "rows")]
     found = store.read(folder / "rows")
-    report = build(found.rows, board, found.torn)
+    report = build(found.rows, layout, found.torn)
     said = content(report, names)
     bare = len(page(said, Gallery()).encode())
     pictures = gather(report, folder / "pictures", int(megabytes * _MB) - bare, photos)

@@ -7,39 +7,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zsad_bench import metric_keys
-from zsad_bench.leaderboard.page.lines import line_places, page_lines
-from zsad_bench.leaderboard.page.provenance import facts, packed_rows
-from zsad_bench.leaderboard.tables.leaderboard_tables import COLUMNS, Cell, Report, Table
-from zsad_bench.leaderboard.tables.markdown import HOW_TO_READ as HOW_TO_READ
-from zsad_bench.leaderboard.tables.summary import LINE, Summary, summarise
+from zsad_bench.leaderboard.page.provenance import packed_rows
+from zsad_bench.leaderboard.tables.grid import BEST, GridCell
+from zsad_bench.leaderboard.tables.leaderboard_files import HOW_TO_READ
+from zsad_bench.leaderboard.tables.leaderboard_tables import COLUMNS, Report, Table, cell, means
+from zsad_bench.leaderboard.tables.mixed_rows import LINE
 from zsad_bench.results.row import Row
 
 
 def content(report: Report, row_files: Sequence[str]) -> dict[str, Any]:
     """Everything but the pictures, as JSON can hold it. Lines and metrics are named by their place in a list.
 
-    A cell is [text as in the Markdown tables, mean, standard error, 1 if it is the best of its column].
+    A cell is [text as in the Markdown tables, mean, standard deviation, 1 if it is the best of its column].
     """
-    board = report.board
-    lines = line_places(report)
+    layout = report.layout
+    lines = report.places()
     metrics = _metrics(report.rows)
     categories = _by_category(report.rows)
     return {
-        "suite": board.suite,
-        "page_command": f"zsad-bench page {board.suite}",
+        "suite": layout.suite,
+        "page_command": f"zsad-bench page {layout.suite}",
         "how": HOW_TO_READ.split("\n\n"),
-        "metric_notes": {metric: note for metric, note in board.metric_notes.items() if metric in metrics},
+        "metric_notes": {metric: note for metric, note in layout.metric_notes.items() if metric in metrics},
         "metrics": [[metric, title(metric)] for metric in metrics],
         "lines": [
             {name: str(part) if name == "variant" else part for name, part in zip(LINE, line.key, strict=True)}
             | {"title": line.title, "sanity": line.sanity}
-            for line in page_lines(report)
+            for line in report.lines()
         ],
         "tables": [_table(table, report, lines, categories) for table in report.tables],
         "rows": packed_rows(report.rows, lines),
         "n_read": report.n_rows_read,
-        "facts": facts(report, row_files),
-        "conflicts": [str(conflict) for conflict in report.conflicts],
+        "facts": [[name, ", ".join(values)] for name, values in report.provenance(row_files)],
+        "conflicts": report.conflicts,
         "undefined": report.undefined,
         "left_out": report.left_out,
         "ahead": report.ahead,
@@ -63,37 +63,33 @@ def _table(
     """targets: what it averages. parts: one a category of a single target, without mean over categories."""
     overall = table.name == "overall"
     present = {target for target, _ in categories}
-    targets = [t for t in report.board.groups if t in present] if overall else [table.name]
-    best = {(line.key, metric) for line in table.lines for metric, cell in line.cells.items() if cell.best}
+    targets = [t for t in report.layout.groups if t in present] if overall else [table.name]
     parts = [] if overall else [(of, rows) for of, rows in categories.items() if of[0] == table.name]
     return {
         "name": table.name,
         "title": table.title,
         "caption": table.caption,
         "note": table.note,
-        "partial": table.partial,
-        "apart": not overall and table.name not in report.board.groups,
+        "marked": table.marked,
+        "apart": not overall and table.name not in report.layout.groups,
         "targets": targets,
         "columns": table.columns,
         "extras": table.extras,
         "runs": {lines[line.key]: line.n_runs for line in table.lines},
-        "cells": _cells(table.summary, lines, best),
-        "parts": [{"category": of[1], "cells": _cells(summarise(rows, [of[0]]), lines)} for of, rows in parts],
+        "cells": _cells(table.cells(), lines),
+        "parts": [
+            {"category": of[1], "cells": _cells({key: cell(mean) for key, mean in means(rows).items()}, lines)}
+            for of, rows in parts
+        ],
     }
 
 
-def _cells(
-    summary: Iterable[Summary], lines: Mapping[tuple, int], best: frozenset | set = frozenset()
-) -> dict[str, dict[int, list]]:
-    """metric -> line -> cell."""
+def _cells(cells: Mapping[tuple, GridCell], lines: Mapping[tuple, int]) -> dict[str, dict[int, list]]:
+    """metric -> line -> cell. cells: by `LINE` values and metric."""
     found: dict[str, dict[int, list]] = defaultdict(dict)
-    for one in summary:
-        key = tuple(one[: len(LINE)])
-        cell = Cell(
-            one.mean, one.se, one.n_runs, one.n_runs_found, one.n_categories, one.n_categories_expected, parts=one.parts
-        )
-        numbers = [None if cell.mean is None else round(cell.mean, 6), round(cell.se, 6) if cell.spreads else None]
-        found[one.metric][lines[key]] = [cell.text(), *numbers, int((key, one.metric) in best)]
+    for (*key, metric), one in cells.items():
+        numbers = [None if value is None else round(value, 6) for value in (one.number.mean, one.number.error)]
+        found[metric][lines[tuple(key)]] = [one.text, *numbers, int(one.rank == BEST)]
     return dict(found)
 
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from zsad_bench.leaderboard.page.lines import line_places
 from zsad_bench.leaderboard.page.outline import outline
 from zsad_bench.leaderboard.page.provenance import packed
 from zsad_bench.leaderboard.tables.leaderboard_tables import Report
-from zsad_bench.leaderboard.tables.summary import LINE
+from zsad_bench.leaderboard.tables.mixed_rows import LINE
 from zsad_bench.results.pictures import Kind, Picture, read_pictures
 
 SIDE = 128  # pixels of the longer side, at most
@@ -62,7 +61,7 @@ def gather(report: Report, folder: Path, limit: int, photos: bool = False) -> Ga
     """
     gallery, shown = Gallery(), []
     for line, target, key, picture in sorted(_found(report, folder), key=_order):
-        title = report.board.title(target)
+        title = report.layout.title(target)
         free = picture.about.get("redistribute") is True
         if photos or free:
             shown.append((line, target, key, picture))
@@ -95,7 +94,7 @@ def gather(report: Report, folder: Path, limit: int, photos: bool = False) -> Ga
 
 def _found(report: Report, folder: Path) -> Iterator[tuple[int, str, str, Picture]]:
     """Line, target, key and picture of the first run of each line on each target that has any."""
-    lines = line_places(report)
+    lines = report.places()
     keys: dict[tuple[int, str], set[tuple[int, int, str]]] = defaultdict(set)
     cells = set(map(attrgetter("target", "draw", "seed", "key", *LINE), report.rows))
     for target, draw, seed, key, *line in cells:

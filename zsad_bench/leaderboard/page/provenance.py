@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from zsad_bench.leaderboard.tables.leaderboard_tables import Report
-from zsad_bench.leaderboard.tables.summary import LINE
+from zsad_bench.leaderboard.tables.mixed_rows import LINE
 from zsad_bench.results.row import Row
 
 # What the rows of one run of a cell share, what those of one category in it share, and what is a row's own.
@@ -52,34 +50,9 @@ def packed(values: Sequence[Hashable]) -> list | dict[str, list]:
     return {"of": list(distinct), "at": [distinct[value] for value in values]}
 
 
-def facts(report: Report, row_files: Iterable[str]) -> list[list[str]]:
-    """[name, text]: what all rows together were measured with."""
-    rows = report.rows
-    if not rows:
-        return []
-    days = sorted(row.started[:10] for row in rows)
-    told = {
-        "rows": f"{report.n_rows_read} read, {len(rows)} standing, from {', '.join(row_files)}",
-        "measured": days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}",
-        "commit": _listed(row.commit or "none" for row in rows),
-        "package": _listed(f"zsad-bench {row.package_version}" for row in rows),
-        "weights": _listed(f"{row.backbone} {row.weights_hash}" for row in rows if row.backbone != "none"),
-        "torch": _listed(row.torch for row in rows),
-        "device": _listed(row.device for row in rows),
-        "precision": _listed(row.precision for row in rows),
-        "metrics": _listed(f"version {row.metric_version}" for row in rows),
-    }
-    return [[name, text] for name, text in told.items() if text]
-
-
 def _columns(names: Sequence[str], records: Iterable[tuple]) -> dict[str, Any]:
     return {name: packed(list(values)) for name, values in zip(names, zip(*records, strict=True), strict=False)}
 
 
 def _rounded(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value
-
-
-def _listed(values: Iterable[str]) -> str:
-    """Distinct values, the most frequent first."""
-    return ", ".join(value for value, _ in Counter(values).most_common())

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.statistics.gains import LEVEL, RESAMPLES, SEED, Pair, Place, Resampled, Run, gains
+from zsad_bench.leaderboard.statistics import LEVEL, RESAMPLES, SEED
+from zsad_bench.leaderboard.statistics.gains import Pair, Place, Resampled, Run, gains
 from zsad_bench.leaderboard.statistics.spearman import spearman
 from zsad_bench.prior_grammar import CATCH_ALL
 from zsad_bench.results.class_embeddings import distance, read_classes
@@ -34,7 +35,7 @@ class Side(NamedTuple):
 
     method: str
     variant: Variant
-    said: str
+    title: str
 
 
 class Answer(NamedTuple):
@@ -82,7 +83,7 @@ CLAIMS = {
 }
 
 
-class Board:
+class ClaimData:
     """The rows of a leaderboard and what lies beside them, as these questions need it.
 
     rows: current and comparable ones. folder: that holds `rows`. targets: datasets that are asked about.
@@ -122,23 +123,23 @@ class Board:
         ]
 
 
-def answers(board: Board, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = SEED) -> list[Answer]:
+def answers(data: ClaimData, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = SEED) -> list[Answer]:
     """Every question under every prior that has rows.
 
     Raises:
         RowError: no rows to ask, or per-image scores that are missing, damaged or without types.
     """
-    priors = board.priors()
+    priors = data.priors()
     if not priors:
         raise RowError(f"no two methods to compare with {METRIC} under one prior; run `zsad-bench sweep dive_claims`")
-    found: list[Answer] = []
+    made: list[Answer] = []
     for prior in priors:
         for rival in (ENTANGLED, BARE, AGNOSTIC):
-            found += _types(board, rival, prior, resamples, level, seed)
-    found += [_distance(board, prior, resamples, level, seed) for prior in priors]
+            made += _types(data, rival, prior, resamples, level, seed)
+    made += [_distance(data, prior, resamples, level, seed) for prior in priors]
     for prior in priors:
-        found += [_names(board, side, prior, resamples, level, seed) for side in NAMING]
-    return found
+        made += [_names(data, side, prior, resamples, level, seed) for side in NAMING]
+    return made
 
 
 def plain(kind: str) -> str:
@@ -156,15 +157,15 @@ def absence(kind: str, seen: Collection[str]) -> bool | None:
     return None if not parts or not named else not parts & named
 
 
-def _types(board: Board, rival: Side, prior: str, resamples: int, level: float, seed: int) -> list[Answer]:
-    rows = board.both(DIVE, rival, prior)
-    over = f"over {rival.said}"
+def _types(data: ClaimData, rival: Side, prior: str, resamples: int, level: float, seed: int) -> list[Answer]:
+    rows = data.both(DIVE, rival, prior)
+    over = f"over {rival.title}"
     texts = (f"absent types, {over}", f"types that were seen, {over}", f"absent more than seen, {over}")
     if not rows:
         return [_nothing("types", texts[0], prior, level, "not run")]
     seen: dict[tuple[Run, Place], frozenset[str]] = {}
     for at, (row, _) in rows.items():
-        kept: Kept | None = board.kept(row.prior_hash)
+        kept: Kept | None = data.kept(row.prior_hash)
         if kept is None:
             return [_nothing("types", texts[0], prior, level, "what the prior kept is not on disk; run it again")]
         seen[at] = frozenset(map(plain, kept.types))
@@ -174,33 +175,33 @@ def _types(board: Board, rival: Side, prior: str, resamples: int, level: float, 
         "absent": lambda run, place, kind: absence(kind, seen[run, place]) is True,
         "seen": lambda run, place, kind: absence(kind, seen[run, place]) is False,
     }
-    found = gains(board.pairs(rows), parts, resamples, seed)
-    absent, present = found["absent"], found["seen"]
-    said = [_answer("types", texts[0], prior, absent, level), _answer("types", texts[1], prior, present, level)]
+    by_part = gains(data.pairs(rows), parts, resamples, seed)
+    absent, present = by_part["absent"], by_part["seen"]
+    answers = [_answer("types", texts[0], prior, absent, level), _answer("types", texts[1], prior, present, level)]
     if absent.samples is not None and present.samples is not None:
         more = Resampled(
             absent.value - present.value, absent.samples - present.samples, max(absent.n_runs, present.n_runs),
             max(absent.n_datasets, present.n_datasets), max(absent.n_categories, present.n_categories),
             absent.n_types + present.n_types, max(absent.n_images, present.n_images),
         )  # fmt: skip
-        said.append(_answer("types", texts[2], prior, more, level))
-    return said
+        answers.append(_answer("types", texts[2], prior, more, level))
+    return answers
 
 
-def _distance(board: Board, prior: str, resamples: int, level: float, seed: int) -> Answer:
-    text = f"correlation of distance and gain over {ENTANGLED.said}"
-    rows = board.both(DIVE, ENTANGLED, prior)
+def _distance(data: ClaimData, prior: str, resamples: int, level: float, seed: int) -> Answer:
+    text = f"correlation of distance and gain over {ENTANGLED.title}"
+    rows = data.both(DIVE, ENTANGLED, prior)
     if not rows:
         return _nothing("distance", text, prior, level, "not run")
     far: dict[Place, list[float]] = defaultdict(list)
     gain: dict[Place, list[float]] = defaultdict(list)
     lost = set()
     for (_, place), (one, other) in rows.items():
-        found = _far(board, one)
-        if found is None:
+        nearest = _far(data, one)
+        if nearest is None:
             lost.add(place)
         else:
-            far[place].append(found)
+            far[place].append(nearest)
             gain[place].append(one.value - other.value)
     places = sorted(far.keys() - lost)
     if not places:
@@ -213,35 +214,35 @@ def _distance(board: Board, prior: str, resamples: int, level: float, seed: int)
     )  # fmt: skip
 
 
-def _far(board: Board, row: Row) -> float | None:
+def _far(data: ClaimData, row: Row) -> float | None:
     """The distance of a row's category to the nearest class that its method learned from; None where it is unknown."""
-    kept: Kept | None = board.kept(row.prior_hash)
-    own = board.classes(row.weights_hash, row.target)
+    kept: Kept | None = data.kept(row.prior_hash)
+    own = data.classes(row.weights_hash, row.target)
     if kept is None or own is None or row.category not in own.embeddings:
         return None
     others = []
     for dataset, categories in kept.classes.items():
-        classes = board.classes(row.weights_hash, dataset)
+        classes = data.classes(row.weights_hash, dataset)
         if classes is None or not categories.keys() <= classes.embeddings.keys():
             return None
         others += [classes.embeddings[name] for name in categories]
     return distance(own.embeddings[row.category], others) if others else None
 
 
-def _names(board: Board, named: Side, prior: str, resamples: int, level: float, seed: int) -> Answer:
-    text = f"{AGNOSTIC.said} over {named.said}"
-    rows = board.both(AGNOSTIC, named, prior)
+def _names(data: ClaimData, named: Side, prior: str, resamples: int, level: float, seed: int) -> Answer:
+    text = f"{AGNOSTIC.title} over {named.title}"
+    rows = data.both(AGNOSTIC, named, prior)
     if not rows:
         return _nothing("names", text, prior, level, "not run")
-    return _answer("names", text, prior, gains(board.pairs(rows), None, resamples, seed)["all"], level)
+    return _answer("names", text, prior, gains(data.pairs(rows), None, resamples, seed)["all"], level)
 
 
-def _answer(claim: str, text: str, prior: str, found: Resampled, level: float) -> Answer:
-    low, high = found.interval(level) or (None, None)
-    why_not = "nothing to compare" if found.value is None else ""
+def _answer(claim: str, text: str, prior: str, gain: Resampled, level: float) -> Answer:
+    low, high = gain.interval(level) or (None, None)
+    why_not = "nothing to compare" if gain.value is None else ""
     return Answer(
-        claim, text, prior, found.value, low, high, level, True, found.n_runs, found.n_datasets, found.n_categories,
-        found.n_types if claim == "types" else 0, found.n_images, why_not=why_not,
+        claim, text, prior, gain.value, low, high, level, True, gain.n_runs, gain.n_datasets, gain.n_categories,
+        gain.n_types if claim == "types" else 0, gain.n_images, why_not=why_not,
     )  # fmt: skip
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.statistics import LEVEL, RESAMPLES, SEED
 from zsad_bench.results.image_scores import Scores
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
 Place = tuple[str, str]  # dataset, category
 Run = tuple[int, int]  # seed, draw
 Part = Callable[[Run, Place, str], bool]  # whether an anomaly type, as its label says it, is in
@@ -75,7 +75,7 @@ def gains(
     for pair in sorted(pairs, key=lambda pair: (pair.place, pair.run)):
         tables.setdefault(pair.place, _Table(pair, typed=parts is not None)).add(pair)
     tables = {place: table for place, table in tables.items() if table.normal.size}
-    found = {}
+    gain_of = {}
     weights = {name: _weights(tables, part) for name, part in chosen.items()}
     totals = {name: np.zeros(resamples + 1) for name in chosen}
     for place, table in tables.items():
@@ -87,7 +87,7 @@ def gains(
         kinds = {(place, kind) for place, _, kind in given}
         images = sum(tables[place].strata[kind].size for place, kind in kinds)
         images += sum(tables[place].normal.size for place in {place for place, _ in kinds})
-        found[name] = Resampled(
+        gain_of[name] = Resampled(
             float(totals[name][0]) if given else None,
             totals[name][1:] if given else None,
             n_runs=len({run for _, run, _ in given}),
@@ -96,7 +96,7 @@ def gains(
             n_types=len(kinds),
             n_images=images,
         )
-    return found
+    return gain_of
 
 
 class _Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.statistics import LEVEL, RESAMPLES, SEED
 from zsad_bench.results.image_scores import Scores, read_scores
 from zsad_bench.results.row import Row
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 Statistic = Callable[["NDArray", "NDArray"], float]  # scores, labels -> [0, 1], nan where undefined
 Place = tuple[str, str]  # dataset, category
-RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
 
 
 class Difference(NamedTuple):
@@ -79,11 +79,11 @@ def scores_of(rows: Sequence[Row], folder: str | Path) -> dict[Place, list[Score
     Raises:
         RowError: a score file that is missing or damaged.
     """
-    found: dict[Place, list[Scores]] = {}
+    by_place: dict[Place, list[Scores]] = {}
     cells = dict.fromkeys((row.target, row.category, row.key) for row in rows if row.value is not None)
     for target, category, key in sorted(cells):
-        found.setdefault((target, category), []).append(read_scores(folder, key, category))
-    return found
+        by_place.setdefault((target, category), []).append(read_scores(folder, key, category))
+    return by_place
 
 
 def _weights(places: Sequence[Place]) -> list[float]:

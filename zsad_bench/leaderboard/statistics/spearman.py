@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from zsad_bench.leaderboard.statistics import LEVEL, RESAMPLES, SEED
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
 _AT_A_TIME = 2**18  # points ranked together: a few MiB
 
 

@@ -1,4 +1,4 @@
-"""Means over rows, the same for every table: category -> dataset -> datasets -> runs.
+"""Means over rows, the same for every table and figure: category -> dataset -> datasets -> runs.
 
 A dataset's value is the plain mean over its categories, a table's the plain mean over its datasets, and both are taken
 within a run, which is a training seed and a draw of the auxiliary data; only then come mean and deviation over runs.
@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.tables.partial import Partial, Partials, union
+from zsad_bench.leaderboard.tables.marks import Partial, Partials, describe, union
 from zsad_bench.results.row import Row
 
-# What may not differ between rows of one table unless asked, and within what.
-_EQUAL = (
-    ("backbone", "", "backbone"),
-    ("weights hash", "backbone", "weights_hash"),
-    ("data hash", "target", "data_hash"),
-    ("metric version", "metric", "metric_version"),
+Run = tuple[int, int]  # training seed, draw of the auxiliary data
+SPREAD = (
+    "mean ± standard deviation over runs (training seeds and draws of the auxiliary data; sample form, n - 1): how far "
+    "one run lies from the mean, not how well the mean is known. A single run has no ±"
 )
 
 
 class Measured(NamedTuple):
     """A mean in [0, 1], or None where nothing is defined.
 
-    sd: standard deviation over runs, None for one run. n_runs: seeds and draws averaged; n_runs_found: with any row.
-    datasets: that entered the mean. n_categories: averaged in a run, n_expected: seen in any row of these datasets.
-    parts: what of the data behind it is not whole.
+    sd: `deviation` over runs. n_runs: seeds and draws averaged; n_runs_found: with any row. datasets: that entered the
+    mean. n_categories: averaged in a run, n_expected: seen in any row of these datasets. parts: what of the data behind
+    it is not whole. transductive: of a method that sees all test images of a category before it scores one.
     """
 
     mean: float | None
@@ -42,19 +38,47 @@ class Measured(NamedTuple):
     n_categories: int
     n_expected: int
     parts: tuple[Partial, ...] = ()
+    transductive: bool = False
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it may be the best of anything, and be compared with a printed number."""
+        return self.mean is not None and not self.parts and not self.transductive
+
+    @property
+    def error(self) -> float | None:
+        """The deviation where runs differ, beyond the rounding of a mean of equal numbers; else None."""
+        return self.sd if self.sd is not None and self.sd > 1e-12 else None
+
+    def record(self) -> dict[str, Any]:
+        """The columns of a CSV file, unrounded."""
+        return {
+            "mean": self.mean, "sd": self.sd, "n_runs": self.n_runs, "n_runs_found": self.n_runs_found,
+            "n_categories": self.n_categories, "n_datasets": len(self.datasets),
+            "n_categories_expected": self.n_expected, "partial": describe(self.parts),
+            "transductive": self.transductive,
+        }  # fmt: skip
 
 
 NOTHING = Measured(None, None, 0, 0, (), 0, 0)
-Mean = dict[tuple[int, int], dict[str, dict[str, float | None]]]  # run -> dataset -> category -> value
+
+
+class RunMean(NamedTuple):
+    """The mean of one run, None where nothing is defined, and what it is over."""
+
+    mean: float | None
+    datasets: tuple[str, ...]
+    n_categories: int
 
 
 class Pool:
     """Values collected for one cell of a table, and their mean."""
 
     def __init__(self) -> None:
-        self.runs: Mean = {}
+        self.runs: dict[Run, dict[str, dict[str, float | None]]] = {}  # run -> dataset -> category -> value
         self.lines: set[Hashable] = set()
-        self.parts: dict[str, dict[Partial, None]] = {}  # by target
+        self.parts: dict[str, dict[Partial, None]] = {}  # by dataset
+        self.transductive = False
 
     def add(self, row: Row, line: Hashable = None, parts: Sequence[Partial] = ()) -> None:
         """line: what must be the same for all rows of the cell. parts: what is not whole about the row."""
@@ -62,72 +86,76 @@ class Pool:
         self.lines.add(line)
         if parts:
             self.parts.setdefault(row.target, {}).update(dict.fromkeys(parts))
+        if row.transductive:
+            self.transductive = True
 
-    def put(self, run: tuple[int, int], target: str, category: str, value: float | None) -> None:
+    def put(self, run: Run, target: str, category: str, value: float | None) -> None:
         self.runs.setdefault(run, {}).setdefault(target, {})[category] = value
 
-    def mean(self, targets: Collection[str] | None = None) -> Measured:
-        """Over these targets, all by default, without runs that cover fewer categories than the best covered one."""
-        means: list[tuple[int, tuple[str, ...], float]] = []
-        seen = {
+    def categories(self, targets: Collection[str] | None = None) -> set[tuple[str, str]]:
+        """Dataset and category of everything that any run has a row of, defined or not."""
+        return {
             (target, category)
-            for run in self.runs.values()
-            for target, values in run.items()
+            for datasets in self.runs.values()
+            for target, values in datasets.items()
             if targets is None or target in targets
             for category in values
         }
-        found = 0
-        for _, run in sorted(self.runs.items()):
-            names, values, count, rows = [], [], 0, 0
-            for target in sorted(run) if targets is None else [name for name in targets if name in run]:
-                rows += len(run[target])
-                defined = [value for value in run[target].values() if value is not None]
-                if defined:
-                    names.append(target)
-                    values.append(math.fsum(defined) / len(defined))
-                    count += len(defined)
-            found += rows > 0
-            if values:
-                means.append((count, tuple(names), math.fsum(values) / len(values)))
-        if not means:
-            return NOTHING._replace(n_runs_found=found, n_expected=len(seen))
-        most = max(count for count, _, _ in means)
-        whole = [(names, value) for count, names, value in means if count == most]
-        values = [value for _, value in whole]
-        sd = statistics.stdev(values) if len(values) > 1 else None
-        parts = union(of for target, of in sorted(self.parts.items()) if targets is None or target in targets)
-        return Measured(math.fsum(values) / len(values), sd, len(whole), found, whole[0][0], most, len(seen), parts)
+
+    def by_run(self, targets: Collection[str] | None = None) -> dict[Run, RunMean]:
+        """The mean of each run with any row of these datasets, all by default; runs in order."""
+        means = {}
+        for run, datasets in sorted(self.runs.items()):
+            here = sorted(datasets) if targets is None else [name for name in targets if name in datasets]
+            values = {name: [v for v in datasets[name].values() if v is not None] for name in here}
+            values = {name: defined for name, defined in values.items() if defined}
+            mean = _mean([_mean(defined) for defined in values.values()]) if values else None
+            if here:
+                means[run] = RunMean(mean, tuple(values), sum(map(len, values.values())))
+        return means
+
+    def mean(self, targets: Collection[str] | None = None) -> Measured:
+        """Over these datasets, all by default, without runs that cover fewer categories than the best covered one."""
+        by_run = self.by_run(targets)
+        most = max((run.n_categories for run in by_run.values()), default=0)
+        whole = [run for run in by_run.values() if run.mean is not None and run.n_categories == most]
+        expected = len(self.categories(targets))
+        if not whole:
+            return NOTHING._replace(n_runs_found=len(by_run), n_expected=expected)
+        values = [run.mean for run in whole]
+        return Measured(
+            _mean(values), deviation(values), len(whole), len(by_run), whole[0].datasets, most, expected,
+            union(of for target, of in sorted(self.parts.items()) if targets is None or target in targets),
+            self.transductive,
+        )  # fmt: skip
 
 
-def pools(rows: Iterable[Row], place: Callable[[Row], Hashable | None], line: Callable[[Row], Hashable]) -> dict:
-    """A pool for each place that rows have; rows whose place is None are in none."""
+def deviation(values: Sequence[float]) -> float | None:
+    """What stands behind every ±: the sample standard deviation (n - 1); None for fewer than two values."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def pools(
+    rows: Iterable[Row], place: Callable[[Row], Hashable | None], line: Callable[[Row], Hashable] | None = None
+) -> dict[Any, Pool]:
+    """A pool for each place that rows have; rows whose place is None are in none. line: as in `Pool.add`."""
     rows = list(rows)
     parts = Partials(rows)
-    found: dict[Hashable, Pool] = defaultdict(Pool)
+    by_place: dict[Hashable, Pool] = defaultdict(Pool)
     for row in rows:
         where = place(row)
         if where is not None:
-            found[where].add(row, line(row), parts.of(row) if parts else ())
-    return dict(found)
+            by_place[where].add(row, line(row) if line else None, parts.of(row) if parts else ())
+    return dict(by_place)
 
 
-def refuse_mixed(rows: Sequence[Row], what_to_do: str) -> None:
-    """Returns when the rows may stand in one table.
+def runs_counted(counts: Iterable[int]) -> str:
+    """How many runs were averaged: "5 runs", "1 to 5 runs"."""
+    numbers = sorted({*counts} - {0})
+    if not numbers:
+        return "no run"
+    return (f"{numbers[0]} to " if len(numbers) > 1 else "") + f"{numbers[-1]} run{'s' * (numbers[-1] > 1)}"
 
-    Raises:
-        RowError: they mix schemas, backbones, or hashes of weights or data; says which, and what to do.
-    """
-    fields = sorted({field for _, scope, setting in _EQUAL for field in (scope, setting) if field})
-    kinds = [
-        (dict(zip(fields, values, strict=True)), n) for values, n in Counter(map(attrgetter(*fields), rows)).items()
-    ]
-    for name, scope, setting in _EQUAL:
-        found: dict[str, Counter] = {}
-        for kind, n in kinds:
-            if (setting, kind[setting]) != ("backbone", "none"):  # sanity methods have none
-                found.setdefault(kind[scope] if scope else "", Counter())[kind[setting]] += n
-        for where, counts in found.items():
-            if len(counts) > 1:
-                shown = ", ".join(f"{str(v)[:16]} ({n} rows)" for v, n in sorted(counts.items(), key=str))
-                of = f" of {where}" if where else ""
-                raise RowError(f"rows of more than one {name}{of}: {shown}; {what_to_do}")
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

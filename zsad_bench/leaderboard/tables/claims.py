@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from zsad_bench.leaderboard.tables import grid
-from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
+from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.papers import METRICS, TABLES, Number, Numbers
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published
 from zsad_bench.results.row import Row
@@ -66,7 +66,7 @@ def gains(claim: Claim, numbers: Numbers) -> tuple[Gain, Gain]:
     scopes = numbers.targets(claim.metric, "industrial") if claim.scope == "each" else (claim.scope,)
 
     def gain(measured: bool) -> Gain:
-        found = []
+        by_scope = []
         for scope in scopes:
             mine = _value(numbers.at(own, variant, claim.metric, scope), measured)
             others = {
@@ -77,8 +77,8 @@ def gains(claim: Claim, numbers: Numbers) -> tuple[Gain, Gain]:
             if mine is not None and others:
                 best, weakest = max(others, key=others.__getitem__), min(others, key=others.__getitem__)
                 where = numbers.facts.title(scope) if claim.scope == "each" else ""
-                found.append(Gain(mine, mine - others[best], best, mine - others[weakest], weakest, where))
-        return max(found, key=lambda one: one.over_best) if found else Gain()
+                by_scope.append(Gain(mine, mine - others[best], best, mine - others[weakest], weakest, where))
+        return max(by_scope, key=lambda one: one.over_best) if by_scope else Gain()
 
     return gain(measured=False), gain(measured=True)
 
@@ -94,7 +94,7 @@ def table(published: Sequence[Published], rows: Iterable[Row], facts: Facts) -> 
         lines.append(
             (
                 f"{claim.text}, {METRICS[claim.metric].removesuffix(' (200 thresholds)')}",
-                [Shown(claimed), *_shown(printed), *_shown(measured)],
+                [GridCell(claimed), *_cells(printed), *_cells(measured)],
             )
         )
         records.append(
@@ -117,16 +117,16 @@ def table(published: Sequence[Published], rows: Iterable[Row], facts: Facts) -> 
 def _value(number: Number, measured: bool) -> float | None:
     if not measured:
         return number.published
-    whole = len(number.measured.datasets) == len(number.targets)
-    complete = number.measured.n_categories == number.measured.n_expected
-    return number.measured.mean if whole and complete and not number.measured.parts else None
+    mean = number.measured
+    whole = len(mean.datasets) == len(number.targets) and mean.n_categories == mean.n_expected
+    return mean.mean if whole and mean.ranked else None
 
 
-def _shown(gain: Gain) -> list[Shown]:
+def _cells(gain: Gain) -> list[GridCell]:
     if gain.over_best is None:
-        return [Shown(grid.UNDEFINED), Shown(grid.UNDEFINED)]
+        return [GridCell(grid.UNDEFINED), GridCell(grid.UNDEFINED)]
     where = f", {gain.where}" if gain.where else ""
     return [
-        Shown(f"{grid.difference(gain.over_best)} ({gain.best}{where})"),
-        Shown(f"{grid.difference(gain.over_weakest)} ({gain.weakest}{where})"),
+        GridCell(f"{grid.difference(gain.over_best)} ({gain.best}{where})"),
+        GridCell(f"{grid.difference(gain.over_weakest)} ({gain.weakest}{where})"),
     ]

@@ -33,9 +33,11 @@ def why_not(published: Published, rows: Iterable[Row], targets: Collection[str],
             return reason
     for target in targets:
         sizes = {r.category: (r.n_images - r.n_anomalous, r.n_anomalous) for r in rows if r.target == target}
-        found = tuple(sum(size[i] for size in sizes.values()) for i in (0, 1))
-        if found != facts.counts.get(target):
-            return f"counts of {target}: {found[0]} + {found[1]} images, the paper {_counts(facts.counts.get(target))}"
+        counts = tuple(sum(size[i] for size in sizes.values()) for i in (0, 1))
+        if counts != facts.counts.get(target):
+            return (
+                f"counts of {target}: {counts[0]} + {counts[1]} images, the paper {_counts(facts.counts.get(target))}"
+            )
     return ""
 
 
@@ -50,6 +52,7 @@ def _row_differs(row: Row, published: Published, facts: Facts) -> str:
         ("fidelity", preset, "official" if preset else ""),
         ("auxiliary set", row.auxiliary, auxiliary if row.prior != "none" else ""),
         ("images skipped", row.n_skipped, 0),
+        ("protocol", "transductive" if row.transductive else "", ""),
         ("target data", row.target_partial and f"{row.target} {row.target_partial} images", ""),
         ("auxiliary data", row.auxiliary_partial and f"{row.auxiliary_partial} images", ""),
         ("data options", row.data_options.replace("mask_rule=legacy", ""), ""),  # the published evaluations' rule

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from zsad_bench.leaderboard.statistics import RESAMPLES
 from zsad_bench.leaderboard.statistics.dive_claim import CLAIMS, Answer
-from zsad_bench.leaderboard.statistics.gains import RESAMPLES
 from zsad_bench.leaderboard.tables import grid
-from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
+from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.results.class_embeddings import TEMPLATE
 
 _VERDICT = (
@@ -36,17 +36,17 @@ _NOTES = {
 }  # fmt: skip
 
 
-def table(found: Sequence[Answer]) -> tuple[list[Grid], list[dict[str, Any]]]:
+def table(answers: Sequence[Answer]) -> tuple[list[Grid], list[dict[str, Any]]]:
     """A grid a claim, and the exact numbers as records."""
     grids = []
     for claim, title in CLAIMS.items():
-        of = [answer for answer in found if answer.claim == claim]
+        of = [answer for answer in answers if answer.claim == claim]
         if of:
             columns = [Column("number"), Column(f"{of[0].level:.0%} interval"), Column("verdict"), Column("over")]
-            lines = [(f"{a.prior} · {a.text}", [Shown(text) for text in _cells(a)]) for a in of]
+            lines = [(f"{a.prior} · {a.text}", [GridCell(text) for text in _cells(a)]) for a in of]
             grids.append(Grid(title, "prior · claim", columns, lines, [_NOTES[claim], _VERDICT]))
     records = []
-    for answer in found:
+    for answer in answers:
         record = answer._asdict()
         points = record.pop("points")
         records.append({**record, "unit": "fraction" if points else "correlation", "verdict": answer.verdict})
@@ -63,7 +63,7 @@ def _cells(answer: Answer) -> list[str]:
 
 
 def _number(answer: Answer, value: float) -> str:
-    return f"{100 * value if answer.points else value:+.2f}".replace("-", "−")
+    return grid.signed(f"{100 * value if answer.points else value:+.2f}")
 
 
 def _coverage(answer: Answer) -> str:

@@ -1,23 +1,25 @@
-"""What a leaderboard shows: tables built from rows, the same for Markdown, CSV and the terminal."""
+"""What a suite's leaderboard shows: tables built from rows, as grids for pages and the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any
 
 from zsad_bench import metric_keys
-from zsad_bench.leaderboard.tables.partial import MARK, Partial, note, union
-from zsad_bench.leaderboard.tables.summary import LINE, Summary, comparable, summarise
+from zsad_bench.leaderboard.tables import grid, marks
+from zsad_bench.leaderboard.tables.averaging import Measured, pools
+from zsad_bench.leaderboard.tables.grid import BEST, UNDEFINED, Column, Grid, GridCell
+from zsad_bench.leaderboard.tables.mixed_rows import LINE, comparable
 from zsad_bench.results import rows as store
 from zsad_bench.results.row import Row
 
 COLUMNS = metric_keys.columns()  # every metric of the rows is in the CSV files
-UNDEFINED = "–"
 
 
 @dataclass(frozen=True)
-class Board:
+class LeaderboardLayout:
     """How rows become a leaderboard.
 
     command: what regenerates it. groups: target -> title, averaged into an overall table; every other target stands
@@ -39,194 +41,249 @@ class Board:
     sanity: tuple[str, ...] = ("center_prior", "random")
 
     def title(self, name: str) -> str:
-        """As printed; of a user's own data ("folder:my parts") their name and what they are."""
-        kind, _, own = name.partition(":")
-        return self.groups.get(name) or self.titles.get(name) or (f"{own} ({kind})" if own else name)
+        """A method or target as printed."""
+        return grid.title_of(name, self.groups, self.titles)
 
     def note_of(self, targets: Sequence[str]) -> str:
         """The lines under a table of these targets."""
         kind = targets[0].partition(":")[0]
-        own = self.apart_notes.get(targets[0], self.apart_notes.get(kind, self.apart_note))
-        first = self.note if set(targets) <= self.groups.keys() else own
+        apart = self.apart_notes.get(targets[0], self.apart_notes.get(kind, self.apart_note))
+        first = self.note if set(targets) <= self.groups.keys() else apart
         return " ".join([first, *(self.footnotes[target] for target in targets if target in self.footnotes)])
-
-
-class Cell(NamedTuple):
-    """One number of a table in [0, 1] or None, and what it averaged. best: the highest of its column.
-
-    parts: what of the data behind it is not whole; such a number is marked, and never the best.
-    """
-
-    mean: float | None = None
-    se: float | None = None
-    n_runs: int = 0
-    n_runs_found: int = 0
-    n_categories: int = 0
-    n_expected: int = 0
-    best: bool = False
-    parts: tuple[Partial, ...] = ()
-
-    @property
-    def spreads(self) -> bool:
-        """Whether runs differ in the number, beyond the rounding of a mean of equal numbers."""
-        return self.se is not None and self.se > 1e-12
-
-    def text(self, pm: str = " ± ", gap: str = " ") -> str:
-        """Percent with one decimal, the standard error where runs differ, and what is missing from the mean."""
-        if self.mean is None:
-            return UNDEFINED
-        shown = f"{100 * self.mean:.1f}" + (f"{pm}{100 * self.se:.1f}" if self.spreads else "")
-        if self.n_categories < self.n_expected:
-            shown += f"{gap}({self.n_categories}/{self.n_expected})"
-        if self.n_runs < self.n_runs_found:
-            shown += f"{gap}({self.n_runs}/{self.n_runs_found} runs)"
-        return shown + (MARK if self.parts else "")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method under one prior. key: its `LINE` values. extra: what else tells it from the other lines."""
+    """One method under one prior. key: its `LINE` values. extra: what else tells it from the other lines.
+
+    cells: of every metric that it has rows of.
+    """
 
     key: tuple
     title: str
     prior: str
     extra: tuple[str, ...]
-    n_runs: int
     sanity: bool
-    cells: dict[str, Cell]
+    cells: Mapping[str, GridCell]
+
+    @property
+    def name(self) -> str:
+        """As a sentence or a terminal names it."""
+        return " · ".join([self.title, *(() if self.prior in ("", "none") else (self.prior,)), *self.extra])
+
+    @property
+    def n_runs(self) -> int:
+        """Runs with any row."""
+        return max((one.number.n_runs_found for one in self.cells.values()), default=0)
+
+    def cell(self, metric: str) -> GridCell:
+        return self.cells.get(metric, GridCell(UNDEFINED))
 
 
 @dataclass(frozen=True)
 class Table:
-    """name: of its CSV file. columns: metric keys that its rows have. extras: headers of `Line.extra`.
+    """name: of its CSV file. columns: metric keys that its rows have. extras: fields of `Line.extra`.
 
-    partial: what is said of its marked numbers.
+    note: what stands under it; marked: sentences on its marked numbers.
     """
 
     name: str
     title: str
     caption: str
     note: str
+    marked: list[str]
     n_categories: int
     columns: list[str]
     extras: list[str]
     lines: list[Line]
-    summary: list[Summary]
-    partial: str = ""
+
+    def grid(self) -> Grid:
+        """As a page shows it."""
+        columns = [Column(name.replace("_", " "), words=True) for name in ("prior", *self.extras)]
+        columns += [Column("runs"), *(Column(COLUMNS[metric]) for metric in self.columns)]
+        lines = []
+        for line in self.lines:
+            words = [GridCell(text) for text in (line.prior, *line.extra, str(line.n_runs))]
+            title = f"{line.title} *(sanity check)*" if line.sanity else line.title
+            lines.append((title, words + [line.cell(metric) for metric in self.columns]))
+        return Grid(self.title, "method", columns, lines)
+
+    def records(self) -> list[dict[str, Any]]:
+        """What its CSV file has: every metric of every line."""
+        return [
+            dict(zip((*LINE, "metric"), key, strict=True)) | one.number.record()
+            for key, one in sorted(self.cells().items())
+        ]
+
+    def cells(self) -> dict[tuple, GridCell]:
+        """By `LINE` values and metric."""
+        return {(*line.key, metric): one for line in self.lines for metric, one in line.cells.items()}
 
 
 @dataclass(frozen=True)
 class Report:
     """The tables, what was kept out of them and why, and the rows they stand on. ahead: of rows from the future."""
 
-    board: Board
+    layout: LeaderboardLayout
     tables: list[Table]
     rows: list[Row]
     n_rows_read: int
-    conflicts: list[store.Conflict]
+    conflicts: list[str]
     left_out: list[str]
     undefined: list[str]
     ahead: list[str] = field(default_factory=list)
 
+    def lines(self) -> list[Line]:
+        """Each line of all tables once, in their order: by title, sanity checks last."""
+        lines: dict[tuple, tuple[bool, str, int, Line]] = {}
+        for table in self.tables:
+            for place, line in enumerate(table.lines):
+                lines.setdefault(line.key, (line.sanity, line.title.casefold(), place, line))
+        return [line for *_, line in sorted(lines.values(), key=lambda one: one[:3])]
 
-def build(rows: Iterable[Row], board: Board, torn: Sequence[store.Torn] = ()) -> Report:
+    def places(self) -> dict[tuple, int]:
+        """Line key -> its place in `lines`."""
+        return {line.key: place for place, line in enumerate(self.lines())}
+
+    def remarks(self) -> list[tuple[str, list[str]]]:
+        """What has to be said beside the tables, with a title for each kind."""
+        kinds = [
+            ("Conflicts: two values for one number in one run; neither is used", self.conflicts),
+            ("Undefined", self.undefined),
+            ("Left out", self.left_out),
+            ("From the future", self.ahead),
+        ]
+        return [(title, sentences) for title, sentences in kinds if sentences]
+
+    def provenance(self, row_files: Iterable[str]) -> list[tuple[str, list[str]]]:
+        """What all rows together were measured with: name and values. row_files: that the rows came from."""
+        rows = self.rows
+        if not rows:
+            return []
+        days = sorted(row.started[:10] for row in rows)
+        standing = "all standing" if len(rows) == self.n_rows_read else f"{len(rows)} standing"
+        facts = {
+            "rows": [f"{self.n_rows_read} read, {standing}"],
+            "files": row_files,
+            "commit": (row.commit or "none" for row in rows),
+            "package": (f"zsad-bench {row.package_version}" for row in rows),
+            "weights": (f"{row.backbone} {row.weights_hash}" for row in rows if row.backbone != "none"),
+            "torch": (row.torch for row in rows),
+            "device": (row.device for row in rows),
+            "precision": (row.precision for row in rows),
+            "metrics": (f"version {row.metric_version}" for row in rows),
+            "measured": [days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"],
+        }
+        listed = [(name, sorted(set(values))) for name, values in facts.items()]
+        return [(name, values) for name, values in listed if any(values)]
+
+
+def build(rows: Iterable[Row], layout: LeaderboardLayout, torn: Sequence[store.Torn] = ()) -> Report:
     """The overall table, one a group, then one a target that stands apart; only those that have rows.
 
     torn: lines of the row files that could not be read; they are told among what was left out.
     """
     read = list(rows)
-    found = store.current(read)
-    kept, left_out = comparable(found.with_gaps())
+    current = store.current(read)
+    kept, left_out = comparable(current.with_gaps())
     present = {row.target for row in kept}
-    groups = [target for target in board.groups if target in present]
-    apart = sorted(present - set(groups), key=lambda name: (board.title(name).casefold(), name))
-    tables = [_table(kept, "overall", "Overall", groups, board)] if len(groups) > 1 else []
-    tables += [_table(kept, name, board.title(name), [name], board) for name in (*groups, *apart)]
+    groups = [target for target in layout.groups if target in present]
+    apart = sorted(present - set(groups), key=lambda name: (layout.title(name).casefold(), name))
+    tables = [_table(kept, "overall", "Overall", groups, layout)] if len(groups) > 1 else []
+    tables += [_table(kept, name, layout.title(name), [name], layout) for name in (*groups, *apart)]
     left_out += [one.told(one.path.name) for one in torn]
-    conflicts, undefined = sorted(found.conflicts, key=str), _undefined(kept, board)
-    return Report(board, tables, kept, len(read), conflicts, left_out, undefined, store.ahead(read))
+    conflicts = sorted(map(str, current.conflicts))
+    return Report(layout, tables, kept, len(read), conflicts, left_out, _undefined(kept, layout), store.ahead(read))
 
 
-def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], board: Board) -> Table:
+def means(rows: Sequence[Row]) -> dict[tuple, Measured]:
+    """`LINE` values and metric -> mean over the datasets of these rows, sorted. rows: current and comparable ones.
+
+    What a mean lacks is counted among the categories that any row has.
+    """
+    expected = len({(row.target, row.category) for row in rows})
+    by_line = sorted(pools(rows, attrgetter(*LINE, "metric")).items())
+    return {key: pool.mean()._replace(n_expected=expected) for key, pool in by_line}
+
+
+def cell(number: Measured) -> GridCell:
+    """A number as leaderboards print it."""
+    return grid.cell(number, counted="")
+
+
+def terminal_grids(report: Report) -> list[Grid]:
+    """The groups with their overall mean method by method, then each target that stands apart; for 80 columns."""
+    groups = [table for table in report.tables if table.name == "overall" or table.name in report.layout.groups]
+    groups.sort(key=lambda table: table.name == "overall")  # the overall line closes each method's block
+    blocks = [(f"{report.layout.suite} suite", groups)] if groups else []
+    blocks += [(table.title, [table]) for table in report.tables if table not in groups]
+    return [_terminal_grid(title, tables) for title, tables in blocks]
+
+
+def _terminal_grid(title: str, tables: Sequence[Table]) -> Grid:
+    titles = metric_keys.columns(terminal=True)
+    metrics = [metric for metric in titles if any(metric in table.columns for table in tables)]
+    by_key: dict[tuple, list[tuple[Table, Line]]] = {}
+    for table in tables:
+        for line in table.lines:
+            by_key.setdefault(line.key, []).append((table, line))
+    lines: list[tuple[str, list[GridCell]]] = []
+    rules = set()
+    for block in by_key.values():
+        line = block[0][1]
+        name, runs = line.name + " · sanity" * line.sanity, _count(line.n_runs, "run")
+        if len(tables) > 1:
+            lines.append((name, [GridCell(runs), *([GridCell()] * len(metrics))]))
+        for table, own in block:
+            label, count = (name, runs) if len(tables) == 1 else (f"  {table.title}", f"{table.n_categories} cat.")
+            lines.append((label, [GridCell(count), *(own.cell(metric) for metric in metrics)]))
+        rules.add(len(lines))
+    varies = any(one.number.error for table in tables for own in table.lines for one in own.cells.values())
+    spread = " ± standard deviation over runs" if varies else ""
+    columns = [Column("", words=True), *(Column(titles[metric]) for metric in metrics)]
+    notes = [note for note in (tables[-1].note, *tables[-1].marked) if note]
+    rules = frozenset(rules) if len(tables) > 1 else frozenset()
+    return Grid(f"{title}: percent, mean over categories{spread}", "method · prior", columns, lines, notes, rules)
+
+
+def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], layout: LeaderboardLayout) -> Table:
     rows = [row for row in rows if row.target in targets]
-    summary = summarise(rows, targets)
-    columns = [metric for metric in COLUMNS if any(line.metric == metric for line in summary)]
-    cells = _cells(summary)
-    used = {field: {row_value for row in rows if (row_value := getattr(row, field)) not in ("", "none")}
-            for field in LINE[3:]}  # fmt: skip
-    extras = [field for field, values in used.items() if len(values) > 1]
-    keys = sorted({key[:-1] for key in cells}, key=lambda key: _order(dict(zip(LINE, key, strict=True)), board))
+    by_key: dict[tuple, dict[str, GridCell]] = {}
+    for (*key, metric), number in means(rows).items():
+        by_key.setdefault(tuple(key), {})[metric] = cell(number)
+    present = dict.fromkeys(metric for cells in by_key.values() for metric in cells)
+    for metric in present:
+        keys = [key for key in by_key if metric in by_key[key]]
+        for key, one in zip(keys, grid.ranked([by_key[key][metric] for key in keys]), strict=True):
+            by_key[key][metric] = one._replace(rank=one.rank if one.rank == BEST else 0)
+    values = {field: {getattr(row, field) for row in rows} - {"", "none"} for field in LINE[3:]}
+    extras = [field for field, several in values.items() if len(several) > 1]
     lines = []
-    for key in keys:
+    for key in sorted(by_key, key=lambda key: _order(dict(zip(LINE, key, strict=True)), layout)):
         of = dict(zip(LINE, key, strict=True))
-        own = {metric: cells.get((*key, metric), Cell()) for metric in columns}
-        lines.append(
-            Line(
-                key=key,
-                title=board.title(of["method"]) + (f" ({of['variant']})" if of["variant"] else ""),
-                prior=of["prior"],
-                extra=tuple(str(of[field]) for field in extras),
-                n_runs=max((cell.n_runs_found for cell in own.values()), default=0),
-                sanity=of["method"] in board.sanity,
-                cells=own,
-            )
-        )
-    extras = [field.replace("_", " ") for field in extras]
+        method = layout.title(of["method"]) + (f" ({of['variant']})" if of["variant"] else "")
+        extra = tuple(str(of[field]) for field in extras)
+        lines.append(Line(key, method, of["prior"], extra, of["method"] in layout.sanity, by_key[key]))
+    columns = [metric for metric in COLUMNS if metric in present]
+    numbers = {line.name: [line.cell(metric).number for metric in columns] for line in lines}
     return Table(
         name=name,
         title=title,
-        caption=_caption(rows, targets, board),
-        note=board.note_of(targets),
+        caption=_caption(rows, targets, layout),
+        note=layout.note_of(targets),
+        marked=marks.notes(numbers, len(lines), layout.title),
         n_categories=len({(row.target, row.category) for row in rows}),
         columns=columns,
         extras=extras,
         lines=lines,
-        summary=summary,
-        partial=_partial(lines, board),
     )
 
 
-def _cells(summary: Sequence[Summary]) -> dict[tuple, Cell]:
-    """LINE values and metric -> Cell. The best is taken among the means that cover the most, when there are two."""
-    most: dict[str, int] = {}
-    for line in summary:
-        most[line.metric] = max(most.get(line.metric, 0), line.n_categories)
-    full: dict[str, list[float]] = {}
-    for line in summary:
-        if line.mean is not None and line.n_categories == most[line.metric] and not line.parts:
-            full.setdefault(line.metric, []).append(round(100 * line.mean, 1))
-    cells = {}
-    for line in summary:
-        ranked = full.get(line.metric, [])
-        whole = line.mean is not None and line.n_categories == most[line.metric] and not line.parts
-        cells[line[: len(LINE) + 1]] = Cell(
-            mean=line.mean,
-            se=line.se,
-            n_runs=line.n_runs,
-            n_runs_found=line.n_runs_found,
-            n_categories=line.n_categories,
-            n_expected=line.n_categories_expected,
-            best=whole and len(ranked) > 1 and round(100 * line.mean, 1) == max(ranked),
-            parts=line.parts,
-        )
-    return cells
+def _order(of: Mapping[str, Any], layout: LeaderboardLayout) -> tuple:
+    return (of["method"] in layout.sanity, layout.title(of["method"]).casefold(), *(of[name] for name in LINE))
 
 
-def _partial(lines: Sequence[Line], board: Board) -> str:
-    """What is said of the marked numbers of these lines."""
-    marked = {
-        " · ".join([line.title, *(() if line.prior in ("", "none") else (line.prior,)), *line.extra]): parts
-        for line in lines
-        if (parts := union(cell.parts for cell in line.cells.values()))
-    }
-    return note(marked, len(lines), board.title)
-
-
-def _order(of: Mapping[str, object], board: Board) -> tuple:
-    return (of["method"] in board.sanity, board.title(of["method"]).casefold(), *(of[name] for name in LINE))
-
-
-def _caption(rows: Sequence[Row], targets: Sequence[str], board: Board) -> str:
+def _caption(rows: Sequence[Row], targets: Sequence[str], layout: LeaderboardLayout) -> str:
     """How many categories and images stand behind the table, and which groups have no rows yet."""
     sizes: dict[tuple[str, str], tuple[int, int]] = {}
     for row in rows:
@@ -236,24 +293,28 @@ def _caption(rows: Sequence[Row], targets: Sequence[str], board: Board) -> str:
     text = f"{len(sizes)} {'category' if len(sizes) == 1 else 'categories'}, {images} images, {anomalous} anomalous"
     if len(targets) == 1:
         return text
-    missing = [title for target, title in board.groups.items() if target not in targets]
+    missing = [title for target, title in layout.groups.items() if target not in targets]
     lacking = f" (no rows yet: {', '.join(missing)})" if missing else ""
-    names = ", ".join(board.title(target) for target in targets)
+    names = ", ".join(layout.title(target) for target in targets)
     return f"Mean over {len(targets)} datasets{lacking}: {names}. {text}"
 
 
-def _undefined(rows: Sequence[Row], board: Board) -> list[str]:
+def _undefined(rows: Sequence[Row], layout: LeaderboardLayout) -> list[str]:
     """A sentence a category and reason; methods are named where others have a value there."""
-    found: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
+    places: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
     everyone: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         everyone.setdefault((row.target, row.category), set()).add(row.method)
         if row.value is None and row.reason != store.CONFLICT:
-            metrics, methods = found.setdefault((row.target, row.category, row.reason), (set(), set()))
+            metrics, methods = places.setdefault((row.target, row.category, row.reason), (set(), set()))
             metrics.add(row.metric)
             methods.add(row.method)
     return [
-        f"{board.title(target)}/{category}, {', '.join(sorted(metrics))}: {reason}"
-        + ("" if methods == everyone[target, category] else f" ({', '.join(map(board.title, sorted(methods)))})")
-        for (target, category, reason), (metrics, methods) in sorted(found.items())
+        f"{layout.title(target)}/{category}, {', '.join(sorted(metrics))}: {reason}"
+        + ("" if methods == everyone[target, category] else f" ({', '.join(map(layout.title, sorted(methods)))})")
+        for (target, category, reason), (metrics, methods) in sorted(places.items())
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from zsad_bench import metric_keys
-from zsad_bench.leaderboard.tables import grid
-from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool, pools
+from zsad_bench.leaderboard.tables import grid, marks
+from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Measured, Pool, pools, runs_counted
 from zsad_bench.leaderboard.tables.comparability import why_not
-from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
-from zsad_bench.leaderboard.tables.partial import MARK, note, union
+from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity, targets_of
 from zsad_bench.results.row import Row
 from zsad_bench.variant import Variant
@@ -80,7 +79,7 @@ class Numbers:
         self.entries = list(dict.fromkeys(p.entry for p in self.published))
         self._printed = {(p.entry, p.metric, p.scope): p for p in self.published}
         self.rows = [row for row in rows if row.metric in table.metrics and row.prior in (table.prior, "none")]
-        self._pools: dict[tuple, Pool] = pools(self.rows, lambda row: (row.method, row.variant, row.metric), _no_line)
+        self._pools: dict[tuple, Pool] = pools(self.rows, lambda row: (row.method, row.variant, row.metric))
         self._behind: dict[tuple, list[Row]] = {}
         for row in self.rows:
             self._behind.setdefault((row.method, row.variant, row.metric, row.target), []).append(row)
@@ -116,7 +115,7 @@ class Numbers:
     def at(self, entry: Entry, variant: Variant | None, metric: str, scope: str) -> Number:
         targets = self.targets(metric, scope)
         pool = self._pools.get((entry.method, variant, metric))
-        found = NOTHING if pool is None else pool.mean(targets)
+        measured = NOTHING if pool is None else pool.mean(targets)
         behind = [r for target in targets for r in self._behind.get((entry.method, variant, metric, target), ())]
         printed = self._printed.get((entry, metric, scope))
         reason = why_not(printed, behind, targets, self.facts) if printed and behind else ""
@@ -125,7 +124,7 @@ class Numbers:
             # A mean over printed numbers may be compared where each of them may.
             parts = [self.at(entry, variant, metric, target) for target in targets]
             reason = next((part.why_not or "not measured" for part in parts if part.difference is None), "")
-        return Number(entry, variant, metric, scope, targets, found, value, reason, tuple(behind))
+        return Number(entry, variant, metric, scope, targets, measured, value, reason, tuple(behind))
 
     def _printed_mean(self, entry: Entry, metric: str, scope: str, targets: Sequence[str]) -> Measured:
         """The mean of printed numbers of datasets, by the code that averages rows."""
@@ -133,8 +132,8 @@ class Numbers:
         for target in targets:
             if (entry, metric, target) in self._printed:
                 pool.put((0, 0), target, "", self._printed[entry, metric, target].value)
-        found = pool.mean(targets)
-        return found if len(found.datasets) == len(targets) else NOTHING
+        mean = pool.mean(targets)
+        return mean if len(mean.datasets) == len(targets) else NOTHING
 
 
 def numbers(
@@ -144,28 +143,28 @@ def numbers(
 
     rows: current ones of one backbone and data. Means over datasets leave MVTecAD out, as FAPrompt's own do.
     """
-    found = Numbers(TABLES[name], published, rows, facts)
+    lookup = Numbers(TABLES[name], published, rows, facts)
     seen: list[Number] = []
 
     def at(entry: Entry, variant: Variant | None, metric: str, scope: str) -> Number:
-        number = found.at(entry, variant, metric, scope)
+        number = lookup.at(entry, variant, metric, scope)
         seen.append(number)
         return number
 
-    table = found.table
+    table = lookup.table
     if name in ("faprompt_1", "faprompt_2"):
-        grids = [_by_dataset(found, metric, at) for metric in table.metrics]
+        grids = [_by_dataset(lookup, metric, at) for metric in table.metrics]
     elif name.startswith("faprompt"):
         grids = [
-            _by_entry(found, METRICS[metric], [(_MEANS[domain], metric, domain) for domain in _MEANS], at)
+            _by_entry(lookup, METRICS[metric], [(_MEANS[domain], metric, domain) for domain in _MEANS], at)
             for metric in table.metrics
         ]
     elif name == "dive_ablation":
         places = [(f"{facts.title(s)} {METRICS[m]}", m, s) for s in ("mvtec", "visa") for m in table.metrics]
-        grids = [_by_entry(found, "", places, at)]
+        grids = [_by_entry(lookup, "", places, at)]
     else:
-        grids = [_by_entry(found, "", [(METRICS[m], m, "all") for m in table.metrics], at)]
-    notes = _notes(found, seen)
+        grids = [_by_entry(lookup, "", [(METRICS[m], m, "all") for m in table.metrics], at)]
+    notes = _notes(lookup, seen)
     titled = [replace(one, title=f"{table.title}, {one.title}" if one.title else table.title) for one in grids]
     return [*titled[:-1], replace(titled[-1], notes=notes)], seen
 
@@ -173,116 +172,105 @@ def numbers(
 _At = Callable[[Entry, "str | None", str, str], Number]
 
 
-def _by_dataset(found: Numbers, metric: str, at: _At) -> Grid:
+def _by_dataset(lookup: Numbers, metric: str, at: _At) -> Grid:
     """Lines are datasets and their means, with a group of columns a method."""
-    names = dict.fromkeys(p.scope for p in found.published if p.metric == metric)
+    names = dict.fromkeys(p.scope for p in lookup.published if p.metric == metric)
     scopes = [*names, *_MEANS, _ALL]
     columns: list[Column] = []
-    cells: list[list[Shown]] = []
-    for entry in found.entries:
-        group = found.facts.name(entry)
-        for variant in found.variants(entry):
-            own = [at(entry, variant, metric, scope) for scope in scopes]
-            columns.append(Column(found.name(entry, variant), group))
-            cells.append([Shown(_measured(number)) for number in own])
-            if any(number.difference is not None for number in own):
+    kinds: list[str] = []
+    cells: list[list[GridCell]] = []
+    for entry in lookup.entries:
+        group = lookup.facts.name(entry)
+        for variant in lookup.variants(entry):
+            numbers = [at(entry, variant, metric, scope) for scope in scopes]
+            columns.append(Column(lookup.name(entry, variant), group))
+            kinds.append("measured")
+            cells.append([_measured(number) for number in numbers])
+            if any(number.difference is not None for number in numbers):
                 columns.append(Column("Δ", group))
-                cells.append([_difference(number) for number in own])
-        own = [at(entry, None, metric, scope) for scope in scopes]
+                kinds.append("Δ")
+                cells.append([_difference(number) for number in numbers])
         columns.append(Column(f"{group}: printed", group))
-        cells.append([Shown(grid.percent(number.published)) for number in own])
+        kinds.append("printed")
+        cells.append([grid.printed(at(entry, None, metric, scope).published) for scope in scopes])
     lines = []
     for i, scope in enumerate(scopes):
-        count = len(found.targets(metric, scope))
-        label = f"{_MEANS.get(scope, scope)} ({count})" if scope in (*_MEANS, _ALL) else found.facts.title(scope)
-        lines.append((label, _ranked([column[i] for column in cells], columns)))
+        count = len(lookup.targets(metric, scope))
+        label = f"{_MEANS.get(scope, scope)} ({count})" if scope in (*_MEANS, _ALL) else lookup.facts.title(scope)
+        lines.append((label, _ranked_apart([column[i] for column in cells], kinds)))
     return Grid(METRICS[metric], "dataset", columns, lines, rules=frozenset({len(names)}))
 
 
-def _by_entry(found: Numbers, title: str, places: list[tuple[str, str, str]], at: _At) -> Grid:
+def _by_entry(lookup: Numbers, title: str, places: list[tuple[str, str, str]], at: _At) -> Grid:
     """Lines are methods or their ablations, with a group of columns a place: its title, metric and scope."""
-    tracks = [(entry, variant) for entry in found.entries for variant in (found.variants(entry) or [None])]
+    tracks = [(entry, variant) for entry in lookup.entries for variant in (lookup.variants(entry) or [None])]
     columns: list[Column] = []
-    cells: list[list[Shown]] = []
+    cells: list[list[GridCell]] = []
     for name, metric, scope in places:
-        own = [at(entry, variant, metric, scope) for entry, variant in tracks]
-        kinds = [("printed", [Shown(grid.percent(number.published)) for number in own])]
-        if any(number.rows for number in own):
-            kinds.insert(0, ("measured", [Shown(_measured(number)) for number in own]))
-        if any(number.difference is not None for number in own):
-            kinds.append(("Δ", [_difference(number) for number in own]))
-        for kind, shown in kinds:
-            columns.append(Column(f"{name}: {kind}" if kind != "Δ" else "Δ", name))
-            cells.append(_best(shown) if kind != "Δ" else shown)
-    lines = [(found.name(*track), [column[i] for column in cells]) for i, track in enumerate(tracks)]
+        numbers = [at(entry, variant, metric, scope) for entry, variant in tracks]
+        if any(number.rows for number in numbers):
+            columns.append(Column(f"{name}: measured", name))
+            cells.append(grid.ranked([_measured(number) for number in numbers]))
+        columns.append(Column(f"{name}: printed", name))
+        cells.append(grid.ranked([grid.printed(number.published) for number in numbers]))
+        if any(number.difference is not None for number in numbers):
+            columns.append(Column("Δ", name))
+            cells.append([_difference(number) for number in numbers])
+    lines = [(lookup.name(*track), [column[i] for column in cells]) for i, track in enumerate(tracks)]
     return Grid(title, "method", columns, lines)
 
 
-def _measured(number: Number) -> str:
+def _measured(number: Number) -> GridCell:
     if not number.rows:
-        return ""  # not run is not the same as undefined
+        return GridCell()  # not run is not the same as undefined
     several = number.scope in (*_MEANS, _ALL, "all")
-    return grid.measured(number.measured, len(number.targets) if several else None)
+    return grid.cell(number.measured, len(number.targets) if several else None)
 
 
-def _difference(number: Number) -> Shown:
-    return Shown("" if number.difference is None else grid.difference(number.difference))
+def _difference(number: Number) -> GridCell:
+    return GridCell("" if number.difference is None else grid.difference(number.difference))
 
 
-def _ranked(cells: list[Shown], columns: list[Column]) -> list[Shown]:
+def _ranked_apart(cells: list[GridCell], kinds: Sequence[str]) -> list[GridCell]:
     """Measured numbers and printed ones each have a best and a second."""
     done = list(cells)
-    for printed in (False, True):
-        places = [i for i, c in enumerate(columns) if c.title != "Δ" and c.title.endswith(": printed") == printed]
-        for i, shown in zip(places, _best([cells[i] for i in places]), strict=True):
-            done[i] = shown
+    for kind in ("measured", "printed"):
+        places = [i for i, of in enumerate(kinds) if of == kind]
+        for i, one in zip(places, grid.ranked([cells[i] for i in places]), strict=True):
+            done[i] = one
     return done
 
 
-def _best(cells: list[Shown]) -> list[Shown]:
-    """Ranked among those that cover everything."""
-    values = [
-        None if "/" in c.text or MARK in c.text or c.text in ("", grid.UNDEFINED) else float(c.text.split()[0]) / 100
-        for c in cells
-    ]
-    return [cell._replace(rank=rank) for cell, rank in zip(cells, grid.ranks(values), strict=True)]
-
-
-def _notes(found: Numbers, seen: Sequence[Number]) -> list[str]:
+def _notes(lookup: Numbers, seen: Sequence[Number]) -> list[str]:
     notes = [
-        "Percent. Measured numbers are mean ± standard deviation over training seeds and draws of the auxiliary data; "
-        "bold is the best, underlined the second best, of the measured and of the printed numbers each.",
+        f"Percent. Measured numbers are {SPREAD}; here {runs_counted(number.measured.n_runs for number in seen)}. Bold "
+        "is the best, underlined the second best of those that cover the most, of the measured and of the printed "
+        "numbers each.",
         "Δ is measured minus printed, only where backbone, image size, fidelity preset, auxiliary set, image counts "
         "and form of the metric agree, and nothing is partial.",
     ]
-    metrics = set(found.table.metrics)
-    if found.table.name.startswith("faprompt"):
+    metrics = set(lookup.table.metrics)
+    if lookup.table.name.startswith("faprompt"):
         notes.append("Means over datasets leave MVTecAD out, as FAPrompt's own do.")
     if "pixel_aupro_legacy200" in metrics:
         notes.append("AUPRO is the papers' form with 200 thresholds, never compared with the exact one.")
     if "pixel_aupro" in metrics:
         notes.append("AUPRO measured here is exact; which form DIVE's is, is not known.")
-    if found.table.name.startswith("dive") and "image_ap" in metrics:
+    if lookup.table.name.startswith("dive") and "image_ap" in metrics:
         notes.append("DIVE's AP is another one than scikit-learn's average precision, which is measured here.")
     if "pixel_rcpro" in metrics:
         notes.append("RCPRO is defined here from the paper's words only.")
     targets = {target for number in seen for target in number.targets}
-    notes += dict.fromkeys(text for name, text in found.facts.footnotes.items() if name in targets)
-    parts: dict[str, tuple] = {}
+    notes += dict.fromkeys(text for name, text in lookup.facts.footnotes.items() if name in targets)
+    lines: dict[str, list[Measured]] = {}
     for number in seen:
-        if number.measured.parts:
-            name = found.name(number.entry, number.variant)
-            parts[name] = union((parts.get(name, ()), number.measured.parts))
-    notes += filter(None, [note(parts, 0, found.facts.title)])
+        lines.setdefault(lookup.name(number.entry, number.variant), []).append(number.measured)
+    notes += marks.notes(lines, title=lookup.facts.title)
     reasons = dict.fromkeys(
-        f"{found.name(number.entry, number.variant)}: {number.why_not}" for number in seen if number.why_not
+        f"{lookup.name(number.entry, number.variant)}: {number.why_not}" for number in seen if number.why_not
     )
     if reasons:
         notes.append("Not compared: " + "; ".join(list(reasons)[:12]) + ("; …" if len(reasons) > 12 else "") + ".")
-    if not found.rows:
+    if not lookup.rows:
         notes.insert(0, "Nothing of this table has been measured yet: all numbers are the papers'.")
     return notes
-
-
-def _no_line(row: Row) -> None:
-    return None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
 from zsad_bench import metric_keys
 from zsad_bench.errors import RowError, UsageError
-from zsad_bench.leaderboard.tables import grid
-from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool, pools
-from zsad_bench.leaderboard.tables.grid import UNDEFINED, Column, Grid, Shown
-from zsad_bench.leaderboard.tables.partial import note, told, union
+from zsad_bench.leaderboard.tables import grid, marks
+from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Measured, Pool, pools, runs_counted
+from zsad_bench.leaderboard.tables.grid import UNDEFINED, Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.results.row import Row
 
@@ -46,47 +45,29 @@ def pivot(
     if not kept:
         asked = ", ".join(f"{axis} {'/'.join(values)}" for axis, values in only.items()) or "anything"
         raise RowError(f"none of {len(rows)} rows has {asked}; see what there is without these options")
-    of_line, of_column, of_rest = _getter(lines, facts), _getter(columns, facts), attrgetter(*_CHOSEN)
-    cells: dict[tuple, Pool] = pools(kept, lambda row: (of_line(row), of_column(row)), of_rest)
+    line_of, column_of, rest_of = _getter(lines, facts), _getter(columns, facts), attrgetter(*_CHOSEN)
+    cells: dict[tuple, Pool] = pools(kept, lambda row: (line_of(row), column_of(row)), rest_of)
     _refuse_blurred(cells, lines, columns)
     line_keys = sorted({line for line, _ in cells}, key=_order)
     column_keys = sorted({column for _, column in cells}, key=_order)
     means = {key: pool.mean() for key, pool in cells.items()}
-    table = {line: [means.get((line, column), NOTHING) for column in column_keys] for line in line_keys}
     records = [_record(lines, columns, line, column, mean) for (line, column), mean in sorted(means.items(), key=str)]
-    shown = [(_label(line), [Shown(_text(m)) for m in found], _full(found)) for line, found in table.items()]
-    rules = frozenset({len(shown)}) if groups else frozenset()
+    body = [(_label(line), [_cell(means.get((line, column), NOTHING)) for column in column_keys]) for line in line_keys]
+    rules = frozenset({len(body)}) if groups else frozenset()
     if list(lines) == ["dataset"]:
         level = {row.metric.split("_")[0] for row in kept}
-        extra = _means_of(rows=kept, groups=groups, level=level, column_keys=column_keys, of=of_column)
-        shown += [(title, [Shown(_text(m, n)) for m in found], _full(found, n)) for title, n, found in extra]
-        records += [
-            _record(lines, columns, (title,), column, mean)
-            for title, _, found in extra
-            for column, mean in zip(column_keys, found, strict=True)
-        ]
+        for title, n, numbers in _means_over(kept, groups, level, column_keys, column_of):
+            body.append((title, [_cell(mean, n) for mean in numbers]))
+            pairs = zip(column_keys, numbers, strict=True)
+            records += [_record(lines, columns, (title,), column, mean) for column, mean in pairs]
     across = "method" in columns or "method" not in lines
-    body = [(label, cells) for label, cells, _ in shown]
-    ranked = _rank([values for *_, values in shown], across)
-    body = [
-        (label, [cell._replace(rank=rank) for cell, rank in zip(cells, of, strict=True)])
-        for (label, cells), of in zip(body, ranked, strict=True)
-    ]
     title = " · ".join(f"{axis} {'/'.join(values)}" for axis, values in only.items())
     heads = [Column(_label(key)) for key in column_keys]
-    notes = [*_notes(kept, facts), *_partial(means, across, facts)]
-    return Grid(title or "All rows", " · ".join(lines), heads, body, notes, rules), records
-
-
-def _partial(means: Mapping[tuple, Measured], across: bool, facts: Facts) -> list[str]:
-    """What is said of the marked numbers, by the methods: by column where those are in columns."""
-    marked: dict[str, tuple] = {}
+    by_method: dict[str, list[Measured]] = {}
     for (line, column), mean in means.items():
-        if mean.parts:
-            name = _label(column if across else line)
-            marked[name] = union((marked.get(name, ()), mean.parts))
-    said = note(marked, 0, facts.title)
-    return [said] if said else []
+        by_method.setdefault(_label(column if across else line), []).append(mean)
+    notes = [*_notes(kept, means.values(), facts), *marks.notes(by_method, title=facts.title)]
+    return Grid(title or "All rows", " · ".join(lines), heads, _ranked(body, across), notes, rules), records
 
 
 def _check(lines: Sequence[str], columns: Sequence[str]) -> None:
@@ -98,14 +79,14 @@ def _check(lines: Sequence[str], columns: Sequence[str]) -> None:
 def _getter(axes: Sequence[str], facts: Facts) -> Callable[[Row], tuple]:
     """The place of a row on some axes; names as printed. Looks each value up once."""
     getters = [attrgetter(*_FIELDS.get(axis, (axis,))) for axis in axes]
-    known: dict[tuple, tuple] = {}
+    places: dict[tuple, tuple] = {}
 
     def place(row: Row) -> tuple:
         raw = tuple([get(row) for get in getters])
-        found = known.get(raw)
-        if found is None:
-            found = known[raw] = tuple(_printed(axis, value, facts) for axis, value in zip(axes, raw, strict=True))
-        return found
+        printed = places.get(raw)
+        if printed is None:
+            printed = places[raw] = tuple(_printed(axis, value, facts) for axis, value in zip(axes, raw, strict=True))
+        return printed
 
     return place
 
@@ -124,64 +105,54 @@ def _refuse_blurred(cells: Mapping[tuple, Pool], lines: Sequence[str], columns: 
     for pool in cells.values():
         if len(pool.lines) > 1:
             for i, axis in enumerate(_CHOSEN):
-                found = sorted({str(line[i]) for line in pool.lines} - ({"none"} if axis == "backbone" else set()))
-                if len(found) > 1:
+                values = sorted({str(line[i]) for line in pool.lines} - ({"none"} if axis == "backbone" else set()))
+                if len(values) > 1:
                     name = "method" if axis == "variant" else axis
-                    shown = ", ".join(found[:6]) + (", …" if len(found) > 6 else "")
+                    shown = ", ".join(values[:6]) + (", …" if len(values) > 6 else "")
                     raise RowError(
                         f"a cell of this table would average over {axis}s ({shown}); choose one with --{name}, or put "
                         f"{name} on --rows or --cols (now {','.join(lines)} and {','.join(columns)})"
                     )
 
 
-def _means_of(
-    rows: Sequence[Row], groups: Groups, level: set[str], column_keys: Sequence[tuple], of: Callable[[Row], tuple]
+def _means_over(
+    rows: Sequence[Row],
+    groups: Groups,
+    level: set[str],
+    column_keys: Sequence[tuple],
+    column_of: Callable[[Row], tuple],
 ) -> list[tuple[str, int, list[Measured]]]:
     """Title, number of datasets it should have and one mean a column, of each group that has any row."""
-    found = []
-    by_column = pools(rows, of, lambda row: None)
+    made = []
+    by_column = pools(rows, column_of)
     for title, metric_level, targets in groups:
         if metric_level and {metric_level} != level:
             continue
         means = [by_column[column].mean(targets) for column in column_keys]
         if any(mean.mean is not None for mean in means):
-            found.append((title, len(targets), means))
-    return found
+            made.append((title, len(targets), means))
+    return made
 
 
-def _text(mean: Measured, n: int | None = None) -> str:
-    return "" if mean is NOTHING else grid.measured(mean, n)
+def _cell(mean: Measured, n_datasets: int | None = None) -> GridCell:
+    return GridCell() if mean is NOTHING else grid.cell(mean, n_datasets)
 
 
-def _full(found: Sequence[Measured], n: int | None = None) -> list[float | None]:
-    """The means that may be ranked: those that cover the most."""
-
-    def size(mean: Measured) -> int:
-        return mean.n_categories if n is None else len(mean.datasets)
-
-    most = max(map(size, found), default=0)
-    return [mean.mean if size(mean) == most and not mean.parts else None for mean in found]
-
-
-def _rank(values: Sequence[Sequence[float | None]], across: bool) -> list[list[int]]:
+def _ranked(body: Sequence[tuple[str, list[GridCell]]], across: bool) -> list[tuple[str, list[GridCell]]]:
     """Best and second of each line, or of each column where methods are lines."""
+    cells = [line for _, line in body]
     if across:
-        return [grid.ranks(line) for line in values]
-    columns = [grid.ranks(column) for column in zip(*values, strict=True)]
-    return [list(line) for line in zip(*columns, strict=True)]
+        cells = [grid.ranked(line) for line in cells]
+    else:
+        columns = [grid.ranked(column) for column in zip(*cells, strict=True)]
+        cells = [list(line) for line in zip(*columns, strict=True)]
+    return [(label, line) for (label, _), line in zip(body, cells, strict=True)]
 
 
 def _record(lines: Sequence[str], columns: Sequence[str], line: tuple, column: tuple, mean: Measured) -> dict[str, Any]:
     return {
         **dict(zip([*lines, *columns], [*line, *column], strict=True)),
-        "mean": mean.mean,
-        "sd": mean.sd,
-        "n_runs": mean.n_runs,
-        "n_runs_found": mean.n_runs_found,
-        "n_datasets": len(mean.datasets),
-        "n_categories": mean.n_categories,
-        "n_categories_expected": mean.n_expected,
-        "partial": told(mean.parts),
+        **mean.record(),
     }
 
 
@@ -193,11 +164,11 @@ def _order(key: tuple) -> tuple:
     return tuple((isinstance(part, str), part.casefold() if isinstance(part, str) else part) for part in key)
 
 
-def _notes(rows: Sequence[Row], facts: Facts) -> list[str]:
+def _notes(rows: Sequence[Row], means: Iterable[Measured], facts: Facts) -> list[str]:
     metrics, targets = {row.metric for row in rows}, {row.target for row in rows}
     notes = [
-        f"Percent, mean ± standard deviation over seeds and draws; {UNDEFINED} is undefined. Bold is the best, "
-        "underlined the second best of those that cover the most, on all of their data.",
+        f"Percent, {SPREAD}; here {runs_counted(mean.n_runs for mean in means)}. {UNDEFINED} is undefined. Bold is the "
+        "best, underlined the second best of those that cover the most, on all of their data.",
     ]
     notes += metric_keys.notes(metrics)
     return notes + list(dict.fromkeys(text for name, text in facts.footnotes.items() if name in targets))

@@ -7,18 +7,18 @@ auxiliary data are the repetitions; within a draw fewer types or shots are a sub
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from zsad_bench.errors import UsageError
-from zsad_bench.leaderboard.statistics.spearman import LEVEL, RESAMPLES, SEED, Correlation, spearman
-from zsad_bench.leaderboard.tables import grid
-from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool
-from zsad_bench.leaderboard.tables.grid import Column, Grid, Shown
-from zsad_bench.leaderboard.tables.partial import MARK, Partial, Partials, note, told, union
+from zsad_bench.leaderboard.statistics import LEVEL, RESAMPLES, SEED
+from zsad_bench.leaderboard.statistics.spearman import Correlation, spearman
+from zsad_bench.leaderboard.tables import grid, marks
+from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool, deviation
+from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
+from zsad_bench.leaderboard.tables.marks import Partial, Partials, describe, signs, union
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.prior_grammar import Part, parts_of, spell
 from zsad_bench.results.row import Row
@@ -32,8 +32,8 @@ _FREE: Mapping[Axis, dict[str, Any]] = {"types": {"types": None, "exclude_catch_
 class Point(NamedTuple):
     """Quality at one number of types or shots, fractions.
 
-    by_draw: draw -> mean over datasets, categories and seeds. mean, sd: over draws, sd None for one. low, high: the
-    middle `LEVEL` of the draws. n_draws_found: with any row; draws that lack categories are not averaged.
+    by_draw: draw -> mean over datasets, categories and seeds. mean, sd (`deviation`): over draws. low, high: the middle
+    `LEVEL` of the draws. n_draws_found: with any row; draws that lack categories are not averaged.
     """
 
     x: int
@@ -66,6 +66,7 @@ class Curve:
     n_categories: int
     n_expected: int
     parts: tuple[Partial, ...] = ()
+    transductive: bool = False
 
 
 class _Place(NamedTuple):
@@ -98,12 +99,12 @@ def curves(
             known[row.prior] = _axes(row.prior)
         for axis, prior, x in known[row.prior]:
             pools[_Place(row.method, row.variant, prior, axis, row.metric)][x].add(row, parts=parts.of(row))
-    found = []
+    made = []
     for place, of in sorted(pools.items(), key=lambda item: (AXES.index(item[0].axis), item[0].metric, item[0])):
         numbers = {x: pool for x, pool in of.items() if x is not None}
         if len(numbers) > 1:
-            found.append(_curve(place, numbers, of.get(None), resamples, level, seed))
-    return found
+            made.append(_curve(place, numbers, of.get(None), resamples, level, seed))
+    return made
 
 
 def _axes(prior: str) -> list[tuple[Axis, str, int | None]]:
@@ -127,7 +128,7 @@ def _name(part: Part, axis: Axis) -> str:
 def _curve(
     place: _Place, numbers: Mapping[int, Pool], whole: Pool | None, resamples: int, level: float, seed: int
 ) -> Curve:
-    runs = {x: {run: _alone(pool, run) for run in pool.runs} for x, pool in numbers.items()}
+    runs = {x: pool.by_run() for x, pool in numbers.items()}
     most = max((mean.n_categories for of in runs.values() for mean in of.values()), default=0)
     datasets: tuple[str, ...] = ()
     points = []
@@ -144,106 +145,80 @@ def _curve(
         [[point.by_draw[draw] for point in points] for draw in common],
         resamples, level, seed,
     )  # fmt: skip
-    seen = {
-        (target, category)
-        for pool in (*numbers.values(), *([whole] if whole else []))
-        for run in pool.runs.values()
-        for target, values in run.items()
-        for category in values
-    }
+    expected = set().union(*(pool.categories() for pool in (*numbers.values(), *([whole] if whole else []))))
     full = whole.mean() if whole else NOTHING
     full = full if full.n_categories == most else NOTHING
-    parts = union([*(pool.mean().parts for _, pool in sorted(numbers.items())), full.parts])
-    return Curve(*place, tuple(points), full, correlation, datasets, most, len(seen), parts)
+    means = [*(pool.mean() for _, pool in sorted(numbers.items())), full]
+    parts, transductive = union(mean.parts for mean in means), any(mean.transductive for mean in means)
+    return Curve(*place, tuple(points), full, correlation, datasets, most, len(expected), parts, transductive)
 
 
-def _alone(pool: Pool, run: tuple[int, int]) -> Measured:
-    """The mean of one run."""
-    one = Pool()
-    one.runs = {run: pool.runs[run]}
-    return one.mean()
-
-
-def _point(x: int, by_draw: dict[int, float], found: set[int], level: float) -> Point:
+def _point(x: int, by_draw: dict[int, float], draws: set[int], level: float) -> Point:
     import numpy as np
 
     values = list(by_draw.values())
     if not values:
-        return Point(x, by_draw, None, None, None, None, len(found))
+        return Point(x, by_draw, None, None, None, None, len(draws))
     low, high = map(float, np.quantile(values, [(1 - level) / 2, (1 + level) / 2]))
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Point(x, by_draw, math.fsum(values) / len(values), sd, low, high, len(found))
+    return Point(x, by_draw, math.fsum(values) / len(values), deviation(values), low, high, len(draws))
 
 
-def table(found: Sequence[Curve], facts: Facts) -> tuple[list[Grid], list[dict[str, Any]]]:
+def table(curves: Sequence[Curve], facts: Facts) -> tuple[list[Grid], list[dict[str, Any]]]:
     """A grid for each axis and metric, and the exact numbers as records: one for each point of each curve."""
     together: dict[tuple[Axis, str], list[Curve]] = defaultdict(list)
-    for curve in found:
+    for curve in curves:
         together[curve.axis, curve.metric].append(curve)
     grids = [_grid(axis, metric, of, facts) for (axis, metric), of in together.items()]
-    return grids, [record for curve in found for record in _records(curve)]
+    return grids, [record for curve in curves for record in _records(curve)]
 
 
-def _grid(axis: Axis, metric: str, found: Sequence[Curve], facts: Facts) -> Grid:
-    numbers = sorted({point.x for curve in found for point in curve.points})
+def _grid(axis: Axis, metric: str, curves: Sequence[Curve], facts: Facts) -> Grid:
+    numbers = sorted({point.x for curve in curves for point in curve.points})
     columns = [Column(str(x), axis) for x in numbers] + [Column("all", axis)]
     columns += [
         Column("Spearman", "rho"),
-        Column(f"{found[0].correlation.level:.0%} interval", "rho"),
+        Column(f"{curves[0].correlation.level:.0%} interval", "rho"),
         Column("draws", "rho"),
     ]
+    qualities = [[_quality(curve, x) for x in (*numbers, None)] for curve in curves]
+    ranked = zip(*map(grid.ranked, zip(*qualities, strict=True)), strict=True)
     lines = []
-    for curve in found:
-        at = {point.x: point for point in curve.points}
-        cells = [_shown(at.get(x)) for x in numbers]
-        cells.append("" if curve.whole is NOTHING else grid.percent(curve.whole.mean, curve.whole.sd))
+    for curve, quality in zip(curves, ranked, strict=True):
         rho = curve.correlation
         most = max(point.n_draws_found for point in curve.points)
-        cells += [
-            _signed(rho.value),
-            _interval(rho),
-            f"{rho.n_clusters}/{most}" if rho.n_clusters < most else str(most),
-        ]
+        draws = f"{rho.n_clusters}/{most}" if rho.n_clusters < most else str(most)
         name = facts.title(curve.method) + (f" ({curve.variant})" if curve.variant else "")
         lacking = f", {curve.n_categories}/{curve.n_expected} categories" * (curve.n_categories < curve.n_expected)
-        lines.append((f"{name} · {curve.prior}{MARK * bool(curve.parts)}{lacking}", [Shown(text) for text in cells]))
-    ranked = zip(*(grid.ranks([_mean(curve, x) for curve in found]) for x in (*numbers, None)), strict=True)
-    body = [
-        (label, [cell._replace(rank=rank) for cell, rank in zip(cells, (*ranks, 0, 0, 0), strict=True)])
-        for (label, cells), ranks in zip(lines, ranked, strict=True)
-    ]
-    marked = {f"{facts.title(curve.method)} · {curve.prior}": curve.parts for curve in found if curve.parts}
-    datasets = dict.fromkeys(facts.title(name) for curve in found for name in curve.datasets)
+        words = [GridCell(text) for text in (_signed(rho.value), _interval(rho), draws)]
+        lines.append((f"{name} · {curve.prior}{signs(curve)}{lacking}", [*quality, *words]))
+    marked = {f"{facts.title(curve.method)} · {curve.prior}": [curve] for curve in curves}
+    datasets = dict.fromkeys(facts.title(name) for curve in curves for name in curve.datasets)
     what = {"types": "anomaly types", "shots": "anomalous images"}[axis]
     notes = [
-        f"Percent, mean ± standard deviation over draws of the auxiliary data, of the mean over {', '.join(datasets)}. "
+        f"Percent, mean ± standard deviation over draws of the auxiliary data (sample form, n - 1; seeds of a draw are "
+        f"averaged first), of the mean over {', '.join(datasets)}. "
         '"all" is the prior with nothing taken away, over its own seeds and draws. (n/m) are draws that have all '
         "categories.",
         f'Spearman: rank correlation of the number of {what} and quality over draws and numbers, without "all"; its '
         f"interval is of {RESAMPLES} resamples of whole draws.",
-        *filter(None, [note(marked, len(lines), facts.title)]),
+        *marks.notes(marked, len(lines), facts.title),
     ]
-    return Grid(f"{metric} against the number of {what}", "method · prior", columns, body, notes)
+    return Grid(f"{metric} against the number of {what}", "method · prior", columns, lines, notes)
 
 
-def _mean(curve: Curve, x: int | None) -> float | None:
-    """What may be ranked."""
-    if curve.parts:
-        return None
-    if x is None:
-        return curve.whole.mean
-    return next((point.mean for point in curve.points if point.x == x), None)
-
-
-def _shown(point: Point | None) -> str:
-    if point is None:
-        return ""
-    lacking = f" ({len(point.by_draw)}/{point.n_draws_found})" * (len(point.by_draw) < point.n_draws_found)
-    return grid.percent(point.mean, point.sd) + lacking
+def _quality(curve: Curve, x: int | None) -> GridCell:
+    """At one number of types or shots, or with nothing taken away (None). Signs stand behind the curve's name."""
+    mean = curve.whole if x is None else next((point for point in curve.points if point.x == x), NOTHING)
+    if mean is NOTHING:
+        return GridCell()
+    draws = (len(mean.by_draw), mean.n_draws_found) if isinstance(mean, Point) else (0, 0)
+    lacking = f" ({draws[0]}/{draws[1]})" if draws[0] < draws[1] else ""
+    number = NOTHING._replace(mean=mean.mean, sd=mean.sd, parts=curve.parts, transductive=curve.transductive)
+    return GridCell(grid.percent(mean.mean, number.error) + lacking, number=number)
 
 
 def _signed(value: float | None) -> str:
-    return grid.UNDEFINED if value is None else f"{value:+.2f}".replace("-", "−")
+    return grid.UNDEFINED if value is None else grid.signed(f"{value:+.2f}")
 
 
 def _interval(rho: Correlation) -> str:
@@ -254,7 +229,8 @@ def _records(curve: Curve) -> list[dict[str, Any]]:
     place = {name: getattr(curve, name) for name in ("method", "variant", "prior", "axis", "metric")}
     covered = {
         "n_datasets": len(curve.datasets), "n_categories": curve.n_categories,
-        "n_categories_expected": curve.n_expected, "partial": told(curve.parts),
+        "n_categories_expected": curve.n_expected, "partial": describe(curve.parts),
+        "transductive": curve.transductive,
     }  # fmt: skip
     rho = curve.correlation
     correlated = {

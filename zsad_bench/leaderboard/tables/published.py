@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from zsad_bench.assets import data_folder
 from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.tables.grid import title_of
 from zsad_bench.variant import UNPARSED, Variant
 
 _FILES = ("faprompt_tables_1_2.csv", "faprompt_ablations.csv", "dive_averages.csv", "dive_ablations.csv")
@@ -95,9 +96,8 @@ class Facts:
     footnotes: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, name: str) -> str:
-        """As printed; of a user's own data ("folder:my parts") their name and what they are."""
-        kind, _, own = name.partition(":")
-        return self.titles.get(name) or _NOT_BUILT.get(name) or (f"{own} ({kind})" if own else name)
+        """A method or dataset as printed."""
+        return title_of(name, self.titles, _NOT_BUILT)
 
     def name(self, entry: Entry) -> str:
         """An entry as printed: the label where there is one."""
@@ -117,7 +117,7 @@ def read_published(folder: str | Path | None = None) -> list[Published]:
         RowError: a file that is missing, or a line that is no number; names file and line.
     """
     folder = data_folder("published") if folder is None else Path(folder)
-    found: list[Published] = []
+    numbers: list[Published] = []
     for name in _FILES:
         path = folder / name
         try:
@@ -126,10 +126,10 @@ def read_published(folder: str | Path | None = None) -> list[Published]:
             raise RowError(f"{path}: cannot read published numbers ({error.strerror})") from error
         for number, line in enumerate(lines, start=2):
             try:
-                found.append(_published(line))
+                numbers.append(_published(line))
             except (KeyError, TypeError, ValueError) as error:
                 raise RowError(f"{path}:{number}: no published number ({error}); restore the file") from None
-    return found
+    return numbers
 
 
 def fidelity(variant: Variant, method: str, facts: Facts) -> str:

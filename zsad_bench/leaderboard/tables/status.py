@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from zsad_bench.leaderboard.tables.marks import signs
 from zsad_bench.leaderboard.tables.papers import TABLES, Numbers
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity
 from zsad_bench.results.row import Row
@@ -63,7 +64,7 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
             continue
         best = numbers.at(p.entry, variant, p.metric, p.scope)
     tested = set() if best is None else {row.target for row in best.rows}
-    whole = tested == set(targets) and not best.measured.parts
+    whole = tested == set(targets) and not signs(best.measured)
     state = DONE if whole else PART if tested else NOT_RUN
     images = [sum(facts.counts[target]) if target in facts.counts else None for target in targets]
     seconds = None
@@ -100,9 +101,9 @@ def _pace(rows: Iterable[Row]) -> dict[str, float]:
     return pace
 
 
-def by_line(found: Sequence[State]) -> dict[tuple[str, Entry], list[State]]:
+def by_line(numbers: Sequence[State]) -> dict[tuple[str, Entry], list[State]]:
     """The states of each line of each table."""
     lines: dict[tuple[str, Entry], list[State]] = {}
-    for one in found:
+    for one in numbers:
         lines.setdefault((one.published.table, one.published.entry), []).append(one)
     return lines

@@ -4,7 +4,7 @@ const LINES = DATA.lines;
 // Where no datasets have a common mean, something must still show them side by side: a table without numbers of its own.
 if (DATA.tables.length > 1 && DATA.tables.every((table) => table.targets.length === 1)) {
   const targets = DATA.tables.flatMap((table) => table.targets);
-  DATA.tables.unshift({ name: "", title: "All datasets", targets, note: DATA.tables[0].note, partial: "", caption: "", apart: false,
+  DATA.tables.unshift({ name: "", title: "All datasets", targets, note: DATA.tables[0].note, marked: [], caption: "", apart: false,
     columns: [], extras: [], runs: {}, cells: {}, parts: [] });
 }
 const TABLES = new Map(DATA.tables.map((table) => [table.name, table]));

@@ -33,7 +33,7 @@ function renderFigure() {
     : el("p", { class: "empty" }, "Nothing chosen has this metric."));
   const mark = (prior, i) => el("span", { class: "key" }, svg("svg", { width: 16, height: 16, class: `p${i % 4}`, "aria-hidden": "true" }, SHAPES[i % 4](8, 8)), prior === "none" ? "no prior" : prior);
   put("#figure .notes", methods.size ? el("p", { class: "keys" }, priors.map(mark)) : null,
-    methods.size ? el("p", {}, "Whiskers are the standard error over runs. The axis does not start at zero; sanity checks are left out.") : null,
+    methods.size ? el("p", {}, "Whiskers are the standard deviation over runs. The axis does not start at zero; sanity checks are left out.") : null,
     el("p", {}, marked(of?.note ?? "")));
 }
 

@@ -68,15 +68,15 @@ function renderMatrix() {
     state.scale === "all" && lines.length ? legend(all) : null,
     lines.some((line) => LINES[line].sanity) ? el("p", {}, "Sanity checks have no say in the range of the colours.") : null,
     apart ? el("p", {}, `‡ ${columns.find((one) => one.title.endsWith(" ‡")).table.note}`) : null,
-    partialNotes(columns).map((text) => el("p", {}, marked(text))),
+    markedNotes(columns).map((text) => el("p", {}, marked(text))),
     el("p", {}, marked(table()?.note ?? "")));
 }
 
 // What is said of marked numbers; a table of means says it of the tables that are in them.
-function partialNotes(columns) {
+function markedNotes(columns) {
   const mean = table() && Object.keys(table().cells).length ? table() : null;
   const told = columns.map((one) => one.table).filter((one) => !mean || one === mean || one.apart);
-  return unique(told.map((one) => one.partial)).filter(Boolean);
+  return unique(told.flatMap((one) => one.marked));
 }
 
 function legend([low, high]) {

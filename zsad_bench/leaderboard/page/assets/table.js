@@ -85,6 +85,6 @@ function renderTables() {
     ? sortable({ id: "tables", columns, lines, value, sort: state.sort, change: (sort) => choose({ sort }),
       number: (line, metric) => numberId(line, metric, of.name, "") })
     : el("p", { class: "empty" }, of ? "No line has all of this; change the filters." : "There are no rows yet."));
-  const notes = of ? [of.partial, of.note, ...metrics.filter((m) => DATA.metric_notes[m]).map((m) => `${DATA.metric_notes[m]}.`)] : [];
+  const notes = of ? [...of.marked, of.note, ...metrics.filter((m) => DATA.metric_notes[m]).map((m) => `${DATA.metric_notes[m]}.`)] : [];
   put("#tables .notes", notes.filter(Boolean).map((note) => el("p", {}, marked(note))));
 }

@@ -1,0 +1,123 @@
+"""What is marked in tables: numbers on part of the data, and numbers of methods that score a whole test set at once.
+
+Such a number carries its sign wherever it stands and is never the best of anything; the lines below a table say what is
+behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import NamedTuple, Protocol
+
+from zsad_bench.results.row import Row
+
+PARTIAL, TRANSDUCTIVE = "†", "§"
+_FIELDS = ("target", "category", "n_images", "n_skipped", "target_partial", "auxiliary", "auxiliary_partial")
+_COUNTS = attrgetter(*_FIELDS)
+_NAMED = 4  # places that a sentence names before it counts
+
+
+class Partial(NamedTuple):
+    """What is not whole. text: "12 of 16 images". category: "" of a whole target; target: "" of auxiliary data."""
+
+    target: str
+    category: str
+    text: str
+
+
+class Marked(Protocol):
+    """A number that may carry signs. parts: what of the data behind it is not whole."""
+
+    @property
+    def parts(self) -> tuple[Partial, ...]: ...
+
+    @property
+    def transductive(self) -> bool: ...
+
+
+class Partials:
+    """Of some rows, which were measured on fewer images than there are: than their dataset has, than could be read, or
+    than other rows of the same category were measured on; and which learned from part of their auxiliary data."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        distinct = set(map(_COUNTS, rows))
+        whole: dict[tuple[str, str], int] = {}
+        for target, category, images, skipped, *_ in distinct:
+            whole[target, category] = max(whole.get((target, category), 0), images + skipped)
+        parts = {counts: _parts(counts, whole[counts[:2]]) for counts in distinct}
+        self._parts = {counts: some for counts, some in parts.items() if some}
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def of(self, row: Row) -> tuple[Partial, ...]:
+        """What is not whole about this row; () for nearly every one."""
+        return self._parts.get(_COUNTS(row), ())
+
+
+def _parts(counts: tuple, whole: int) -> tuple[Partial, ...]:
+    target, category, images, skipped, target_part, auxiliary, auxiliary_part = counts
+    parts = []
+    if target_part:
+        parts.append(Partial(target, "", f"{target_part} images"))
+    if images < whole:
+        unread = f" ({skipped} could not be read and were left out)" if skipped else ""
+        parts.append(Partial(target, category, f"{images} of {whole} images{unread}"))
+    if auxiliary_part:
+        named = auxiliary_part if not auxiliary_part[:1].isdigit() else f"{auxiliary} {auxiliary_part}"
+        parts.append(Partial("", "", f"auxiliary data {named} images"))
+    return tuple(parts)
+
+
+def signs(number: Marked) -> str:
+    """What stands behind the number: "†", "§", both or nothing."""
+    return PARTIAL * bool(number.parts) + TRANSDUCTIVE * number.transductive
+
+
+def describe(parts: Iterable[Partial], title: Callable[[str], str] = str) -> str:
+    """The parts in a few words: "ISIC 36 of 3000 images; mvtec/carpet 12 of 16 images"."""
+    words = []
+    for part in sorted(set(parts)):
+        place = "/".join(name for name in (part.target and title(part.target), part.category) if name)
+        words.append(f"{place} {part.text}".strip())
+    return _listed(words, "; ")
+
+
+def notes(lines: Mapping[str, Iterable[Marked]], n_lines: int = 0, title: Callable[[str], str] = str) -> list[str]:
+    """The sentences under a table, one for each sign that stands in it.
+
+    lines: name of a line -> its numbers. n_lines: of the table; what all of them have is said once.
+    """
+    by_name = {name: list(numbers) for name, numbers in lines.items()}
+    names_of: dict[Partial, list[str]] = {}
+    for name, numbers in by_name.items():
+        for part in union(number.parts for number in numbers):
+            names_of.setdefault(part, []).append(name)
+    by_names: dict[tuple[str, ...], list[Partial]] = {}
+    for part, names in sorted(names_of.items(), key=lambda item: (-len(item[1]), item)):
+        by_names.setdefault(tuple(names), []).append(part)
+    sentences = []
+    if by_names:
+        behind = [
+            f"{'Every line' if len(names) == n_lines else _listed(names)}: {describe(parts, title)}."
+            for names, parts in by_names.items()
+        ]
+        head = f"{PARTIAL} On part of the data, so not ranked and compared with nothing."
+        sentences.append(" ".join([head, *behind]))
+    if whole_sets := [name for name, numbers in by_name.items() if any(number.transductive for number in numbers)]:
+        sentences.append(
+            f"{TRANSDUCTIVE} Transductive, seeing all test images of a category before any is scored, so not ranked "
+            f"beside methods that see one image at a time: {_listed(whole_sets)}."
+        )
+    return sentences
+
+
+def union(groups: Iterable[Iterable[Hashable]]) -> tuple:
+    """Everything once, in order of appearance."""
+    return tuple(dict.fromkeys(one for group in groups for one in group))
+
+
+def _listed(names: Sequence[str], comma: str = ", ") -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED + 1 else ""
+    return comma.join(names[:_NAMED] if more else names) + more
