@@ -110,13 +110,12 @@ def _panels(place: GridSpecFromSubplotSpec, compared: PriorMeans, facts: Facts) 
             places = (line - _STEP, line + _STEP, line)
             here = [compared.by_place.get((dataset, method, prior)) for prior in kinds]
             if here[0] and here[1]:
-                ends = [100 * here[0].mean, 100 * here[1].mean]
+                ends = [here[0].percent, here[1].percent]
                 panel.plot(ends, places[:2], color=FAINT, linewidth=0.8, zorder=1.5)
             for prior, mean, y, look in zip(kinds, here, places, _LOOKS, strict=True):
                 if mean:
-                    error = None if mean.sd is None else 100 * mean.sd
                     name = "learns nothing" if prior == "none" else f"prior {prior}"
-                    handles[name] = panel.errorbar(100 * mean.mean, y, xerr=error, linestyle="none", capsize=2,
+                    handles[name] = panel.errorbar(mean.percent, y, xerr=mean.percent_sd, linestyle="none", capsize=2,
                                                    elinewidth=1, **look)  # fmt: skip
         panel.margins(x=0.12)
     for panel in list(grid.flat)[len(datasets) :]:
@@ -135,9 +134,11 @@ def _maps(place: SubplotSpec, image: ImageMaps) -> None:
     grid[0].set_title("image, mask")
     grid[0].set_xlabel("  ".join(_values_shown(image)), fontsize=7)
     for panel, (name, picture) in zip(grid[1:], image.pictures.items(), strict=False):
-        tile(panel, picture.map(), mask)
+        map_ = picture.map()
+        if map_ is not None:
+            tile(panel, map_, mask)
         panel.set_title(name)
-        values = [picture.values[key] for key in VALUES if picture.values.get(key) is not None]
+        values = [value for key in VALUES if (value := picture.values.get(key)) is not None]
         panel.set_xlabel("  ".join(f"{100 * value:.1f}" for value in values) or f"score {picture.score:.2f}")
     for panel in grid[len(image.pictures) + 1 :]:
         panel.set_axis_off()

@@ -30,8 +30,9 @@ def draw(images: Sequence[ImageMaps], facts: Facts, note: Sequence[str]) -> Draw
         tile(line[0], image.any.image(), mask)
         line[0].set_ylabel(f"{facts.title(image.dataset)}\n{image.category}", rotation=0, ha="right", va="center")
         for panel, method in zip(line[1:], methods, strict=True):
-            if method in image.pictures:
-                tile(panel, image.pictures[method].map(), mask)
+            map_ = image.map(method)
+            if map_ is not None:
+                tile(panel, map_, mask)
             else:
                 panel.set_axis_off()
                 panel.text(0.5, 0.5, "not kept", ha="center", va="center", transform=panel.transAxes)

@@ -46,7 +46,8 @@ class Attention:
 
     def share(self) -> NDArray:
         """(h,w): the weight of all abnormal descriptions together."""
-        return self.weights[..., self.abnormal].sum(-1)
+        share: NDArray = self.weights[..., self.abnormal].sum(-1)
+        return share
 
 
 def draw(attention: Attention, note: Sequence[str]) -> Drawn:

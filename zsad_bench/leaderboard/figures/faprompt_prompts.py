@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,8 @@ class Prompts(NamedTuple):
     @property
     def cosines(self) -> NDArray:
         """(K,K) absolute cosines of the abnormal prompts."""
-        return np.abs(self.features[1:] @ self.features[1:].T)
+        cosines: NDArray = np.abs(self.features[1:] @ self.features[1:].T)
+        return cosines
 
 
 def mean_cosine(prompts: Prompts) -> float:
@@ -92,9 +93,9 @@ def draw(checkpoints: Sequence[Prompts], note: Sequence[str]) -> Drawn:
     for one, look in zip(checkpoints, marks(one.name for one in checkpoints).values(), strict=True):
         own = positions[start : start + len(one.features)]
         start += len(one.features)
-        style = {"linestyle": "none", "color": look.colour, "marker": look.marker}
+        style: dict[str, Any] = {"linestyle": "none", "color": look.colour, "marker": look.marker}
         panel.plot(*own[1:].T, **style, label=one.name)
-        panel.plot(*own[:1].T, **{**style, "markersize": 12}, markerfacecolor="none")
+        panel.plot(*own[:1].T, **style, markersize=12, markerfacecolor="none")
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(True)
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=min(4, len(checkpoints)))
@@ -106,12 +107,13 @@ def draw(checkpoints: Sequence[Prompts], note: Sequence[str]) -> Drawn:
 
 def _matrices(grid: Sequence[Axes], checkpoints: Sequence[Prompts]) -> AxesImage:
     """What a colour bar is of."""
+    matrices = []
     for panel, one in zip(grid, checkpoints, strict=False):
-        shown = panel.imshow(one.cosines, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
+        matrices.append(panel.imshow(one.cosines, vmin=0, vmax=1, cmap="cividis", interpolation="nearest"))
         panel.set_title(f"{one.name}: abnormal prompts", fontsize=8)
         panel.grid(visible=False)
         panel.set(xticks=[], yticks=[])
         panel.set_xlabel(f"mean |cos| {mean_cosine(one):.2f}, rank {effective_rank(one):.1f}", fontsize=7.5)
     for panel in grid[len(checkpoints) :]:
         panel.set_axis_off()
-    return shown
+    return matrices[-1]

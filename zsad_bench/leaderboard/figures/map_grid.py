@@ -47,6 +47,10 @@ class ImageMaps:
     def any(self) -> Picture:
         return next(iter(self.pictures.values()))
 
+    def map(self, method: str) -> NDArray | None:
+        """(h,w) in [0, 1], None where none of that method was kept."""
+        return self.pictures[method].map() if method in self.pictures else None
+
     @property
     def redistribute(self) -> bool:
         """Whether the licence of the dataset lets its images be passed on."""

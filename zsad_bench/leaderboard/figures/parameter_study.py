@@ -155,8 +155,8 @@ def _caption(study: Study, lines: Sequence[Line], prior: str, note: Sequence[str
 
 def _curve(panel: Axes, line: Line, look: Mark, style: str) -> Any:
     """What stands for the line in a legend."""
-    means = [100 * mean.mean for mean in line.points.values()]
-    errors = [100 * (mean.sd or 0) for mean in line.points.values()]
+    means = [mean.percent for mean in line.points.values()]
+    errors = [mean.percent_sd or 0 for mean in line.points.values()]
     if line.printed is not None and line.setting.default is not None:
         panel.plot(line.setting.default, 100 * line.printed.value, linestyle="none", marker="*", markersize=11,
                    color=look.colour, markerfacecolor="white", zorder=3)  # fmt: skip

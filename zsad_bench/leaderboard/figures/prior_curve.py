@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zsad_bench.leaderboard.figures.style import (
     METRICS,
     Drawn,
@@ -75,17 +77,16 @@ def _caption(curves: Sequence[Curve], facts: Facts, note: Sequence[str]) -> list
 
 
 def _curve(panel: Axes, curve: Curve, look: Mark, style: str, at_all: float, facts: Facts) -> None:
-    points = [point for point in curve.points if point.mean is not None]
-    xs = [point.x for point in points]
-    panel.fill_between(xs, [100 * p.low for p in points], [100 * p.high for p in points], color=look.colour, alpha=0.15,
-                       linewidth=0)  # fmt: skip
+    xs = [point.x for point in curve.points if point.by_draw]
+    drawn = [(point.low, point.mean, point.high) for point in curve.points if point.by_draw]
+    low, mean, high = 100 * np.array(drawn, float).reshape(-1, 3).T
+    panel.fill_between(xs, low, high, color=look.colour, alpha=0.15, linewidth=0)
     rho = curve.correlation
     correlation = "" if rho.value is None else f", ρ {rho.value:+.2f}"
     correlation += "" if rho.low is None else f" ({rho.low:+.2f} to {rho.high:+.2f})"
     name = label(curve.method, curve.variant, facts)
-    panel.plot(xs, [100 * point.mean for point in points], color=look.colour, marker=look.marker, linestyle=style,
+    panel.plot(xs, mean, color=look.colour, marker=look.marker, linestyle=style,
                label=f"{name}, {curve.prior}{correlation.replace('-', '−')}")  # fmt: skip
     if curve.whole.mean is not None:
-        error = None if curve.whole.sd is None else 100 * curve.whole.sd
-        panel.errorbar(at_all, 100 * curve.whole.mean, yerr=error, color=look.colour,
+        panel.errorbar(at_all, curve.whole.percent, yerr=curve.whole.percent_sd, color=look.colour,
                        marker=look.marker, linestyle="none", capsize=2)  # fmt: skip

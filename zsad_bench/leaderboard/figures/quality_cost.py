@@ -79,12 +79,12 @@ def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], fact
             mean, look = reached.means.get((cost.name, metric)), looks[cost.method]
             if mean is None:
                 continue
-            error = {"yerr": None if mean.sd is None else 100 * mean.sd, "color": look.colour, "elinewidth": 1,
+            error = {"yerr": mean.percent_sd, "color": look.colour, "elinewidth": 1,
                      "capsize": 2, "linestyle": "none"}  # fmt: skip
-            panels[0].errorbar(cost.seconds, 100 * mean.mean, **error)
-            mark(panels[0], cost, cost.seconds, 100 * mean.mean, look)
+            panels[0].errorbar(cost.seconds, mean.percent, **error)
+            mark(panels[0], cost, cost.seconds, mean.percent, look)
             if counted and (count := learned.get(cost.method)) is not None:
-                panels[1].errorbar(count, 100 * mean.mean, marker=look.marker, markerfacecolor="none", **error)
+                panels[1].errorbar(count, mean.percent, marker=look.marker, markerfacecolor="none", **error)
             (handles[cost.name],) = panels[0].plot([], [], linestyle="none", marker=look.marker, color=look.colour,
                                                    markerfacecolor="none")  # fmt: skip
     log_axis(grid[-1][0], [cost.seconds for cost in shown])

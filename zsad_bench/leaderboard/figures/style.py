@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from zsad_bench import metric_keys
 from zsad_bench.atomic import write_whole
@@ -23,7 +23,9 @@ from zsad_bench.variant import Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+Place = TypeVar("Place", bound=Hashable)
 FORMATS = ("svg", "png")
 INK, FAINT = "#222222", "#777777"
 # Okabe and Ito's colours, dark enough for lines on white: told apart with any colour vision.
@@ -77,7 +79,7 @@ def sheet(width: float, height: float, title: str, caption: Sequence[str]) -> Dr
     figure = Figure(figsize=(width, height + foot), layout="constrained")
     whole = height + foot
     rect = (0, foot / whole, 1, (height - _HEAD) / whole)
-    figure.get_layout_engine().set(rect=rect, w_pad=0.08, h_pad=0.05)
+    _layout(figure).set(rect=rect, w_pad=0.08, h_pad=0.05)
     figure.text(0.08 / width, 1 - 0.06 / whole, title, va="top", weight="bold", fontsize=11)
     figure.text(0.08 / width, 0.06 / whole, "\n".join(lines), va="bottom", fontsize=_CAPTION, color="#444444",
                 linespacing=1.35)  # fmt: skip
@@ -88,7 +90,7 @@ def legend(figure: Figure, handles: Mapping[str, Any], beside: bool = False) -> 
     """Names what is drawn, below the title or beside the panels; the panels make room. handles: by name."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    x, y, width, height = figure.get_layout_engine().get()["rect"]
+    x, y, width, height = _layout(figure).get()["rect"]
     columns = 1 if beside else max(1, min(len(handles), int(figure.get_figwidth() / 1.3)))
     made = figure.legend(
         list(handles.values()), list(handles), loc="upper right" if beside else "upper left", ncols=columns,
@@ -97,7 +99,12 @@ def legend(figure: Figure, handles: Mapping[str, Any], beside: bool = False) -> 
     made.set_in_layout(False)
     size = made.get_window_extent(FigureCanvasAgg(figure).get_renderer())
     wide, high = (size.width / figure.bbox.width, 0) if beside else (0, size.height / figure.bbox.height)
-    figure.get_layout_engine().set(rect=(x, y, width - wide, height - high))
+    _layout(figure).set(rect=(x, y, width - wide, height - high))
+
+
+def _layout(figure: Figure) -> ConstrainedLayoutEngine:
+    """The layout of a sheet until it is settled."""
+    return cast("ConstrainedLayoutEngine", figure.get_layout_engine())
 
 
 def save(drawn: Drawn, folder: str | Path, name: str, title: str) -> list[Path]:
@@ -125,7 +132,8 @@ def _settle(figure: Figure) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
-        axes.set_position([round(side, 5) for side in axes.get_position(original=True).bounds])
+        left, bottom, width, height = (round(side, 5) for side in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 class Mark(NamedTuple):
@@ -164,7 +172,7 @@ def titles(names: Iterable[str], facts: Facts) -> str:
     return ", ".join(facts.title(name) for name in names)
 
 
-def fullest(means: Mapping[Hashable, Measured]) -> dict[Hashable, Measured]:
+def fullest(means: Mapping[Place, Measured]) -> dict[Place, Measured]:
     """Those that are defined and cover as many categories as any: what lacks some is not comparable with the rest.
 
     Nor is what was measured or learned on part of the data, unless all of them were; `partial_sentence` then says so.

@@ -97,9 +97,9 @@ def _found(report: Report, folder: Path) -> Iterator[tuple[int, str, str, Pictur
     lines = report.places()
     keys: dict[tuple[int, str], set[tuple[int, int, str]]] = defaultdict(set)
     cells = set(map(attrgetter("target", "draw", "seed", "key", *LINE), report.rows))
-    for target, draw, seed, key, *line in cells:
+    for target, draw, seed, key, *values in cells:
         if (folder / key).is_dir():
-            keys[lines[tuple(line)], target].add((draw, seed, key))
+            keys[lines[tuple(values)], target].add((draw, seed, key))
     for (line, target), runs in keys.items():
         key = min(runs)[2]
         yield from ((line, target, key, picture) for picture in read_pictures(folder, key))

@@ -91,7 +91,7 @@ class ClaimData:
 
     def __init__(self, rows: Iterable[Row], folder: Path, targets: Collection[str]) -> None:
         self.folder = folder
-        self.cells: dict[tuple[str, str, str], dict[tuple[Run, Place], Row]] = defaultdict(dict)
+        self.cells: dict[tuple[str, Variant, str], dict[tuple[Run, Place], Row]] = defaultdict(dict)
         for row in rows:
             if row.metric == METRIC and row.value is not None and row.target in targets:
                 of = self.cells[row.method, row.variant, row.prior]
@@ -178,14 +178,14 @@ def _types(data: ClaimData, rival: Side, prior: str, resamples: int, level: floa
     by_part = gains(data.pairs(rows), parts, resamples, seed)
     absent, present = by_part["absent"], by_part["seen"]
     answers = [_answer("types", texts[0], prior, absent, level), _answer("types", texts[1], prior, present, level)]
-    if absent.samples is not None and present.samples is not None:
-        more = Resampled(
-            absent.value - present.value, absent.samples - present.samples, max(absent.n_runs, present.n_runs),
-            max(absent.n_datasets, present.n_datasets), max(absent.n_categories, present.n_categories),
-            absent.n_types + present.n_types, max(absent.n_images, present.n_images),
-        )  # fmt: skip
-        answers.append(_answer("types", texts[2], prior, more, level))
-    return answers
+    if absent.value is None or present.value is None or absent.samples is None or present.samples is None:
+        return answers
+    more = Resampled(
+        absent.value - present.value, absent.samples - present.samples, max(absent.n_runs, present.n_runs),
+        max(absent.n_datasets, present.n_datasets), max(absent.n_categories, present.n_categories),
+        absent.n_types + present.n_types, max(absent.n_images, present.n_images),
+    )  # fmt: skip
+    return [*answers, _answer("types", texts[2], prior, more, level)]
 
 
 def _distance(data: ClaimData, prior: str, resamples: int, level: float, seed: int) -> Answer:
@@ -202,7 +202,7 @@ def _distance(data: ClaimData, prior: str, resamples: int, level: float, seed: i
             lost.add(place)
         else:
             far[place].append(nearest)
-            gain[place].append(one.value - other.value)
+            gain[place].append(_value(one) - _value(other))
     places = sorted(far.keys() - lost)
     if not places:
         return _nothing("distance", text, prior, level, "the classes or what the prior kept are not on disk")
@@ -212,6 +212,12 @@ def _distance(data: ClaimData, prior: str, resamples: int, level: float, seed: i
         n_datasets=len({place[0] for place in places}), n_categories=len(places), n_left_out=len(lost),
         why_not="" if rho.value is not None else "distance or gain does not vary",
     )  # fmt: skip
+
+
+def _value(row: Row) -> float:
+    if row.value is None:
+        raise RowError(f"{row.target}/{row.category} of {row.method} is undefined: {row.reason}")
+    return row.value
 
 
 def _far(data: ClaimData, row: Row) -> float | None:

@@ -186,4 +186,5 @@ def _counts(size: int, resamples: int, generator: Generator) -> NDArray:
 
 def _order(positive: NDArray, negative: NDArray) -> NDArray:
     """(A, N) 1 where the anomalous image has the higher score, half where they are equal."""
-    return (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+    in_order: NDArray = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+    return in_order

@@ -65,4 +65,5 @@ def _correlations(x: NDArray, y: NDArray) -> NDArray:
     a -= a.mean(1, keepdims=True)
     b -= b.mean(1, keepdims=True)
     spread = np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    return np.divide((a * b).sum(1), spread, out=np.full(len(a), np.nan), where=spread > 0)
+    correlations: NDArray = np.divide((a * b).sum(1), spread, out=np.full(len(a), np.nan), where=spread > 0)
+    return correlations

@@ -50,6 +50,16 @@ class Measured(NamedTuple):
         """The deviation where runs differ, beyond the rounding of a mean of equal numbers; else None."""
         return self.sd if self.sd is not None and self.sd > 1e-12 else None
 
+    @property
+    def percent(self) -> float:
+        """The mean as figures draw it; nan where nothing is defined."""
+        return math.nan if self.mean is None else 100 * self.mean
+
+    @property
+    def percent_sd(self) -> float | None:
+        """The deviation as figures draw it; None for one run."""
+        return None if self.sd is None else 100 * self.sd
+
     def record(self) -> dict[str, Any]:
         """The columns of a CSV file, unrounded."""
         return {
@@ -118,13 +128,13 @@ class Pool:
         """Over these datasets, all by default, without runs that cover fewer categories than the best covered one."""
         by_run = self.by_run(targets)
         most = max((run.n_categories for run in by_run.values()), default=0)
-        whole = [run for run in by_run.values() if run.mean is not None and run.n_categories == most]
+        values = [run.mean for run in by_run.values() if run.mean is not None and run.n_categories == most]
         expected = len(self.categories(targets))
-        if not whole:
+        if not values:
             return NOTHING._replace(n_runs_found=len(by_run), n_expected=expected)
-        values = [run.mean for run in whole]
+        datasets = next(run.datasets for run in by_run.values() if run.n_categories == most)
         return Measured(
-            _mean(values), deviation(values), len(whole), len(by_run), whole[0].datasets, most, expected,
+            _mean(values), deviation(values), len(values), len(by_run), datasets, most, expected,
             union(of for target, of in sorted(self.parts.items()) if targets is None or target in targets),
             self.transductive,
         )  # fmt: skip

@@ -66,7 +66,7 @@ def gains(claim: Claim, numbers: Numbers) -> tuple[Gain, Gain]:
     scopes = numbers.targets(claim.metric, "industrial") if claim.scope == "each" else (claim.scope,)
 
     def gain(measured: bool) -> Gain:
-        by_scope = []
+        by_scope: list[tuple[float, Gain]] = []
         for scope in scopes:
             mine = _value(numbers.at(own, variant, claim.metric, scope), measured)
             others = {
@@ -77,8 +77,9 @@ def gains(claim: Claim, numbers: Numbers) -> tuple[Gain, Gain]:
             if mine is not None and others:
                 best, weakest = max(others, key=others.__getitem__), min(others, key=others.__getitem__)
                 where = numbers.facts.title(scope) if claim.scope == "each" else ""
-                by_scope.append(Gain(mine, mine - others[best], best, mine - others[weakest], weakest, where))
-        return max(by_scope, key=lambda one: one.over_best) if by_scope else Gain()
+                over_best, over_weakest = mine - others[best], mine - others[weakest]
+                by_scope.append((over_best, Gain(mine, over_best, best, over_weakest, weakest, where)))
+        return max(by_scope, key=lambda pair: pair[0])[1] if by_scope else Gain()
 
     return gain(measured=False), gain(measured=True)
 
@@ -123,7 +124,7 @@ def _value(number: Number, measured: bool) -> float | None:
 
 
 def _cells(gain: Gain) -> list[GridCell]:
-    if gain.over_best is None:
+    if gain.over_best is None or gain.over_weakest is None:
         return [GridCell(grid.UNDEFINED), GridCell(grid.UNDEFINED)]
     where = f", {gain.where}" if gain.where else ""
     return [

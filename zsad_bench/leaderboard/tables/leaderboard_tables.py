@@ -228,7 +228,7 @@ def _terminal_grid(title: str, tables: Sequence[Table]) -> Grid:
         for line in table.lines:
             by_key.setdefault(line.key, []).append((table, line))
     lines: list[tuple[str, list[GridCell]]] = []
-    rules = set()
+    ends = set()
     for block in by_key.values():
         line = block[0][1]
         name, runs = line.name + " · sanity" * line.sanity, _count(line.n_runs, "run")
@@ -237,20 +237,20 @@ def _terminal_grid(title: str, tables: Sequence[Table]) -> Grid:
         for table, own in block:
             label, count = (name, runs) if len(tables) == 1 else (f"  {table.title}", f"{table.n_categories} cat.")
             lines.append((label, [GridCell(count), *(own.cell(metric) for metric in metrics)]))
-        rules.add(len(lines))
+        ends.add(len(lines))
     varies = any(one.number.error for table in tables for own in table.lines for one in own.cells.values())
     spread = " ± standard deviation over runs" if varies else ""
     columns = [Column("", words=True), *(Column(titles[metric]) for metric in metrics)]
     notes = [note for note in (tables[-1].note, *tables[-1].marked) if note]
-    rules = frozenset(rules) if len(tables) > 1 else frozenset()
+    rules = frozenset(ends) if len(tables) > 1 else frozenset()
     return Grid(f"{title}: percent, mean over categories{spread}", "method · prior", columns, lines, notes, rules)
 
 
 def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], layout: LeaderboardLayout) -> Table:
     rows = [row for row in rows if row.target in targets]
     by_key: dict[tuple, dict[str, GridCell]] = {}
-    for (*key, metric), number in means(rows).items():
-        by_key.setdefault(tuple(key), {})[metric] = cell(number)
+    for place, number in means(rows).items():
+        by_key.setdefault(place[:-1], {})[place[-1]] = cell(number)
     present = dict.fromkeys(metric for cells in by_key.values() for metric in cells)
     for metric in present:
         keys = [key for key in by_key if metric in by_key[key]]
@@ -301,7 +301,7 @@ def _caption(rows: Sequence[Row], targets: Sequence[str], layout: LeaderboardLay
 
 def _undefined(rows: Sequence[Row], layout: LeaderboardLayout) -> list[str]:
     """A sentence a category and reason; methods are named where others have a value there."""
-    places: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
+    places: dict[tuple[str, str, str | None], tuple[set[str], set[str]]] = {}
     everyone: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         everyone.setdefault((row.target, row.category), set()).add(row.method)

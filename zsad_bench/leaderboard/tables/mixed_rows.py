@@ -44,7 +44,8 @@ def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], l
             if place not in newest or seniority(row, limit) >= seniority(newest[place], limit):
                 newest[place] = row
         standing = {place: setting_of(row) for place, row in newest.items()}
-        remaining, left_out = [], Counter()
+        remaining: list[Row] = []
+        left_out: Counter[tuple[tuple, tuple[str, ...]]] = Counter()
         for row in rows:
             place, setting = scope_of(row), setting_of(row)
             if setting == standing[place]:

@@ -66,8 +66,9 @@ class Number(NamedTuple):
     @property
     def difference(self) -> float | None:
         """Measured minus published, where the two are comparable."""
-        ready = self.measured.mean is not None and self.published is not None and not self.why_not
-        return self.measured.mean - self.published if ready else None
+        if self.measured.mean is None or self.published is None or self.why_not:
+            return None
+        return self.measured.mean - self.published
 
 
 class Numbers:
@@ -169,7 +170,7 @@ def numbers(
     return [*titled[:-1], replace(titled[-1], notes=notes)], seen
 
 
-_At = Callable[[Entry, "str | None", str, str], Number]
+_At = Callable[[Entry, Variant | None, str, str], Number]
 
 
 def _by_dataset(lookup: Numbers, metric: str, at: _At) -> Grid:
@@ -203,7 +204,9 @@ def _by_dataset(lookup: Numbers, metric: str, at: _At) -> Grid:
 
 def _by_entry(lookup: Numbers, title: str, places: list[tuple[str, str, str]], at: _At) -> Grid:
     """Lines are methods or their ablations, with a group of columns a place: its title, metric and scope."""
-    tracks = [(entry, variant) for entry in lookup.entries for variant in (lookup.variants(entry) or [None])]
+    tracks: list[tuple[Entry, Variant | None]] = []
+    for entry in lookup.entries:
+        tracks += [(entry, variant) for variant in lookup.variants(entry)] or [(entry, None)]
     columns: list[Column] = []
     cells: list[list[GridCell]] = []
     for name, metric, scope in places:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from zsad_bench import metric_keys
 from zsad_bench.errors import RowError, UsageError
@@ -105,7 +105,8 @@ def _refuse_blurred(cells: Mapping[tuple, Pool], lines: Sequence[str], columns: 
     for pool in cells.values():
         if len(pool.lines) > 1:
             for i, axis in enumerate(_CHOSEN):
-                values = sorted({str(line[i]) for line in pool.lines} - ({"none"} if axis == "backbone" else set()))
+                none = {"none"} if axis == "backbone" else set()
+                values = sorted({str(line[i]) for line in cast("set[tuple]", pool.lines)} - none)
                 if len(values) > 1:
                     name = "method" if axis == "variant" else axis
                     shown = ", ".join(values[:6]) + (", …" if len(values) > 6 else "")

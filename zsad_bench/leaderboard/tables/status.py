@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zsad_bench.leaderboard.tables.marks import signs
-from zsad_bench.leaderboard.tables.papers import TABLES, Numbers
+from zsad_bench.leaderboard.tables.papers import TABLES, Number, Numbers
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity
 from zsad_bench.results.row import Row
 from zsad_bench.variant import spell_value
@@ -57,19 +57,18 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
         why = "its method is not built" if p.entry.method not in facts.built else "its settings are not known or built"
         return State(p, NOT_BUILT, "", recipe, None, None, "", False, why)
     targets = numbers.targets(p.metric, p.scope)
-    best = None
+    best: Number | None = None
     for variant in numbers.variants(p.entry):
         # `paper` beside `official` is another number than the printed one
         if fidelity(variant, p.entry.method, facts) not in ("", "official"):
             continue
         best = numbers.at(p.entry, variant, p.metric, p.scope)
     tested = set() if best is None else {row.target for row in best.rows}
-    whole = tested == set(targets) and not signs(best.measured)
+    whole = best is not None and tested == set(targets) and not signs(best.measured)
     state = DONE if whole else PART if tested else NOT_RUN
-    images = [sum(facts.counts[target]) if target in facts.counts else None for target in targets]
     seconds = None
-    if p.entry.method in pace and None not in images:
-        seconds = pace[p.entry.method] * sum(images)
+    if p.entry.method in pace and facts.counts.keys() >= set(targets):
+        seconds = pace[p.entry.method] * sum(sum(facts.counts[target]) for target in targets)
     reason = "not run" if best is None or not best.rows else best.why_not
     learning = training(p.entry.method, _settings(p, facts), p.prior)
     # MVTecAD's own numbers under the rich prior come from another auxiliary set
