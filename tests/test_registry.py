@@ -48,7 +48,7 @@ class Bolts(PublicDataModule):
 
 @pytest.fixture(autouse=True)
 def said_anew():
-    """What is said once a process is said once a test."""
+    """What is said once per process is said once per test."""
     registry._say.cache_clear()
 
 

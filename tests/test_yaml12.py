@@ -19,7 +19,7 @@ NUMBERS = {
     "1e-4": 1e-4, "1E5": 1e5, "-2e3": -2e3, "+.5": 0.5, "1.": 1.0, "3.5e+2": 350.0, "7": 7, "-12": -12, "010": 10,
     "0o17": 15, "0xff": 255, ".inf": math.inf, "-.INF": -math.inf,
 }  # fmt: skip
-TEXTS = ("1_000", "1:30", "0b11", "1e", "e5", ".", "-", "inf", "nan", "infinity", "1.2.3", "'1e-4'", '"7"')
+TEXTS = ("1_000", "1:30", "0b11", "1e", "e5", ".", "+", "inf", "nan", "infinity", "1.2.3", "'1e-4'", '"7"')
 
 
 @pytest.mark.parametrize("text", NUMBERS)
@@ -64,6 +64,6 @@ def test_recipes_read_them_alike(tmp_path: Path) -> None:
 
 def test_a_number_is_no_sentence_of_a_lexicon(tmp_path: Path) -> None:
     file = tmp_path / "words.yaml"
-    file.write_text("abnormal: [broken {}]\nnormal:\n  - whole {}\n  - 1e-4\n", encoding="utf-8")
+    file.write_text("abnormal: [broken]\nnormal:\n  - whole\n  - 1e-4\n", encoding="utf-8")
     with pytest.raises(UsageError, match="line 4: expected a sentence"):
         read_lexicon(str(file))

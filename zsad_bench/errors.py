@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ZsadError(Exception):
-    """Base of every error a user can cause or mend; exit code 1."""
+    """Base of every error a user can cause or fix; exit code 1."""
 
     exit_code = 1
 

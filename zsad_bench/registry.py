@@ -76,13 +76,13 @@ def load(room: Room, name: str) -> type[Any]:
 
 def classes(room: Room) -> dict[str, type[Any]]:
     """Name -> class of all that can be loaded, by name; of each that cannot, standard error says why, once."""
-    found = {}
+    loaded = {}
     for name in names(room):
         try:
-            found[name] = load(room, name)
+            loaded[name] = load(room, name)
         except ZsadError as error:
             _say(str(error))
-    return found
+    return loaded
 
 
 def did_you_mean(what: str, name: str, known: Iterable[str]) -> str:
@@ -151,8 +151,8 @@ _names_of: dict[type[Any], str] = {}  # classes of plug-ins that were loaded
 
 
 def _titled(module: Any, place: PlugIn) -> type[Any]:
-    own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
-    titled = [c for c in dict.fromkeys(own) if "title" in vars(c)]
+    classes_here = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    titled = [c for c in dict.fromkeys(classes_here) if "title" in vars(c)]
     if len(titled) != 1:
         several = f"; name one of {', '.join(c.__name__ for c in titled)} behind a colon" if titled else ""
         hint = several if place.package != _OURS else ""

@@ -114,7 +114,7 @@ def main() -> None:
             )
             print(rows[-1], hashes[-1], f"others {max(loads):.0%}", flush=True)
 
-    head = "| images | MB | seconds | images a second | peak memory, MiB | again, seconds | again, MiB |"
+    head = "| images | MB | seconds | images per second | peak memory, MiB | again, seconds | again, MiB |"
     checks = "\n".join([head, "| --: " * 7 + "|", *rows])
     head = "| images | data hash, seconds | of CPU | again, seconds | of CPU |"
     hashed = "\n".join([head, "| --: " * 5 + "|", *hashes])

@@ -204,7 +204,7 @@ def test_bad_options_are_told(wrong):
 
 
 def test_crops_and_masks_of_a_strip_are_cut_together(tmp_path):
-    """SDD: three samples a file; the outline belongs to the third that has the defect."""
+    """SDD: three samples per file; the outline belongs to the third that has the defect."""
     from tests.data.miniatures import sdd
     from zsad_bench import registry
     from zsad_bench.commands.data_samples import _cell

@@ -57,7 +57,7 @@ def test_bit_for_bit_the_same_and_decoded_once(build, kept, decoded, workers):
     plain = read(build(cache_images=False))
     assert not kept(), "the cache is off by default"
     filled, again = read(build(workers=workers)), None
-    assert len(kept()) == len(plain[0]), "one file an image"
+    assert len(kept()) == len(plain[0]), "one file per image"
     decoded.clear()
     again = read(build())
     assert not decoded, "decoded although it was kept"

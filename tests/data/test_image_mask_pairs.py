@@ -13,8 +13,8 @@ from tests.data.miniatures._pairs import clean, inside, save_mask, write_pairs
 from tests.data.miniatures.files import write_image
 from zsad_bench import registry
 from zsad_bench.data.datasets.colondb import ColonDB
+from zsad_bench.data.decode import read_mask
 from zsad_bench.data.image_mask_pairs import PairedDataModule
-from zsad_bench.data.transforms import open_mask
 from zsad_bench.errors import DatasetError
 
 PAIRED = ("clinicdb", "colondb", "endo", "isic", "kvasir", "tn3k")
@@ -29,7 +29,7 @@ def root(tmp_path):
 
 def masks(module, images):
     of = {sample.image: sample.masks for sample in module.samples()}
-    return [np.asarray(open_mask(module.root / of[i][0], module.mask_threshold)) > 0 for i in images]
+    return [np.asarray(read_mask(module.root / of[i][0], module.mask_threshold).image) > 0 for i in images]
 
 
 @pytest.mark.parametrize("name", PAIRED)

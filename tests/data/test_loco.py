@@ -46,7 +46,7 @@ class Loco(PublicDataModule):
 
 
 def write(root: Path) -> Path:
-    """Two images a category and kind; of the anomalous ones the first has two masks, in its two halves."""
+    """Two images per category and kind; of the anomalous ones the first has two masks, in its two halves."""
     for category in ("breakfast_box", "pushpins"):
         write_image(root / category / "train/good/000.png")
         for kind in ("good", "logical_anomalies", "structural_anomalies"):

@@ -146,7 +146,7 @@ def test_textures_of_mvtec():
     ],
 )  # fmt: skip
 def test_ranked_types(dataset, unit, size, draw, first):
-    found = prior.universe([], unit, registry.load("datasets", dataset).anomaly_types)
+    found = prior.universe([], prior.Part(dataset, unit=unit), registry.load("datasets", dataset).anomaly_types)
     assert len(found) == size
     if draw is not None:
         expected = [item.replace("_", " ") if dataset == "visa" else item for item in first.split()]

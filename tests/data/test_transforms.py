@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from zsad_bench.data import transforms
+from zsad_bench.data import decode, transforms
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError
 
@@ -40,7 +40,7 @@ def test_image_is_the_published_preprocessing(cross, size):
             published.Normalize(CLIP_MEAN, CLIP_STD),
         ]
     )(image).numpy()
-    ours = transforms.image_array(transforms.open_rgb(cross / "image.png"), size, CLIP_MEAN, CLIP_STD)
+    ours = transforms.image_array(decode.read_image(cross / "image.png").image, size, CLIP_MEAN, CLIP_STD)
     assert ours.dtype == np.float32
     assert ours.shape == (3, size, size)
     np.testing.assert_allclose(ours, reference, atol=1e-6)
@@ -52,15 +52,15 @@ def test_mask_is_the_published_preprocessing(cross, size):
 
     mask = Image.open(cross / "mask.png")
     reference = (published.ToTensor()(published.Resize((size, size))(mask)) > 0.5).numpy()[0]
-    ours = transforms.mask_array(transforms.open_mask(cross / "mask.png"), size)
+    ours = transforms.mask_array(decode.read_mask(cross / "mask.png").image, size)
     assert ours.dtype == bool
     assert (ours == reference).all()
 
 
 @pytest.mark.parametrize("size", [48, 96, 240])
 def test_image_and_mask_of_a_cross_stay_together(cross, size):
-    image = transforms.image_array(transforms.open_rgb(cross / "image.png"), size, (0, 0, 0), (1, 1, 1)).mean(0)
-    mask = transforms.mask_array(transforms.open_mask(cross / "mask.png"), size)
+    image = transforms.image_array(decode.read_image(cross / "image.png").image, size, (0, 0, 0), (1, 1, 1)).mean(0)
+    mask = transforms.mask_array(decode.read_mask(cross / "mask.png").image, size)
     assert ((image > 0.72) == mask).mean() > 0.97, "the bright cross and its mask are in different places"
     rows, cols = np.nonzero(mask.all(1))[0] / size, np.nonzero(mask.all(0))[0] / size
     assert abs(rows.mean() - 40 / HEIGHT) < 0.03, "the crossbar moved"
@@ -71,21 +71,21 @@ def test_mask_values_above_the_threshold_are_anomalous(tmp_path):
     ids = np.zeros((8, 8), np.uint8)  # class ids 1 to 9, as in VisA
     ids[:4] = 3
     Image.fromarray(ids).save(tmp_path / "ids.png")
-    assert transforms.mask_array(transforms.open_mask(tmp_path / "ids.png"), 8)[:4].all()
-    assert not transforms.mask_array(transforms.open_mask(tmp_path / "ids.png", threshold=127), 8).any()
+    assert transforms.mask_array(decode.read_mask(tmp_path / "ids.png").image, 8)[:4].all()
+    assert not transforms.mask_array(decode.read_mask(tmp_path / "ids.png", threshold=127).image, 8).any()
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1"])
 def test_every_mode_becomes_rgb(tmp_path, mode):
     Image.new("RGB", (9, 7), (200, 200, 200)).convert(mode).save(tmp_path / "image.png")
-    image = transforms.open_rgb(tmp_path / "image.png")
+    image = decode.read_image(tmp_path / "image.png").image
     assert image.mode == "RGB"
     assert image.size == (9, 7)
 
 
 def test_content_decides_not_the_suffix(tmp_path):
     Image.new("RGB", (5, 5), (9, 9, 9)).save(tmp_path / "image.jpg", format="PNG")
-    assert transforms.open_rgb(tmp_path / "image.jpg").getpixel((0, 0)) == (9, 9, 9)
+    assert decode.read_image(tmp_path / "image.jpg").image.getpixel((0, 0)) == (9, 9, 9)
 
 
 @pytest.mark.parametrize("damage", ["text", "empty", "cut", "missing"])
@@ -97,6 +97,6 @@ def test_unreadable_files_are_named_in_one_line(cross, damage):
     else:
         path.write_bytes({"text": b"not an image", "empty": b"", "cut": whole[: len(whole) // 2]}[damage])
     with pytest.raises(DatasetError) as error:
-        transforms.open_rgb(path)
+        decode.read_image(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)

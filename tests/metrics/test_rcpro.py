@@ -258,7 +258,7 @@ def test_negative_and_positive_zero_are_equal() -> None:
 def test_constant_maps_have_one_threshold() -> None:
     maps, masks = np.full((2, 6, 6), 0.3), np.zeros((2, 6, 6), bool)
     masks[0, 1:3, 1:3] = True
-    assert rcpro(maps, masks) == pytest.approx((2 / 8 + 0) / 2), "one component an image: E = 32 / 4, and a false alarm"
+    assert rcpro(maps, masks) == pytest.approx((2 / 8 + 0) / 2), "one component each: E = 32 / 4, and a false alarm"
     assert rcpro(maps, masks, exact=False) == pytest.approx(0.125), "steps over no range are that one threshold"
 
 

@@ -67,8 +67,8 @@ def test_a_login_is_found_in_netrc_too(monkeypatch, tmp_path):
         (401, b"", "refuses the key"),
         (200, b'{"data": {"viewer": null}}', "refuses the key"),
         (503, b"", "status 503"),
-        (200, b"<html>log in to the hotel</html>", "no wandb server"),
-        (200, b"[]", "no wandb server"),
+        (200, b"<html>log in to the hotel</html>", "not a wandb server"),
+        (200, b"[]", "not a wandb server"),
     ],
 )
 def test_a_server_that_refuses_gives_offline_files_and_one_line(server, tmp_path, status, content, says):

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.tracking.conftest import KEY
 from tests.tracking.offline import runs_below
 from zsad_bench.tracking.access import Access, decide
-from zsad_bench.tracking.mirror import Mirror, Shown
+from zsad_bench.tracking.mirror import CaptionedImage, Mirror
 from zsad_bench.tracking.wandb_run import tracked
 
 PICTURE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
@@ -51,7 +51,7 @@ def test_everything_told_stands_in_the_file(mirror, record, tmp_path):
             log({"train/prompts/step": step, "train/prompts/loss": loss})
         told.show_means(of, [record], averaged=("demo_textures",))
         told.show_table(of, [record, {**record, "category": "terrazzo", "value": None}])
-        told.show_maps(of, "demo_textures", [Shown(PICTURE, "carpet · worst")])
+        told.show_maps(of, "demo_textures", [CaptionedImage(PICTURE, "carpet · worst")])
         told.show_maps(of, "demo_objects", [])
     (kept,) = runs_below(tmp_path)
     assert (kept.id, kept.project, kept.group, kept.exit_code) == (of.id, "zsad-bench", "a sweep", 0)

@@ -24,8 +24,8 @@ class TwoFolders(NamedTuple):
 
     def anomalous_in(self, root: Path) -> list[str]:
         """Names of the images in the folder of anomalous ones; [] when there is none."""
-        lying = files.any_case(root, self.anomalous)
-        return files.images(root / lying) if lying else []
+        folder = files.any_case(root, self.anomalous)
+        return files.images(root / folder) if folder else []
 
     def read(self, name: str, root: Path, partial: list[str] | None = None) -> tuple[list[Sample], list[Sample]]:
         """Normal and anomalous samples, each in byte order of their paths; nothing below the two folders is read.
@@ -43,14 +43,14 @@ class TwoFolders(NamedTuple):
     def _samples(
         self, name: str, root: Path, folder: str, label: int, kind: str, partial: list[str] | None
     ) -> list[Sample]:
-        lying = files.any_case(root, folder)
-        images = files.images(root / lying) if lying else []
+        spelt = files.any_case(root, folder)
+        images = files.images(root / spelt) if spelt else []
         if not images:
-            state = "has no image directly inside" if lying else "is missing"
+            state = "has no image directly inside" if spelt else "is missing"
             if partial is None:
                 raise DatasetError(
                     f"{name}: {root / folder} {state}, expected the {'anomalous' if label else 'normal'} images "
                     f"there; {complete.remedy()}"
                 )
             partial.append(f"partial: {name} is used as it is: {root / folder} {state}")
-        return [Sample(f"{lying}/{image}", (), label, self.category, kind, "test") for image in images]
+        return [Sample(f"{spelt}/{image}", (), label, self.category, kind, "test") for image in images]

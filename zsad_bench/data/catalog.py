@@ -17,8 +17,8 @@ def real() -> list[type[ZeroShotDataModule]]:
     from zsad_bench.data.user_data import OwnDataModule
 
     every = registry.classes("datasets").values()
-    kept = [cls for cls in every if not issubclass(cls, (DemoDataModule, OwnDataModule))]
-    return sorted(kept, key=lambda cls: (cls.domain, cls.level == "pixel", cls.name))
+    published = [cls for cls in every if not issubclass(cls, (DemoDataModule, OwnDataModule))]
+    return sorted(published, key=lambda cls: (cls.domain, cls.level == "pixel", cls.name))
 
 
 def packed(cls: type[ZeroShotDataModule]) -> list[str]:

@@ -107,7 +107,7 @@ def check(
     """
     report = Report(module.name, module.title, "clean", expected=module.expected)
     try:
-        _ = module._folder  # what is not there at all is told from what is there and broken
+        _ = module._folder  # what is missing is another verdict than what is broken
     except (DatasetError, OSError) as error:
         return failed(report, "not_found", error)
     try:
@@ -133,7 +133,7 @@ def failed(report: Report, kind: Literal["not_found", "not_recognised", "broken"
 
 
 def _table(module: ZeroShotDataModule) -> tuple[ZeroShotDataModule, list[Sample]]:
-    """(the module, its samples); where masks are missing, a copy that puts up with it, so that all can be named."""
+    """(the module, its samples); where masks are missing, a copy that accepts it, so that all can be named."""
     try:
         return module, module.samples()
     except DatasetLayoutError:
@@ -252,14 +252,16 @@ def _look(module: ZeroShotDataModule, samples: Sequence[Sample]) -> _Image:
     seen = looks.look(image)
     index_of(module.root).learn(name, stamp, before, digest, seen)
     same = digest if seen.signature is None else seen.pixels
-    found, done = [], [(key, str(path)) for key in converted if key != "uniform"]
+    findings, done = [], [(key, str(path)) for key in converted if key != "uniform"]
     if "uniform" in converted:
         colour = ", ".join(map(str, cast("tuple[int, ...]", image.getpixel((0, 0)))))
-        found.append(Finding("uniform", f"image {path} is of one colour everywhere ({colour}); look at it, restore it"))
+        findings.append(
+            Finding("uniform", f"image {path} is of one colour everywhere ({colour}); look at it, restore it")
+        )
     if module.has_masks:
-        found += _masks(module, samples, image.size, stored, done)
+        findings += _masks(module, samples, image.size, stored, done)
     header = image.size, mode, format
-    return _Image(name, labels, same, size, header, tuple(dict.fromkeys(found)), seen.signature, tuple(done))
+    return _Image(name, labels, same, size, header, tuple(dict.fromkeys(findings)), seen.signature, tuple(done))
 
 
 def _masks(
@@ -319,7 +321,7 @@ def _counts(module: ZeroShotDataModule, counted: Expected) -> Iterator[tuple[Fin
         f"{module.name} holds {counted.normal} normal and {counted.anomalous} anomalous {module.split} samples, "
         f"expected {expected.normal} and {expected.anomalous} (evidence {expected.evidence})"
     )
-    known = [name for name, of in getattr(module, "variants", {}).items() if of[:2] == counted[:2]]
+    known = [name for name, expected_of in getattr(module, "variants", {}).items() if expected_of[:2] == counted[:2]]
     if known:
         line += f"; {known[0]} is published with these counts"
     # Numbers that nobody verified on files are no ground for calling a copy broken.
@@ -348,12 +350,12 @@ def _repeated(
 
 def _look_alikes(same: dict[str, list[_Image]]) -> Iterator[str]:
     """A note when images of one label look like images of the other: copies, or photographs that all look alike."""
-    kept = [group[0] for group in same.values() if group[0].signature is not None]
-    normal, anomalous = ([image for image in kept if image.labels == {label}] for label in (0, 1))
+    textured = [group[0] for group in same.values() if group[0].signature is not None]
+    normal, anomalous = ([image for image in textured if image.labels == {label}] for label in (0, 1))
     if not normal or not anomalous:
         return
-    found = looks.match(*(looks.as_array([i.signature for i in images]) for images in (anomalous, normal)))
-    pairs = [(anomalous[at].path, normal[found.closest[at]].path) for at in found.copies.nonzero()[0]]
+    matches = looks.match(*(looks.as_array([i.signature for i in images]) for images in (anomalous, normal)))
+    pairs = [(anomalous[at].path, normal[matches.closest[at]].path) for at in matches.copies.nonzero()[0]]
     if pairs:
         (one, other), more = pairs[0], len(pairs) - 1
         yield (

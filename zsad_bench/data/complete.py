@@ -1,4 +1,4 @@
-"""Whether all of a dataset is there: what rows say of one that is not, and what a user is told to do about it."""
+"""Whether all of a dataset is there: what rows say of one that is not, and what a user can do about it."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def without_absent(
     is_there: whether a path below the root is a file. needs_mask: an anomalous image that has no mask is left out too,
     as no pixel of it could be measured. What is left out is counted in `notes`.
     """
-    kept, gone, bare = [], [], []
+    complete, gone, bare = [], [], []
     for sample in samples:
         if not all(map(is_there, (sample.image, *sample.masks))):
             gone.append(sample.image)
         elif needs_mask and sample.label == 1 and not sample.masks:
             bare.append(sample.image)
         else:
-            kept.append(sample)
+            complete.append(sample)
     for left_out, why in ((gone, "themselves or their masks missing"), (bare, "anomalous and without a mask")):
         if left_out:
             notes.append(f"partial: {len(left_out)} samples are left out, {why}: {_named(left_out)}")
-    return kept
+    return complete
 
 
 def _named(names: Sequence[str]) -> str:

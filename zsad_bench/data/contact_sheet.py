@@ -1,4 +1,4 @@
-"""A contact sheet: a row of small images a category, normal ones left, anomalous ones right, their masks outlined.
+"""A contact sheet: a row of small images per category, normal ones left, anomalous ones right, their masks outlined.
 
 Pure functions of images; nothing here knows a dataset. Axes: H W of an image as it is shown.
 """
@@ -92,11 +92,11 @@ def sheet(title: str, subtitle: str, rows: Sequence[Row], box: int = BOX) -> Ima
     laid = []  # (top, label's lines, [(x, cell, its lines)], height of the images) of each row
     for row, label in zip(rows, labels, strict=True):
         cells = [
-            (x + i * pitch, one, [line for text in one.captions for line in _lines(text, fonts[12], box + _FRAME)])
+            (x + i * pitch, cell, [line for text in cell.captions for line in _lines(text, fonts[12], box + _FRAME)])
             for x, side in ((start, row.normal), (second, row.anomalous))
-            for i, one in enumerate(side)
+            for i, cell in enumerate(side)
         ]
-        images = max((one.picture.height for _, one, _ in cells), default=0)
+        images = max((cell.picture.height for _, cell, _ in cells), default=0)
         text = _step(12) * max((len(lines) for _, _, lines in cells), default=0)
         laid.append((top, label, cells, images))
         top += max(images + text, _step(15) * len(label) + _FRAME) + 2 * _GAP
@@ -112,8 +112,8 @@ def sheet(title: str, subtitle: str, rows: Sequence[Row], box: int = BOX) -> Ima
     for top, label, cells, images in laid:
         draw.line((_MARGIN, top - _GAP, width - _MARGIN, top - _GAP), _LINE)
         _write(draw, (_MARGIN, top + _FRAME), label, _INK, fonts[15], _step(15))
-        for x, one, lines in cells:
-            canvas.paste(one.picture, (x, top + images - one.picture.height))  # captions of a row are level
+        for x, cell, lines in cells:
+            canvas.paste(cell.picture, (x, top + images - cell.picture.height))  # captions of a row are level
             _write(draw, (x + _FRAME, top + images), lines, _GREY, fonts[12], _step(12))
     return canvas
 

@@ -99,8 +99,8 @@ class ContentIndex:
 
     def digests(self, paths: Iterable[str]) -> dict[str, str]:
         """The sha256 of each file, hex; `UNREADABLE` where it may not be read or is not there."""
-        found = self._in_shares(self.digest, list(dict.fromkeys(paths)), _READERS)
-        return dict(found)
+        digests = self._in_shares(self.digest, list(dict.fromkeys(paths)), _READERS)
+        return dict(digests)
 
     def looks(self, paths: Iterable[str]) -> dict[str, Look | None]:
         """How each image looks; None where it cannot be read or decoded."""
@@ -210,7 +210,7 @@ class ContentIndex:
 
 
 def index_of(root: Path) -> ContentIndex:
-    """The index of a data root in the cache, one a process."""
+    """The index of a data root in the cache, one per process."""
     return _index(root, locations.cache_root() / "content")
 
 

@@ -66,7 +66,7 @@ def fetch(
     licence: str = "",
     report: Report = lambda what, done, total: None,
 ) -> list[Fetched]:
-    """What was downloaded, one entry a file; the dataset then lies in `destination`, with `zsad_fetched.json` in it.
+    """What was downloaded, one entry per file; the dataset then lies in `destination`, with `zsad_fetched.json` in it.
 
     own_folders: names of the one folder that an archive may hold around everything, which is left out.
 

@@ -33,16 +33,16 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
     """What lies in a folder, sorted by name; hidden files and what operating systems leave behind are left out.
 
     Raises:
-        DatasetError: it is no folder, or may not be read.
+        DatasetError: it is not a folder, or may not be read.
     """
     try:
-        with os.scandir(folder) as found:
-            kept = [entry for entry in found if not is_noise(entry.name)]
+        with os.scandir(folder) as listing:
+            visible = [entry for entry in listing if not is_noise(entry.name)]
     except OSError as error:
         raise DatasetError(
             f"cannot read the folder {folder} ({error.strerror}); correct the path or its permissions"
         ) from None
-    return sorted(kept, key=lambda e: os.fsencode(e.name))
+    return sorted(visible, key=lambda e: os.fsencode(e.name))
 
 
 def is_noise(name: str) -> bool:
@@ -102,20 +102,20 @@ def images_below(folder: Path, skip: Callable[[Path], bool] = lambda inner: Fals
 
     Links to folders are followed, each folder once.
     """
-    found: list[str] = []
-    _collect(folder, "", skip, set(), found)
-    return found
+    paths: list[str] = []
+    _collect(folder, "", skip, set(), paths)
+    return paths
 
 
-def _collect(folder: Path, start: str, skip: Callable[[Path], bool], been: set[str], found: list[str]) -> None:
+def _collect(folder: Path, start: str, skip: Callable[[Path], bool], been: set[str], paths: list[str]) -> None:
     real = os.path.realpath(folder)
     if real in been or not folder.is_dir():
         return
     been.add(real)
-    found += [start + name for name in images(folder)]
+    paths += [start + name for name in images(folder)]
     for name in folders(folder):
         if not skip(folder / name):
-            _collect(folder / name, f"{start}{name}/", skip, been, found)
+            _collect(folder / name, f"{start}{name}/", skip, been, paths)
 
 
 def plain(name: str) -> str:
@@ -128,15 +128,15 @@ def any_case(folder: Path, path: str) -> str | None:
 
     Where several differ only in their case, the one as written, else the first by name.
     """
-    found: list[str] = []
+    parts: list[str] = []
     for part in path.split("/"):
-        here = folder.joinpath(*found)
+        here = folder.joinpath(*parts)
         names = folders(here) if here.is_dir() else []
         alike = [name for name in names if name.casefold() == part.casefold()]
         if not alike:
             return None
-        found.append(part if part in alike else alike[0])
-    return "/".join(found)
+        parts.append(part if part in alike else alike[0])
+    return "/".join(parts)
 
 
 def nested(folder: Path, names: Iterable[str], depth: int = 2) -> Iterator[Path]:

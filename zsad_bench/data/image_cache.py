@@ -1,6 +1,6 @@
 """Resized images kept on disk, so that only the first pass over a dataset decodes its photographs.
 
-One file an image, of uint8 pixels and packed mask bits, uncompressed. At 518 px a file takes 805,238 bytes without a
+One file per image, of uint8 pixels and packed mask bits, uncompressed. At 518 px a file takes 805,238 bytes without a
 mask and 839,019 with one: 1.4 GB for the 1,725 test images of MVTecAD. What comes back is bit for bit what decoding
 gives. What a file holds decides, not where it lies: data that was moved is not decoded again. Nothing is ever removed;
 the folder may be deleted at any time.

@@ -33,7 +33,7 @@ class PairedDataModule(PublicDataModule):
 
     @classmethod
     def is_raw(cls, root: Path) -> bool:
-        # The images alone are enough: a copy without its masks is told so, not that nothing was found.
+        # The images alone are enough: a copy without its masks hears that, not that nothing was found.
         return bool(cls._lying(root, cls.folders))
 
     @classmethod

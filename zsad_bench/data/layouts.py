@@ -131,7 +131,7 @@ def read_meta_json(root: Path, rules: Rules, notes: list[str]) -> list[Sample]:
         samples.append(Sample(image, masks, record["anomaly"], category, kind, phase))
     if dropped:
         stray = " or ".join(f"{name}/" for name in _STRAY)
-        notes.append(f"{path}: {dropped} records are no images or of {stray}, which no test set holds, and left out")
+        notes.append(f"{path}: {dropped} records are not images, or of {stray}, which no test set holds, and left out")
     if lost:
         notes.append(f"partial: {lost} test records of {path} are left out, as their image or mask is not there")
     return samples
@@ -208,9 +208,8 @@ def read_mvtec_style(root: Path, rules: Rules, notes: list[str]) -> list[Sample]
     for folder, shown in category_folders(root, rules).items():
         category = next(iter(rules.categories.values())) if folder == "." else rules.category(shown)
         if category is None:
-            raise DatasetError(
-                f"{rules.name}: {root / folder} is no category of it; known: {', '.join(sorted(rules.categories))}"
-            )
+            known = ", ".join(sorted(rules.categories))
+            raise DatasetError(f"{rules.name}: {root / folder} is not one of its categories; known: {known}")
         spelt = {kind.casefold(): kind for kind in rules.types.get(category, ())}
         for split in ("train", "test"):
             top = _phase_of(root / folder, split)

@@ -16,7 +16,7 @@ def data_root() -> Path | None:
     """The folder named by the environment variable ZSAD_DATA, or None when it is not set.
 
     Raises:
-        DatasetError: it is set and is no folder; ignoring it would quietly test on something else.
+        DatasetError: it is set and is not a folder; ignoring it would quietly test on something else.
     """
     text = os.environ.get("ZSAD_DATA", "").strip()
     if not text:

@@ -1,4 +1,4 @@
-"""Whether masks are as large as their images, from the headers alone: told before training instead of after it."""
+"""Whether masks are as large as their images, from the headers alone, before training instead of after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zsad_bench.errors import DatasetError
 
 
 def check(module: ZeroShotDataModule) -> list[str]:
-    """One line a mask that has another size than its image, where so few have that they are resized.
+    """One line per mask that has another size than its image, where so few have that they are resized.
 
     Files whose header cannot be read are an error, or passed over where `on_bad_image` is skip.
 

@@ -59,7 +59,7 @@ class Seen:
 def check_overlap(
     auxiliary: Sequence[Table], targets: Sequence[Table], say: Callable[[str], None] | None = None
 ) -> list[Pair]:
-    """The near-duplicates between auxiliary and target data, one a target image; they share no dataset and no image.
+    """The near-duplicates between auxiliary and target data, one per target image; they share no dataset and no image.
 
     Files are compared first, by the hashes of their content, then decoded images. say: told when that takes a while.
 
@@ -88,18 +88,18 @@ def see(tables: Sequence[Table], say: Callable[[str], None] | None = None) -> Se
     unseen = sum(index.unseen(paths) for _, index, paths in files)
     if say is not None and unseen >= _MANY:
         say(f"the leak guard looks at {unseen:,} images of {', '.join(t.name for t in tables)}, this first time only")
-    kept = [
+    signed = [
         (f"{name}/{path}", look.pixels, look.signature)
         for name, index, paths in files
         for path, look in index.looks(paths).items()
         if look is not None and look.signature is not None
     ]
-    pixels = np.frombuffer(bytes.fromhex("".join(one for _, one, _ in kept)), np.uint8).reshape(len(kept), 16)
-    return Seen(tuple(name for name, _, _ in kept), pixels, as_array([one for _, _, one in kept]))
+    pixels = np.frombuffer(bytes.fromhex("".join(part for _, part, _ in signed)), np.uint8).reshape(len(signed), 16)
+    return Seen(tuple(name for name, _, _ in signed), pixels, as_array([part for _, _, part in signed]))
 
 
 def compare(auxiliary: Seen, targets: Sequence[Table], say: Callable[[str], None] | None = None) -> list[Pair]:
-    """The near-duplicates of auxiliary images among the targets', one a target image.
+    """The near-duplicates of auxiliary images among the targets', one per target image.
 
     Raises:
         OverlapError: an image on both sides has the same pixels, whatever its file is like.
@@ -112,16 +112,16 @@ def compare(auxiliary: Seen, targets: Sequence[Table], say: Callable[[str], None
                 if p.tobytes() in known]  # fmt: skip
         _refuse(same, "the same pixels")
         if auxiliary.names and seen.names:
-            found = match(seen.signatures, auxiliary.signatures)
+            matches = match(seen.signatures, auxiliary.signatures)
             pairs += [
-                Pair(auxiliary.names[found.closest[at]], target.name, seen.names[at].removeprefix(f"{target.name}/"))
-                for at in np.nonzero(found.copies)[0]
+                Pair(auxiliary.names[matches.closest[at]], target.name, seen.names[at].removeprefix(f"{target.name}/"))
+                for at in np.nonzero(matches.copies)[0]
             ]
     return pairs
 
 
 def shared_files(some: Sequence[Table], others: Sequence[Table]) -> list[tuple[str, str]]:
-    """Pairs `(dataset/path, dataset/path)` of image files with the same content, one a file of `others`."""
+    """Pairs `(dataset/path, dataset/path)` of image files with the same content, one per file of `others`."""
     first: dict[str, str] = {}
     for _, label, digest in _contents(some):
         first.setdefault(digest, label)
@@ -130,10 +130,10 @@ def shared_files(some: Sequence[Table], others: Sequence[Table]) -> list[tuple[s
         if digest in first and digest != UNREADABLE:
             shared[table.root].append((first[digest], label, label.removeprefix(f"{table.name}/")))
     pairs = []
-    for root, found in shared.items():
-        looks = index_of(root).looks([path for _, _, path in found])
+    for root, pairs_here in shared.items():
+        looks = index_of(root).looks([path for _, _, path in pairs_here])
         flat = {path for path, look in looks.items() if look is not None and look.signature is None}
-        pairs += [(one, other) for one, other, path in found if path not in flat]
+        pairs += [(ours, theirs) for ours, theirs, path in pairs_here if path not in flat]
     return pairs
 
 

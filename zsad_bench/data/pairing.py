@@ -1,4 +1,4 @@
-"""Which mask belongs to which image: told by names, never by the order of files.
+"""Which mask belongs to which image: by their names, never by the order of files.
 
 Rules are tried one after the other, each on what the ones before left over:
 
@@ -59,19 +59,19 @@ def is_mask_folder(name: str) -> bool:
 
 
 def masks_among(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Image -> the masks that lie beside it in one folder, as `3_mask.png` beside `3.png`; other names are no masks."""
+    """Image -> the masks that lie beside it in one folder, as `3_mask.png` beside `3.png`; nothing else is a mask."""
     stems: dict[str, list[str]] = defaultdict(list)
     for name in names:
         stems[files.stem_and_suffix(name)[0]].append(name)
-    found: dict[str, tuple[str, ...]] = {}
+    masks_of: dict[str, tuple[str, ...]] = {}
     for name in names:
         stem = files.stem_and_suffix(name)[0]
         word = _BEHIND.fullmatch(stem) or _BEFORE.fullmatch(stem)
         if word and (images := stems.get(word[1])):
             if len(images) > 1:
                 raise DatasetError(_ambiguous(name, images))
-            found[images[0]] = (*found.get(images[0], ()), name)
-    return found
+            masks_of[images[0]] = (*masks_of.get(images[0], ()), name)
+    return masks_of
 
 
 def pair(images: Iterable[str], masks: Iterable[str]) -> Pairing:
@@ -99,10 +99,10 @@ def _one_ending(images: list[str], masks: list[str]) -> dict[str, tuple[str, ...
     ends = {behind[2] if (behind := _BEHIND.fullmatch(PurePosixPath(m).stem)) and not behind[3] else "" for m in masks}
     if len(ends) != 1 or not (end := ends.pop()):
         return None
-    of = {str(PurePosixPath(m).with_suffix("")).removesuffix(end): m for m in masks}
+    mask_of = {str(PurePosixPath(m).with_suffix("")).removesuffix(end): m for m in masks}
     stems = {str(PurePosixPath(image).with_suffix("")): image for image in images}
-    if len(of) == len(masks) and len(stems) == len(images) and of.keys() == stems.keys():
-        return {image: (of[stem],) for stem, image in stems.items()}
+    if len(mask_of) == len(masks) and len(stems) == len(images) and mask_of.keys() == stems.keys():
+        return {image: (mask_of[stem],) for stem, image in stems.items()}
     return None
 
 
@@ -110,16 +110,16 @@ def _rules() -> list[tuple[Rule, Rule, bool]]:
     """(key of an image, key of a mask, whether masks of one key are united), in the order of the docstring above."""
 
     def word(path: PurePosixPath) -> Key | None:
-        found = _BEHIND.fullmatch(path.stem) or _BEFORE.fullmatch(path.stem)
-        return (*path.parts[:-1], found[1]) if found else None
+        match = _BEHIND.fullmatch(path.stem) or _BEFORE.fullmatch(path.stem)
+        return (*path.parts[:-1], match[1]) if match else None
 
     def numbered_word(path: PurePosixPath) -> Key | None:
-        found = _BEHIND.fullmatch(path.stem)
-        return (*path.parts[:-1], found[1]) if found and found[3] else None
+        match = _BEHIND.fullmatch(path.stem)
+        return (*path.parts[:-1], match[1]) if match and match[3] else None
 
     def part(path: PurePosixPath) -> Key | None:
-        found = _PART.fullmatch(path.stem)
-        return (*path.parts[:-1], found[1]) if found else None
+        match = _PART.fullmatch(path.stem)
+        return (*path.parts[:-1], match[1]) if match else None
 
     name: Rule = lambda path: path.parts  # noqa: E731
     stem: Rule = lambda path: (*path.parts[:-1], path.stem)  # noqa: E731
@@ -207,13 +207,13 @@ def _pair_higher_up(result: Pairing, images: dict[str, None], masks: dict[str, N
 
 def _pair_by_numbers(result: Pairing, images: dict[str, None], masks: dict[str, None]) -> None:
     """Pairs by the numbers in the names, where they tell all images of a folder apart, and all masks."""
-    wanted, found = (_by_key(paths, _numbers, _FORMS[-1]) for paths in (images, masks))
-    for key in wanted.keys() & found.keys():
-        if len(wanted[key]) > 1 or len(found[key]) > 1:
+    images_by_number, masks_by_number = (_by_key(paths, _numbers, _FORMS[-1]) for paths in (images, masks))
+    for key in images_by_number.keys() & masks_by_number.keys():
+        if len(images_by_number[key]) > 1 or len(masks_by_number[key]) > 1:
             return
-    for key in wanted:
-        if key in found:
-            (image,), (mask,) = wanted[key], found[key]
+    for key in images_by_number:
+        if key in masks_by_number:
+            (image,), (mask,) = images_by_number[key], masks_by_number[key]
             if not result.masks:
                 result.notes.append(
                     "no mask is named as its image; they are paired by the numbers in their names "

@@ -141,15 +141,15 @@ def select(
     Raises:
         UsageError: more types or shots asked for than there are, or nothing is left.
     """
-    kept = [sample for sample in samples if sample.split == "test"]
+    candidates = [sample for sample in samples if sample.split == "test"]
     if part.listed is not None:
-        kept = _listed(kept, part)
+        candidates = _listed(candidates, part)
     if part.textures:
-        kept = [sample for sample in kept if (kinds or {}).get(sample.category) == "texture"]
+        candidates = [sample for sample in candidates if (kinds or {}).get(sample.category) == "texture"]
         anomaly_types = {c: of for c, of in (anomaly_types or {}).items() if (kinds or {}).get(c) == "texture"}
-    normal, anomalous = ([s for s in kept if s.label == label] for label in (0, 1))
+    normal, anomalous = ([s for s in candidates if s.label == label] for label in (0, 1))
     if part.types is not None:
-        chosen = set(ranked("type", part.draw, _universe(anomalous, part, anomaly_types))[: part.types])
+        chosen = set(ranked("type", part.draw, universe(anomalous, part, anomaly_types))[: part.types])
         anomalous = [s for s in anomalous if {_unit(s.category, t, part.unit) for t in s.types} <= chosen]
     if part.shots is not None:
         anomalous = _round_robin(anomalous, lambda s: f"{s.category}/{s.anomaly_type}", part.shots, part, "anomalous")
@@ -210,7 +210,11 @@ def _unit(category: str, kind: str, unit: Unit) -> str:
     return kind.casefold() if unit == "name" else f"{category}/{kind.casefold()}"
 
 
-def _universe(anomalous: Sequence[Sample], part: Part, anomaly_types: Mapping[str, Sequence[str]] | None) -> list[str]:
+def universe(anomalous: Sequence[Sample], part: Part, anomaly_types: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """The kinds of anomaly that `types=K` chooses from, sorted: "category/type" pairs, or names.
+
+    anomaly_types: those that a dataset declares, by category; without them the types of the samples count.
+    """
     pairs = [(category, kind) for category, of in (anomaly_types or {}).items() for kind in of]
     pairs = pairs or [(sample.category, kind) for sample in anomalous for kind in sample.types]
     if part.exclude_catch_all:

@@ -30,7 +30,7 @@ class PublicDataModule(ZeroShotDataModule):
 
     prompt_names: `spec` as the benchmark defines them, `raw` as the folders are called, `friendly` as a person would
     say. mask_rule: `canonical` is the dataset's own threshold, `legacy` (> 0) that of the published evaluations.
-    allow_missing_masks: an anomalous image without a mask is no error and counts as normal in every pixel.
+    allow_missing_masks: an anomalous image without a mask is accepted and counts as normal in every pixel.
     """
 
     variants: ClassVar[Mapping[str, Expected]]  # name -> test images; the first is the default and `expected`
@@ -79,7 +79,7 @@ class PublicDataModule(ZeroShotDataModule):
 
     @classmethod
     def is_raw(cls, root: Path) -> bool:
-        """Whether the folder is the dataset as downloaded, told by a look at a few names."""
+        """Whether the folder is the dataset as downloaded, by a look at a few names."""
         return False
 
     @classmethod
@@ -116,15 +116,15 @@ class PublicDataModule(ZeroShotDataModule):
             raise DatasetLayoutError(f"{self.name}: {self._folder} is {other}; give the folder of {self.title}")
         asked = "mvtec_style" if self.asked_layout == "raw" and self.raw_is_mvtec_style else self.asked_layout
         names = (*self.root_names, self.name)
-        found = layouts.detect(
+        detected = layouts.detect(
             self._folder, self.rules, names, self.is_raw, self.raw_looks_like, asked, self.layout_order
         )
-        if found.also:
+        if detected.also:
             self.notes.append(
-                f"{found.root} is read as {found.layout}; there is also {' and '.join(found.also)} "
-                f"(take it with --data {self.name}.layout={found.also[0]})"
+                f"{detected.root} is read as {detected.layout}; there is also {' and '.join(detected.also)} "
+                f"(take it with --data {self.name}.layout={detected.also[0]})"
             )
-        return found
+        return detected
 
     @cached_property
     def root(self) -> Path:

@@ -40,26 +40,6 @@ class Masks(NamedTuple):
     done: tuple[tuple[str, str], ...]
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """The picture alone, for eyes: RGB, upright, at its native size; of a damaged file what Pillow makes of it.
-
-    What is measured reads `decode.read_image`, which refuses damaged files.
-
-    Raises:
-        DatasetError: missing, or (UnreadableError) unreadable; the message names the file.
-    """
-    return decode.read_image(path, whole=False).image
-
-
-def open_mask(path: Path, threshold: int | None = 0) -> Image.Image:
-    """The picture of `decode.read_mask` alone: mode L, 255 where the mask marks, else 0, upright, at its native size.
-
-    Raises:
-        DatasetError: missing, or (UnreadableError) unreadable; the message names the file.
-    """
-    return decode.read_mask(path, threshold).image
-
-
 def open_masks(paths: Sequence[Path], threshold: int | None, size: Size, stored: Size | None = None) -> Masks:
     """The union of the masks of an image.
 
@@ -72,8 +52,8 @@ def open_masks(paths: Sequence[Path], threshold: int | None, size: Size, stored:
     """
     union, resized, done = Image.new("L", size), {}, []
     for path in paths:
-        mask, _, _, _, found = decode.read_mask(path, threshold)
-        done += [(key, str(path)) for key in found]
+        mask, _, _, _, did = decode.read_mask(path, threshold)
+        done += [(key, str(path)) for key in did]
         if mask.size != size:
             require_one_geometry(path, mask.size, size, size if stored is None else stored)
             resized[path] = mask.size

@@ -30,8 +30,8 @@ def is_normal(name: str, beside: Collection[str], normal: Collection[str] = NORM
 def types_in(top: Path, deep: bool) -> list[str]:
     """The folders of `top` that are of types: with images in them or, if deep, in their folders; none is of masks.
 
-    A folder without images of its own is no type if what lies below is called as normal images or as a phase: then it
-    is a dataset of its own.
+    A folder without images of its own is not a type if what lies below is called as normal images or as a phase: then
+    it is a dataset of its own.
     """
     return [
         name
@@ -126,11 +126,11 @@ def _mask_folders(
     root: Path, category_folder: Path, top: Path, kinds: Sequence[str], more: Collection[str]
 ) -> Iterator[tuple[Path, str]]:
     """(a folder of masks, how the paths of the images begin that it may be of), in order of preference."""
-    places = [(place, "") for place in dict.fromkeys((category_folder, top))]
-    for place, start in [*places, *((top / kind, f"{kind}/") for kind in kinds)]:
-        for name in files.folders(place):
+    places = [(folder, "") for folder in dict.fromkeys((category_folder, top))]
+    for folder, start in [*places, *((top / kind, f"{kind}/") for kind in kinds)]:
+        for name in files.folders(folder):
             if pairing.is_mask_folder(name) or name in more:
-                yield place / name, start
+                yield folder / name, start
     if category_folder != root:
         for name in filter(pairing.is_mask_folder, files.folders(root)):
             if inner := files.any_case(root / name, category_folder.name):
@@ -139,7 +139,7 @@ def _mask_folders(
 
 def _masks_beside(names: Sequence[str], folder: Path, notes: list[str]) -> dict[str, tuple[str, ...]]:
     """Image -> masks among the images of one type, where they lie in one folder."""
-    found: dict[str, tuple[str, ...]] = {}
+    masks_of: dict[str, tuple[str, ...]] = {}
     for parent in dict.fromkeys(name.rpartition("/")[0] for name in names):
         start = f"{parent}/" if parent else ""
         inside = [name.removeprefix(start) for name in names if name.rpartition("/")[0] == parent]
@@ -147,15 +147,15 @@ def _masks_beside(names: Sequence[str], folder: Path, notes: list[str]) -> dict[
             among = pairing.masks_among(inside)
         except DatasetError as error:
             raise DatasetError(f"{folder / parent}: {error}") from None
-        found |= {start + image: tuple(start + mask for mask in of) for image, of in among.items()}
-    if found:
-        example = next(iter(found.items()))
-        count = sum(map(len, found.values()))
+        masks_of |= {start + image: tuple(start + mask for mask in names) for image, names in among.items()}
+    if masks_of:
+        example = next(iter(masks_of.items()))
+        count = sum(map(len, masks_of.values()))
         notes.append(
             f"{folder}: {count} files are called as masks of the images beside them ({example[1][0]} of {example[0]}) "
             "and are read as masks, not as images"
         )
-    return found
+    return masks_of
 
 
 def _say_equal_stems(names: Sequence[str], folder: Path, explained: bool, notes: list[str]) -> None:

@@ -27,7 +27,7 @@ def unpack(name: str, archive: Path, kind: Kind, folder: Path, report: Callable[
 
     Raises:
         DatasetError: the archive is damaged, does not fit on the disk, or has a member that would lie or point
-            outside the folder or is no ordinary file; nothing outside the folder was written.
+            outside the folder or is not an ordinary file; nothing outside the folder was written.
     """
     folder.mkdir(parents=True)
     members = _unzip if kind == "zip" else _untar

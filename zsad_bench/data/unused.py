@@ -28,14 +28,18 @@ class Unused:
 
     def lines(self, root: Path) -> dict[str, str]:
         """Kind -> one line, for each kind that there is."""
-        said = {
+        meanings = {
             "images": "image files of no sample, left out",
             "empty": "empty image files (0 bytes), left out; restore them",
             "foreign": "image files of formats that are not read, left out; convert them to PNG or TIFF",
             "nameless": "image files whose names have no suffix of images, left out; rename them",
         }
-        found = {kind: getattr(self, kind) for kind in said}
-        return {kind: f"{root}: {len(of)} {said[kind]}: {_listed(of)}" for kind, of in found.items() if of}
+        paths_of = {kind: getattr(self, kind) for kind in meanings}
+        return {
+            kind: f"{root}: {len(paths)} {meanings[kind]}: {_listed(paths)}"
+            for kind, paths in paths_of.items()
+            if paths
+        }
 
 
 def find(root: Path, used: Collection[str], folders: Iterable[str] | None = None) -> Unused:
@@ -44,17 +48,17 @@ def find(root: Path, used: Collection[str], folders: Iterable[str] | None = None
     folders: paths below the root, to be looked into instead of everything. Files that have no suffix of images are
     opened for their first bytes.
     """
-    found = Unused()
+    result = Unused()
     for path in _walk(root) if folders is None else _directly(root, folders):
         name = path.rpartition("/")[2]
         if path in used:
             continue
         if files.is_image(name) or files.is_foreign(name):
-            kind = found.images if files.is_image(name) else found.foreign
-            (found.empty if _size(root / path) == 0 else kind).append(path)
+            kind = result.images if files.is_image(name) else result.foreign
+            (result.empty if _size(root / path) == 0 else kind).append(path)
         elif _begins_like_an_image(root / path):
-            found.nameless.append(path)
-    return found
+            result.nameless.append(path)
+    return result
 
 
 def _walk(root: Path) -> Iterator[str]:

@@ -80,7 +80,7 @@ class OwnDataModule(ZeroShotDataModule):
         """What tables call the dataset that lies there: the last two names of its path, as `lotA/parts`.
 
         It depends on nothing but the path, so that rows of several runs and machines are of one dataset where the two
-        names agree; what lies there is told apart by the data hash.
+        names agree; the data hash tells apart what lies there.
         """
         path = _as_named(asked)
         return "/".join(path.relative_to(path.anchor).parts[-2:])
@@ -132,7 +132,7 @@ class OwnDataModule(ZeroShotDataModule):
         if name := readable(category):
             return name
         self.notes.append(
-            f"'{category}' is no name to prompt with, so prompts say 'object'; set --data "
+            f"'{category}' is not a name to prompt with, so prompts say 'object'; set --data "
             f"{self.name.partition(':')[0]}.prompt_name=…"
         )
         return "object"

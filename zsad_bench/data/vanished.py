@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _NAMED = 4  # categories that are named before they are counted
-MEANING = "they are no normal images to AUPIMO and RCPRO; the other pixel metrics count their pixels as normal"
+MEANING = "they are not normal images to AUPIMO and RCPRO; the other pixel metrics count their pixels as normal"
 
 
 def vanished(dataset: str, counts: Mapping[str, tuple[int, int]], image_size: int) -> list[str]:
@@ -13,12 +13,14 @@ def vanished(dataset: str, counts: Mapping[str, tuple[int, int]], image_size: in
 
     counts: category -> (anomalous images without a marked pixel at that size, anomalous images).
     """
-    lost = {name: found for name, found in counts.items() if found[0]}
+    lost = {name: numbers for name, numbers in counts.items() if numbers[0]}
     if not lost:
         return []
-    n, of = sum(found[0] for found in lost.values()), sum(found[1] for found in counts.values())
+    n, total = sum(numbers[0] for numbers in lost.values()), sum(numbers[1] for numbers in counts.values())
     names = [f"{name} {some} of {every}" for name, (some, every) in sorted(lost.items())]
     more = f" and {len(names) - _NAMED} more categories" if len(names) > _NAMED + 1 else ""
     where = f" ({', '.join(names[:_NAMED] if more else names)}{more})" if len(counts) > 1 else ""
     verb = "has" if n == 1 else "have"
-    return [f"{dataset}: {n} of {of} anomalous images {verb} no marked pixel left at {image_size} px{where}; {MEANING}"]
+    return [
+        f"{dataset}: {n} of {total} anomalous images {verb} no marked pixel left at {image_size} px{where}; {MEANING}"
+    ]

@@ -1,7 +1,7 @@
-"""Whether a picture's file is whole, told by what its format carries for that: checksums, end marks, lengths.
+"""Whether a picture's file is whole, by what its format carries for that: checksums, end marks, lengths.
 
 Pillow decodes some files that a crash or a broken download left half written: what is missing comes out black or grey.
-What cannot be told is a tail of zeros in formats without compression or marks (BMP, PPM, plain TIFF): it is black.
+What cannot be seen is a tail of zeros in formats without compression or marks (BMP, PPM, plain TIFF): it is black.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def _png(data: bytes) -> None:
         if end + 4 > len(data):
             raise DamagedError("a chunk reaches beyond its end: cut short")
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            shown = name.decode("ascii") if name.isalpha() else name.hex()
-            raise DamagedError(f"the checksum of its chunk {shown} is wrong: damaged, or never written to the end")
+            printed = name.decode("ascii") if name.isalpha() else name.hex()
+            raise DamagedError(f"the checksum of its chunk {printed} is wrong: damaged, or never written to the end")
         if name == b"IEND":
             return
         at = end + 4

@@ -39,7 +39,7 @@ from zsad_bench.metrics.state import ListStateMetric
 from zsad_bench.metrics.values import Interval, MetricValue, by_key, undefined
 
 Mode = Literal["auto", "exact", "binned"]
-PIXEL_BUDGET = 2**28  # a thousand images of 518x518: 1 GiB of kept scores a method, twice that while computing
+PIXEL_BUDGET = 2**28  # a thousand images of 518x518: 1 GiB of kept scores per method, twice that while computing
 FOLD = 2**22  # pixels kept before they are counted: 16 MiB, so that copying the bins costs little beside it
 LOOSE = 1e-3  # an AUPRO that may be off by more than the last printed digit is worth a warning
 
@@ -56,11 +56,11 @@ class PixelMetrics(ListStateMetric):
     """The metrics of `PIXEL_KEYS`, of raw maps.
 
     RCPRO (as `functional.rcpro` defines it) is counted image by image as maps come, where numba is installed: plain
-    Python would take a second an image. RCPRO and AUPIMO need every pixel: in binned mode they are undefined.
+    Python would take a second per image. RCPRO and AUPIMO need every pixel: in binned mode they are undefined.
 
     Which images are normal is what their labels say. An anomalous image whose mask has no pixel (its defect is thinner
-    than the resize keeps) is no normal image: AUPIMO counts no false positives on it, RCPRO judges no component of it,
-    and a bootstrap draws it among its like. Its pixels are normal pixels, like all that no mask marks: the pooled
+    than the resize keeps) is not a normal image: AUPIMO counts no false positives on it, RCPRO judges no component of
+    it, and a bootstrap draws it among its like. Its pixels are normal pixels, like all that no mask marks: the pooled
     metrics count them, as the published evaluations do.
 
     fpr_limit: of AUPRO, in (0, 1]. connectivity: of the ground-truth regions, 8 or 4.
@@ -68,10 +68,10 @@ class PixelMetrics(ListStateMetric):
     dtype: torch.float32, or torch.float64 to keep float64 maps as they are (in exact mode).
     mode: "exact", "binned", or "auto": exact up to `budget` pixels over all ranks, and binned beyond.
     bins, score_range: of the binned mode, as in `functional.binned`.
-    intervals: give pixel AUROC a bootstrap interval; exact mode only, seconds a category.
-    local: compute RCPRO and AUPIMO, which look at one image at a time; at 518 px some 6 s of CPU time a 100 images.
-    Memory: exact, 4 bytes a pixel (8 for float64) and for RCPRO 20 an event, some 2.7 MB an anomalous image of 518 px,
-    and as much again while computing; binned, 24 bytes a bin and the scores of `FOLD` pixels and of one batch.
+    intervals: give pixel AUROC a bootstrap interval; exact mode only, seconds per category.
+    local: compute RCPRO and AUPIMO, which look at one image at a time; at 518 px some 6 s of CPU time per 100 images.
+    Memory: exact, 4 bytes per pixel (8 for float64) and for RCPRO 20 per event, some 2.7 MB per anomalous image of
+    518 px, and as much again while computing; binned, 24 bytes per bin and the scores of `FOLD` pixels and a batch.
     """
 
     n_regions: Tensor  # () int64, as the two below
@@ -174,7 +174,10 @@ class PixelMetrics(ListStateMetric):
             return PixelResult(by_key(PIXEL_KEYS, unknown | binned.values), binned.error_bounds, {})
         intervals = self._intervals() if self.intervals else {}
         # before the sort, which takes the pixels out of the order of their images
-        local = {key: of(self) if self.local else undefined("not asked for (local=False)") for key, of in LOCAL.items()}
+        local = {
+            key: metric(self) if self.local else undefined("not asked for (local=False)")
+            for key, metric in LOCAL.items()
+        }
         values = by_key(PIXEL_KEYS, pixel_values(self._sorted(), self.fpr_limit) | local)
         return PixelResult(values, {}, intervals)
 

@@ -37,7 +37,7 @@ def by_key(keys: Iterable[str], computed: Mapping[str, MetricValue | float]) -> 
     for key in keys:
         if key not in computed:
             raise KeyError(f"metric {key} is declared in metric_keys.py, and nothing computes it; see CONTRIBUTING.md")
-        found = computed[key]
-        found = found if isinstance(found, MetricValue) else MetricValue(float(found))
-        values[key] = undefined("undefined here") if math.isnan(found.value) and not found.reason else found
+        result = computed[key]
+        result = result if isinstance(result, MetricValue) else MetricValue(float(result))
+        values[key] = undefined("undefined here") if math.isnan(result.value) and not result.reason else result
     return values

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from zsad_bench.errors import RowError
 from zsad_bench.results.row import Row
@@ -69,10 +70,10 @@ def verify(folder: str | Path, at: str | None = None) -> Verdict:
     verdict.findings += ahead(rows, at)
     verdict.findings += _unequal(standing)
     for name, scope, value in _ONE_HASH:
-        found: dict[str | tuple, Counter[str]] = {}
+        counts_of: dict[Any, Counter[object]] = {}
         for row in standing:
-            found.setdefault(scope(row), Counter())[value(row)] += 1
-        for where, counts in sorted(found.items(), key=str):
+            counts_of.setdefault(scope(row), Counter())[value(row)] += 1
+        for where, counts in sorted(counts_of.items(), key=str):
             if len(counts) > 1:
                 shown = ", ".join(f"{str(v)[:16] or 'none'} ({n} rows)" for v, n in sorted(counts.items()))
                 of = where if isinstance(where, str) else " · ".join(str(part) for part in where if part != "")

@@ -6,7 +6,7 @@ import numpy as np
 
 from zsad_bench.planning.suite import Suite
 from zsad_bench.results.pictures import Picture, heat, outlined
-from zsad_bench.tracking.mirror import Shown
+from zsad_bench.tracking.mirror import CaptionedImage
 
 
 def averaged(suite: Suite) -> tuple[str, ...]:
@@ -14,10 +14,10 @@ def averaged(suite: Suite) -> tuple[str, ...]:
     return suite.generated or suite.targets
 
 
-def shown(picture: Picture) -> Shown:
+def shown(picture: Picture) -> CaptionedImage:
     """The image with its mask's outline, and its map on the right; what it is below."""
     image, mask, map_ = picture.image(), picture.mask(), picture.map()
     left = image if mask is None else outlined(image, mask)
     parts = [left] if map_ is None else [left, heat(map_)]
     said = f"{picture.category} · {picture.kind.replace('_', ' ')} · score {picture.score:.4g} · {picture.id}"
-    return Shown(np.concatenate(parts, axis=1), said)
+    return CaptionedImage(np.concatenate(parts, axis=1), said)

@@ -59,7 +59,7 @@ def decide(asked: str, folder: Path) -> Access:
 
 
 def check(asked: str) -> None:
-    """Raises UnknownNameError for what is no value of --track."""
+    """Raises UnknownNameError for anything but a value of --track."""
     if asked not in ASKED:
         raise UnknownNameError(did_you_mean("value of --track", asked, ASKED))
 

@@ -37,8 +37,8 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-class Shown(NamedTuple):
-    """A picture and what stands below it. image: (H,W,3) uint8."""
+class CaptionedImage(NamedTuple):
+    """A picture and the line below it. image: (H,W,3) uint8."""
 
     image: NDArray
     caption: str
@@ -94,7 +94,7 @@ class Mirror:
 
         self._do(of, put)
 
-    def show_maps(self, of: Tracked, target: str, pictures: Sequence[Shown]) -> None:
+    def show_maps(self, of: Tracked, target: str, pictures: Sequence[CaptionedImage]) -> None:
         """Pictures of a target; they are added to earlier ones."""
 
         def add(run: Any) -> None:

@@ -25,9 +25,9 @@ def test_records_of_neighbours_are_counted_and_dropped(tmp_path):
     miniature.write(tmp_path, "meta_json")
     module = Br35h(tmp_path)
     assert len(module.samples()) == 6
-    assert any("meta.json: 5 records are no images or of pred/ or Br35H-Mask-RCNN/" in note for note in module.notes), (
-        module.notes
-    )
+    assert any(
+        "meta.json: 5 records are not images, or of pred/ or Br35H-Mask-RCNN/" in note for note in module.notes
+    ), module.notes
 
 
 def test_record_that_leads_nowhere_is_named(tmp_path):

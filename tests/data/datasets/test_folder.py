@@ -146,7 +146,7 @@ def test_options_reach_the_prompts_and_the_hash(tmp_path):
     root = write(tmp_path / "2024", "good/0.png", "bad/0.png")
     plain = build(root)
     assert plain.categories()[0].prompt_name == "object"
-    assert any("'2024' is no name to prompt with" in note for note in plain.notes), plain.notes
+    assert any("'2024' is not a name to prompt with" in note for note in plain.notes), plain.notes
     named = build(root, prompt_name="knee", kind="organ", domain="medical")
     (category,) = named.categories()
     assert (category.prompt_name, category.kind, category.domain) == ("knee", "organ", "medical")

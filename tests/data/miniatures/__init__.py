@@ -1,6 +1,6 @@
 """Datasets of the papers in miniature, as their downloads and prepared copies look on disk: names, modes and quirks.
 
-One file a dataset: `LAYOUTS`, and `write(root, layout)`, which writes the files below `root` (the folder a user would
+One file per dataset: `LAYOUTS`, and `write(root, layout)`, which writes the files below `root` (the folder a user would
 point to) and returns the test samples that a reader must find, as tuples of `Expected`. `SAME` names the layouts whose
 samples must agree in labels, types and masks' content. Files are drawn by `files.py`.
 """

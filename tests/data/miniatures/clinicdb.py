@@ -47,7 +47,7 @@ def write_tif(root: Path, top: str = "") -> list[tuple[str, str]]:
 
 
 def claim_grey(path: Path) -> None:
-    """Sets the photometric tag (262) of an RGB TIF to grey (1), its three samples a pixel left as they are."""
+    """Sets the photometric tag (262) of an RGB TIF to grey (1), its three samples per pixel left as they are."""
     with Image.open(path) as image:
         rgb = image.tag_v2[262]
     data, field = path.read_bytes(), struct.pack("<HHI", 262, 3, 1)

@@ -45,8 +45,8 @@ class Br35h(PublicDataModule):
     @classmethod
     def refuse(cls, root: Path) -> str | None:
         """BrainMRI has the same two folders, with other names inside."""
-        for place in files.nested(root, (*cls.root_names, "brain_tumor_dataset")):
-            stems = [files.stem_and_suffix(name)[0] for name in _RAW.anomalous_in(place)]
+        for folder in files.nested(root, (*cls.root_names, "brain_tumor_dataset")):
+            stems = [files.stem_and_suffix(name)[0] for name in _RAW.anomalous_in(folder)]
             if stems and not any(re.fullmatch(r"y\d+", stem) for stem in stems):
                 return "another dataset with folders yes/ and no/, perhaps BrainMRI: none of yes/ is called y<number>"
         return None

@@ -46,8 +46,8 @@ class Brainmri(PublicDataModule):
     @classmethod
     def refuse(cls, root: Path) -> str | None:
         """Br35H has the same two folders, with other names inside."""
-        for place in files.nested(root, cls.root_names):
-            stems = [files.stem_and_suffix(name)[0] for name in _RAW.anomalous_in(place)]
+        for folder in files.nested(root, cls.root_names):
+            stems = [files.stem_and_suffix(name)[0] for name in _RAW.anomalous_in(folder)]
             if stems and all(re.fullmatch(r"y\d+", stem) for stem in stems):
                 return "Br35H, another dataset with folders yes/ and no/"
         return None

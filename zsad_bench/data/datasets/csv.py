@@ -154,5 +154,5 @@ def _file(root: Path, cell: str, where: str, what: str) -> str:
                 f"{where}: {what} {cell.strip()} leads out of {root}; give paths relative to the table's folder"
             )
     raise DatasetError(
-        f"{where}: {what} {cell.strip()[:200]} is no file in {root}; correct the path or restore the file"
+        f"{where}: {what} {cell.strip()[:200]} is not a file in {root}; correct the path or restore the file"
     )

@@ -132,12 +132,12 @@ def check_labels(path: Path, images: set[str], defective: set[str], partial: boo
 
 def balanced(samples: list[Sample]) -> list[Sample]:
     """Both phases as test: of each category and phase all defects and as many normal images, the first by path."""
-    kept: list[Sample] = []
+    balanced_samples: list[Sample] = []
     for key in dict.fromkeys((s.category, s.split) for s in samples):
         group = sorted((s for s in samples if (s.category, s.split) == key), key=lambda s: os.fsencode(s.image))
         defects = [s for s in group if s.label]
-        kept += defects + [s for s in group if not s.label][: len(defects)]
-    return [replace(s, split="test") for s in kept]
+        balanced_samples += defects + [s for s in group if not s.label][: len(defects)]
+    return [replace(s, split="test") for s in balanced_samples]
 
 
 def _any_case(folder: Path, name: str) -> Path | None:

@@ -14,7 +14,7 @@ _TEXTURES = (
 
 
 class Dtd(PublicDataModule):
-    """The released test split. Five patterns of defects were painted and are not told apart: all are `bad`.
+    """The released test split. Five patterns of defects were painted; nothing says which is which, so all are `bad`.
 
     Masks are called `{stem}_mask.png` or `{stem}.png`.
     """

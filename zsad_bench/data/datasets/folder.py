@@ -44,23 +44,23 @@ class Folder(OwnDataModule):
             deep=True,
         )
         needed = {0, 1}
-        if found := _with_types(root, layouts.category_folders(root, rules)):
-            rules = rules._replace(categories={name: name for name in found.values()})
+        if category_of := _with_types(root, layouts.category_folders(root, rules)):
+            rules = rules._replace(categories={name: name for name in category_of.values()})
             samples = layouts.read_mvtec_style(root, rules, self.notes)
-        elif found := {place: name for place, name in _candidates(root) if _has_normal(root / place)}:
+        elif category_of := {folder: name for folder, name in _candidates(root) if _has_normal(root / folder)}:
             samples = [
                 sample
-                for place, name in found.items()
-                for sample in type_folders.read(root, root / place, root / place, name, "test", self.notes, deep=True)
+                for folder, name in category_of.items()
+                for sample in type_folders.read(root, root / folder, root / folder, name, "test", self.notes, deep=True)
             ]
         else:
-            found, needed = {place: name for place, name in _candidates(root) if _has_pairs(root / place)}, {1}
-            samples = [s for place, name in found.items() for s in self._read_pairs(root, root / place, name)]
+            category_of, needed = {folder: name for folder, name in _candidates(root) if _has_pairs(root / folder)}, {1}
+            samples = [s for folder, name in category_of.items() for s in self._read_pairs(root, root / folder, name)]
         if needed == {0, 1}:
             kinds = sorted({sample.anomaly_type for sample in samples if sample.label})
             self.notes.append(f"{root}: taken as anomalous is what lies in {', '.join(kinds) or 'no folder'}")
         self._check_labels(root, samples, needed)
-        self._say_what_was_left_out(root, found, samples)
+        self._say_what_was_left_out(root, category_of, samples)
         return samples
 
     def _read_pairs(self, root: Path, folder: Path, category: str) -> list[Sample]:
@@ -78,12 +78,12 @@ class Folder(OwnDataModule):
         samples = []
         for name in names:
             path = folder / images / name
-            lying = [folder / masks / mask for mask in paired.masks.get(name, ())]
+            mask_paths = [folder / masks / mask for mask in paired.masks.get(name, ())]
             size = crops.size_of(path)
-            marked = bool(lying) and crops.marked(path, size, lying, [(0, 0, *size)], self.mask_threshold)[0]
-            found = tuple(files.relative(mask, root) for mask in lying) if marked else ()
+            marked = bool(mask_paths) and crops.marked(path, size, mask_paths, [(0, 0, *size)], self.mask_threshold)[0]
+            mask_names = tuple(files.relative(mask, root) for mask in mask_paths) if marked else ()
             kind = "anomalous" if marked else "good"
-            samples.append(Sample(files.relative(path, root), found, int(marked), category, kind, "test"))
+            samples.append(Sample(files.relative(path, root), mask_names, int(marked), category, kind, "test"))
         normal = sum(sample.label == 0 for sample in samples)
         self.notes.append(
             f"{folder}: {images}/ beside {masks}/: {len(samples) - normal} images whose masks mark a pixel are taken "
@@ -95,7 +95,7 @@ class Folder(OwnDataModule):
         labels = {sample.label for sample in samples if sample.split == self.split}
         if labels >= needed or (labels and self.split == "train"):
             return
-        found = {
+        content = {
             frozenset({0}): "only normal images",
             frozenset({1}): "only anomalous images",
         }.get(frozenset(labels), f"{_count(root)}{files.seen(root)}")
@@ -103,37 +103,37 @@ class Folder(OwnDataModule):
         raise DatasetLayoutError(
             f"folder: {root} cannot be tested on: it needs normal images in good/ and anomalous ones in at least one "
             f"other folder, as in normal/ and defect/, no/ and yes/, or test/good/ and test/defect/; or images/ beside "
-            f"masks/; found {found}" + (f"; unpack {packed[0]} first" if packed else "")
+            f"masks/; found {content}" + (f"; unpack {packed[0]} first" if packed else "")
         )
 
-    def _say_what_was_left_out(self, root: Path, found: dict[str, str], samples: list[Sample]) -> None:
-        taken = {place.partition("/")[0] for place in found}
-        if not found.keys() & {".", "test"} and (rest := [n for n in files.folders(root) if n not in taken]):
+    def _say_what_was_left_out(self, root: Path, category_of: dict[str, str], samples: list[Sample]) -> None:
+        taken = {folder.partition("/")[0] for folder in category_of}
+        if not category_of.keys() & {".", "test"} and (rest := [n for n in files.folders(root) if n not in taken]):
             self.notes.append(f"{root}: left out, as no category: {', '.join(rest)}")
-        for place, name in found.items():
+        for folder, name in category_of.items():
             labels = {sample.label for sample in samples if sample.category == name and sample.split == "test"}
             if len(labels) == 1:
                 what = "anomalous" if labels == {0} else "normal"
-                self.notes.append(f"{root / place}: no {what} images, so image metrics of {name} are undefined")
+                self.notes.append(f"{root / folder}: no {what} images, so image metrics of {name} are undefined")
 
 
 def _with_types(root: Path, styled: dict[str, str]) -> dict[str, str]:
     """What has `test/`, but for where it is of pairs: `test/images/` beside `test/masks/`."""
-    tests = {place: files.any_case(root / place, "test") for place in styled}
-    of_pairs = [place for place, test in tests.items() if test and _has_pairs(root / place / test)]
+    tests = {folder: files.any_case(root / folder, "test") for folder in styled}
+    of_pairs = [folder for folder, test in tests.items() if test and _has_pairs(root / folder / test)]
     return {} if len(of_pairs) == len(styled) else styled
 
 
 def _candidates(root: Path) -> list[tuple[str, str]]:
     """(folder below the root, name) of what may be a category: the root, then its folders; or `test/` in them."""
-    found = []
-    for place, name in [(".", root.name), *((n, n) for n in files.folders(root) if not pairing.is_mask_folder(n))]:
-        test = files.any_case(root / place, "test")
-        inner = f"{place}/{test}".removeprefix("./")
-        found.append((inner if test and _has_pairs(root / inner) else place, name))
-        if place == "." and (_has_normal(root) or _has_pairs(root / found[0][0])):
+    candidates = []
+    for folder, name in [(".", root.name), *((n, n) for n in files.folders(root) if not pairing.is_mask_folder(n))]:
+        test = files.any_case(root / folder, "test")
+        inner = f"{folder}/{test}".removeprefix("./")
+        candidates.append((inner if test and _has_pairs(root / inner) else folder, name))
+        if folder == "." and (_has_normal(root) or _has_pairs(root / candidates[0][0])):
             break
-    return found
+    return candidates
 
 
 def _has_normal(folder: Path) -> bool:

@@ -46,7 +46,7 @@ class Isic(PairedDataModule):
 
     @classmethod
     def refuse(cls, root: Path) -> str | None:
-        """The names of the folders tell: masks of later releases are told by their names only in part."""
+        """By the names of the folders: only some later releases name their masks as such."""
         below = files.folders(root)
         if cls.is_raw(root) or any("2016" in name for name in below):
             return None

@@ -42,7 +42,7 @@ def aupimo(
     inside = [map_HW[mask_HW] for map_HW, mask_HW in zip(maps[anomalous], masks[anomalous], strict=True)]
     normal = ~anomalous if labels is None else np.asarray(labels) == 0
     if normal.shape != anomalous.shape or (normal & anomalous).any():
-        raise ValueError("aupimo: labels must be one an image, and normal images have no anomalous pixel")
+        raise ValueError("aupimo: labels must be one per image, and normal images have no anomalous pixel")
     mean, per_image = aupimo_of(maps[normal].ravel(), inside, fpr_bounds)
     return mean.value, per_image
 

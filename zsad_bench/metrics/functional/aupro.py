@@ -87,10 +87,10 @@ def aupro_legacy200_of(pixels: SortedPixels) -> MetricValue:
     fpr = (n_neg - np.searchsorted(pixels.negatives, steps, side="right")) / n_neg
     reached = np.searchsorted(-pixels.thresholds, -steps, side="left")  # how many distinct anomalous scores are > t
     pro = np.append(0.0, pixels.pro)[reached]
-    kept = fpr < LEGACY_FPR
-    if kept.sum() < 2:
+    low_fpr = fpr < LEGACY_FPR
+    if low_fpr.sum() < 2:
         return undefined("fewer than two of the 200 thresholds have FPR < 0.3")
-    fpr, pro = fpr[kept][::-1], pro[kept][::-1]
+    fpr, pro = fpr[low_fpr][::-1], pro[low_fpr][::-1]
     if fpr[0] == fpr[-1]:
         return undefined("all of the 200 thresholds with FPR < 0.3 have one FPR")
     return MetricValue(float(_trapezoid((fpr - fpr[0]) / (fpr[-1] - fpr[0]), pro)))

@@ -4,7 +4,7 @@ The edges are fixed by the scores' float32 bits, not by a guess of their range: 
 stand in the order of the floats. Bins are aligned runs of 2^shift neighbouring floats, and shift is the smallest with
 which the `bins` bins reach from the lowest score to the highest. It can only grow while scores come in, and pairs of
 bins then join exactly, so the counts depend on the set of scores alone: neither on their order nor on the split over
-batches and ranks. Narrow ranges get one bin a float, which is exact; one hot pixel costs next to nothing.
+batches and ranks. Narrow ranges get one bin per float, which is exact; one hot pixel costs next to nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zsad_bench.metrics.functional.aupro import check_fpr_limit
 from zsad_bench.metrics.values import MetricValue, undefined
 
-BINS = 2**18  # 6 MiB a histogram; 2,048 bins an octave for scores from exactly 0 upwards, more for narrower ranges
+BINS = 2**18  # 6 MiB per histogram; 2,048 bins per octave for scores from exactly 0 upwards, more for narrower ranges
 CHUNK = 2**16  # scores that are turned into bin numbers at a time: small enough to stay in the processor's cache
 ROUNDING = 1e-12  # of float64 sums; part of every bound, so that it covers the arithmetic too
 _HALF = 0x3F000000  # the bits of 0.5
@@ -166,18 +166,18 @@ def binned_values(histogram: Histogram, fpr_limit: float = 0.3) -> BinnedValues:
     n_pos, n_neg = (int(counts[-1]) if counts.size else 0 for counts in (tp, fp))
     if not n_pos:
         return BinnedValues(dict.fromkeys(BINNED_KEYS, undefined("no anomalous pixel")), {})
-    found = {
+    bounded = {
         "pixel_ap": _average_precision(anomalous, tp, fp, normal),
         "pixel_f1max": _f1max(tp, fp, normal, anomalous),
     }
     if n_neg:
         pro = np.cumsum(overlap)
-        found["pixel_auroc"] = _auroc(normal, anomalous, tp)
-        found["pixel_aupro"] = _aupro(fp / n_neg, normal / n_neg, pro / pro[-1], overlap / pro[-1], fpr_limit)
+        bounded["pixel_auroc"] = _auroc(normal, anomalous, tp)
+        bounded["pixel_aupro"] = _aupro(fp / n_neg, normal / n_neg, pro / pro[-1], overlap / pro[-1], fpr_limit)
     lost = {"pixel_aupro_legacy200": undefined(NO_LEGACY)} if n_neg else {}
-    values = {key: MetricValue(*found[key][:1]) if key in found else lost.get(key, undefined("no normal pixel"))
+    values = {key: MetricValue(*bounded[key][:1]) if key in bounded else lost.get(key, undefined("no normal pixel"))
               for key in BINNED_KEYS}  # fmt: skip
-    return BinnedValues(values, {key: bound + ROUNDING for key, (_, bound) in found.items()})
+    return BinnedValues(values, {key: bound + ROUNDING for key, (_, bound) in bounded.items()})
 
 
 def check_bins(bins: int) -> None:

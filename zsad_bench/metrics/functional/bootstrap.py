@@ -56,12 +56,12 @@ def image_intervals(
     order = np.lexsort((labels, scores))[::-1]
     scores, labels = scores[order], labels[order]
     starts = np.append(0, group_ends(scores)[:-1] + 1)  # a tie moves as one
-    found = [
+    blocks = [
         _image_values(drawn, labels, starts)
         for drawn in draws(labels, resamples, np.random.default_rng(seed))
     ]  # fmt: skip
     keys = KEYS[1:] if labels.all() else KEYS
-    return dict(zip(keys, _intervals(np.concatenate(found, axis=1)[-len(keys) :], level), strict=True))
+    return dict(zip(keys, _intervals(np.concatenate(blocks, axis=1)[-len(keys) :], level), strict=True))
 
 
 def pixel_auroc_interval(
@@ -71,7 +71,7 @@ def pixel_auroc_interval(
 
     None where a resample has no normal pixel, or where a class has a single image: anomalous images with anomalous
     pixels, or normal images. Anomalous images without one are drawn among themselves.
-    The other pixel metrics of a resample are no function of fixed numbers an image, so they have no interval.
+    The other pixel metrics of a resample do not follow from a fixed number per image, so they have no interval.
     """
     check_resampling(resamples, level)
     if not pairs.anomalous.size or not pairs.n_neg.any():
@@ -80,19 +80,19 @@ def pixel_auroc_interval(
     vanished = pairs.labels & ~marked
     if _single(marked[~vanished]):
         return None
-    own = np.zeros(marked.size, np.int64)
-    own[pairs.anomalous] = pairs.twice.sum(1)
-    order = np.lexsort((pairs.twice.sum(0), own, pairs.n_neg, vanished, pairs.n_pos))
-    place = np.argsort(order)
-    found = []
+    in_order = np.zeros(marked.size, np.int64)
+    in_order[pairs.anomalous] = pairs.twice.sum(1)
+    order = np.lexsort((pairs.twice.sum(0), in_order, pairs.n_neg, vanished, pairs.n_pos))
+    rank_of = np.argsort(order)
+    aurocs = []
     for drawn in draws(marked[order], resamples, np.random.default_rng(seed), vanished[order]):
-        times = drawn[:, place].astype(np.float64)
+        times = drawn[:, rank_of].astype(np.float64)
         right = np.einsum("ra,ra->r", times[:, pairs.anomalous] @ pairs.twice, times)
         total = 2 * (times @ pairs.n_pos) * (times @ pairs.n_neg)
         if not total.all():
             return None
-        found.append(right / total)
-    return _intervals(np.concatenate(found)[None], level)[0]
+        aurocs.append(right / total)
+    return _intervals(np.concatenate(aurocs)[None], level)[0]
 
 
 def image_pairs(
@@ -101,15 +101,15 @@ def image_pairs(
     """The pairs of pixels taken apart as `split_pixels` does, image after image. n_neg, n_pos: (N,) pixels of each.
 
     labels: (N,) bool; without them an image is anomalous where it has an anomalous pixel.
-    One sort an image and one search of every anomalous pixel an image: O(N P log).
+    One sort per image and one search of every anomalous pixel per image: O(N P log).
     """
     marked = np.flatnonzero(n_pos)
     starts = np.cumsum(n_pos)[marked] - n_pos[marked]
     twice = np.zeros((marked.size, n_neg.size), np.int64)
     ends = np.cumsum(n_neg)
     for image in range(n_neg.size if marked.size else 0):
-        own = np.sort(negatives[ends[image] - n_neg[image] : ends[image]])
-        below = np.searchsorted(own, positives, "left") + np.searchsorted(own, positives, "right")
+        scores = np.sort(negatives[ends[image] - n_neg[image] : ends[image]])
+        below = np.searchsorted(scores, positives, "left") + np.searchsorted(scores, positives, "right")
         twice[:, image] = np.add.reduceat(below, starts)
     labels = n_pos > 0 if labels is None else labels
     return ImagePairs(twice, marked, n_pos.astype(np.int64), n_neg.astype(np.int64), labels)
@@ -149,7 +149,7 @@ def _single(labels: NDArray) -> bool:
 
 def _image_values(drawn: NDArray, labels: NDArray, starts: NDArray) -> NDArray:
     """(3, R) AUROC, AP, F1-max of resamples (R, N) of images in descending order; AUROC is nan without a normal one."""
-    positive, negative = (np.add.reduceat(drawn * of, starts, axis=1) for of in (labels, ~labels))
+    positive, negative = (np.add.reduceat(drawn * is_counted, starts, axis=1) for is_counted in (labels, ~labels))
     tp, fp = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
     n_pos, n_neg = int(labels.sum()), int((~labels).sum())
     twice = np.sum(positive * (2 * (n_neg - fp) + negative), axis=1)
@@ -159,6 +159,6 @@ def _image_values(drawn: NDArray, labels: NDArray, starts: NDArray) -> NDArray:
 
 
 def _intervals(values: NDArray, level: float) -> list[Interval]:
-    """One interval a row of values (K, R)."""
+    """One interval per row of values (K, R)."""
     ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=1).T
     return [Interval(float(low), float(high), level) for low, high in ends]

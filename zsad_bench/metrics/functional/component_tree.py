@@ -1,7 +1,7 @@
 """Predicted components of one image at every threshold at once, matched with the ground-truth regions.
 
 Lowering the threshold only adds pixels, so components only grow and merge: one sort of the pixels and one union-find
-over them (`union_find.sweep`) replace one labelling a threshold. O(H*W) memory, O(H*W log H*W) time.
+over them (`union_find.sweep`) replace one labelling per threshold. O(H*W) memory, O(H*W log H*W) time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zsad_bench.metrics.functional.regions import check_connectivity, label_regi
 
 EXCESS = ("matched", "union", "area")
 _RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # clockwise from above
-_FEW_SLOTS = 2000  # sorting the pixels of each by their place costs a microsecond or two a slot
+_FEW_SLOTS = 2000  # sorting the pixels of each by their place costs a microsecond or two per slot
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Matching:
 
     tau: q is 0 where P covers less than this share of T* (or nothing of any region); 0 to 1.
     theta: the excess that costs nothing, in areas of T*; above 0. min_area: smaller components do not exist.
-    excess: "matched" |P - T*| / |T*|, "union" (pixels in any region are no excess), "area" |P| / |T*|.
+    excess: "matched" |P - T*| / |T*|, "union" (pixels in any region do not count), "area" |P| / |T*|.
     connectivity: 8 or 4, of regions and of predicted components.
     """
 

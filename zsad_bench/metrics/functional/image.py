@@ -30,17 +30,17 @@ def image_values(scores: NDArray, labels: NDArray) -> dict[str, MetricValue]:
     if not labels.any():
         return dict.fromkeys(IMAGE_KEYS, undefined("no anomalous image" if labels.size else "no image"))
     ranking = rank_scores(scores, labels, "image metrics")
-    return by_key(IMAGE_KEYS, {key: of(ranking) for key, of in OF_RANKING.items()})
+    return by_key(IMAGE_KEYS, {key: metric(ranking) for key, metric in OF_RANKING.items()})
 
 
 def statistic(key: str) -> Callable[[NDArray, NDArray], float]:
     """One of the metrics as a function of scores (N,) and labels (N,) bool; nan where it is undefined."""
-    of = OF_RANKING[key]
+    metric = OF_RANKING[key]
 
     def value(scores: NDArray, labels: NDArray) -> float:
         if not labels.any():
             return math.nan
-        found = of(rank_scores(scores, labels, key))
-        return found.value if isinstance(found, MetricValue) else float(found)
+        result = metric(rank_scores(scores, labels, key))
+        return result.value if isinstance(result, MetricValue) else float(result)
 
     return value

@@ -29,4 +29,4 @@ def pixel_values(pixels: SortedPixels, fpr_limit: float = 0.3) -> dict[str, Metr
     """Every metric of `OF_SORTED` by its key, undefined ones with their reason."""
     if not pixels.ranking.n_pos:
         return dict.fromkeys(OF_SORTED, undefined("no anomalous pixel"))
-    return by_key(OF_SORTED, {key: of(pixels, fpr_limit) for key, of in OF_SORTED.items()})
+    return by_key(OF_SORTED, {key: metric(pixels, fpr_limit) for key, metric in OF_SORTED.items()})

@@ -102,11 +102,11 @@ def rcpro_of(steps: RcproSteps, fpr_limit: float | None = None, interpolation: s
     if not n_regions:
         return undefined("no anomalous pixel")
     judged = np.cumsum(steps.judged)
-    kept = judged > 0
+    counts = judged > 0
     if fpr_limit is not None and n_normal:
-        kept &= np.cumsum(steps.normal) <= fpr_limit * n_normal
-    rc = np.cumsum(steps.quality)[kept] / judged[kept]
-    x = np.cumsum(steps.overlap)[kept] / n_regions
+        counts &= np.cumsum(steps.normal) <= fpr_limit * n_normal
+    rc = np.cumsum(steps.quality)[counts] / judged[counts]
+    x = np.cumsum(steps.overlap)[counts] / n_regions
     reached = 1.0 if fpr_limit is None else float(x[-1]) if x.size else 0.0
     if not reached:
         return undefined(f"no region is reached at an FPR up to {fpr_limit:g}")
@@ -164,8 +164,8 @@ def image_events(
     grid = Grid(np.unique(map_HW), between=False)
     growth = grow(map_HW, mask_HW, grid, matching)
     quality, judged = changes(growth, aggregate)
-    kept = (quality != 0) | (judged != 0)
-    return RcproEvents(grid.ascending[::-1][growth.slots[kept]], quality[kept], judged[kept])
+    changed = (quality != 0) | (judged != 0)
+    return RcproEvents(grid.ascending[::-1][growth.slots[changed]], quality[changed], judged[changed])
 
 
 def rcpro_of_events(events: RcproEvents, positives: NDArray, areas: NDArray, n_regions: int) -> MetricValue:
