@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.float32 import assert_close
-from zsad_bench.backbones.forward import resize_positions
+from zsad_bench.backbones.forward import Increment, resize_positions
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import EncoderSpec, ForwardSpec, Tap
 
@@ -197,6 +197,22 @@ def test_what_an_edit_adds_joins_the_sums_that_have_started(mini, images):
     gained_by_started = found[Tap(4, 2, raw=True)] - found[Tap(3, 2, raw=True)]
     gained_by_new = found[Tap(4, 4, raw=True)] - found[Tap(3, raw=True)]
     torch.testing.assert_close(gained_by_started, gained_by_new, atol=2e-5, rtol=1e-4)
+
+
+def test_an_increment_is_the_same_edit_without_a_rounding(mini, images):
+    step = torch.randn(17, 64, generator=torch.Generator().manual_seed(3)).expand(3, -1, -1)
+    request = spec(mini, Tap(4), Tap(4, 2, raw=True), Tap(4, 3, raw=True))
+    as_rows = mini.encode_image(images, request, lambda b, tokens: tokens + step if b == 3 else tokens)
+    as_step = mini.encode_image(images, request, lambda b, tokens: Increment(step) if b == 3 else tokens)
+    for tap in request.taps:
+        assert_close(as_rows.rows[tap], as_step.rows[tap])
+    assert torch.equal(as_rows.rows[Tap(4)], as_step.rows[Tap(4)]), "the plain path takes the same sum"
+    x = mini.encode_image(images, spec(mini, Tap(2, raw=True), Tap(2, 2, raw=True)))
+    total, plain = x.rows[Tap(2, 2, raw=True)] + step, x.rows[Tap(2, raw=True)] + step
+    for number in (3, 4):
+        plain, vv = mini.vision.block(number, plain, True, "own")
+        total = total + vv
+    assert torch.equal(as_step.rows[Tap(4, 2, raw=True)], total), "a running sum was not given exactly the step"
 
 
 def test_an_edit_that_adds_nothing_changes_nothing(mini, images):

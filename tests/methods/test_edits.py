@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.float32 import assert_close
+from zsad_bench.backbones.forward import Increment
 from zsad_bench.errors import BackboneError
 from zsad_bench.methods._edits import (
     chain,
@@ -108,6 +109,17 @@ def test_an_injection_is_given_the_patches_and_reaches_them_alone(mini, images, 
             x[:, PATCHES] += step
         x = block(x)
     assert_close(found.rows[Tap(4)], mini.vision.project(x[:, :17]))
+
+
+def test_an_injection_stays_an_increment_where_it_is_all_that_happens(mini, images):
+    inject = patch_injections({1: torch.ones_like, 3: torch.ones_like}, PATCHES)
+    edit, rows = chain(visual_tokens(tokens(2, 64)), inject), torch.zeros(3, 17, 64)
+    alone, together = edit(3, rows), edit(1, rows)
+    assert isinstance(alone, Increment), "sums that run would be given a difference that was rounded"
+    assert torch.equal(alone.step, inject(3, rows).step)
+    assert torch.equal(together[:, :17], inject(1, rows).step), "both happen before block 1"
+    assert torch.equal(together[:, 17:], tokens(2, 64).expand(3, -1, -1))
+    assert edit(2, rows) is rows
 
 
 def test_patch_rows_are_those_of_the_grid(mini):

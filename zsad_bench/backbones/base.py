@@ -203,8 +203,8 @@ class Backbone(nn.Module):
 
         images: (B,3,H,W), normalised, any size divisible by the patch size whose shorter side is `spec`'s.
         edit: called before each block that runs with its number and all rows that enter it, returns those to take
-        instead; see `run_vision`. Rows that it puts behind the patches attend and are attended to, are left out of
-        every tap, and come back in `Features.extra_rows` as they leave the last block run.
+        instead, or an `Increment`; see `run_vision`. Rows that it puts behind the patches attend and are attended to,
+        are left out of every tap, and come back in `Features.extra_rows` as they leave the last block run.
         checkpoint_blocks: recompute blocks in the backward pass instead of keeping their activations (less memory
         when gradients flow through the frozen tower, more time).
 

@@ -10,6 +10,7 @@ a running sum of value-value attention outputs, computed from the plain path and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,21 @@ from zsad_bench.types import Activation, PosInterp, Tap
 if TYPE_CHECKING:
     from zsad_bench.backbones.base import TextTower, VisionTower
 
-Edit = Callable[[int, Tensor], Tensor]  # number of a block and ALL rows that enter it -> the rows to enter instead
+
+@dataclass(frozen=True)
+class Increment:
+    """What an edit adds to all rows, (B,T,C), in the place of the sum: nothing is rounded on the way to V-V sums."""
+
+    step: Tensor
+
+
+# The number of a block and ALL rows that enter it -> the rows to enter instead, or what is to be added to them.
+Edit = Callable[[int, Tensor], Tensor | Increment]
+
+
+def edited(tokens: Tensor, edit: Tensor | Increment) -> Tensor:
+    """The rows that an edit of `tokens` makes."""
+    return tokens + edit.step if isinstance(edit, Increment) else edit
 
 
 def run_vision(
@@ -51,11 +66,13 @@ def run_vision(
     for number in range(1, last_block + 1):
         sums = {first: total for first, total in sums.items() if number <= ends[first]}
         if edit is not None:
-            edited = edit(number, tokens)
-            _check_edit(number, tokens, edited, n_rows, bool(sums))
-            if sums and edited is not tokens:
-                sums = {first: total + (edited - tokens) for first, total in sums.items()}
-            tokens = edited
+            made = edit(number, tokens)
+            after = edited(tokens, made)
+            _check_edit(number, tokens, after, n_rows, bool(sums))
+            if sums and after is not tokens:
+                step = made.step if isinstance(made, Increment) else after - tokens
+                sums = {first: total + step for first, total in sums.items()}
+            tokens = after
         sums |= {first: tokens for first in ends if first == number}
         if use_checkpoint and torch.is_grad_enabled() and tokens.requires_grad:
             tokens, vv = checkpoint(tower.block, number, tokens, bool(sums), activation, use_reentrant=False)
@@ -84,13 +101,13 @@ def run_text(
     tokens = tower.place(embeddings[:, :n_rows])
     for number in range(1, tower.n_blocks + 1):
         if edit is not None:
-            edited = edit(number, tokens)
-            if edited.shape != tokens.shape:
+            after = edited(tokens, edit(number, tokens))
+            if after.shape != tokens.shape:
                 raise ValueError(
-                    f"an edit before text block {number} made {tuple(edited.shape)} of {tuple(tokens.shape)}; "
+                    f"an edit before text block {number} made {tuple(after.shape)} of {tuple(tokens.shape)}; "
                     "texts keep their rows"
                 )
-            tokens = edited
+            tokens = after
         if use_checkpoint and torch.is_grad_enabled() and tokens.requires_grad:
             tokens = checkpoint(tower.block, number, tokens, activation, use_reentrant=False)
         else:

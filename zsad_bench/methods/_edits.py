@@ -1,7 +1,7 @@
 """Edits of the rows that enter a block, for `Backbone.encode_image` and `encode_text`: what methods put into a tower.
 
-Each is a function of a block's number and all rows (B,T,width) that returns the rows to take instead; `chain` runs
-several. Axes as in `backbones/base.py`.
+Each is a function of a block's number and all rows (B,T,width) that returns the rows to take instead, or what is to be
+added to them; `chain` runs several. Axes as in `backbones/base.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zsad_bench.backbones.base import Backbone
-from zsad_bench.backbones.forward import Edit
+from zsad_bench.backbones.forward import Edit, Increment, edited
 from zsad_bench.errors import BackboneError
 
 DeepTokenCast = Literal["none", "fp16"]
@@ -24,10 +24,14 @@ Injection = Callable[[Tensor], Tensor]  # of the patch rows (B,N,C) that enter a
 def chain(*edits: Edit) -> Edit:
     """All edits, one behind the other, each on what the one before made."""
 
-    def edit(block: int, tokens: Tensor) -> Tensor:
+    def edit(block: int, tokens: Tensor) -> Tensor | Increment:
+        changes: list[Tensor | Increment] = []
         for each in edits:
-            tokens = each(block, tokens)
-        return tokens
+            made = each(block, tokens)
+            if made is not tokens:
+                changes.append(made)
+                tokens = edited(tokens, made)
+        return changes[0] if len(changes) == 1 else tokens  # an increment stays one where it is all that happens
 
     return edit
 
@@ -74,11 +78,11 @@ def deep_visual_tokens(backbone: Backbone, tokens: Sequence[Tensor]) -> Edit:
 def patch_injections(increments: Mapping[int, Injection], patches: slice) -> Edit:
     """Adds `increments[block](patch rows)` to the patch rows before that block (DIVE). patches: `patch_rows`."""
 
-    def edit(block: int, rows: Tensor) -> Tensor:
+    def edit(block: int, rows: Tensor) -> Tensor | Increment:
         if block not in increments:
             return rows
         step = increments[block](rows[:, patches])
-        return rows + F.pad(step, (0, 0, patches.start, rows.shape[1] - patches.stop)).to(rows.dtype)
+        return Increment(F.pad(step, (0, 0, patches.start, rows.shape[1] - patches.stop)).to(rows.dtype))
 
     return edit
 

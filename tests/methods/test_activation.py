@@ -1,0 +1,47 @@
+# pytest tests/methods/test_activation.py
+"""`activation` reaches every pass of a method: weights trained with another one then do what is asked for."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tests.miniature import random_batch
+from zsad_bench import registry
+from zsad_bench.backbones.families._open_clip import from_model
+from zsad_bench.planning.configure import build
+
+SIZE = 48
+NAMES = [name for name in registry.names("methods") if getattr(registry.load("methods", name), "needs", None)]
+# What reads the last block of both towers in other ways than by default.
+VARIANTS = [
+    *((name, {}) for name in NAMES),
+    ("cocoop", {"preset": "zsad", "deep_tokens": True}),
+    ("dive", {"patch_attention": "vv"}),
+    ("anomalyclip", {"ensemble": "orthogonal", "members": 2}),
+]
+
+
+@pytest.fixture(scope="module")
+def exact(mini_clip):
+    """The miniature with exact GELU in the place of QuickGELU, built so."""
+    model = copy.deepcopy(mini_clip)
+    for block in (*model.visual.transformer.resblocks, *model.transformer.resblocks):
+        block.mlp.gelu = torch.nn.GELU()
+    return from_model(model, "exact")
+
+
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+def test_the_activation_asked_for_is_the_one_computed(name, settings, mini, exact):
+    batch, predictions = random_batch(SIZE, count=2), []
+    for backbone, activation in ((mini, "gelu"), (exact, "own"), (mini, "own")):
+        overrides = {"image_size": SIZE, "activation": activation, **settings}
+        method = build(name, backbone, overrides, seed=3).eval()
+        with torch.no_grad():
+            predictions.append(method.score(method.encode(batch.images, batch.samples), batch.samples))
+    asked, built, plain = predictions
+    assert torch.allclose(asked.score, built.score, atol=1e-6), f"{name}: a pass of the score runs another activation"
+    assert torch.allclose(asked.map, built.map, atol=1e-6), f"{name}: a pass of the map runs another activation"
+    assert not torch.allclose(asked.map, plain.map, atol=1e-6), f"{name}: the activation changes nothing here"
