@@ -10,45 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.methods import toys
 from zsad_bench.backbones.load import architecture
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.cli import main
 
-NAME = "vit_small_patch14_dinov2"
+NAME = "vit_small_patch14_reg4_dinov2"  # class token and four registers in front of the patches
 SIZE = 56  # 4 x 4 patches: positions are resized from 37 x 37
-
-METHOD = '''"""How unlike the rest of its image a patch is: needs a visual tower and nothing else."""
-
-from dataclasses import dataclass
-
-import torch.nn.functional as F
-
-from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.types import Activation, PosInterp, Prediction, Tap
-
-
-@dataclass(frozen=True)
-class UnlikeConfig:
-    image_size: int = 56
-    pos_interp: PosInterp = "timm"
-    activation: Activation = "own"
-
-
-class Unlike(ZeroShotMethod):
-    title = "Unlike"
-    Config = UnlikeConfig
-
-    def visual_requests(self):
-        return frozenset({Tap(self.backbone.vision.n_blocks)}), frozenset({"cls", "mean"})
-
-    def score(self, features, samples):
-        patches = F.normalize(features.patches(Tap(self.backbone.vision.n_blocks)), dim=-1)
-        rows, columns = features.grid
-        assert patches.shape[1] == rows * columns, "rows that are no patches count as patches"
-        unlike = 1 - (patches @ F.normalize(features.pooled("mean"), dim=-1)[..., None])[..., 0]
-        maps = F.interpolate(unlike.unflatten(1, features.grid)[:, None], features.image_size)[:, 0]
-        return Prediction(unlike.amax(1), maps)
-'''
 
 
 def random_state(seed: int) -> dict[str, torch.Tensor]:
@@ -77,12 +45,14 @@ def bench(monkeypatch, tmp_path, *args: str) -> int:
 
 
 def test_a_method_without_texts_runs_on_a_tower_without_texts(monkeypatch, tmp_path, plug_in, files, capsys):
-    plug_in("unlike_package", {"unlike.py": METHOD}, methods={"unlike": "unlike_package.unlike"})
+    plug_in("zsad_toys", {}, methods={"toy_no_text": toys.ENTRY_POINTS["toy_no_text"]})
     for path in files:
         settings = ["--set", f"image_size={SIZE}"]
-        code = bench(monkeypatch, tmp_path, "--method", "unlike", "--backbone", NAME, "--weights", str(path), *settings)
+        code = bench(
+            monkeypatch, tmp_path, "--method", "toy_no_text", "--backbone", NAME, "--weights", str(path), *settings
+        )
         assert code == 0, capsys.readouterr().err
-    lines = (tmp_path / "boards" / "demo" / "rows" / "unlike.jsonl").read_text().splitlines()
+    lines = (tmp_path / "boards" / "demo" / "rows" / "toy_no_text.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert {row["backbone"] for row in rows} == {NAME}
     assert {row["weights_hash"] for row in rows} == set(files.values()), "rows do not name the weights they are of"
