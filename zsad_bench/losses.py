@@ -67,4 +67,5 @@ def absolute_cosines(features_KD: Tensor) -> Tensor:
     """(K*(K-1)/2,): |cos| of every two of K features, in [0, 1]; summed, it pulls them towards orthogonality."""
     unit_KD = features_KD / features_KD.norm(dim=-1, keepdim=True)
     first, second = torch.triu_indices(len(unit_KD), len(unit_KD), offset=1, device=unit_KD.device)
-    return (unit_KD @ unit_KD.T)[first, second].abs()
+    cosines: Tensor = (unit_KD @ unit_KD.T)[first, second]
+    return cosines.abs()

@@ -78,7 +78,9 @@ def run_vision(
             tokens, vv = checkpoint(tower.block, number, tokens, bool(sums), activation, use_reentrant=False)
         else:
             tokens, vv = tower.block(number, tokens, bool(sums), activation)
-        sums = {first: total + vv for first, total in sums.items()}
+        if sums:
+            assert vv is not None  # the tower was asked for it
+            sums = {first: total + vv for first, total in sums.items()}
         at_taps |= {(b, f): sums.get(f, tokens)[:, :n_rows] for b, f in wanted if b == number}
     return tokens, at_taps
 

@@ -138,7 +138,7 @@ def _mlp(block: ResidualAttentionBlock, x: Tensor, activation: Activation) -> Te
     return block.mlp.c_proj(_COMPUTED[activation](block.mlp.c_fc(x)))
 
 
-def _own_activation(blocks: nn.ModuleList) -> str:
+def _own_activation(blocks: Sequence[ResidualAttentionBlock]) -> str:
     gelu = blocks[0].mlp.gelu
     return "quickgelu" if isinstance(gelu, QuickGELU) else "gelu" if gelu.approximate == "none" else "gelu_tanh"
 
@@ -234,7 +234,7 @@ def check_supported(model: nn.Module, name: str) -> None:
         raise BackboneError(f"{name} cannot be used as a backbone: {reason}")
 
 
-def _unsupported(model: nn.Module) -> str | None:
+def _unsupported(model: CLIP) -> str | None:
     visual = getattr(model, "visual", None)
     if type(model) is not CLIP or not isinstance(visual, VisionTransformer):
         return "not a CLIP with a vision transformer and CLIP's own text tower"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from timm.models import create_model
@@ -44,10 +45,12 @@ class Dinov2Vision:
     def __init__(self, model: VisionTransformer) -> None:
         self.model = model
         self.width = self.joint_width = model.embed_dim
-        self.n_blocks, self.n_heads = len(model.blocks), model.blocks[0].attn.num_heads
+        first: Any = model.blocks[0]
+        self.n_blocks: int = len(model.blocks)
+        self.n_heads: int = first.attn.num_heads
         self.patch_size, self.native_grid = model.patch_embed.patch_size[0], tuple(model.patch_embed.grid_size)
         self.n_prefix = model.num_prefix_tokens
-        self.activation = "gelu" if isinstance(model.blocks[0].mlp.act, torch.nn.GELU) else "swiglu"
+        self.activation = "gelu" if isinstance(first.mlp.act, torch.nn.GELU) else "swiglu"
         self.activations = frozenset({self.activation})
 
     def embed(self, images: Tensor, pos_interp: PosInterp) -> Tensor:
@@ -64,6 +67,7 @@ class Dinov2Vision:
         return model.norm_pre(torch.cat([*prefix, patches], dim=1) + positions)
 
     def _positions(self, grid: tuple[int, int], pos_interp: PosInterp) -> Tensor:
+        assert self.model.pos_embed is not None  # every DINOv2 has one
         table, without = self.model.pos_embed[0], 0 if self.model.no_embed_class else self.n_prefix
         if pos_interp != "official":
             return resize_positions(table, without, self.native_grid, grid, pos_interp)
@@ -143,7 +147,7 @@ def _hub(name: str) -> str:
 def _build(name: str) -> VisionTransformer:
     """The model without values, at its native size."""
     with torch.device("meta"):
-        return create_model(name, pretrained=False)
+        return cast("VisionTransformer", create_model(name, pretrained=False))
 
 
 def _in_timms_form(state: Mapping[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:

@@ -158,7 +158,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise BackboneError(f"folder not found: {folder}")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
     except FileNotFoundError:
         raise BackboneError(f"{folder.name} holds no {CONFIG_NAME}; it names the architecture of the weights") from None

@@ -25,7 +25,7 @@ from zsad_bench.errors import BackboneError
 
 ASSET = Path(__file__).parents[1] / "tiny_clip"
 ASSET_FILES = ("weights.safetensors", "config.json")
-FILLER = {"seed": 0, "std": 0.02}  # written into every configuration saved; loading reads it from there
+FILLER: dict[str, Any] = {"seed": 0, "std": 0.02}  # written into every configuration saved; loading reads it from there
 _TABLE = "token_embedding.weight"
 
 
@@ -92,7 +92,9 @@ def save_tiny(model: CLIP | Backbone, path: Path, used_token_ids: Iterable[int],
     overflow = [k for k, v in stored.items() if not torch.isfinite(v).all()]
     if overflow:
         raise ValueError(f"{overflow[0]} does not fit half precision")
-    full = config | {"token_filler": FILLER, "weights_hash": hash_weights(_expand(dict(stored), *table.shape, FILLER))}
+    vocab_size, width = table.shape
+    weights_hash = hash_weights(_expand(dict(stored), vocab_size, width, FILLER))
+    full = config | {"token_filler": FILLER, "weights_hash": weights_hash}
     path.mkdir(parents=True, exist_ok=True)
     save_file(stored, path / "weights.safetensors.part")
     (path / "config.json.part").write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
@@ -125,12 +127,12 @@ def load_tiny(path: Path = ASSET) -> Backbone:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
         config["model_cfg"]["text_cfg"]["width"], config["token_filler"], config["weights_hash"]
         config["preprocess_cfg"] = {key: config["preprocess_cfg"][key] for key in ("mean", "std")}
     except OSError:
-        mend = "install the package again" if path == ASSET else "name a folder that save_tiny wrote, or no weights"
-        raise BackboneError(f"the tiny CLIP is missing: no config.json in {path}; {mend}") from None
+        remedy = "install the package again" if path == ASSET else "name a folder that save_tiny wrote, or no weights"
+        raise BackboneError(f"the tiny CLIP is missing: no config.json in {path}; {remedy}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BackboneError(f"config.json of the tiny CLIP in {path} is damaged: {error!r}") from error
     return config
