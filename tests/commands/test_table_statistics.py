@@ -75,7 +75,7 @@ def test_what_is_wrong_is_one_line(refused, board):
     append(board / "rows" / "dive.jsonl", [make_row(suite="demo", method="dive", prior="rich", target="demo_textures")])
     assert "run `zsad-bench sweep prior_curve_demo`" in refused(1, "table", "prior_curve")
     assert "no rows with method clip; there are dive" in refused(1, "table", "prior_curve", "--method", "clip")
-    assert "no use for --metric" in refused(2, "table", "dive_claims", "--metric", "image_ap")
+    assert "unknown option '--metric'" in refused(2, "table", "dive_claims", "--metric", "image_ap")
     other = make_row(suite="demo", method="anomalyclip", prior="rich", target="demo_textures")
     append(board / "rows" / "anomalyclip.jsonl", [other])
     write_kept(board, "", Kept("rich", 0, {"demo_rich": {"leather": {"hole": 1}}}))

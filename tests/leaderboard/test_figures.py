@@ -251,7 +251,7 @@ def timed(encode: float | None = 0.5, **score: float) -> list:
 
 def test_a_cost_is_measured_where_rows_say_it():
     found = cost.costs(timed(clip=0.1, dive=0.7), FACTS)
-    assert {one.name: (round(one.seconds, 9), one.known, one.memory) for one in found.found} == {
+    assert {one.name: (round(one.seconds, 9), one.known, one.memory) for one in found.methods} == {
         "CLIP": (0.06, True, 700.0), "DIVE": (0.12, True, 700.0),
     }  # fmt: skip
     assert found.caption() == "Seconds are of encoding and scoring images, without reading them or training, on cpu."
@@ -260,7 +260,7 @@ def test_a_cost_is_measured_where_rows_say_it():
 def test_a_pass_is_known_by_its_id_where_no_times_are():
     rows = timed(None, clip=None, dive=None)
     rows += [replace(row, key="alone", pass_id="other", method="faprompt") for row in rows if row.method == "clip"]
-    found = {one.name: one for one in cost.costs(rows, FACTS).found}
+    found = {one.name: one for one in cost.costs(rows, FACTS).methods}
     assert (found["CLIP"].known, found["CLIP"].shared_by) == (False, 2)
     assert found["FAPrompt"].known, "equal seconds by chance are not one pass"
 
