@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.miniature import shrink
 from zsad_bench.console import Console
 from zsad_bench.planning.suite import DEMO
-from zsad_bench.runner.run_group import CellGroup
+from zsad_bench.results.row import Row
+from zsad_bench.runner.row_writer import RunRecord
+from zsad_bench.runner.run_group import run_group
+from zsad_bench.runner.run_spec import RunSpec
 
 
 @pytest.fixture(scope="module")  # no wider: other rooms' tests load real backbones
@@ -23,15 +27,49 @@ def small(mini) -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+@dataclass(frozen=True)
+class Group:
+    """Runs that share their passes."""
+
+    specs: list[RunSpec]
+
+    @property
+    def board(self) -> Path:
+        return self.specs[0].board
+
+    @property
+    def runs(self) -> Path:
+        return self.specs[0].runs
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a group."""
+
+    records: list[RunRecord]
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for record in self.records for row in record.rows]
+
+    @property
+    def run_ids(self) -> list[str]:
+        return [record.run_id for record in self.records]
+
+
+def run(group: Group, console: Console, *args: Any, **options: Any) -> Ran:
+    """Runs a group, as `run_group` does."""
+    return Ran(run_group(group.specs, console, *args, **options))
+
+
 @pytest.fixture(scope="module")
-def group_in(small) -> Callable[..., CellGroup]:
+def group_in(small) -> Callable[..., Group]:
     """group_in(folder, **fields): clip, anomalyclip and random, one epoch on demo_limited, tested on demo_textures."""
     suite = replace(DEMO, overrides={"*": {"image_size": 32}})
 
-    def group(folder: Path, **fields) -> CellGroup:
+    def group(folder: Path, methods: Sequence[str] = ("clip", "anomalyclip", "random"), **fields: Any) -> Group:
         usual = {
             "suite": suite,
-            "methods": ("clip", "anomalyclip", "random"),
             "prior": "limited",
             "targets": ("demo_textures",),
             "seed": 1,
@@ -39,7 +77,7 @@ def group_in(small) -> Callable[..., CellGroup]:
             "board": folder / "board",
             "runs": folder / "runs",
         }
-        return CellGroup(**{**usual, **fields})
+        return Group([RunSpec(method=method, **{**usual, **fields}) for method in methods])
 
     return group
 

@@ -56,13 +56,14 @@ def random_batch(size: int, count: int = 5, seed: int = 1) -> Batch:
 def shrink(patch: pytest.MonkeyPatch, backbone: Backbone) -> None:
     """Lets every run read this backbone, whatever it asks for, and a few images of each generated dataset."""
     from zsad_bench.data.demo.suite import PARTS
-    from zsad_bench.runner import run_group
+    from zsad_bench.runner import opened, prepared_run, test_pass
 
-    whole = run_group.CellGroup.module
+    whole = opened.data_module
 
-    def few(group: Any, target: str, backbone: Backbone, options: Any = None) -> Any:
+    def few(target: str, data: Any, backbone: Backbone, options: Any = None) -> Any:
         scale = {"scale": SCALE} if target.partition(":")[0] in PARTS else {}
-        return whole(group, target, backbone, {"workers": 0, **scale, **(options or {})})
+        return whole(target, data, backbone, {"workers": 0, **scale, **(options or {})})
 
-    patch.setattr(run_group.CellGroup, "module", few)
-    patch.setattr(run_group, "load_backbone", lambda name, weights=None: backbone)
+    for module in (opened, prepared_run, test_pass):
+        patch.setattr(module, "data_module", few)
+    patch.setattr(opened, "load_backbone", lambda name, weights=None: backbone)

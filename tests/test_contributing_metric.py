@@ -33,7 +33,7 @@ from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.metrics.category import CategoryMetrics
 from zsad_bench.metrics.functional.image import statistic
-from zsad_bench.runner.resume import metrics_of
+from zsad_bench.runner.expected_rows import metrics_of
 
 key = sys.argv[1]
 labels = torch.arange(40) % 2

@@ -31,6 +31,10 @@ class Console(console.Console):
         options |= {"markup": False, "emoji": False, "highlight": False}
         super().print(*map(_as_text, objects), style=style, soft_wrap=soft_wrap, **options)
 
+    def warn(self, line: str) -> None:
+        """A line in yellow."""
+        self.print(line, style="yellow")
+
     def pairs(self, lines: Iterable[tuple[str, str]]) -> None:
         """One line per pair: a name, in a column of its own, and what there is to say of it."""
         lines = list(lines)

@@ -71,15 +71,12 @@ class Turn(NamedTuple):
 
 def bare(folder: Path, group: str) -> None:
     """Computes one group of a plan as its process would, without the sweep around it."""
-    from rich.console import Console
+    from zsad_bench.console import Console
+    from zsad_bench.runner.run_group import run_group
+    from zsad_bench.sweep.sweep_folder import SweepFolder
 
-    from zsad_bench.runner.run_group import run_together
-    from zsad_bench.sweep.sweep_folder import Folder, read_plan
-    from zsad_bench.sweep.worker import member
-
-    content, groups = read_plan(Folder(folder))
-    (mine,) = (one for one in groups if one.id == group)
-    run_together([member(content, job, mine.targets) for job in mine.jobs], Console(width=120))
+    plan = SweepFolder(folder).read_plan()
+    run_group([plan.run_spec_of(job) for job in plan.group(group).jobs], Console(width=120))
 
 
 def turn(recipe: Path, folder: Path, together: int, cores: Sequence[int]) -> Turn:
@@ -87,14 +84,15 @@ def turn(recipe: Path, folder: Path, together: int, cores: Sequence[int]) -> Tur
     from zsad_bench.planning import plan as planning
     from zsad_bench.planning import recipe as recipes
     from zsad_bench.results.rows import load
-    from zsad_bench.sweep.sweep_folder import Folder, write_plan
+    from zsad_bench.sweep.stored_plan import StoredPlan
+    from zsad_bench.sweep.sweep_folder import SweepFolder
 
     swept, alone = folder / "swept", folder / "bare"
     options = ["--together", str(together), "--threads", "1", "--runs", str(swept / "runs")]
     command = [sys.executable, "-m", "zsad_bench.cli", "sweep", str(recipe), "--executor", "serial", *options]
     made = planning.plan(recipes.load(recipe), together=together)
-    place = Folder(alone / "plan")
-    write_plan(place, made, alone / "board" / "demo", alone / "runs")
+    kept = SweepFolder(alone / "plan")
+    kept.write(StoredPlan.of(made, alone / "board" / "demo", alone / "runs"), {})
     swept.mkdir(parents=True)
 
     def sweep() -> Spent:
@@ -104,7 +102,7 @@ def turn(recipe: Path, folder: Path, together: int, cores: Sequence[int]) -> Tur
     def groups() -> Spent:
         os.sched_setaffinity(0, {cores[1]})
         times = [
-            measured([sys.executable, __file__, "--bare", str(place.path), group.id], alone / "said")
+            measured([sys.executable, __file__, "--bare", str(kept.path), group.id], alone / "said")
             for group in made.groups
         ]
         return Spent(sum(one.wall for one in times), sum(one.cpu for one in times))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from zsad_bench.results import rows as store
+from zsad_bench.runner import run_group
 
 pytestmark = pytest.mark.usefixtures("small")
 COMMON = ("--suite", "demo", "--targets", "demo_textures,demo_medical", "--epochs", "1", "--set", "image_size=32")
@@ -52,7 +53,7 @@ def test_tables_rows_and_what_is_run_how_often(ran):
     }, "a prior and a seed that change nothing must not be run again"
     categories = {row.category for row in rows if row.method == "clip"}
     assert categories == {"perforated", "terrazzo", "carpet", "brain", "colon", "cell"}
-    assert len(list(ran.runs.glob("*/config.json"))) == 4, "one folder a prior and seed"
+    assert len(list(ran.runs.glob("*/config.json"))) == 8, "one folder per run"
     assert len(list(ran.runs.glob("*/anomalyclip.safetensors"))) == 4
 
     assert store.current(rows).conflicts == []
@@ -82,3 +83,23 @@ def test_auto_says_what_it_takes_in_one_line(zsad):
                 "image_size=32")  # fmt: skip
     assert said.code == 0, said.err
     assert said.out.splitlines()[0].startswith("suite auto takes demo: ")
+
+
+def test_every_target_image_is_encoded_once_per_forward_pass(zsad, tmp_path, monkeypatch, mini):
+    """Three learners under two priors with three seeds, and CLIP beside them: one pass for all nineteen."""
+    monkeypatch.setattr(run_group, "fit", lambda *_: None)  # what is encoded to learn from is another matter
+    encoded: list[int] = []
+    encode = type(mini).encode_image
+
+    def counted(backbone, images, *args, **kwargs):
+        encoded.append(len(images))
+        return encode(backbone, images, *args, **kwargs)
+
+    monkeypatch.setattr(type(mini), "encode_image", counted)
+    said = zsad("bench", "--method", "clip,coop,cocoop,anomalyclip", "--prior", "limited,rich", "--seed", "0,1,2",
+                *COMMON)  # fmt: skip
+    assert said.code == 0, said.err
+    rows = store.load(tmp_path / "leaderboards" / "demo" / "rows")
+    assert len({(row.method, row.prior, row.seed) for row in rows}) == 1 + 3 * 2 * 3
+    images = {(row.target, row.category): row.n_images for row in rows}
+    assert sum(encoded) == sum(images.values()) == 24

@@ -30,9 +30,9 @@ def bench(**changes: str) -> list[str]:
 
 @pytest.fixture
 def nothing_runs(monkeypatch) -> None:
-    from zsad_bench.runner import run_group
+    from zsad_bench.runner import opened
 
-    monkeypatch.setattr(run_group, "load_backbone", lambda *args: pytest.fail("weights were read before the check"))
+    monkeypatch.setattr(opened, "load_backbone", lambda *args: pytest.fail("weights were read before the check"))
 
 
 @pytest.mark.usefixtures("nothing_runs")

@@ -6,14 +6,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from zsad_bench.commands import sweep as command
+from zsad_bench.console import Console
 from zsad_bench.results import rows as store
-from zsad_bench.runner import provenance, run_group
+from zsad_bench.runner import opened, provenance
 from zsad_bench.sweep import worker
-from zsad_bench.sweep.executors import Event
+from zsad_bench.sweep.executors import Event, choose
+from zsad_bench.sweep.sweep_folder import SweepFolder
 
 RECIPE = """
 suite: demo
@@ -39,22 +41,22 @@ class Here:
             yield Event("ended", task.id, "here", code)
 
     def _call(self, task) -> int:
-        folder = worker.Folder(worker.Path(task.command[3]))
+        folder = SweepFolder(Path(task.command[3]))
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        content, groups = worker.read_plan(folder)
-        group = next(group for group in groups if group.id == task.id)
+        plan = folder.read_plan()
+        group = plan.group(task.id)
         Here.ran.append("+".join(job.method for job in group.jobs))
         if Here.broken in Here.ran[-1].split("+"):
             task.log.write_text("Traceback\nRuntimeError: the disk melted\n")
             return 0  # exit codes say nothing
-        worker._compute(folder, content, group)
+        worker.compute(plan, group, folder, Console(width=120))
         return 1
 
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch) -> type[Here]:
     Here.ran, Here.broken = [], ""
-    monkeypatch.setitem(command.places.EXECUTORS, "serial", Here)
+    monkeypatch.setitem(choose.EXECUTORS, "serial", Here)
     return Here
 
 
@@ -185,7 +187,7 @@ def test_cells_that_cannot_run_say_why(zsad, recipe, monkeypatch):
     def none(*args):
         raise BackboneError("weights not found")
 
-    monkeypatch.setattr(run_group, "load_backbone", none)
+    monkeypatch.setattr(opened, "load_backbone", none)
     said = zsad("sweep", recipe)
     assert (said.code, ran()) == (1, [])
     assert "cannot run: weights not found" in said.out

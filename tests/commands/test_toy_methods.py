@@ -147,13 +147,13 @@ def test_each_method_is_told_what_it_took(bench, monkeypatch):
     from zsad_bench.runner import row_writer
 
     costs = {}
-    write = row_writer.Recorder._write
+    write = row_writer.RowWriter._write
 
-    def watched(self, name, category, found, *rest):
-        costs.setdefault(name, []).append((found.seconds_encode, found.seconds_score))
-        return write(self, name, category, found, *rest)
+    def watched(self, category, found, *rest):
+        costs.setdefault(self.spec.method, []).append((found.seconds_encode, found.seconds_score))
+        return write(self, category, found, *rest)
 
-    monkeypatch.setattr(row_writer.Recorder, "_write", watched)
+    monkeypatch.setattr(row_writer.RowWriter, "_write", watched)
     bench("board", methods="toy_adapts,toy_no_text,random")
     assert {len(of) for of in costs.values()} == {len(CATEGORIES)}
     assert all(seconds > 0 for of in costs.values() for _, seconds in of), "scoring takes time"

@@ -9,7 +9,9 @@ import pytest
 
 from tests.tracking.offline import nobody_is_logged_in, runs_below
 from zsad_bench.results import rows as store
-from zsad_bench.sweep.sweep_folder import Folder
+from zsad_bench.runner.expected_rows import ExpectedRows
+from zsad_bench.sweep.stored_plan import StoredPlan
+from zsad_bench.sweep.sweep_folder import SweepFolder
 from zsad_bench.tracking.run_summary import summary
 
 
@@ -62,9 +64,9 @@ def test_sync_makes_a_run_of_each_seed_from_rows_alone_and_twice_the_same(zsad, 
 
 
 def test_runs_of_a_sweep_are_its_group(zsad, rows, tmp_path):
-    sweep = Folder(tmp_path / "runs" / "sweeps" / "mine")
-    sweep.path.mkdir(parents=True)
-    sweep.cells.write_text(json.dumps({"a": {"key": "k1elpv"}, "b": {"error": "no weights"}}))
+    plan = StoredPlan("mine", "demo", (), tmp_path, tmp_path)
+    cells = {"a": ExpectedRows("k1elpv", ("elpv",), ("image_auroc",), 96, "tiny"), "b": "no weights"}
+    SweepFolder(tmp_path / "runs" / "sweeps" / "mine").write(plan, cells)
     assert zsad("track", "sync", "demo", "--offline").code == 0
     groups = {kept.name: kept.group for kept in runs_below(tmp_path / "runs")}
     line = "dive · limited (demo_limited) · seed"

@@ -33,7 +33,7 @@ def settings(part: recipes.Part) -> list[tuple[str, dict]]:
 
 def test_the_shortest_recipe(load):
     found = load(GOOD)
-    (part,) = found.parts
+    (part,) = found.blocks
     assert (found.name, found.title, found.suite) == ("mine", "mine", "demo")
     assert (part.priors, part.targets, part.repeats()) == (("limited",), None, [(0, None)])
     assert settings(part) == [("clip", {})]
@@ -49,7 +49,7 @@ def test_variants_and_grids(load):
         "  - dive: [{}, {deep: false, lr: 0.1}]\n"
         "  - dive: {deep: false, grid: {n_ctx: [4, 8], n_visual: [0, 1]}}\n"
         "priors: [rich]\n"
-    ).parts
+    ).blocks
     assert settings(part) == [
         ("dive", {"lr": 0.001}),
         ("faprompt", {"lr": 0.001, "fidelity": "official"}),
@@ -70,7 +70,7 @@ def test_variants_and_grids(load):
     ],
 )
 def test_seeds_and_draws(load, lines, expected):
-    assert load(GOOD + lines).parts[0].repeats() == expected
+    assert load(GOOD + lines).blocks[0].repeats() == expected
 
 
 def test_parts_take_over_what_they_do_not_name(load):
@@ -78,7 +78,7 @@ def test_parts_take_over_what_they_do_not_name(load):
         "suite: paper\nmethods: [dive]\nseeds: [1]\nparts:\n"
         "  - priors: [rich]\n    targets: [visa]\n  - priors: [limited]\n    targets: [mvtec]\n    seeds: [2]\n"
     )
-    assert [(p.priors, p.targets, p.seeds, settings(p)) for p in found.parts] == [
+    assert [(p.priors, p.targets, p.seeds, settings(p)) for p in found.blocks] == [
         (("rich",), ("visa",), (1,), [("dive", {})]),
         (("limited",), ("mvtec",), (2,), [("dive", {})]),
     ]
@@ -87,7 +87,7 @@ def test_parts_take_over_what_they_do_not_name(load):
 def test_methods_with_published_numbers_only_do_not_stop_it(load):
     found = load("suite: paper\nmethods: [april_gan, clip, tps]\npriors: [rich]\n")
     assert found.published == ("april_gan", "tps")
-    assert settings(found.parts[0]) == [("clip", {})]
+    assert settings(found.blocks[0]) == [("clip", {})]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def learn(tmp_path, monkeypatch) -> Callable[..., Auxiliary]:
             usual = {"image_size": 16, "workers": 0, **options, **more}
             return registry.load("datasets", name)(place or None, **usual)
 
-        return auxiliary(priors.resolve(spec, "paper"), data_of, 0)
+        return auxiliary(priors.resolve(spec, "paper"), data_of)
 
     return learned
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cells import run
 from zsad_bench.data import prior as priors
 from zsad_bench.results.class_embeddings import distance, read_classes
 from zsad_bench.results.image_scores import read_scores
 from zsad_bench.results.prior_contents import read_kept
-from zsad_bench.runner import board_metadata
-from zsad_bench.runner.run_group import run
+from zsad_bench.runner import board_metadata, opened
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_what_the_prior_kept_is_named_by_its_hash(ran, mini):
     row = next(row for row in record.rows if row.method == "anomalyclip")
     kept = read_kept(group.board, row.prior_hash)
     assert (kept.prior, kept.draw, list(kept.classes)) == ("rich:types=3", 0, ["demo_rich"])
-    module = group.module("demo_rich", mini)
+    module = opened.data_module("demo_rich", {}, mini)
     wanted = priors.select(module.samples(), priors.resolve("rich:types=3", "demo").parts[0])
     counted = sum(count for types in kept.classes["demo_rich"].values() for count in types.values())
     assert counted == len(wanted)
@@ -50,6 +50,6 @@ def test_names_are_encoded_once_and_give_distances(ran, mini, monkeypatch):
     assert distance(own.embeddings["carpet"], [own.embeddings["carpet"]]) == pytest.approx(0, abs=1e-5)
     far = distance(own.embeddings["carpet"], other.embeddings.values())
     assert 0 < far < 2
-    targets = [group.module("demo_textures", mini)]
+    targets = [opened.data_module("demo_textures", {}, mini)]
     monkeypatch.setattr(board_metadata, "_encoded", lambda *_: pytest.fail("known names were encoded again"))
     board_metadata.describe(group.board, mini, targets, None)

@@ -16,14 +16,14 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tests.cells import run
 from tests.miniature import SCALE
 from zsad_bench import registry
 from zsad_bench.data import content
 from zsad_bench.data.overlap import Seen, see
 from zsad_bench.errors import CheckpointError, OverlapError
 from zsad_bench.planning.configure import build
-from zsad_bench.runner import checkpoint, run_group
-from zsad_bench.runner.run_group import run
+from zsad_bench.runner import checkpoint, prepared_run, run_group
 
 TRAINING = {"prior": "limited", "prior_hash": "abc", "auxiliary": ["demo_limited"], "seed": 3, "variant": ""}
 
@@ -70,7 +70,7 @@ def test_near_duplicates_are_said_once_and_counted_by_category(group_in, target,
     assert counts == {
         ("anomalyclip", "with"): 2, ("anomalyclip", "without"): 0, ("clip", "with"): 0, ("clip", "without"): 0,
     }, "a method that learned from nothing has seen nothing"  # fmt: skip
-    seen = checkpoint.read_images(tmp_path / "runs" / record.run_id / "anomalyclip.safetensors")
+    seen = checkpoint.read_images(tmp_path / "runs" / record.run_ids[1] / "anomalyclip.safetensors")
     kept = see([registry.load("datasets", "demo_limited")(scale=SCALE)])
     assert seen.names == kept.names
     assert np.array_equal(seen.pixels, kept.pixels)
@@ -101,7 +101,7 @@ def evaluated(group_in, tmp_path, target, path, console):
 
 def absent(monkeypatch) -> None:
     """Auxiliary images are not on this machine."""
-    monkeypatch.setattr(run_group, "is_found", lambda name: False)
+    monkeypatch.setattr(prepared_run, "is_found", lambda name: False)
 
 
 def test_a_checkpoint_is_guarded_where_its_images_are_not(

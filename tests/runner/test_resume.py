@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from zsad_bench.methods.base import ZeroShotMethod
+from tests.cells import Group, run
+from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.results import rows as store
-from zsad_bench.runner import resume, run_group
-from zsad_bench.runner.run_group import run, run_together
+from zsad_bench.runner import opened, resume, run_group
 from zsad_bench.types import Sample
 from zsad_bench.variant import Variant
 
@@ -36,7 +36,7 @@ def whole(group_in, tmp_path_factory) -> SimpleNamespace:
 def torn(whole, group_in, quiet, tmp_path):
     """torn(keep): a finished run of which only the rows stay that `keep` wants."""
 
-    def tear(keep) -> run_group.CellGroup:
+    def tear(keep) -> Group:
         group = group_in(tmp_path)
         run(group, quiet)
         for file in store.row_files(group.board / "rows"):
@@ -62,16 +62,16 @@ def fits(monkeypatch) -> list[str]:
 
 
 @pytest.fixture
-def scored(monkeypatch) -> list[str]:
-    """Ids of what was encoded since."""
-    seen: list[str] = []
-    encode = ZeroShotMethod.encode_under
+def scored(monkeypatch) -> list[int]:
+    """How many images were encoded at a time since."""
+    seen: list[int] = []
+    encode = Encoder.__call__
 
-    def counted(self, images, spec):
+    def counted(self, images, *rest):
         seen.append(len(images))
-        return encode(self, images, spec)
+        return encode(self, images, *rest)
 
-    monkeypatch.setattr(ZeroShotMethod, "encode_under", counted)
+    monkeypatch.setattr(Encoder, "__call__", counted)
     return seen
 
 
@@ -86,7 +86,7 @@ def test_a_complete_group_costs_nothing(torn, quiet, fits, scored):
 
 
 def test_what_is_missing_is_computed_and_nothing_else(torn, whole, quiet, fits, monkeypatch):
-    monkeypatch.setattr(run_group, "TEST_BATCH", 3)  # batches straddle the categories of four
+    monkeypatch.setattr(opened, "TEST_BATCH", 3)  # batches straddle the categories of four
     group = torn(lambda row: not (row.category == "terrazzo" and (row.method, row.metric) != ("clip", "image_ap")))
     left = numbers(group.board)
     fits.clear()
@@ -132,16 +132,16 @@ def test_several_groups_are_tested_in_one_pass(whole, group_in, quiet, tmp_path,
     three = group_in(tmp_path, methods=("anomalyclip",), settings={"temperature": 0.07})  # the default: the same cell
     four = group_in(tmp_path, methods=("clip",), settings={"temperature": 0.5})
     told = []
-    records = run_together([one, two, three, four], quiet, skip_complete=True,
-                           trained=lambda group, name, seconds: told.append((group, name)))  # fmt: skip
-    tested = [record.rows for record in records]
+    together = Group([spec for group in (one, two, three, four) for spec in group.specs])
+    ran = run(together, quiet, skip_complete=True, trained=lambda spec, seconds: told.append(spec))
+    tested = [record.rows for record in ran.records]
     each = 3 * len((*IMAGE_KEYS, *PIXEL_KEYS))
-    assert [len(rows) for rows in tested] == [2 * each, each, 0, each], "what is the same cell is computed once"
-    assert told == [(two, "anomalyclip")]
+    assert [len(rows) for rows in tested] == [each, each, each, 0, each], "what is the same cell is computed once"
+    assert told == two.specs
     found = numbers(one.board)
     assert {key: found[key] for key in whole.numbers} == pytest.approx(whole.numbers, abs=1e-6)
-    assert {row.variant for row in tested[3]} == {Variant({"temperature": 0.5})}
-    assert len({record.run_id for record in records}) == 4
+    assert {row.variant for row in tested[4]} == {Variant({"temperature": 0.5})}
+    assert len(set(ran.run_ids)) == 5
 
 
 def test_whole_batches():

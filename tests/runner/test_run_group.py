@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.cells import run
 from tests.miniature import SCALE
 from zsad_bench import registry
 from zsad_bench.console import Console
@@ -22,8 +23,7 @@ from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.planning.suite import PAPER
 from zsad_bench.results import rows as store
 from zsad_bench.results.image_scores import read_scores
-from zsad_bench.runner import checkpoint, run_group
-from zsad_bench.runner.run_group import run
+from zsad_bench.runner import checkpoint, opened, run_group
 from zsad_bench.variant import PLAIN, Variant
 
 METHODS = ("clip", "anomalyclip", "random")
@@ -41,9 +41,9 @@ def ran(group_in, tmp_path_factory) -> SimpleNamespace:
     console = Console(file=io.StringIO(), width=40)
     group = group_in(folder)
     record = run(group, console)
-    return SimpleNamespace(
-        group=group, record=record, folder=group.runs / record.run_id, said=console.file.getvalue().splitlines()
-    )
+    folders = {name: group.runs / of.run_id for name, of in zip(METHODS, record.records, strict=True)}
+    said = console.file.getvalue().splitlines()
+    return SimpleNamespace(group=group, record=record, folders=folders, folder=folders["anomalyclip"], said=said)
 
 
 def test_every_category_and_metric_has_its_row_on_disk(ran):
@@ -92,7 +92,9 @@ def test_scores_of_each_image_are_kept(ran):
 def test_configuration_log_and_checkpoint_are_kept(ran, mini):
     config = json.loads((ran.folder / "config.json").read_text())
     assert (config["prior"], config["seed"], config["backbone"]) == ("limited", 1, mini.id)
-    assert config["methods"]["anomalyclip"]["taps"] == [4], "the resolved configuration, not what was left open"
+    assert (config["method"], config["config"]["taps"]) == ("anomalyclip", [4]), (
+        "the resolved configuration, not what was left open"
+    )
     with (ran.folder / "anomalyclip" / "prompts" / "metrics.csv").open() as file:
         (line,) = csv.DictReader(file)
     assert {"loss", "loss_image", "loss_local"} <= set(line)
@@ -101,7 +103,9 @@ def test_configuration_log_and_checkpoint_are_kept(ran, mini):
     assert header.training["auxiliary"] == ["demo_limited"]
     assert header.training["seed"] == 1
     assert [path.name for path in ran.folder.glob("*.safetensors")] == ["anomalyclip.safetensors"]
-    assert [path.name for path in ran.folder.glob("*.png")] == ["maps_demo_textures_32px.png"]
+    sheets = [path.name for folder in ran.folders.values() for path in folder.glob("*.png")]
+    assert sheets == ["maps_demo_textures_32px.png"], "one sheet of all methods"
+    assert len(set(ran.folders.values())) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_the_suites_weights_are_for_the_suites_backbone(group_in, quiet, tmp_pat
         assert names == asked
         raise LookupError("far enough")
 
-    monkeypatch.setattr(run_group, "load_backbone", load)
+    monkeypatch.setattr(opened, "load_backbone", load)
     with pytest.raises(LookupError, match="far enough"):
         run(group_in(tmp_path, suite=PAPER, **fields), quiet)
 
@@ -140,7 +144,7 @@ def test_running_again_gives_the_same_numbers(ran, group_in, quiet, tmp_path):
     again = run(group_in(tmp_path), quiet)
     assert values(again.rows) == values(ran.record.rows), "two runs of the same cells differ"
     assert {row.key for row in again.rows} == {row.key for row in ran.record.rows}
-    assert again.run_id != ran.record.run_id
+    assert not set(again.run_ids) & set(ran.record.run_ids)
 
 
 def test_a_method_alone_gives_the_numbers_it_gives_in_company(ran, group_in, quiet, tmp_path):
@@ -153,7 +157,7 @@ def test_another_seed_trains_another_model(ran, group_in, quiet, tmp_path):
     other = run(group_in(tmp_path, methods=("anomalyclip",), seed=2), quiet)
     one, two = (
         checkpoint.read_header(path) for path in (ran.folder / "anomalyclip.safetensors",
-                                                  tmp_path / "runs" / other.run_id / "anomalyclip.safetensors")
+                                                  tmp_path / "runs" / other.run_ids[0] / "anomalyclip.safetensors")
     )  # fmt: skip
     assert (one.training["seed"], two.training["seed"]) == (1, 2)
     assert {row.seed for row in other.rows} == {2}
@@ -173,8 +177,8 @@ def test_a_checkpoint_is_tested_instead_of_training(ran, group_in, quiet, tmp_pa
     assert values(loaded.rows) == pytest.approx(expected, abs=1e-6), "the checkpoint does not give its run's numbers"
     (original,) = {(r.key, r.seed, r.prior, r.variant) for r in ran.record.rows if r.method == "anomalyclip"}
     assert {(r.key, r.seed, r.prior, r.variant) for r in loaded.rows} == {original}, "it is the same cell"
-    config = json.loads((tmp_path / "runs" / loaded.run_id / "config.json").read_text())
-    assert config["methods"]["anomalyclip"]["seed"] == 1, "config.json shows another configuration than was tested"
+    config = json.loads((tmp_path / "runs" / loaded.run_ids[0] / "config.json").read_text())
+    assert config["config"]["seed"] == 1, "config.json shows another configuration than was tested"
 
 
 def test_a_checkpoint_is_not_tested_on_what_it_learned_from(ran, group_in, quiet, tmp_path):
@@ -189,7 +193,6 @@ def test_a_checkpoint_is_not_tested_on_what_it_learned_from(ran, group_in, quiet
 @pytest.mark.parametrize(
     ("fields", "error", "said"),
     [
-        ({"methods": ("clip", "anomalyclip"), "epochs": None}, UsageError, "goes with one method, found clip, anomaly"),
         ({"methods": ("anomalyclip",), "epochs": 3}, UsageError, "leave out --set and --epochs"),
         ({"methods": ("anomalyclip",), "epochs": None, "settings": {"lr": 1.0}}, UsageError, "leave out --set and"),
         ({"methods": ("clip",), "epochs": None}, CheckpointError, "is of anomalyclip, asked for clip"),
@@ -227,7 +230,7 @@ def test_impossible_numbers_are_refused_before_anything_runs(group_in, quiet, tm
 @pytest.mark.parametrize("blow", [RuntimeError("the disk melted"), KeyboardInterrupt()], ids=lambda e: type(e).__name__)
 def test_what_was_complete_stays(group_in, quiet, tmp_path, monkeypatch, blow):
     """Batches of three straddle the categories of four; the blow falls in the one that ends the second category."""
-    monkeypatch.setattr(run_group, "TEST_BATCH", 3)
+    monkeypatch.setattr(opened, "TEST_BATCH", 3)
     score = Clip.score
 
     def dying(self, features, samples):

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cells import run
 from zsad_bench.errors import UsageError
 from zsad_bench.results import rows as store
-from zsad_bench.runner import run_group, test_pass
-from zsad_bench.runner.run_group import run, run_together
+from zsad_bench.runner import opened, run_group, test_pass
 
 PROVENANCE = {
     "run_id", "started", "pass_id", "seconds", "seconds_encode", "seconds_score", "peak_memory_mb",
@@ -35,7 +35,7 @@ def alike(rows: list[dict], others: list[dict]) -> None:
 @pytest.fixture
 def batches(monkeypatch) -> list[list[str]]:
     """The categories of the images of every test pass, once it ran; batches of three straddle categories of four."""
-    monkeypatch.setattr(run_group, "TEST_BATCH", 3)
+    monkeypatch.setattr(opened, "TEST_BATCH", 3)
     seen: list[list[str]] = []
     whole = test_pass.resume.whole_batches
 
@@ -62,7 +62,7 @@ def test_rows_of_a_category_are_those_of_a_whole_run(group_in, quiet, tmp_path, 
 
 def test_several_categories_are_one_pass_and_the_rest_is_computed_later(group_in, quiet, tmp_path, batches):
     def go(target):
-        return run_together([group_in(tmp_path, methods=("clip",), targets=(target,))], quiet, skip_complete=True)[0]
+        return run(group_in(tmp_path, methods=("clip",), targets=(target,)), quiet, skip_complete=True)
 
     first = go("demo_textures:carpet+perforated")
     assert {row.category for row in first.rows} == {"carpet", "perforated"}

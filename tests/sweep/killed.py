@@ -75,7 +75,7 @@ class Steps:
         from zsad_bench.runner import checkpoint
         from zsad_bench.sweep import sweep_folder
 
-        for place, name in ((rows, "append"), (checkpoint, "save"), (sweep_folder.Folder, "tell")):
+        for place, name in ((rows, "append"), (checkpoint, "save"), (sweep_folder.SweepFolder, "tell")):
             setattr(place, name, self._counted(getattr(place, name)))
 
     def _counted(self, write: Callable) -> Callable:
@@ -153,7 +153,7 @@ def killed_at(step: int, run: Callable[[], int]) -> bool:
 
 def main() -> None:
     folder, seed, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    for module in ("commands.sweep", "commands.table", "sweep.expect", "methods.clip", "methods.anomalyclip",
+    for module in ("commands.sweep", "commands.table", "sweep.schedule", "methods.clip", "methods.anomalyclip",
                    "methods.random", "data.demo.suite", "data.datasets.demo_medical"):  # fmt: skip
         importlib.import_module(f"zsad_bench.{module}")
     import jsonargparse  # noqa: F401

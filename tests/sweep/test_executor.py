@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from zsad_bench.planning.plan import Group, Job
+from zsad_bench.planning.plan import Job, JobGroup
 from zsad_bench.results import rows as store
+from zsad_bench.runner.expected_rows import ExpectedRows
 from zsad_bench.sweep.executors import Event, Task
 from zsad_bench.sweep.executors.serial import Serial
-from zsad_bench.sweep.sweep_folder import Board, Folder, cost, trained_seconds
+from zsad_bench.sweep.sweep_folder import SweepFolder
+from zsad_bench.sweep.sweep_status import RowIndex, cost, trained_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,16 +102,14 @@ def test_a_worker_ends_when_its_sweep_is_killed(tmp_path):
 
 
 @pytest.fixture
-def group() -> Group:
-    jobs = tuple(Job(name, {}, None, "limited", None, 0, (), True) for name in ("coop", "dive"))
-    return Group(jobs, ("visa", "btad"))
+def group() -> JobGroup:
+    targets = ("visa", "btad")
+    return JobGroup(tuple(Job(name, {}, None, "limited", None, 0, (), True, targets) for name in ("coop", "dive")))
 
 
-def expected(group: Group) -> dict:
-    return {
-        cell.id: {"key": f"{cell.job.method} {cell.target}", "categories": ["a", "b"], "metrics": ["m"],
-                  "image_size": 8, "backbone": "tiny"} for cell in group.cells
-    }  # fmt: skip
+def expected(group: JobGroup) -> dict[str, ExpectedRows]:
+    keys = {cell.id: f"{cell.job.method} {cell.target}" for cell in group.cells}
+    return {id_: ExpectedRows(key, ("a", "b"), ("m",), 8, "tiny") for id_, key in keys.items()}
 
 
 def line(method: str, target: str, category: str, seconds: float = 1.0) -> str:
@@ -119,7 +119,7 @@ def line(method: str, target: str, category: str, seconds: float = 1.0) -> str:
 
 
 def test_done_is_what_has_all_its_rows(tmp_path, group):
-    cells, board = expected(group), Board(tmp_path)
+    cells, board = expected(group), RowIndex(tmp_path)
     assert not any(board.refresh().is_done(cell) for cell in cells.values()), "an empty board has no cell"
     file = tmp_path / "rows" / "coop.jsonl"
     file.parent.mkdir()
@@ -129,12 +129,12 @@ def test_done_is_what_has_all_its_rows(tmp_path, group):
     assert [board.refresh().is_done(cell) for cell in cells.values()] == [True, False, False, False]
     file.write_text(line("coop", "visa", "a"))
     assert not any(board.refresh().is_done(cell) for cell in cells.values()), "rows were taken away again"
-    assert not board.is_done({"error": "no weights"})
+    assert not board.is_done("no weights")
     assert not board.is_done(None)
 
 
 def test_cost_is_of_what_is_missing_and_was_measured(tmp_path, group):
-    cells, board = expected(group), Board(tmp_path)
+    cells, board = expected(group), RowIndex(tmp_path)
     told = [{"kind": "trained", "method": name, "variant": "", "prior": "limited", "seconds": s}
             for name, s in (("coop", 99.0), ("coop", 10.0), ("dive", 5.0))]  # fmt: skip
     assert cost(group, cells, board, trained_seconds(told)) is None
@@ -153,7 +153,7 @@ def test_cost_is_of_what_is_missing_and_was_measured(tmp_path, group):
 
 
 def test_events_of_killed_writers_are_passed_over(tmp_path):
-    folder = Folder(tmp_path)
+    folder = SweepFolder(tmp_path)
     assert folder.told() == []
     folder.tell("started", "g", where="here")
     with folder.events.open("a") as file:
@@ -163,7 +163,7 @@ def test_events_of_killed_writers_are_passed_over(tmp_path):
 
 
 def test_only_what_shows_signs_of_life_runs(tmp_path):
-    folder = Folder(tmp_path)
+    folder = SweepFolder(tmp_path)
     assert folder.runs_where("g") == ""
     folder.alive("g").parent.mkdir()
     folder.alive("g").write_text("there, pid 3")
@@ -192,7 +192,7 @@ def test_a_sweep_survives_being_killed_and_a_second_one_beside_it(tmp_path, kill
     assert values["together"] == values["whole"], "two sweeps at once gave other rows than one"
     for name, rows in boards.items():
         assert len(rows) == len(values[name]), f"{name}: a row is there twice"
-    events = Folder(tmp_path / "killed" / "runs" / "sweeps" / "mini").told()
+    events = SweepFolder(tmp_path / "killed" / "runs" / "sweeps" / "mini").told()
     trained = [event["group"] for event in events if event["kind"] == "trained"]
     assert len(trained) <= 2, f"a training that was saved was repeated: {trained}"
     assert any(event["kind"] == "trained" for event in events)

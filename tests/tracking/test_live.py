@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import wandb
 
+from tests.cells import Group, run
 from tests.miniature import shrink
 from tests.tracking.offline import Kept, runs_below
 from zsad_bench.planning.suite import DEMO
 from zsad_bench.results import pictures
 from zsad_bench.results import rows as store
-from zsad_bench.runner.run_group import CellGroup, run
+from zsad_bench.runner.run_spec import RunSpec
 from zsad_bench.runner.wandb_reporter import open_mirror
 from zsad_bench.tracking.run_summary import summary
 
@@ -30,18 +31,18 @@ def small(mini) -> Iterator[None]:
 
 
 @pytest.fixture
-def group_in(small) -> Callable[..., CellGroup]:
+def group_in(small) -> Callable[..., Group]:
     suite = replace(DEMO, overrides={"*": {"image_size": 32}})
 
-    def group(folder: Path, **fields) -> CellGroup:
-        usual = {"suite": suite, "methods": METHODS, "prior": "limited", "targets": ("demo_textures",), "seed": 1,
+    def group(folder: Path, methods: Sequence[str] = METHODS, **fields) -> Group:
+        usual = {"suite": suite, "prior": "limited", "targets": ("demo_textures",), "seed": 1,
                  "epochs": 2, "board": folder / "board", "runs": folder / "runs"}  # fmt: skip
-        return CellGroup(**{**usual, **fields})
+        return Group([RunSpec(method=method, **{**usual, **fields}) for method in methods])
 
     return group
 
 
-def mirrored(group: CellGroup, console, asked: str = "offline", **options) -> list[store.Row]:
+def mirrored(group: Group, console, asked: str = "offline", **options) -> list[store.Row]:
     with open_mirror(asked, group.runs, "bench-1", console) as mirror:
         return run(group, console, mirror=mirror, **options).rows
 

@@ -5,27 +5,39 @@ What is asked for is always computed, also where rows of it are there.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from zsad_bench import path_lists, registry
 from zsad_bench.commands._shared import Partial, Track
+from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_summary
 from zsad_bench.console import Console
-from zsad_bench.data import prior as priors
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 from zsad_bench.options import Option, split_names
-from zsad_bench.planning import learnable, suite
-from zsad_bench.planning.configure import configure, parse_settings, trains
-from zsad_bench.planning.target import target_of
+from zsad_bench.planning import suite
+from zsad_bench.planning.configure import parse_settings
+from zsad_bench.planning.plan import JobGroup, Plan, plan
+from zsad_bench.planning.recipe import Recipe, RecipeBlock, Variant
+from zsad_bench.planning.target import with_named_root
 from zsad_bench.results import rows as store
-from zsad_bench.sweep.executors import choose
-from zsad_bench.sweep.executors.choose import ExecutorOptions
+from zsad_bench.sweep import worker
+from zsad_bench.sweep.executors import Executor
+from zsad_bench.sweep.executors.choose import ExecutorChoice, ExecutorOptions, choose
+from zsad_bench.sweep.executors.inline import Inline
+from zsad_bench.sweep.schedule import Listener, hashed, sigterm_exits, work_through
+from zsad_bench.sweep.stored_plan import StoredPlan
+from zsad_bench.sweep.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from zsad_bench.data.base import ZeroShotDataModule
+    from zsad_bench.planning.suite import Suite
+    from zsad_bench.runner.opened import Opened
+
+TOGETHER = 32  # trained methods that share the passes of this process; each keeps the maps of one category
 
 
 def _priors(text: str, option: str) -> tuple[str, ...]:
@@ -75,178 +87,155 @@ def run(options: Options) -> int:
     for name in options.method:
         if name not in known:
             raise UsageError(registry.did_you_mean("method", name, known))
-    draws: list[int | None] = [*options.draw] or [None]
-    bench([*options.method], [*options.prior], [*options.seed], draws, options)
+    bench(options, Console())
     return 0
 
 
-def bench(methods: list[str], specs: list[str], seeds: list[int], draws: list[int | None], options: Options) -> None:
+def bench(options: Options, console: Console) -> None:
     """Runs methods x priors x seeds x draws on the suite's targets.
 
-    Without training prior, seed and draw change nothing: such a method runs once, with the first of them. draws: None
-    takes the prior's own.
+    Without training prior, seed and draw change nothing: such a method runs once, with the first of them.
 
     Raises:
         ZsadError: wrong names or options before anything runs; later failures keep the rows that were complete.
     """
     from zsad_bench.commands import table
-    from zsad_bench.commands._spread import spread
+    from zsad_bench.runner.provenance import run_id
 
-    console = Console()
-    place = choose.choose(options.executors)
+    choice = choose(options.executors)
     if options.checkpoint and options.executors.executor in ("ray", "slurm"):
         raise UsageError(
             f"--checkpoint is tested here, on one device; leave out --executor {options.executors.executor}"
         )
+    if options.checkpoint and len(options.method) != 1:
+        raise UsageError(f"--checkpoint goes with one method, found {', '.join(options.method)}")
+    here = choice.executor == "serial" or options.checkpoint is not None
     chosen, why = suite.choose(options.suite)
     if why:
         console.print(why)
-    settings = parse_settings(options.set)
-    configs = {name: configure(name, {**chosen.overrides_for(name), **settings}) for name in methods}
-    targets = tuple(suite.pick_targets(chosen, options.targets))
-    data = _data_options(options)
-    if not options.targets:
-        targets = tuple(readable_targets(chosen, targets, data, console))
-    learners = [name for name in methods if trains(name) and not options.checkpoint]
-    for spec in specs:
-        priors.check_learnable(spec, learners)
-    shares = {spec: _shares(spec, chosen, targets, bool(learners), asked=bool(options.targets)) for spec in specs}
-    for name, spec in itertools.product(learners, specs):
-        learnable.check_masks(name, configs[name], learnable.unmasked(priors.resolve(spec, chosen.name).auxiliary))
-    for spec in specs if learners else ():
-        for target in [target for target in targets if not any(target in share for share in shares[spec])]:
-            left_out = f"{target} is what prior {spec} learns from, and not tested under it"
-            console.print(left_out)
-    _licences(targets, console)
-    common = {
-        "suite": chosen,
-        "backbone": options.backbone,
-        "weights": options.weights,
-        "checkpoint": Path(options.checkpoint) if options.checkpoint else None,
-        "epochs": options.epochs,
-        "settings": settings,
-        "data": data,
-        "augment": tuple(part.strip() for part in (options.augment or "").split(",") if part.strip()),
-        "board": Path(options.out) / chosen.name,
-        "runs": Path(options.runs),
-    }
-    lacking = ""
-    if place.executor == "serial" or options.checkpoint:
-        done, folders = _one_by_one(methods, learners, specs, seeds, draws, targets, shares, common, options, console)
-    else:
-        asked = targets if options.targets else None
-        rest = set(chosen.targets) - set(targets)
-        done, folders, lacking = spread(
-            methods, specs, seeds, draws, asked, common, place, options.track, console, rest
-        )
-    if done:
-        table.show(done, chosen, console)
+    since = run_id()
+    made = _plan(options, chosen, f"bench-{since}", None if here else choice, console)
+    board, runs = Path(options.out) / chosen.name, Path(options.runs)
+    track = decided_tracking(options.track, runs, console)
+    rows, lacking = _compute(StoredPlan.of(made, board, runs, since), None if here else choice, track, console)
+    if rows:
+        table.show(rows, chosen, console)
         table.regenerate(chosen.name, options.out)
-    board = common["board"]
-    for what, where in (
-        ("tables", board / "README.md"),
-        ("rows", board / "rows"),
-        ("run", ", ".join(map(str, folders))),
-    ):
-        console.print(f"{what}: {where}")
+    folders = sorted({str(runs / row.run_id) for row in rows})
+    console.print(f"tables: {board / 'README.md'}")
+    console.print(f"rows: {board / 'rows'}")
+    console.print(f"run: {', '.join(folders)}" if len(folders) <= 3 else f"runs: {len(folders)} folders in {runs}")
     if lacking:
         raise ZsadError(lacking)
 
 
-def _one_by_one(
-    methods: list[str],
-    learners: list[str],
-    specs: list[str],
-    seeds: list[int],
-    draws: list[int | None],
-    targets: tuple[str, ...],
-    shares: Mapping[str, list[tuple[str, ...]]],
-    common: Mapping[str, Any],
-    options: Options,
-    console: Console,
-) -> tuple[list[store.Row], list[Path]]:
-    """The rows and the folders of the runs, one after the other in this process."""
-    from zsad_bench.runner import provenance, run_group
-    from zsad_bench.runner.wandb_reporter import open_mirror
+def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | None, console: Console) -> Plan:
+    """What was asked for as a plan. choice: of what runs it elsewhere; None is this process."""
+    from zsad_bench.runner.opened import readable_targets
 
-    mirror = open_mirror(options.track, common["runs"], f"bench-{provenance.run_id()}", console)
-    done: list[store.Row] = []
-    folders: list[Path] = []
-    for number, (spec, seed, draw) in enumerate(itertools.product(specs, seeds, draws)):
-        again = spec != specs[0] or draw != draws[0]
-        frozen = [n for n in methods if n not in learners and (number == 0 or (_is_stochastic(n) and not again))]
-        due = [name for name in methods if name in learners or name in frozen]
-        # A paper's auxiliary dataset may change with the target: then one group a choice. What does not learn is
-        # tested on all targets in one pass, with the learners where they have the same targets.
-        groups = [(share, due if share == targets else learners) for share in shares[spec]] if learners else []
-        if frozen and not any(share == targets for share, _ in groups):
-            groups.insert(0, (targets, frozen))
-        for share, names in groups:
-            if not names:
-                continue
-            titles = ", ".join(registry.load("methods", name).title for name in names)
-            drawn = "" if draw is None or not set(names) & set(learners) else f" · draw {draw}"
-            console.rule(f"{titles} · prior {spec} · seed {seed}{drawn}")
-            group = run_group.CellGroup(methods=tuple(names), prior=spec, targets=share, seed=seed, draw=draw, **common)
-            with mirror:
-                record = run_group.run(group, console, mirror=mirror)
-            done += record.rows
-            folders.append(Path(options.runs) / record.run_id)
-    return done, folders
+    settings = parse_settings(options.set)
+    targets = suite.pick_targets(chosen, options.targets)
+    data = with_named_root(_data_options(options), targets)
+    if not options.targets:
+        targets = readable_targets(chosen.name, targets, data, console.warn)
+    block = RecipeBlock(
+        variants=tuple(Variant(method, settings, 0) for method in options.method),
+        priors=options.prior,
+        targets=tuple(targets) if options.targets else None,
+        seeds=options.seed,
+        draws=options.draw or None,
+        cross=True,
+        epochs=options.epochs,
+        augment=tuple(part.strip() for part in (options.augment or "").split(",") if part.strip()),
+    )
+    recipe = Recipe(
+        name=name,
+        file=None,
+        title=name,
+        suite=chosen.name,
+        blocks=(block,),
+        backbone=options.backbone,
+        weights=options.weights,
+        data=data,
+        checkpoint=Path(options.checkpoint) if options.checkpoint else None,
+    )
+    without = set(chosen.targets) - set(targets)
+    made = plan(recipe, together=TOGETHER, without=without, equal_targets=choice is not None)
+    if choice is not None:
+        made = plan(recipe, together=choice.together(made), without=without)
+    for prior, target in made.left_out:
+        console.print(f"{target} is what prior {prior} learns from, and not tested under it")
+    _licences(targets, console)
+    return made
 
 
-def _shares(
-    spec: str, chosen: suite.Suite, targets: tuple[str, ...], needed: bool, asked: bool
-) -> list[tuple[str, ...]]:
-    """The targets by the auxiliary data that the prior means for them; [] when nothing learns.
+def _compute(
+    stored: StoredPlan, choice: ExecutorChoice | None, track: str, console: Console
+) -> tuple[list[store.Row], str]:
+    """The rows that were computed; and what did not complete, in a line, or ""."""
+    from zsad_bench.runner.opened import Opened
 
-    Targets that are the auxiliary data itself are left out when nobody named them, else refused later by name.
-
-    Raises:
-        ZsadError: no such prior, or it leaves no target.
-    """
-    priors.resolve(spec, chosen.name)  # a wrong prior is told even where nothing learns
-    if not needed:
-        return []
-    shares: dict[tuple[str, ...], list[str]] = {}
-    for target in targets:
-        name = target_of(target).name
-        auxiliary = priors.resolve(spec, chosen.name, name).auxiliary
-        if asked or name not in auxiliary:
-            shares.setdefault(auxiliary, []).append(target)
-    if not shares:
-        raise UsageError(
-            f"prior {spec} learns from every target there is ({', '.join(targets)}); name others in --targets"
-        )
-    return [tuple(share) for share in shares.values()]
+    opened = Opened()
+    with _place(stored, choice, opened, track, console) as (folder, executor, listener):
+        environment = worker.environment(choice.threads, track) if choice else {}
+        status = hashed(stored, folder, listener, opened if choice is None else None, strict=True)
+        status = work_through(stored, folder, executor, listener, environment, status=status)
+        if choice is not None:
+            print_summary(status, console)
+    expected = (status.cells[cell.id] for group in stored.groups for cell in group.cells)
+    keys = {cell.key for cell in expected if not isinstance(cell, str)}
+    rows = [row for row in store.load(stored.board / "rows") if row.run_id > stored.since and row.key in keys]
+    left = sum(not status.is_done(group) for group in stored.groups)
+    lacking = f"{left} of {len(stored.groups)} groups did not complete; their logs are in {folder.path / 'logs'}"
+    return rows, lacking if left else ""
 
 
-def readable_targets(
-    chosen: suite.Suite, targets: Sequence[str], data: Mapping[str, Mapping[str, Any]], console: Console
-) -> list[str]:
-    """Those of a suite's targets that can be tested; of the others, which nobody named, it is said why not.
+@contextlib.contextmanager
+def _place(
+    stored: StoredPlan, choice: ExecutorChoice | None, opened: Opened, track: str, console: Console
+) -> Iterator[tuple[SweepFolder, Executor, Listener]]:
+    """Where it is kept how far the plan is, what runs it, and who says so; in this process nothing of it stays."""
+    if choice is not None:
+        folder = SweepFolder(stored.runs / "sweeps" / stored.name)
+        console.print(f"{sum(len(g.cells) for g in stored.groups)} cells in {len(stored.groups)} groups, {choice}; "
+                      f"{folder.path}")  # fmt: skip
+        with sigterm_exits():
+            yield folder, choice.open(), SweepView(console)
+        return
+    with tempfile.TemporaryDirectory(prefix="zsad-bench-") as kept:
+        folder, groups = SweepFolder(Path(kept)), {group.id: group for group in stored.groups}
+        run = Inline(lambda group: worker.compute(stored, groups[group], folder, console, track, opened))
+        yield folder, run, _Headings(console)
 
-    Raises:
-        UsageError: an option that a dataset does not have, or none is left.
-    """
-    from zsad_bench.runner.run_group import CellGroup, broken
 
-    whys = broken(CellGroup(chosen, (), "none", tuple(targets), data=data))
-    for name, why in whys.items():
-        console.print(f"{name} is left out, as no one named it among the targets: {why}", style="yellow")
-    if len(whys) == len(targets):
-        raise UsageError(f"suite {chosen.name}: none of its datasets can be read; `zsad-bench data check all` says why")
-    return [name for name in targets if name not in whys]
+class _Headings(Listener):
+    """A line above what a group says of itself."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def started(self, group: JobGroup, where: str) -> None:
+        titles = dict.fromkeys(registry.load("methods", job.method).title for job in group.jobs)
+        learning = [job for job in group.jobs if job.trains]
+        parts = [", ".join(titles)]
+        for what, values in (
+            ("prior", [job.prior for job in learning]),
+            ("seed", [job.seed for job in group.jobs]),
+            ("draw", [job.draw for job in learning if job.draw is not None]),
+        ):
+            if values:
+                parts.append(f"{what} {', '.join(map(str, dict.fromkeys(values)))}")
+        self.console.rule(" · ".join(parts))
 
 
-def _data_options(options: Options) -> dict[str, dict[str, Any]]:
+def _data_options(options: Options) -> dict[str, dict[str, object]]:
     """Options of data modules by dataset name, "*" for all.
 
     Raises:
         UnknownNameError: an option of a dataset that is not registered.
     """
     known = registry.names("datasets")
-    by_name: dict[str, dict[str, Any]] = {"*": {}}
+    by_name: dict[str, dict[str, object]] = {"*": {}}
     for key, value in parse_settings(options.data, "--data", paths=("root",)).items():
         name, dot, option = key.rpartition(".")
         if dot and name not in known:
@@ -261,12 +250,7 @@ def _data_options(options: Options) -> dict[str, dict[str, Any]]:
     return by_name
 
 
-def _is_stochastic(method: str) -> bool:
-    """Whether the seed matters though nothing is trained."""
-    return registry.load("methods", method).stochastic_at_test
-
-
-def _licences(targets: tuple[str, ...], console: Console) -> None:
+def _licences(targets: Sequence[str], console: Console) -> None:
     for name in dict.fromkeys(target.partition(":")[0] for target in targets):
         cls: type[ZeroShotDataModule] = registry.load("datasets", name)
         if not cls.redistribute and cls.url:

@@ -17,7 +17,8 @@ from zsad_bench.leaderboard.tables.published import read_published
 from zsad_bench.leaderboard.tables.render import as_csv
 from zsad_bench.options import Option
 from zsad_bench.planning.configure import trains
-from zsad_bench.sweep.sweep_folder import Folder, read_plan, trained_seconds
+from zsad_bench.sweep.sweep_folder import SweepFolder
+from zsad_bench.sweep.sweep_status import trained_seconds
 from zsad_bench.variant import Variant
 
 
@@ -58,8 +59,8 @@ def run(options: Options) -> int:
 def training(runs: Path) -> states.Training:
     """How long trainings took in sweeps of the paper suite that ran from here, the latest of each."""
     events = []
-    for folder in map(Folder, sorted((runs / "sweeps").glob("*"))):
-        if folder.plan.is_file() and read_plan(folder)[0]["suite"] == "paper":
+    for folder in map(SweepFolder, sorted((runs / "sweeps").glob("*"))):
+        if folder.plan_file.is_file() and folder.read_plan().suite == "paper":
             events += folder.told()
     measured = trained_seconds(sorted(events, key=lambda event: event["time"]))
     learns: dict[str, bool] = {}

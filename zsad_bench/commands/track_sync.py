@@ -15,7 +15,7 @@ from zsad_bench.printable import say
 from zsad_bench.results import rows as store
 from zsad_bench.results.pictures import read_pictures
 from zsad_bench.runner.wandb_captions import averaged, shown
-from zsad_bench.sweep.sweep_folder import Folder, read_cells
+from zsad_bench.sweep.sweep_folder import SweepFolder
 from zsad_bench.tracking import access
 from zsad_bench.tracking.mirror import Mirror
 from zsad_bench.tracking.wandb_run import Tracked, tracked
@@ -94,8 +94,8 @@ def _recipes(runs: Path) -> dict[str, str]:
     """Row key -> the sweep that planned it, of the sweeps whose state lies here."""
     recipes: dict[str, str] = {}
     for folder in sorted((runs / "sweeps").glob("*/")):
-        cells = read_cells(Folder(folder))
-        recipes |= {cell["key"]: folder.name for cell in cells.values() if "key" in cell}
+        cells = SweepFolder(folder).read_cells()
+        recipes |= {cell.key: folder.name for cell in cells.values() if not isinstance(cell, str)}
     return recipes
 
 

@@ -26,6 +26,13 @@ _MANY = 300  # images to decode from where it is said, since it takes a while
 _MEND = "take another prior or another target"
 
 
+class Named(Protocol):
+    """Something with a dataset's name."""
+
+    @property
+    def name(self) -> str: ...
+
+
 class Table(Protocol):
     """What is needed of a data module."""
 
@@ -73,7 +80,7 @@ def check_overlap(
     return compare(see(auxiliary, say), targets, say)
 
 
-def check_names(auxiliary: Sequence[str], targets: Sequence[Table]) -> None:
+def check_names(auxiliary: Sequence[str], targets: Sequence[Named]) -> None:
     """Raises OverlapError when a target is one of these datasets."""
     for name in sorted(set(auxiliary) & {target.name for target in targets}):
         raise OverlapError(f"dataset '{name}' is both auxiliary and target; {_MEND}")

@@ -90,6 +90,16 @@ def takes_epochs(method: str) -> bool:
     return trains(method) and "epochs" in {field.name for field in fields(registry.load("methods", method).Config)}
 
 
+def encodes_alone(cls: type[ZeroShotMethod]) -> bool:
+    """Whether a method changes what is encoded, so that no other method can use the same pass over the images.
+
+    What shares an encoder is decided here alone: plans ask it to make groups, and the shared pass to merge requests.
+    """
+    from zsad_bench.methods.base import ZeroShotMethod
+
+    return cls.encode is not ZeroShotMethod.encode
+
+
 def _as_a_list(key: str, value: Any, declared: str) -> str:
     """How a list is written, where one is expected and something else was given."""
     if "tuple[" not in declared or isinstance(value, list | tuple | dict) or value is None:

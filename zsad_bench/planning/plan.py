@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from zsad_bench import registry
 from zsad_bench.data import prior as priors
+from zsad_bench.data.overlap import check_names
 from zsad_bench.errors import UsageError
 from zsad_bench.planning import learnable
-from zsad_bench.planning.configure import configure, takes_epochs, trains
-from zsad_bench.planning.recipe import Part, Recipe, Variant
+from zsad_bench.planning.configure import configure, encodes_alone, takes_epochs, trains
+from zsad_bench.planning.recipe import Recipe, RecipeBlock, Variant
 from zsad_bench.planning.suite import SUITES, Suite
 from zsad_bench.planning.target import distinct, target_of
 from zsad_bench.results.rows import digest
@@ -23,7 +24,7 @@ TOGETHER = 8  # trained methods in one group: as many share a pass over the imag
 
 @dataclass(frozen=True)
 class Job:
-    """One method variant under one prior, draw and seed: trained at most once, whatever the number of its targets.
+    """One method variant under one prior, draw and seed: trained at most once, and tested on its targets.
 
     settings: what differs from the suite, as rows name the variant. prior, draw: "none" and None where nothing learns.
     """
@@ -36,6 +37,7 @@ class Job:
     seed: int
     augment: tuple[str, ...]
     trains: bool
+    targets: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:
@@ -43,7 +45,7 @@ class Job:
         return str(differing(self.settings, self.epochs, self.augment))
 
     def record(self) -> dict[str, Any]:
-        """Plain fields, in one order."""
+        """Plain fields in one order, without the targets: what says which training it is."""
         return {
             "method": self.method,
             "settings": dict(sorted(self.settings.items())),
@@ -54,6 +56,11 @@ class Job:
             "augment": list(self.augment),
             "trains": self.trains,
         }
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the record."""
+        return digest(self.record())
 
 
 @dataclass(frozen=True)
@@ -66,15 +73,19 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Jobs that are tested on the same targets in the same passes, by one process."""
+class JobGroup:
+    """Jobs that one process runs: each target is passed over once for all of them that are tested on it."""
 
     jobs: tuple[Job, ...]
-    targets: tuple[str, ...]
+
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Those of all its jobs, each once."""
+        return tuple(dict.fromkeys(target for job in self.jobs for target in job.targets))
 
     @cached_property
     def cells(self) -> list[Cell]:
-        return [Cell(cell_id(job, target), job, target) for job in self.jobs for target in self.targets]
+        return [Cell(cell_id(job, target), job, target) for job in self.jobs for target in job.targets]
 
     @cached_property
     def id(self) -> str:
@@ -85,12 +96,12 @@ class Group:
 class Plan:
     """groups: what is to run. absent: (job, dataset that is not here, target) of what cannot run on this machine.
 
-    left_out: targets that are their prior's own auxiliary data, where the recipe did not name them.
+    left_out: (prior, target) where a target is its prior's own auxiliary data and the recipe did not name it.
     """
 
     recipe: Recipe
     suite: Suite
-    groups: tuple[Group, ...]
+    groups: tuple[JobGroup, ...]
     absent: tuple[tuple[Job, str, str], ...] = ()
     left_out: tuple[tuple[str, str], ...] = field(default=())
 
@@ -104,74 +115,86 @@ def plan(
     found: Callable[[str], bool] = lambda name: True,
     together: int = TOGETHER,
     without: Collection[str] = (),
+    equal_targets: bool = True,
 ) -> Plan:
     """The plan of a recipe.
 
     found: whether a dataset's files are here. together: most trained methods in one group; fewer give more groups to
-    share among GPUs. without: targets of the suite that are left out where a part names none.
+    share among GPUs. without: targets of the suite that are left out where a block names none.
+    equal_targets: the jobs of a group have the same targets. Without it each has its own, and groups are as few as can
+    be: for one process that does all.
 
     Raises:
-        UsageError, UnknownNameError: with file and line: a configuration or prior that is none, a target that is
-            named although its prior learns from it, or nothing to run.
+        UsageError, UnknownNameError: with file and line, where there is a file: a configuration or prior that is none,
+            a target that is named although its prior learns from it, or nothing to run. OverlapError: such a target,
+            where there is no file.
     """
     suite = SUITES[recipe.suite]
-    seen: set[str] = set()
-    entries: dict[Any, _Entry] = {}
+    planned: set[str] = set()
+    entries: dict[Hashable, _Entry] = {}
     absent: list[tuple[Job, str, str]] = []
     left_out: dict[tuple[str, str], None] = {}
-    places: dict[Any, Any] = {}  # looked up once a variant: there may be thousands of jobs
-    for part in recipe.parts:
-        named = _targets(recipe, part)
-        shares = {prior: _shares(recipe, part, named, prior, suite, left_out, without) for prior in part.priors}
-        for job, variant, auxiliary, targets in _jobs(part, shares):
+    encoder_keys: dict[Hashable, Hashable] = {}  # looked up once a variant: there may be thousands of jobs
+    checked: set[Hashable] = set()
+    for block in recipe.blocks:
+        named = _targets(recipe, block)
+        targets = tuple(named) or tuple(name for name in suite.targets if name not in without)
+        learns = {v.method: recipe.checkpoint is None and trains(v.method) for v in block.variants}
+        shares = {
+            prior: _shares(recipe, block, targets, named, prior, suite, [m for m in learns if learns[m]], left_out)
+            for prior in block.priors
+        }
+        for job, variant, auxiliary in _jobs(block, targets, shares, learns):
             known = (id(variant), job.epochs)
-            if known not in places:
-                places[known] = _place(recipe, suite, variant, job)
-            place = places[known]
-            if (id(variant), auxiliary) not in places and job.trains:
-                places[id(variant), auxiliary] = _check_masks(recipe, suite, variant, auxiliary)
-            # A training's targets come together from all parts; what does not train goes where the others go.
-            entry = entries.setdefault((digest(job.record()), auxiliary if job.trains else targets), _Entry(job, place))
-            for target in targets:
+            if known not in encoder_keys:
+                encoder_keys[known] = _encoder_key(recipe, suite, variant, job)
+            if (id(variant), auxiliary) not in checked and job.trains:
+                checked.add((id(variant), auxiliary))
+                _check_masks(recipe, suite, variant, auxiliary)
+            # A training's targets come together from all blocks; what does not train goes where the others go.
+            with_whom: Hashable = auxiliary if job.trains else job.targets if equal_targets else ()
+            entry = entries.setdefault((job.digest, with_whom), _Entry(job, encoder_keys[known]))
+            for target in job.targets:
                 cell = cell_id(job, target)
-                if cell in seen:
+                if cell in planned:
                     continue
-                seen.add(cell)
-                of = target_of(target)
-                needed = (*auxiliary, of.name)  # what has a colon in its name is one's own and lies where it is said to
+                planned.add(cell)
+                needed = (*auxiliary, target_of(target).name)
+                # What has a colon in its name is one's own and lies where it is said to.
                 gone = [name for name in needed if ":" not in name and not found(name)]
                 if gone:
                     absent.append((job, gone[0], target))
                 else:
                     entry.targets.append(target)
-    groups = _groups(entries.values(), together)
+    groups = _groups(entries.values(), together, equal_targets)
     if not groups and not absent and not recipe.published:
-        raise UsageError(f"{recipe.file}:1: nothing to run; every target is its prior's own auxiliary data")
+        raise UsageError(f"{recipe.at(1)}nothing to run; every target is its prior's own auxiliary data")
     return Plan(recipe, suite, tuple(groups), tuple(absent), tuple(left_out))
 
 
 @dataclass
 class _Entry:
-    """place: jobs of one place can share the pass over the images; None shares with nobody."""
+    """encoder_key: jobs of one key can share the pass over the images; None shares with nobody."""
 
     job: Job
-    place: Any
+    encoder_key: Hashable
     targets: list[str] = field(default_factory=list)
 
 
-def _groups(entries: Iterable[_Entry], together: int) -> list[Group]:
-    """Jobs with equal targets and place, at most `together` trained ones each; untrained ones go with the first."""
-    buckets: dict[Any, list[Job]] = {}
+def _groups(entries: Iterable[_Entry], together: int, equal_targets: bool) -> list[JobGroup]:
+    """Jobs of one encoder, at most `together` trained ones each; untrained ones go with the first."""
+    buckets: dict[Hashable, list[Job]] = {}
     for entry in entries:
         if entry.targets:
-            place = entry.place or id(entry)
-            buckets.setdefault((tuple(entry.targets), place), []).append(entry.job)
+            targets = tuple(entry.targets)
+            key = id(entry) if entry.encoder_key is None else entry.encoder_key
+            buckets.setdefault((targets if equal_targets else (), key), []).append(replace(entry.job, targets=targets))
     groups = []
-    for (targets, _), jobs in buckets.items():
+    for jobs in buckets.values():
         frozen, learning = ([job for job in jobs if job.trains is learns] for learns in (False, True))
         chunks = [learning[at : at + together] for at in range(0, len(learning), together)] or [[]]
         chunks[0] = frozen + chunks[0]
-        groups += [Group(tuple(chunk), targets) for chunk in chunks]
+        groups += [JobGroup(tuple(chunk)) for chunk in chunks]
     return groups
 
 
@@ -183,84 +206,98 @@ def cell_id(job: Job, target: str) -> str:
 Share = tuple[tuple[str, ...], tuple[str, ...]]  # auxiliary datasets, targets
 
 
-def _targets(recipe: Recipe, part: Part) -> dict[str, int]:
-    """The targets that a part names, in one spelling each, with their lines; {} where it names none.
+def _targets(recipe: Recipe, block: RecipeBlock) -> dict[str, int]:
+    """The targets that a block names, in one spelling each, with their lines; {} where it names none.
 
     Raises:
         UsageError, UnknownNameError: with file and line: no such dataset or category.
     """
     named: list[str] = []
     lines: dict[str, int] = {}
-    for asked in part.targets or ():
+    for asked in block.targets or ():
+        line = block.lines.get(asked, 1)
         try:
             named = distinct([*named, asked])
         except UsageError as error:
-            raise type(error)(f"{recipe.file}:{part.lines.get(asked, 1)}: {error}") from None
-        lines.setdefault(target_of(asked).name, part.lines.get(asked, 1))
+            raise type(error)(f"{recipe.at(line)}{error}") from None
+        lines.setdefault(target_of(asked).name, line)
     return {target: lines[target_of(target).name] for target in named}
 
 
 def _shares(
     recipe: Recipe,
-    part: Part,
-    targets: Mapping[str, int],
+    block: RecipeBlock,
+    targets: tuple[str, ...],
+    named: Mapping[str, int],
     prior: str,
     suite: Suite,
+    learners: Collection[str],
     left_out: dict[tuple[str, str], None],
-    without: Collection[str],
 ) -> list[Share]:
-    """The targets by the auxiliary data that the prior means for them; targets: those that the part names."""
+    """The targets by the auxiliary data that the prior means for them; all of them, and nothing, where nothing learns.
+
+    named: those of the targets that the block names, with their lines.
+    """
     shares: dict[tuple[str, ...], list[str]] = {}
-    learners = dict.fromkeys(variant.method for variant in part.variants if trains(variant.method))
-    for target in targets or [name for name in suite.targets if name not in without]:
-        name = target_of(target).name
-        try:
-            priors.check_learnable(prior, learners)
-            auxiliary = priors.resolve(prior, suite.name, name).auxiliary
-        except UsageError as error:
-            raise type(error)(f"{recipe.file}:{part.lines[prior]}: {error}") from None
-        if name not in auxiliary:
+    try:
+        priors.check_learnable(prior, learners)
+        priors.resolve(prior, suite.name)  # a wrong prior is told even where nothing learns
+        if not learners:
+            return [((), targets)]
+        auxiliary_of = {target: priors.resolve(prior, suite.name, target_of(target).name).auxiliary
+                        for target in targets}  # fmt: skip
+    except UsageError as error:
+        raise type(error)(f"{recipe.at(block.lines.get(prior, 1))}{error}") from None
+    for target, auxiliary in auxiliary_of.items():
+        if target_of(target).name not in auxiliary:
             shares.setdefault(auxiliary, []).append(target)
-        elif targets:
+        elif target not in named:
+            left_out[prior, target] = None
+        elif recipe.file is None:
+            check_names(auxiliary, [target_of(target)])
+        else:
             raise UsageError(
-                f"{recipe.file}:{targets[target]}: target '{target}' is what prior '{prior}' learns from; leave it "
+                f"{recipe.at(named[target])}target '{target}' is what prior '{prior}' learns from; leave it "
                 "out, or give the prior a part of its own"
             )
-        else:
-            left_out[prior, target] = None
-    return [(auxiliary, tuple(targets)) for auxiliary, targets in shares.items()]
+    if recipe.file is None and not shares:
+        raise UsageError(
+            f"prior {prior} learns from every target there is ({', '.join(targets)}); name others in --targets"
+        )
+    return [(auxiliary, tuple(of)) for auxiliary, of in shares.items()]
 
 
 def _jobs(
-    part: Part, shares: Mapping[str, list[Share]]
-) -> Iterator[tuple[Job, Variant, tuple[str, ...], tuple[str, ...]]]:
-    """Every job of a part with the auxiliary data and the targets it goes with; repeats first, then priors."""
-    first = shares[part.priors[0]]
-    tested = [targets for _, targets in first]
-    for of in shares.values():  # what the first prior learns from is still tested by what learns nothing
-        rest = tuple(t for _, targets in of for t in targets if not any(t in already for already in tested))
-        tested += [rest] if rest else []
-    repeats = part.repeats()
-    learns = {v.method: trains(v.method) for v in part.variants}
-    drawing = {v.method: registry.load("methods", v.method).stochastic_at_test for v in part.variants}
-    for at, (seed, draw) in enumerate(repeats):
-        for variant in part.variants:
+    block: RecipeBlock, targets: tuple[str, ...], shares: Mapping[str, list[Share]], learns: Mapping[str, bool]
+) -> Iterator[tuple[Job, Variant, tuple[str, ...]]]:
+    """Every job of a block with the auxiliary data it learns from; repeats first, then priors."""
+    tested = [of for _, of in shares[block.priors[0]]]
+    # What a prior learns from is still tested by what learns nothing.
+    rest = tuple(target for target in targets if not any(target in of for of in tested))
+    tested += [rest] if rest else []
+    repeats = block.repeats()
+    drawing = {v.method: registry.load("methods", v.method).stochastic_at_test for v in block.variants}
+    for number, (seed, draw) in enumerate(repeats):
+        for variant in block.variants:
             draws = drawing[variant.method]
-            if learns[variant.method] or not (at == 0 or (draws and draw == repeats[0][1])):
+            if learns[variant.method] or not (number == 0 or (draws and draw == repeats[0][1])):
                 continue
-            job = Job(variant.method, variant.settings, None, "none", None, seed if draws else 0, (), False)
-            yield from ((job, variant, (), targets) for targets in tested)
-        for prior, of in shares.items():
-            for variant in part.variants:
+            for of in tested:
+                frozen = Job(variant.method, variant.settings, None, "none", None, seed if draws else 0, (), False, of)
+                yield frozen, variant, ()
+        for prior, by_auxiliary in shares.items():
+            for variant in block.variants:
                 if not learns[variant.method]:
                     continue
-                epochs = part.epochs if takes_epochs(variant.method) else None
-                job = Job(variant.method, variant.settings, epochs, prior, draw, seed, part.augment, True)
-                yield from ((job, variant, auxiliary, targets) for auxiliary, targets in of)
+                epochs = block.epochs if takes_epochs(variant.method) else None
+                for auxiliary, of in by_auxiliary:
+                    yield Job(
+                        variant.method, variant.settings, epochs, prior, draw, seed, block.augment, True, of
+                    ), variant, auxiliary  # fmt: skip
 
 
-def _place(recipe: Recipe, suite: Suite, variant: Variant, job: Job) -> Any:
-    """Jobs of one place can share the pass over the images; None for what shares nothing.
+def _encoder_key(recipe: Recipe, suite: Suite, variant: Variant, job: Job) -> Hashable:
+    """Jobs of one key can share the pass over the images; None for what shares nothing.
 
     Raises:
         UsageError, UnknownNameError: settings that the method does not have.
@@ -269,11 +306,10 @@ def _place(recipe: Recipe, suite: Suite, variant: Variant, job: Job) -> Any:
     try:
         config = configure(job.method, {**suite.overrides_for(job.method), **job.settings, **own})
     except UsageError as error:
-        raise type(error)(f"{recipe.file}:{variant.line}: {error}") from None
-    cls = registry.load("methods", job.method)
-    if _changes_what_is_encoded(cls):
+        raise type(error)(f"{recipe.at(variant.line)}{error}") from None
+    if encodes_alone(registry.load("methods", job.method)):
         return None
-    return (config.image_size, config.pos_interp)
+    return (config.image_size, config.pos_interp, config.activation)
 
 
 def _check_masks(recipe: Recipe, suite: Suite, variant: Variant, auxiliary: tuple[str, ...]) -> None:
@@ -283,10 +319,4 @@ def _check_masks(recipe: Recipe, suite: Suite, variant: Variant, auxiliary: tupl
         try:
             learnable.check_masks(variant.method, config, unmasked)
         except UsageError as error:
-            raise UsageError(f"{recipe.file}:{variant.line}: {error}") from None
-
-
-def _changes_what_is_encoded(cls: type[Any]) -> bool:
-    from zsad_bench.methods.base import ZeroShotMethod
-
-    return cls.encode is not ZeroShotMethod.encode
+            raise UsageError(f"{recipe.at(variant.line)}{error}") from None

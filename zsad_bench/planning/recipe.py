@@ -23,15 +23,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from zsad_bench import assets, registry
-from zsad_bench.errors import UnknownNameError
-from zsad_bench.planning.yaml_lines import Located, Place, read
+import yaml
+
+from zsad_bench import assets, registry, yaml12
+from zsad_bench.errors import UnknownNameError, UsageError
 
 _SHARED = ("methods", "priors", "targets", "seeds", "draws", "cross", "settings", "epochs", "augment")
 _TOP = ("title", "suite", "backbone", "weights", "data", "partial", "parts", *_SHARED)
 _SUITES = ("demo", "paper")
+YamlPath = tuple[str | int, ...]
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
@@ -45,10 +47,10 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Part:
+class RecipeBlock:
     """A block of a recipe: every variant under every prior, with every pair of seed and draw, on every target.
 
-    targets: None is every target of the suite that is found. draws: None is the prior's own.
+    targets: None is every target of the suite that is source. draws: None is the prior's own.
     cross: every seed under every draw; else every seed under the first draw, and every draw under the first seed.
     published: methods that have published numbers and are not built; they name rows and plan nothing.
     lines: of priors and targets, by name.
@@ -75,21 +77,29 @@ class Part:
 
 @dataclass(frozen=True)
 class Recipe:
-    """data: options of data modules, by registry name, "*" for all."""
+    """file: None of one that was put together from options. data: options of data modules, by name, "*" for all.
+
+    checkpoint: of the one method, tested instead of training it.
+    """
 
     name: str
-    file: Path
+    file: Path | None
     title: str
     suite: str
-    parts: tuple[Part, ...]
+    blocks: tuple[RecipeBlock, ...]
     backbone: str | None = None
     weights: str | None = None
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    checkpoint: Path | None = None
+
+    def at(self, line: int) -> str:
+        """How a message begins that is about a line of the file; "" where there is no file."""
+        return f"{self.file}:{line}: " if self.file else ""
 
     @property
     def published(self) -> tuple[str, ...]:
         """Methods with published numbers only, in the order they are named."""
-        return tuple(dict.fromkeys(name for part in self.parts for name in part.published))
+        return tuple(dict.fromkeys(name for block in self.blocks for name in block.published))
 
 
 def names() -> list[str]:
@@ -119,83 +129,82 @@ def load(file: Path) -> Recipe:
     Raises:
         UsageError, UnknownNameError: with file and line.
     """
-    found = read(file)
-    content = _mapping(found, ())
-    _known(found, (), _TOP)
+    source = read_yaml(file)
+    content = _mapping(source, ())
+    _known(source, (), _TOP)
     if "suite" not in content:
-        found.refuse((), f"no suite; name one of {', '.join(_SUITES)}")
+        source.refuse((), f"no suite; name one of {', '.join(_SUITES)}")
     if content["suite"] not in _SUITES:
-        found.refuse(("suite",), registry.did_you_mean("suite", str(content["suite"]), _SUITES), UnknownNameError)
-    blocks: list[Place] = [()]
+        source.refuse(("suite",), registry.did_you_mean("suite", str(content["suite"]), _SUITES), UnknownNameError)
+    paths: list[YamlPath] = [()]
     if "parts" in content:
-        blocks = [("parts", at) for at in range(len(_list(found, ("parts",))))]
-    for place in blocks:
-        if place:
-            _mapping(found, place)
-            _known(found, place, _SHARED)
+        paths = [("parts", at) for at in range(len(_list(source, ("parts",))))]
+    for path in filter(None, paths):
+        _mapping(source, path)
+        _known(source, path, _SHARED)
     return Recipe(
         name=file.stem,
         file=file,
-        title=_text(found, "title") or file.stem,
+        title=_text(source, "title") or file.stem,
         suite=content["suite"],
-        parts=tuple(_part(found, place) for place in blocks),
-        backbone=_text(found, "backbone"),
-        weights=_text(found, "weights"),
-        data=_data(found),
+        blocks=tuple(_block(source, path) for path in paths),
+        backbone=_text(source, "backbone"),
+        weights=_text(source, "weights"),
+        data=_data(source),
     )
 
 
-def _part(found: Located, block: Place) -> Part:
+def _block(source: LocatedYaml, block: YamlPath) -> RecipeBlock:
     """One block; a key that it does not have is the recipe's."""
-    own = _at(found, block)
-    at = {key: (*block, key) if key in own else (key,) for key in _SHARED if key in own or key in found.content}
+    own = _at(source, block)
+    at = {key: (*block, key) if key in own else (key,) for key in _SHARED if key in own or key in source.content}
     for key in ("methods", "priors"):
         if key not in at:
-            found.refuse(block, f"no {key}; give a list")
+            source.refuse(block, f"no {key}; give a list")
     known, unbuilt = registry.names("methods"), published_methods()
     variants: list[Variant] = []
     published: list[str] = []
-    common = _mapping(found, at["settings"]) if "settings" in at else {}
-    for number, entry in enumerate(_list(found, at["methods"])):
-        place = (*at["methods"], number)
+    common = _mapping(source, at["settings"]) if "settings" in at else {}
+    for number, entry in enumerate(_list(source, at["methods"])):
+        path = (*at["methods"], number)
         name, given = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, {})
         if not isinstance(name, str):
-            found.refuse(place, f"expected a method, or one method with its settings; found {name!r}")
+            source.refuse(path, f"expected a method, or one method with its settings; found {name!r}")
         if name not in known:
             if name not in unbuilt:
-                found.refuse(place, registry.did_you_mean("method", name, [*known, *unbuilt]), UnknownNameError)
+                source.refuse(path, registry.did_you_mean("method", name, [*known, *unbuilt]), UnknownNameError)
             published.append(name)
             continue
         for at_variant, settings in enumerate(given if isinstance(given, list) else [given]):
-            where = (*place, name, at_variant) if isinstance(given, list) else (*place, name)
+            where = (*path, name, at_variant) if isinstance(given, list) else (*path, name)
             variants += [
-                Variant(name, {**common, **one}, found.line(where)) for one in _grid(found, where, settings or {})
+                Variant(name, {**common, **one}, source.line(where)) for one in _grid(source, where, settings or {})
             ]
         if given == []:
-            found.refuse(place, f"{name} has no variants; leave the brackets out, or write [{{}}]")
-    priors = _strings(found, at["priors"])
-    targets = _strings(found, at["targets"]) if "targets" in at else None
+            source.refuse(path, f"{name} has no variants; leave the brackets out, or write [{{}}]")
+    priors = _strings(source, at["priors"])
+    targets = _strings(source, at["targets"]) if "targets" in at else None
     datasets = registry.names("datasets")
-    lines = {name: found.line((*at["priors"], number)) for number, name in enumerate(priors)}
+    lines = {name: source.line((*at["priors"], number)) for number, name in enumerate(priors)}
     for number, name in enumerate(targets or ()):
         if name.partition(":")[0] not in datasets:
-            found.refuse((*at["targets"], number), registry.did_you_mean("dataset", name, datasets), UnknownNameError)
-        lines[name] = found.line((*at["targets"], number))
-    cross = _at(found, at["cross"]) if "cross" in at else False
+            source.refuse((*at["targets"], number), registry.did_you_mean("dataset", name, datasets), UnknownNameError)
+        lines[name] = source.line((*at["targets"], number))
+    cross = _at(source, at["cross"]) if "cross" in at else False
     if not isinstance(cross, bool):
-        found.refuse(at["cross"], f"cross: {cross!r}; expected true or false")
-    epochs = _at(found, at["epochs"]) if "epochs" in at else None
+        source.refuse(at["cross"], f"cross: {cross!r}; expected true or false")
+    epochs = _at(source, at["epochs"]) if "epochs" in at else None
     if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0):
-        found.refuse(at["epochs"], f"epochs: {epochs!r}; expected a whole number from 0")
-    return Part(
+        source.refuse(at["epochs"], f"epochs: {epochs!r}; expected a whole number from 0")
+    return RecipeBlock(
         variants=tuple(variants),
         priors=priors,
         targets=targets,
-        seeds=_numbers(found, at["seeds"]) if "seeds" in at else (0,),
-        draws=_numbers(found, at["draws"]) if "draws" in at else None,
+        seeds=_numbers(source, at["seeds"]) if "seeds" in at else (0,),
+        draws=_numbers(source, at["draws"]) if "draws" in at else None,
         cross=cross,
         epochs=epochs,
-        augment=_strings(found, at["augment"]) if "augment" in at else (),
+        augment=_strings(source, at["augment"]) if "augment" in at else (),
         published=tuple(published),
         lines=lines,
     )
@@ -203,96 +212,165 @@ def _part(found: Located, block: Place) -> Part:
 
 def published_methods() -> set[str]:
     """Methods that the published tables have numbers of."""
-    found: set[str] = set()
+    methods: set[str] = set()
     for table in assets.data_folder("published").glob("*.csv"):
         with table.open(encoding="utf-8", newline="") as file:
-            found |= {line["method"] for line in csv.DictReader(file) if line.get("method")}
-    return found
+            methods |= {line["method"] for line in csv.DictReader(file) if line.get("method")}
+    return methods
 
 
-def _grid(found: Located, place: Place, settings: Any) -> Iterable[dict[str, Any]]:
+def _grid(source: LocatedYaml, path: YamlPath, settings: Any) -> Iterable[dict[str, Any]]:
     """The settings of every point of a grid; of what has none, the settings alone."""
     if not isinstance(settings, dict):
-        found.refuse(place, f"expected settings as {{field: value}}, found {settings!r}")
+        source.refuse(path, f"expected settings as {{field: value}}, found {settings!r}")
     fixed = {key: value for key, value in settings.items() if key != "grid"}
     if "grid" not in settings:
         return [fixed]
     axes = settings["grid"]
     if not isinstance(axes, dict) or not axes or not all(isinstance(v, list) and v for v in axes.values()):
-        found.refuse((*place, "grid"), "an empty grid; give {field: [value, value]}")
+        source.refuse((*path, "grid"), "an empty grid; give {field: [value, value]}")
     return [{**fixed, **dict(zip(axes, point, strict=True))} for point in itertools.product(*axes.values())]
 
 
-def _data(found: Located) -> dict[str, dict[str, Any]]:
-    partial = found.content.get("partial", False)
+def _data(source: LocatedYaml) -> dict[str, dict[str, Any]]:
+    partial = source.content.get("partial", False)
     if not isinstance(partial, bool):
-        found.refuse(("partial",), f"partial: {partial!r}; expected true or false")
-    options = _data_options(found) if "data" in found.content else {}
+        source.refuse(("partial",), f"partial: {partial!r}; expected true or false")
+    options = _data_options(source) if "data" in source.content else {}
     return {**options, "*": {**options.get("*", {}), "partial": True}} if partial else options
 
 
-def _data_options(found: Located) -> dict[str, dict[str, Any]]:
+def _data_options(source: LocatedYaml) -> dict[str, dict[str, Any]]:
     known = registry.names("datasets")
-    for name in _mapping(found, ("data",)):
+    for name in _mapping(source, ("data",)):
         if name != "*" and name not in known:
-            found.refuse(("data", name), registry.did_you_mean("dataset", name, known), UnknownNameError)
-        _mapping(found, ("data", name))
-    return found.content["data"]
+            source.refuse(("data", name), registry.did_you_mean("dataset", name, known), UnknownNameError)
+        _mapping(source, ("data", name))
+    options: dict[str, dict[str, Any]] = source.content["data"]
+    return options
 
 
-def _at(found: Located, place: Place) -> Any:
-    content = found.content
-    for step in place:
+def _at(source: LocatedYaml, path: YamlPath) -> Any:
+    content = source.content
+    for step in path:
         content = content[step]
     return content
 
 
-def _mapping(found: Located, place: Place) -> dict[str, Any]:
-    content = _at(found, place)
+def _mapping(source: LocatedYaml, path: YamlPath) -> dict[str, Any]:
+    content = _at(source, path)
     if not isinstance(content, dict):
-        what = place[-1] if place else "a recipe"
-        found.refuse(place, f"{what}: expected `key: value` lines, found {content!r}")
+        what = path[-1] if path else "a recipe"
+        source.refuse(path, f"{what}: expected `key: value` lines, found {content!r}")
     return content
 
 
-def _known(found: Located, place: Place, keys: tuple[str, ...]) -> None:
-    for key in _at(found, place):
+def _known(source: LocatedYaml, path: YamlPath, keys: tuple[str, ...]) -> None:
+    for key in _at(source, path):
         if key not in keys:
-            found.refuse((*place, key), registry.did_you_mean("key", key, keys), UnknownNameError)
+            source.refuse((*path, key), registry.did_you_mean("key", key, keys), UnknownNameError)
 
 
-def _list(found: Located, place: Place) -> list[Any]:
-    content = _at(found, place)
+def _list(source: LocatedYaml, path: YamlPath) -> list[Any]:
+    content = _at(source, path)
     if not isinstance(content, list):
-        found.refuse(place, f"{place[-1]}: expected a list, found {content!r}")
+        source.refuse(path, f"{path[-1]}: expected a list, found {content!r}")
     if not content:
-        found.refuse(place, f"{place[-1]}: an empty list; nothing would run")
+        source.refuse(path, f"{path[-1]}: an empty list; nothing would run")
     return content
 
 
-def _strings(found: Located, place: Place) -> tuple[str, ...]:
-    content = _list(found, place)
+def _strings(source: LocatedYaml, path: YamlPath) -> tuple[str, ...]:
+    content = _list(source, path)
     for number, entry in enumerate(content):
         if not isinstance(entry, str):
-            found.refuse((*place, number), f"{place[-1]}: expected names, found {entry!r}")
+            source.refuse((*path, number), f"{path[-1]}: expected names, found {entry!r}")
     return tuple(dict.fromkeys(content))
 
 
-def _numbers(found: Located, place: Place) -> tuple[int, ...]:
+def _numbers(source: LocatedYaml, path: YamlPath) -> tuple[int, ...]:
     """A list of whole numbers, or `first..last`."""
-    content = _at(found, place)
+    content = _at(source, path)
     if isinstance(content, str) and (ends := _RANGE.fullmatch(content)) and int(ends[1]) <= int(ends[2]):
         return tuple(range(int(ends[1]), int(ends[2]) + 1))
     if not isinstance(content, list):
-        found.refuse(place, f"{place[-1]}: expected a list of numbers or first..last, found {content!r}")
-    for number, entry in enumerate(_list(found, place)):
+        source.refuse(path, f"{path[-1]}: expected a list of numbers or first..last, found {content!r}")
+    for number, entry in enumerate(_list(source, path)):
         if isinstance(entry, bool) or not isinstance(entry, int) or not 0 <= entry < 2**32:  # what numpy takes
-            found.refuse((*place, number), f"{place[-1]}: {entry!r}; expected whole numbers from 0 to 4294967295")
+            source.refuse((*path, number), f"{path[-1]}: {entry!r}; expected whole numbers from 0 to 4294967295")
     return tuple(dict.fromkeys(content))
 
 
-def _text(found: Located, key: str) -> str | None:
-    value = found.content.get(key)
+def _text(source: LocatedYaml, key: str) -> str | None:
+    value = source.content.get(key)
     if value is not None and not isinstance(value, str):
-        found.refuse((key,), f"{key}: expected a text, found {value!r}")
+        source.refuse((key,), f"{key}: expected a text, found {value!r}")
     return value
+
+
+# --- YAML with lines --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LocatedYaml:
+    """A YAML file whose every value knows its line, so that what is wrong with it can be pointed at.
+
+    content: of the whole file, plain dicts, lists and values. lines: path in it ("methods", 0) -> line, from 1.
+    """
+
+    file: Path
+    content: Any
+    lines: dict[YamlPath, int] = field(default_factory=dict)
+
+    def line(self, path: YamlPath) -> int:
+        """The line of a path, or of the nearest one around it."""
+        while path not in self.lines:
+            path = path[:-1]
+        return self.lines[path]
+
+    def refuse(self, path: YamlPath, why: str, error: type[UsageError] = UsageError) -> NoReturn:
+        """Raises the error with file and line in front."""
+        raise error(f"{self.file}:{self.line(path)}: {why}")
+
+
+def read_yaml(file: Path) -> LocatedYaml:
+    """The content of a YAML file with lines.
+
+    Raises:
+        UsageError: missing, unreadable, no YAML, or a key that stands twice; with the line where there is one.
+    """
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), yaml12.Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UsageError(f"{file}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None
+    source = LocatedYaml(file, None, {(): 1})
+    content = None if node is None else _value(node, (), source)
+    return LocatedYaml(file, content, source.lines)
+
+
+def _value(node: yaml.Node, path: YamlPath, source: LocatedYaml) -> Any:
+    source.lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        content: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            inner = (*path, key)
+            if key in content:
+                source.lines[inner] = key_node.start_mark.line + 1
+                source.refuse(inner, f"'{key}' stands here twice; keep one")
+            content[key] = _value(value_node, inner, source)
+            source.lines[inner] = key_node.start_mark.line + 1
+        return content
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*path, at), source) for at, item in enumerate(node.value)]
+    loader = yaml12.Loader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError):
+        source.refuse(path, f"'{node.value}' is not a YAML value; quote it")
+    finally:
+        loader.dispose()

@@ -10,8 +10,8 @@ Categories only restrict what is computed and written: table, data hash and so t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zsad_bench import registry
 from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
@@ -83,6 +83,27 @@ def distinct(asked: Iterable[str]) -> list[str]:
         found[place] = target._replace(categories=() if whole else both)
     _refuse_twins(found.values())
     return [target.asked for target in found.values()]
+
+
+def with_named_root(data: Mapping[str, Mapping[str, Any]], targets: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Options of datasets by name, where a `root` for all of them became that of the one target it can only mean.
+
+    Raises:
+        UsageError: several targets or none that it may be meant for.
+    """
+    options = {name: dict(of) for name, of in data.items()}
+    root = options.get("*", {}).pop("root", None)
+    if root is None:
+        return options
+    named = dict.fromkeys(of.dataset for of in map(target_of, targets) if not of.place)
+    meant = [name for name in named if "root" not in options.get(name, {})]
+    if not meant:
+        raise UsageError(f"--data root={root}: the targets bring their own paths; leave it out, or say whose it is")
+    if len(meant) > 1:
+        whose = f"meant for {' or '.join(meant)}; say whose it is, as in --data {meant[0]}.root={root}"
+        raise UsageError(f"--data root={root}: {whose}")
+    options.setdefault(meant[0], {})["root"] = root
+    return options
 
 
 def categories_of(asked: str, data: ZeroShotDataModule) -> list[str]:

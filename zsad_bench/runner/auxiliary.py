@@ -34,6 +34,12 @@ class Auxiliary:
     def modules(self) -> list[ZeroShotDataModule]:
         return self.data.modules
 
+    def prepare_training(self, image_size: int, seed: int) -> None:
+        """Images of this size from now on. seed: of their order and augmentation."""
+        self.data.image_size = image_size
+        for module in self.modules:
+            module.shuffle_seed = seed
+
 
 class Kept(NamedTuple):
     """One dataset restricted to what a part of a prior keeps; partial: how much of it is there, or ""."""
@@ -43,13 +49,13 @@ class Kept(NamedTuple):
     notes: tuple[str, ...]
 
 
-def auxiliary(spec: priors.PriorSpec, data_of: DataFactory, seed: int) -> Auxiliary:
-    """The data of a resolved prior; `data_of(name, options)` builds a data module, `seed` is of the training order.
+def auxiliary(spec: priors.PriorSpec, data_of: DataFactory) -> Auxiliary:
+    """The data of a resolved prior; `data_of(name, options)` builds a data module.
 
     Raises:
         ZsadError: a dataset that is not there, a prior that asks for more than it has, or masks that do not fit.
     """
-    parts = [kept(part, data_of, {"shuffle_seed": seed}) for part in spec.parts]
+    parts = [kept(part, data_of, {}) for part in spec.parts]
     hashed = priors.prior_hash({part.module.name: part.module.manifest_hash for part in parts})
     notes = [note for part in parts for note in part.notes]
     notes += [line for part in parts for line in mask_sizes.check(part.module)]

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from zsad_bench.backbones.base import Backbone
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.metrics import METRIC_VERSION
@@ -19,21 +18,20 @@ from zsad_bench.results.image_scores import write_scores
 from zsad_bench.results.pictures import write_pictures
 from zsad_bench.runner import provenance
 from zsad_bench.runner.metric_collector import Finished, OnCategory
+from zsad_bench.runner.run_spec import RunSpec
 from zsad_bench.types import Category
 from zsad_bench.variant import variant_of
 
-if TYPE_CHECKING:
-    from zsad_bench.runner.run_group import CellGroup
-
 PRECISION = "float32"
-UNTRAINED = {"prior": "none", "prior_hash": "", "auxiliary": []}
+UNTRAINED: Mapping[str, Any] = {"prior": "none", "prior_hash": "", "auxiliary": []}
 
 
 @dataclass
-class Run:
-    """One run: its rows so far, and for each trained method the prior it learned from.
+class RunRecord:
+    """One run: its rows so far, and what its method learned from.
 
-    near_duplicates: method -> target dataset -> paths of its images that look like an auxiliary one.
+    training: as its checkpoint says it. near_duplicates: target dataset -> paths of its images that look like an
+    auxiliary one.
     """
 
     suite: str
@@ -41,15 +39,16 @@ class Run:
     run_id: str
     started: str = field(default_factory=store.now)
     rows: list[store.Row] = field(default_factory=list)
-    training: dict[str, dict[str, Any]] = field(default_factory=dict)
-    near_duplicates: dict[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=lambda: UNTRAINED)
+    near_duplicates: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-class Recorder:
+class RowWriter:
     """Writes the pictures, per-image scores and rows of a category as soon as it is finished."""
 
-    def __init__(self, run: Run, group: CellGroup, methods: Mapping[str, ZeroShotMethod], backbone: Backbone) -> None:
-        self.run, self.group, self.methods, self.backbone = run, group, methods, backbone
+    def __init__(self, run: RunRecord, spec: RunSpec, method: ZeroShotMethod) -> None:
+        self.run, self.spec, self.method = run, spec, method
+        self._cells: dict[str, Mapping[str, Any]] = {}
         self._at_start = {
             "schema": store.SCHEMA,
             "suite": run.suite,
@@ -71,28 +70,32 @@ class Recorder:
         """The callback for one target."""
         types = {data.info(sample).id: sample.anomaly_type for sample in data.samples()}
 
-        def finished(name: str, category: Category, found: Finished) -> None:
-            self._write(name, category, found, data, [types[image] for image in found.ids])
+        def finished(_: str, category: Category, found: Finished) -> None:
+            self._write(category, found, data, [types[image] for image in found.ids])
 
         return finished
 
-    def cell(self, name: str, data: ZeroShotDataModule) -> dict[str, Any]:
-        """The fields of a row that decide its numbers, with their key."""
-        method = self.methods[name]
-        training = self.run.training.get(name, UNTRAINED)
+    def cell(self, data: ZeroShotDataModule) -> Mapping[str, Any]:
+        """The fields of a row that decide its numbers on a target, with their key; made once."""
+        if data.name not in self._cells:
+            self._cells[data.name] = self._cell(data)
+        return self._cells[data.name]
+
+    def _cell(self, data: ZeroShotDataModule) -> dict[str, Any]:
+        method, training = self.method, self.run.training
         # Without training or draws the seed changes nothing: every run of such a method is the same cell. A
         # checkpoint keeps the seed that it was trained under.
         seed = training.get("seed", self.run.seed if method.stochastic_at_test else 0)
         config = {key: value for key, value in method.resolved_config().items() if key != "seed"}
         uses_backbone = not method.is_sanity_check
         decided = {
-            "method": name,
+            "method": self.spec.method,
             "method_version": method.version,
             "prior": training["prior"],
             "prior_hash": training["prior_hash"],
             "target": data.name,
             "data_hash": data.manifest_hash,
-            "weights_hash": self.backbone.weights_hash if uses_backbone else "none",
+            "weights_hash": method.backbone.weights_hash if uses_backbone else "none",
             "networks": method.frozen_networks,
             "seed": seed,
             "precision": PRECISION,
@@ -101,14 +104,14 @@ class Recorder:
         return {
             **decided,
             "key": store.cell_key(**decided, config=config),
-            "variant": variant_of(training.get("variant", self.group.variant(name))),
+            "variant": variant_of(training.get("variant", self.spec.variant)),
             "auxiliary": "+".join(training["auxiliary"]),
             "auxiliary_partial": training.get("auxiliary_partial", ""),
             "target_partial": data.shortfall,
             "draw": training.get("draw", 0),
             "transductive": method.transductive,
             "data_options": ",".join(f"{key}={value}" for key, value in sorted(data.decisions().items())),
-            "backbone": self.backbone.name if uses_backbone else "none",
+            "backbone": method.backbone.name if uses_backbone else "none",
             "config_hash": store.digest(config),
             "image_size": method.config.image_size,
         }
@@ -118,11 +121,9 @@ class Recorder:
         """What pictures say of the dataset that they are from."""
         return {"target": data.name, "title": data.title, "licence": data.licence, "redistribute": data.redistribute}
 
-    def _write(
-        self, name: str, category: Category, found: Finished, data: ZeroShotDataModule, types: list[str]
-    ) -> None:
-        cell, result = self.cell(name, data), found.result
-        alike = self.run.near_duplicates.get(name, {}).get(data.name, frozenset())
+    def _write(self, category: Category, found: Finished, data: ZeroShotDataModule, types: list[str]) -> None:
+        cell, result = self.cell(data), found.result
+        alike = self.run.near_duplicates.get(data.name, frozenset())
         n_alike = sum(sample.category == category.name and sample.image in alike for sample in data.samples())
         memory = provenance.peak_memory_mb() if found.peak_memory_mb is None else found.peak_memory_mb
         rows = []
@@ -153,10 +154,10 @@ class Recorder:
                     peak_memory_mb=memory,
                 )
             )
-        board: Path = self.group.board
+        board: Path = self.spec.board
         # Pictures and scores first: where the rows are, everything is.
         if found.picks:
             write_pictures(board / "pictures", cell["key"], category.name, found.picks, self.about(data))
         write_scores(board / "scores", cell["key"], category.name, found.ids, result.labels, result.scores, types)
-        store.append(store.file_of(board, name), rows)
+        store.append(store.file_of(board, self.spec.method), rows)
         self.run.rows += rows

@@ -15,6 +15,7 @@ from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._prediction import predict, predict_set
 from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.planning.configure import encodes_alone
 from zsad_bench.types import Batch, Category, EncoderSpec, Features, ForwardSpec, Prediction, SampleInfo
 
 
@@ -145,8 +146,8 @@ class SharedPass(LightningModule):
 
 
 def shares(method: ZeroShotMethod) -> bool:
-    """A method that overrides `encode` changes what is encoded, and goes alone."""
-    return type(method).encode is ZeroShotMethod.encode
+    """Whether it takes its features from a pass that other methods may share."""
+    return not encodes_alone(type(method))
 
 
 def by_category(samples: Iterable[SampleInfo]) -> dict[Category, list[int]]:

@@ -13,24 +13,26 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zsad_bench.errors import ZsadError
 from zsad_bench.locks import Held, locked
-from zsad_bench.planning.plan import Group, Job
+from zsad_bench.planning.plan import JobGroup
 from zsad_bench.printable import never_fail_to_print, say
-from zsad_bench.sweep.sweep_folder import BEAT_SECONDS, Folder, read_plan
+from zsad_bench.runner.run_spec import RunSpec
+from zsad_bench.sweep.stored_plan import StoredPlan
+from zsad_bench.sweep.sweep_folder import BEAT_SECONDS, SweepFolder
 
 if TYPE_CHECKING:
     from zsad_bench.console import Console
-    from zsad_bench.runner.run_group import CellGroup
+    from zsad_bench.runner.opened import Opened
 
 TRACK = "ZSAD_TRACK"  # the environment variable that says what became of --track
 BUSY = 75  # exit code: another process runs this group
 STOPPED = 143
 
 
-def command(folder: Folder, group: str, wait: bool = False) -> tuple[str, ...]:
+def command(folder: SweepFolder, group: str, wait: bool = False) -> tuple[str, ...]:
     """What to start for a group. wait: until another process is done with it."""
     wait_too = ("--wait",) if wait else ()
     return (sys.executable, "-m", "zsad_bench.sweep.worker", str(folder.path), group, *wait_too)
@@ -74,17 +76,17 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    folder = Folder(args.folder)
-    content, groups = read_plan(folder)
-    group = next((group for group in groups if group.id == args.group), None)
+    folder = SweepFolder(args.folder)
+    plan = folder.read_plan()
+    group = plan.group(args.group)
     if group is None:
-        raise ZsadError(f"group {args.group} is not in {folder.plan}: it was planned anew; start the sweep again")
+        raise ZsadError(f"group {args.group} is not in {folder.plan_file}: it was planned anew; start the sweep again")
     folder.lock(group.id).parent.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder.lock(group.id), -1 if args.wait else 0):
             _beat(folder, group.id)
             try:
-                _compute(folder, content, group)
+                compute(plan, group, folder, _console(), os.environ.get(TRACK, "off"))
             finally:
                 folder.alive(group.id).unlink(missing_ok=True)
     except Held:
@@ -92,47 +94,34 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compute(folder: Folder, content: dict[str, Any], group: Group) -> None:
-    from zsad_bench.runner.run_group import run_together
+def compute(
+    plan: StoredPlan,
+    group: JobGroup,
+    folder: SweepFolder,
+    console: Console,
+    track: str = "off",
+    opened: Opened | None = None,
+) -> None:
+    """Runs a group: trains and tests what has no rows yet. How long trainings took is told to the folder.
+
+    track: what --track says. opened: what this process opened already.
+
+    Raises:
+        ZsadError: anything a user can mend.
+    """
+    from zsad_bench.runner.run_group import run_group
     from zsad_bench.runner.wandb_reporter import open_mirror
 
-    jobs: dict[int, Job] = {}
-    members = []
-    for job in group.jobs:
-        members.append(member(content, job, group.targets))
-        jobs[id(members[-1])] = job
+    specs = [plan.run_spec_of(job) for job in group.jobs]
+    jobs = {spec.id: job for spec, job in zip(specs, group.jobs, strict=True)}
 
-    def trained(of: CellGroup, name: str, seconds: float) -> None:
-        job = jobs[id(of)]
-        told = {"method": name, "variant": job.variant, "prior": job.prior, "seconds": round(seconds, 3)}
+    def trained(spec: RunSpec, seconds: float) -> None:
+        job = jobs[spec.id]
+        told = {"method": job.method, "variant": job.variant, "prior": job.prior, "seconds": round(seconds, 3)}
         folder.tell("trained", group.id, **told)
 
-    console = _console()
-    with open_mirror(os.environ.get(TRACK, "off"), Path(content["runs"]), content["recipe"], console) as mirror:
-        run_together(members, console, skip_complete=True, trained=trained, mirror=mirror, since=content["since"])
-
-
-def member(content: dict[str, Any], job: Job, targets: tuple[str, ...]) -> CellGroup:
-    """The cell group of one job."""
-    from zsad_bench.planning.suite import SUITES
-    from zsad_bench.runner.run_group import CellGroup
-
-    return CellGroup(
-        suite=SUITES[content["suite"]],
-        methods=(job.method,),
-        prior=job.prior,
-        targets=targets,
-        seed=job.seed,
-        draw=job.draw,
-        backbone=content["backbone"],
-        weights=content["weights"],
-        epochs=job.epochs,
-        settings=job.settings,
-        data=content["data"],
-        augment=job.augment,
-        board=Path(content["board"]),
-        runs=Path(content["runs"]),
-    )
+    with open_mirror(track, plan.runs, plan.name, console) as mirror:
+        run_group(specs, console, True, trained, mirror, plan.since, opened)
 
 
 def _console() -> Console:
@@ -141,7 +130,7 @@ def _console() -> Console:
     return Console(width=120)
 
 
-def _beat(folder: Folder, group: str) -> None:
+def _beat(folder: SweepFolder, group: str) -> None:
     """Shows from now on that the group runs, and where."""
     file = folder.alive(group)
     file.parent.mkdir(parents=True, exist_ok=True)

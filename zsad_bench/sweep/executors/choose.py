@@ -34,7 +34,7 @@ class ExecutorOptions:
 
 
 @dataclass(frozen=True)
-class Place:
+class ExecutorChoice:
     """executor: its name. gpus: how many groups run at once on this machine's; 0 is on its CPU, or not known.
 
     threads: of a process. slurm: options of sbatch.
@@ -66,8 +66,8 @@ class Place:
         return max(1, min(TOGETHER, learning // (2 * self.gpus))) if self.gpus > 1 else TOGETHER
 
 
-def choose(options: ExecutorOptions, threads: int | None = None) -> Place:
-    """The place that options ask for; `auto` is Ray where several GPUs are visible, else one group after the other.
+def choose(options: ExecutorOptions, threads: int | None = None) -> ExecutorChoice:
+    """The executor that options ask for; `auto` is Ray where several GPUs are visible, else one group after the other.
 
     threads: of a process; None is OMP_NUM_THREADS, else its share of the cores.
 
@@ -102,7 +102,7 @@ def choose(options: ExecutorOptions, threads: int | None = None) -> Place:
     if not threads:
         here = len(os.sched_getaffinity(0)) // (gpus if name == "ray" and gpus else 1)
         threads = JOB_THREADS if name == "slurm" else max(1, here)
-    return Place(name, gpus if name == "ray" else min(gpus, 1), threads, _sbatch(options.slurm))
+    return ExecutorChoice(name, gpus if name == "ray" else min(gpus, 1), threads, _sbatch(options.slurm))
 
 
 def visible_gpus() -> int:

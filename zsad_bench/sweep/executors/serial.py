@@ -51,7 +51,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         if wait(process, PATIENCE_SECONDS) is None:
             process.kill()
             process.wait()
-    process.stdin.close()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:

@@ -1,20 +1,23 @@
-# pytest tests/commands/test_spread.py
+# pytest tests/commands/test_executors.py
 """`bench` on several GPUs computes what it computes on one; options and what is seen say where groups run."""
 
 from __future__ import annotations
 
 import importlib.util
 import time
+from pathlib import Path
 
 import pytest
 
 from zsad_bench.commands import sweep
+from zsad_bench.console import Console
 from zsad_bench.options import parse
 from zsad_bench.results import rows as store
 from zsad_bench.runner.provenance import run_id
 from zsad_bench.sweep import worker
 from zsad_bench.sweep.executors import Event, choose
 from zsad_bench.sweep.executors.serial import Serial
+from zsad_bench.sweep.sweep_folder import SweepFolder
 
 COMMON = ("--suite", "demo", "--epochs", "1", "--set", "image_size=32")
 
@@ -31,14 +34,14 @@ class Here:
     def run(self, tasks):
         for task in tasks:
             yield Event("started", task.id, "here, GPU 1")
-            folder = worker.Folder(worker.Path(task.command[3]))
+            folder = SweepFolder(Path(task.command[3]))
             task.log.parent.mkdir(parents=True, exist_ok=True)
-            content, groups = worker.read_plan(folder)
-            group = next(group for group in groups if group.id == task.id)
+            plan = folder.read_plan()
+            group = plan.group(task.id)
             names = [job.method for job in group.jobs]
             Here.ran.append(names)
             if Here.broken not in names:
-                worker._compute(folder, content, group)
+                worker.compute(plan, group, folder, Console(width=120))
             else:
                 task.log.write_text("RuntimeError: the disk melted\n")
             yield Event("ended", task.id, "here, GPU 1", 0)
@@ -96,8 +99,8 @@ def test_bench_on_two_gpus_computes_again_and_says_what_failed(zsad, two, tmp_pa
 def test_bench_on_two_gpus_leaves_out_and_refuses_as_on_one(zsad, refused, two, tmp_path):
     said = bench(zsad, "two", "--method", "clip,coop", "--prior", "demo_textures", "--targets", "demo_medical")
     assert said.code == 0, said.err
-    line = refused(2, "bench", *COMMON, "--method", "coop", "--prior", "demo_textures", "--targets", "demo_textures")
-    assert "target 'demo_textures' is what prior 'demo_textures' learns from" in line
+    line = refused(1, "bench", *COMMON, "--method", "coop", "--prior", "demo_textures", "--targets", "demo_textures")
+    assert "dataset 'demo_textures' is both auxiliary and target" in line
     line = refused(2, "bench", *COMMON, "--method", "coop", "--prior", "rich", "--checkpoint", "x", "--executor", "ray")
     assert "--checkpoint is tested here" in line
 
@@ -116,25 +119,25 @@ def test_bench_on_two_gpus_leaves_out_and_refuses_as_on_one(zsad, refused, two, 
     ],
 )
 def test_where_groups_run(monkeypatch, visible, args, found):
-    place = choose.choose(*options(monkeypatch, visible, *args))
-    assert (place.executor, place.gpus) == found
+    choice = chosen(monkeypatch, visible, *args)
+    assert (choice.executor, choice.gpus) == found
 
 
-def options(monkeypatch, visible: int, *args: str):
+def chosen(monkeypatch, visible: int, *args: str) -> choose.ExecutorChoice:
     monkeypatch.setattr(choose, "visible_gpus", lambda: visible)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     options = parse(sweep.Options, ["demo", *args])
-    return options.executors, options.threads
+    return choose.choose(options.executors, options.threads)
 
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(choose.os, "sched_getaffinity", lambda pid: set(range(16)))
-    assert choose.choose(*options(monkeypatch, 4)).threads == 4
-    assert choose.choose(*options(monkeypatch, 4, "--gpus", "1")).threads == 16
-    assert choose.choose(*options(monkeypatch, 4, "--threads", "9")).threads == 9
-    assert choose.choose(*options(monkeypatch, 4, "--executor", "slurm")).threads == choose.JOB_THREADS
-    assert isinstance(choose.choose(*options(monkeypatch, 0)).open(), Serial)
+    assert chosen(monkeypatch, 4).threads == 4
+    assert chosen(monkeypatch, 4, "--gpus", "1").threads == 16
+    assert chosen(monkeypatch, 4, "--threads", "9").threads == 9
+    assert chosen(monkeypatch, 4, "--executor", "slurm").threads == choose.JOB_THREADS
+    assert isinstance(chosen(monkeypatch, 0).open(), Serial)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+# pytest tests/sweep/test_schedule.py
+"""A sweep that is driven from Python: no command, an executor in this process, a listener that hears what happens."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from zsad_bench.console import Console
+from zsad_bench.errors import ZsadError
+from zsad_bench.planning import recipe as recipes
+from zsad_bench.planning.plan import JobGroup, plan
+from zsad_bench.results import rows as store
+from zsad_bench.runner.opened import Opened
+from zsad_bench.sweep import worker
+from zsad_bench.sweep.executors.inline import Inline
+from zsad_bench.sweep.schedule import Listener, hashed, work_through
+from zsad_bench.sweep.stored_plan import SCHEMA, StoredPlan
+from zsad_bench.sweep.sweep_folder import SweepFolder
+from zsad_bench.sweep.sweep_status import SweepStatus
+
+RECIPE = """
+suite: demo
+methods: [clip, winclip]
+priors: [limited]
+targets: [demo_textures]
+settings: {image_size: 32}
+"""
+pytestmark = pytest.mark.usefixtures("small")
+
+
+class Heard(Listener):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def hashing(self) -> None:
+        self.words.append("hashing")
+
+    def begins(self, status: SweepStatus, held: list[JobGroup]) -> None:
+        self.words.append(f"begins, {len(held)} held")
+
+    def started(self, group: JobGroup, where: str) -> None:
+        self.words.append(f"started {group.jobs[0].method}")
+
+    def done(self, group: JobGroup, seconds: float) -> None:
+        self.words.append(f"done {group.jobs[0].method}")
+
+    def failed(self, group: JobGroup, why: str, log: Path) -> None:
+        self.words.append(f"failed {group.jobs[0].method}: {why}")
+
+    def ends(self) -> None:
+        self.words.append("ends")
+
+
+@pytest.fixture
+def stored(tmp_path) -> StoredPlan:
+    file = tmp_path / "mine.yaml"
+    file.write_text(RECIPE)
+    return StoredPlan.of(plan(recipes.load(file)), tmp_path / "board", tmp_path / "runs")
+
+
+@pytest.fixture
+def folder(tmp_path) -> SweepFolder:
+    return SweepFolder(tmp_path / "sweep")
+
+
+def computing(stored: StoredPlan, folder: SweepFolder, opened: Opened | None = None) -> Inline:
+    console = Console(file=io.StringIO(), width=120)
+    return Inline(lambda id_: worker.compute(stored, stored.group(id_), folder, console, opened=opened))
+
+
+def test_a_sweep_runs_without_a_command(stored, folder):
+    heard = Heard()
+    status = work_through(stored, folder, computing(stored, folder), heard)
+    assert heard.words == ["hashing", "begins, 0 held", "started clip", "done clip", "started winclip", "done winclip",
+                           "ends"]  # fmt: skip
+    assert status.counts() == {"done": 2}
+    rows = store.load(stored.board / "rows")
+    assert {row.method for row in rows} == {"clip", "winclip"}
+    again = Heard()
+    work_through(stored, folder, computing(stored, folder), again)
+    assert again.words == ["hashing", "begins, 0 held", "ends"], "what is complete was computed again"
+    assert SweepStatus.read(folder).counts() == {"done": 2}, "another process sees something else"
+
+
+def test_rows_decide_whether_a_group_is_done(stored, folder):
+    heard = Heard()
+    status = work_through(stored, folder, Inline(lambda id_: None), heard)
+    assert heard.words[2:4] == ["started clip", "failed clip: it said nothing"]
+    assert status.counts() == {"failed": 2}
+    held = Heard()
+    work_through(stored, folder, computing(stored, folder), held)
+    assert held.words == ["hashing", "begins, 2 held", "ends"]
+    status = work_through(stored, folder, computing(stored, folder), Listener(), retry_failed=True)
+    assert status.counts() == {"done": 2}
+
+
+def test_an_error_of_this_process_is_raised_and_the_listener_hears_the_end(stored, folder):
+    heard = Heard()
+    with pytest.raises(ZeroDivisionError):
+        work_through(stored, folder, Inline(lambda id_: 1 / 0), heard)
+    assert heard.words[-1] == "ends"
+
+
+def test_what_was_opened_for_the_keys_serves_the_runs(stored, folder, monkeypatch, mini):
+    from zsad_bench.runner import opened as module
+
+    loads = []
+    monkeypatch.setattr(module, "load_backbone", lambda *names: loads.append(names) or mini)
+    opened = Opened()
+    status = hashed(stored, folder, Listener(), opened, strict=True)
+    work_through(stored, folder, computing(stored, folder, opened), Listener(), status=status)
+    assert len(loads) == 1, "the weights were read again for the runs"
+
+
+# --- the stored plan --------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_comes_back_from_its_file(stored, folder):
+    folder.write(stored, {})
+    assert folder.read_plan() == stored
+    assert folder.read_plan().groups[0].id == stored.groups[0].id
+
+
+def test_a_plan_is_read_once_per_process(stored, folder, monkeypatch):
+    folder.write(stored, {})
+    reads = []
+    whole = StoredPlan.from_json.__func__
+    monkeypatch.setattr(StoredPlan, "from_json", classmethod(lambda cls, *of: reads.append(of) or whole(cls, *of)))
+    monkeypatch.setattr("sys.argv", ["worker", str(folder.path), stored.groups[0].id])
+    assert worker.main() == 0
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda content: content.pop("schema"), "plan.json: of schema 1, this version"),
+        (lambda content: content.update(schema=99), "plan.json: of schema 99, this version of zsad-bench reads schema"),
+        (lambda content: content.pop("groups"), "plan.json: a damaged plan"),
+    ],
+)
+def test_a_plan_of_another_schema_is_refused(stored, folder, change, says):
+    folder.write(stored, {})
+    content = json.loads(folder.plan_file.read_text())
+    assert content["schema"] == SCHEMA
+    change(content)
+    folder.plan_file.write_text(json.dumps(content))
+    for read in (folder.read_plan, lambda: SweepStatus.read(folder)):
+        with pytest.raises(ZsadError, match=says) as error:
+            read()
+        assert "\n" not in str(error.value)
+        assert str(folder.plan_file) in str(error.value)
+
+
+def test_a_torn_plan_is_refused(stored, folder):
+    folder.write(stored, {})
+    folder.plan_file.write_text(folder.plan_file.read_text()[:100])
+    with pytest.raises(ZsadError, match=r"plan\.json: damaged"):
+        folder.read_plan()
+
+
+def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    code = page.split("## From Python")[1].split("```python\n")[1].split("```")[0]
+    assert 'recipe.find("demo")' in code
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace('recipe.find("demo")', 'Path("mine.yaml")'), {})
+    assert capsys.readouterr().out.splitlines()[-1] == "Counter({'done': 2})"

@@ -1,0 +1,49 @@
+"""What rows a cell must have, and which of them are there: the one place that says whether a cell is complete."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
+from zsad_bench.results import rows as store
+from zsad_bench.types import Level
+
+
+@dataclass(frozen=True)
+class ExpectedRows:
+    """A row for each metric, defined or not, of each category, under the key of the cell.
+
+    image_size, backbone: as the rows will say them, by which earlier rows tell how long it takes.
+    """
+
+    key: str
+    categories: tuple[str, ...]
+    metrics: tuple[str, ...]
+    image_size: int
+    backbone: str
+
+    def lacking(self, there: Collection[tuple[str, str]]) -> dict[str, int]:
+        """Category -> how many of its rows are missing, for those that lack any; there: (category, metric) found."""
+        missing = {c: sum((c, metric) not in there for metric in self.metrics) for c in self.categories}
+        return {category: count for category, count in missing.items() if count}
+
+
+def metrics_of(level: Level) -> tuple[str, ...]:
+    """The metrics that a complete category of a dataset of this level has rows of."""
+    return {"image": IMAGE_KEYS, "pixel": PIXEL_KEYS, "both": (*IMAGE_KEYS, *PIXEL_KEYS)}[level]
+
+
+def rows_of(board: Path, method: str, since: str = "") -> list[store.Row]:
+    """Every row of a method on a board; [] when there is none. A half-written last line is another run's business.
+
+    since: a run id; only rows of runs that began after it.
+    """
+    file = board / "rows" / f"{method}.jsonl"
+    if not file.is_file():
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", store.RowWarning)
+        return [row for row in store.load(file) if row.run_id > since]

@@ -1,0 +1,151 @@
+"""What the runs of one process read: backbones, data and auxiliary data, each opened and hashed once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from zsad_bench import registry
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.load import load_backbone
+from zsad_bench.data import mask_sizes
+from zsad_bench.data import prior as priors
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.data.demo.module import DemoDataModule
+from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
+from zsad_bench.errors import DatasetError, UnknownNameError, UsageError, ZsadError
+from zsad_bench.planning.target import target_of
+from zsad_bench.results.rows import digest
+from zsad_bench.runner import guard
+from zsad_bench.runner.auxiliary import Auxiliary, auxiliary
+from zsad_bench.runner.run_spec import RunSpec
+
+TEST_BATCH = 32
+T = TypeVar("T")
+DataOptions = Mapping[str, Mapping[str, Any]]
+
+
+class Opened:
+    """Hands out what a run asks for; what was opened for another run is the same object, an error is raised again."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gave when this key was first asked for."""
+        if key not in self._kept:
+            try:
+                self._kept[key] = make()
+            except ZsadError as error:
+                self._kept[key] = error
+        if isinstance(self._kept[key], ZsadError):
+            raise self._kept[key]
+        return self._kept[key]
+
+    def forget(self, key: Hashable) -> None:
+        """The next one who asks for it gets a new one."""
+        self._kept.pop(key, None)
+
+    def backbone(self, spec: RunSpec) -> Backbone:
+        """The backbone that a run asks for, or its suite's."""
+        name, weights = spec.weights_of
+        return self.once(("backbone", name, weights), lambda: load_backbone(name, weights))
+
+    def target(self, spec: RunSpec, asked: str) -> ZeroShotDataModule:
+        """The data of a target, whatever categories of it are asked for."""
+        dataset, place, _ = target_of(asked)
+        key = ("target", dataset, place, digest(spec.data), spec.weights_of)
+        return self.once(key, lambda: data_module(asked, spec.data, self.backbone(spec)))
+
+    def auxiliary(self, spec: RunSpec) -> Auxiliary:
+        """The data of the run's prior and draw.
+
+        Raises:
+            ZsadError: a dataset that is not there, a prior that asks for more than it has, or masks that do not fit.
+        """
+        prior = self._prior(spec)
+        return self.once(self._learns_from(spec, prior), lambda: self._select(spec, prior))
+
+    def near_duplicates(self, spec: RunSpec, say: guard.Say) -> guard.NearDuplicates:
+        """What of the run's targets looks like its auxiliary data; each is said.
+
+        Raises:
+            OverlapError: a dataset or an image is on both sides.
+        """
+        targets = [self.target(spec, asked) for asked in spec.targets]
+        key = ("near duplicates", self._learns_from(spec, self._prior(spec)), spec.targets)
+        return self.once(key, lambda: guard.check_training(self.auxiliary(spec).modules, targets, say))
+
+    @staticmethod
+    def _prior(spec: RunSpec) -> priors.PriorSpec:
+        priors.check_learnable(spec.prior, [spec.method])
+        only = target_of(spec.targets[0]).name if len(spec.targets) == 1 else None
+        prior = priors.resolve(spec.prior, spec.suite.name, only)
+        return prior if spec.draw is None else priors.with_draw(prior, spec.draw)
+
+    @staticmethod
+    def _learns_from(spec: RunSpec, prior: priors.PriorSpec) -> Hashable:
+        return ("auxiliary", prior, spec.augment, digest(spec.data), spec.weights_of)
+
+    def _select(self, spec: RunSpec, prior: priors.PriorSpec) -> Auxiliary:
+        augment = {"augment": spec.augment} if spec.augment else {}
+
+        def data_of(name: str, options: Mapping[str, Any]) -> ZeroShotDataModule:
+            return data_module(name, spec.data, self.backbone(spec), {**augment, **options})
+
+        return auxiliary(prior, data_of)
+
+
+class Normalisation(NamedTuple):
+    """In the place of a backbone, where only tables are read."""
+
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+
+def data_module(
+    asked: str, data: DataOptions, backbone: Backbone | Normalisation, options: Mapping[str, Any] | None = None
+) -> ZeroShotDataModule:
+    """The data module of a target or auxiliary dataset, with what `data` says of it or of all, and these options.
+
+    Raises:
+        UnknownNameError: an option that the dataset does not have. UsageError: two paths for one's own images.
+    """
+    name, place, _ = target_of(asked)
+    wanted = {**data.get("*", {}), **data.get(name, {}), **(options or {})}
+    root = wanted.pop("root", None)
+    if place and root is not None:
+        raise UsageError(f"{asked} and --data {name}.root={root}: give the path once")
+    cls = registry.load("datasets", name)
+    try:
+        return cls(place or root, mean=backbone.mean, std=backbone.std, **{"batch_size": TEST_BATCH, **wanted})
+    except TypeError:
+        known = sorted(set(inspect.signature(cls).parameters) | set(inspect.signature(ZeroShotDataModule).parameters))
+        for key in wanted:
+            if key not in known:
+                raise UnknownNameError(registry.did_you_mean(f"option of dataset {name}", key, known)) from None
+        raise
+
+
+def readable_targets(suite: str, targets: Iterable[str], data: DataOptions, say: guard.Say) -> list[str]:
+    """Those of a suite's targets that can be tested; of the others, which nobody named, it is said why not.
+
+    Tables and masks are looked at; nothing is decoded.
+
+    Raises:
+        UsageError: an option that a dataset does not have, or none is left.
+    """
+    readable = []
+    for asked in targets:
+        try:
+            # Generated data is drawn when it is used.
+            if not issubclass(registry.load("datasets", target_of(asked).dataset), DemoDataModule):
+                mask_sizes.check(data_module(asked, data, Normalisation()))
+        except DatasetError as error:
+            say(f"{asked} is left out, as no one named it among the targets: {error}")
+        else:
+            readable.append(asked)
+    if not readable:
+        raise UsageError(f"suite {suite}: none of its datasets can be read; `zsad-bench data check all` says why")
+    return readable

@@ -1,0 +1,128 @@
+"""A run before anything is trained: its method built, its auxiliary data selected, its cells' keys known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning import seed_everything
+
+from zsad_bench import registry
+from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.errors import UsageError
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.planning import learnable
+from zsad_bench.planning.configure import build
+from zsad_bench.planning.suite import is_found
+from zsad_bench.planning.target import categories_of
+from zsad_bench.runner import checkpoint, guard, provenance
+from zsad_bench.runner.auxiliary import Auxiliary
+from zsad_bench.runner.expected_rows import ExpectedRows, metrics_of
+from zsad_bench.runner.opened import Opened, data_module
+from zsad_bench.runner.row_writer import RowWriter, RunRecord
+from zsad_bench.runner.run_spec import RunSpec
+from zsad_bench.runner.train import check_numbers
+
+
+@dataclass
+class PreparedRun:
+    """A spec with its method on its backbone, what it learns from (None: nothing), and where its rows go.
+
+    due: target as asked -> names of the categories whose rows are wanted. begun: some of its rows were there before.
+    """
+
+    spec: RunSpec
+    method: ZeroShotMethod
+    record: RunRecord
+    writer: RowWriter
+    learned_from: Auxiliary | None
+    due: dict[str, set[str]] = field(default_factory=dict)
+    begun: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return self.spec.runs / self.record.run_id
+
+    @property
+    def needed(self) -> bool:
+        """Whether any of its rows are wanted."""
+        return any(self.due.values())
+
+    def expected(self, asked: str, data: ZeroShotDataModule) -> ExpectedRows:
+        """The rows that it will have on a target."""
+        cell = self.writer.cell(data)
+        return ExpectedRows(
+            cell["key"], tuple(categories_of(asked, data)), metrics_of(data.level), cell["image_size"], cell["backbone"]
+        )
+
+
+def prepare(spec: RunSpec, opened: Opened) -> PreparedRun:
+    """The run of a spec, the same one until it is taken; nothing is trained or written.
+
+    Raises:
+        ZsadError: a configuration that no run can have, or auxiliary data that is missing.
+    """
+    return opened.once(("run", spec.id), lambda: _prepared(spec, opened))
+
+
+def take(spec: RunSpec, opened: Opened) -> PreparedRun:
+    """The run of a spec, for the one who runs it."""
+    run = prepare(spec, opened)
+    opened.forget(("run", spec.id))
+    return run
+
+
+def check_leaks(run: PreparedRun, opened: Opened, say: guard.Say) -> None:
+    """Compares what it learned or will learn from with its targets; rows count what looks alike. say: told of it.
+
+    Raises:
+        OverlapError: a dataset or an image is on both sides.
+    """
+    spec = run.spec
+    if run.learned_from is not None:
+        run.record.near_duplicates = opened.near_duplicates(spec, say)
+    elif spec.checkpoint is not None:
+        targets = [opened.target(spec, asked) for asked in spec.targets]
+        names, known = run.record.training["auxiliary"], registry.names("datasets")
+
+        def here() -> list[ZeroShotDataModule]:
+            return [data_module(other, spec.data, run.method.backbone) for other in names
+                    if other in known and is_found(other)]  # fmt: skip
+
+        run.record.near_duplicates = guard.check_checkpoint(spec.checkpoint, names, here, targets, say)
+
+
+def _prepared(spec: RunSpec, opened: Opened) -> PreparedRun:
+    if spec.checkpoint is not None and (spec.settings or spec.epochs is not None):
+        raise UsageError(f"--checkpoint {spec.checkpoint}: it brings its configuration; leave out --set and --epochs")
+    backbone = opened.backbone(spec)
+    seed_everything(spec.seed, verbose=False)
+    method = build(spec.method, backbone, spec.overrides, spec.seed)
+    record = RunRecord(spec.suite.name, spec.seed, provenance.run_id())
+    if spec.checkpoint is not None:
+        method, header = checkpoint.load(spec.checkpoint, backbone, spec.method)
+        record.training = header.training
+    check_numbers(spec.method, method)
+    learned_from = None
+    if method.stages() and spec.checkpoint is None:
+        learned_from = opened.auxiliary(spec)
+        unmasked = [module.name for module in learned_from.modules if not module.has_masks]
+        learnable.check_masks(spec.method, method.config, unmasked)
+        learnable.check_normals(spec.method, method.config, learned_from.modules)
+        record.training = _training(spec, learned_from)
+    return PreparedRun(spec, method, record, RowWriter(record, spec, method), learned_from)
+
+
+def _training(spec: RunSpec, learned_from: Auxiliary) -> Mapping[str, Any]:
+    """What a checkpoint and rows say of a training."""
+    return {
+        "prior": learned_from.spec.name,
+        "prior_hash": learned_from.hash,
+        "auxiliary": list(learned_from.spec.auxiliary),
+        "draw": learned_from.spec.draw,
+        "seed": spec.seed,
+        "variant": dict(spec.variant),
+        **({"auxiliary_partial": learned_from.partial} if learned_from.partial else {}),
+    }

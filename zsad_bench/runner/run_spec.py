@@ -1,0 +1,66 @@
+"""What one run is to do: a method to train, or a checkpoint of it, and the targets to test it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zsad_bench.planning.configure import takes_epochs, trains
+from zsad_bench.planning.suite import Suite
+from zsad_bench.results.rows import digest
+from zsad_bench.variant import Variant, differing
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A plain value. settings: overrides of the method's configuration, checked against its types.
+
+    targets: as `planning/target.py` reads them. draw: of the auxiliary data; None takes the prior's own.
+    data: options of data modules, by registry name, "*" for all. augment: of training images, names of data/augment.py.
+    checkpoint: tested instead of training. board: folder whose `rows/` is appended to.
+    """
+
+    suite: Suite
+    method: str
+    prior: str
+    targets: tuple[str, ...]
+    seed: int = 0
+    draw: int | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    checkpoint: Path | None = None
+    epochs: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    augment: tuple[str, ...] = ()
+    board: Path = Path("leaderboards/demo")
+    runs: Path = Path("runs")
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """All overrides of the method's configuration: the suite's, and on top of them its own."""
+        epochs = {"epochs": self.epochs} if self.epochs is not None and takes_epochs(self.method) else {}
+        return {**self.suite.overrides_for(self.method), **self.settings, **epochs}
+
+    @property
+    def variant(self) -> Variant:
+        """What differs from the suite."""
+        if trains(self.method):
+            return differing(self.settings, self.epochs if takes_epochs(self.method) else None, self.augment)
+        return differing(self.settings)
+
+    @property
+    def weights_of(self) -> tuple[str, str | None]:
+        """The backbone and its weights; the suite's weights are for the suite's backbone."""
+        backbone = self.backbone or self.suite.backbone
+        return backbone, self.weights or (self.suite.weights if backbone == self.suite.backbone else None)
+
+    @property
+    def id(self) -> str:
+        """What tells it from other runs of one plan."""
+        return digest([
+            self.method, self.prior, list(self.targets), self.seed, self.draw, self.epochs, list(self.augment),
+            {key: repr(value) for key, value in self.settings.items()}, str(self.checkpoint or ""),
+        ])  # fmt: skip
