@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -22,28 +22,33 @@ from zsad_bench.planning.configure import configure, parse_settings
 from zsad_bench.planning.suite import PAPER
 from zsad_bench.runner import checkpoint
 
-if TYPE_CHECKING:
-    from zsad_bench.commands.export_checkpoint import Options as ExportOptions
-    from zsad_bench.commands.import_checkpoint import Options as ImportOptions
-
 # The prior that training on one dataset is; any other dataset is a prior of its own name.
 PRIORS = {"mvtec": "rich", "visa": "rich", "dtd": "limited", "demo_rich": "rich", "demo_limited": "limited"}
 NOT_COMPARED = ("fidelity", "seed")  # a preset, whose parts are compared one by one; and of the start alone
 
 
-def import_checkpoint(options: ImportOptions) -> None:
-    """Writes `options.out` from the official file `options.official`, and prints what was read and what is not known.
+def import_checkpoint(
+    source: Path,
+    out: Path,
+    name: str,
+    backbone_name: str | None,
+    weights: str | None,
+    learned_from: str | None,
+    set_: Sequence[str],
+) -> None:
+    """Writes `out` from the official file `source`, and prints what was read and what is not known.
+
+    name: of the method. learned_from: names of datasets with commas. set_: `KEY=VALUE` of the configuration.
 
     Raises:
         CheckpointError: the file is not what it should be. UsageError: options that cannot be meant.
-    """
-    source, out, name = Path(options.official), Path(options.out), options.method
+    """  # fmt: skip
     _check_out(source, out, ".safetensors")
-    auxiliary = _auxiliary(options.auxiliary)
-    settings = parse_settings(options.set)
+    auxiliary = _auxiliary(learned_from)
+    settings = parse_settings(set_)
     configure(name, settings)
     state, prefix, sha256 = open_file(source)
-    backbone = _named(options.backbone or PAPER.backbone, options.weights)
+    backbone = _named(backbone_name or PAPER.backbone, weights)
     method = _fill(source, name, state, backbone, settings)
     _ = method.encoder_spec  # refuses an image size that does not fit the patches
     prior = PRIORS.get(auxiliary[0], auxiliary[0]) if len(auxiliary) == 1 else "+".join(auxiliary)
@@ -61,7 +66,7 @@ def import_checkpoint(options: ImportOptions) -> None:
     _say(f"{out}: {method.title} from {source.name}, sha256 {sha256[:16]}, on {backbone.id}")
     if prefix not in ("", f"{WRAPPER}."):
         _say(f"its parameters stand under '{prefix}' in the file; what else is in it was not read")
-    if not options.auxiliary:
+    if not learned_from:
         _say(f"trained on {auxiliary[0]}, taken for granted; if not, name its dataset with --auxiliary")
     _say(f"prior {prior}; testing on {' or '.join(auxiliary)} will be refused")
     if not backbone.weights_hash:
@@ -70,19 +75,18 @@ def import_checkpoint(options: ImportOptions) -> None:
         _say("token_selection=first_k: as it was trained, the first patches of an image feed the prior")
 
 
-def export_checkpoint(options: ExportOptions) -> None:
-    """Writes `options.out` for the official code from the checkpoint `options.checkpoint`, and prints what it lacks.
+def export_checkpoint(source: Path, out: Path, backbone_name: str | None, weights: str | None) -> None:
+    """Writes `out` for the official code from the checkpoint `source`, and prints what it lacks.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or has no official form. UsageError: as `import_checkpoint`.
     """
-    source, out = Path(options.checkpoint), Path(options.out)
     _check_out(source, out, ".pth")
     header = checkpoint.read_header(source)
     if header.method not in official.LAYOUTS:
         known = " and ".join(official.LAYOUTS)
         raise CheckpointError(f"checkpoint {source}: is of {header.method}; there is an official form of {known}")
-    backbone = _recorded(source, header, options)
+    backbone = _recorded(source, header, backbone_name, weights)
     method = checkpoint.restore(source, header, backbone)
     config = _plain(method.resolved_config())
     embedded = backbone.text_tower.embed_tokens(method.token_ids) if backbone.weights_hash else None
@@ -157,15 +161,14 @@ def _named(name: str, weights: str | None) -> Backbone:
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
-def _recorded(path: Path, header: checkpoint.Header, options: ExportOptions) -> Backbone:
+def _recorded(path: Path, header: checkpoint.Header, asked: str | None, weights: str | None) -> Backbone:
     """The backbone of a checkpoint: with weights when they are named or on this machine, else its architecture."""
     name = header.backbone.partition("@")[0]
-    asked = options.backbone or name
     try:
-        at_hand = options.weights or _at_hand(asked)
-        backbone = load_backbone(asked, options.weights) if at_hand else architecture(asked)
+        at_hand = weights or _at_hand(asked or name)
+        backbone = load_backbone(asked or name, weights) if at_hand else architecture(asked or name)
     except UnknownNameError:
-        if options.backbone or options.weights:
+        if asked or weights:
             raise
         raise CheckpointError(
             f"checkpoint {path}: of backbone {header.backbone}, which is not known here; give its folder with "

@@ -10,7 +10,7 @@ from typing import Annotated
 from zsad_bench import registry
 from zsad_bench.console import Console
 from zsad_bench.data import catalog
-from zsad_bench.errors import UnknownNameError
+from zsad_bench.errors import RowError, UnknownNameError
 from zsad_bench.leaderboard.tables import pivot as pivots
 from zsad_bench.leaderboard.tables.mixed_rows import comparable, refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts
@@ -129,6 +129,36 @@ def chosen_rows(
         refuse_mixed(rows, _MIXED)
     if remarks is not None:
         remarks += left_out
+    return rows
+
+
+def one_configuration(
+    options: RowsOptions, console: Console, suite: str, only: Mapping[str, str | None], remarks: list[str]
+) -> list[Row]:
+    """The rows that the options want, each run's of one configuration.
+
+    only: field -> names with commas, or None. remarks: gets what was left out.
+
+    Raises:
+        RowError: none are left, or a run has a number twice, of two configurations, versions or auxiliary sets.
+    """
+    rows = chosen_rows(options, console, suite, remarks=remarks)
+    for field, names in only.items():
+        if names:
+            wanted = listed(names, {getattr(row, field) for row in rows})
+            kept = [row for row in rows if getattr(row, field) in wanted]
+            if not kept:
+                there = ", ".join(sorted({getattr(row, field) for row in rows})) or "none"
+                raise RowError(f"no rows with {field} {names}; there are {there}")
+            rows = kept
+    keys: dict[tuple, str] = {}
+    for row in rows:
+        run = (row.method, row.variant, row.prior, row.seed, row.draw, row.target)
+        if keys.setdefault(run, row.key) != row.key:
+            raise RowError(
+                f"{row.method} {row.variant or 'as it is'}, prior {row.prior}, seed {row.seed}, draw {row.draw}, on "
+                f"{row.target}: rows of two configurations, versions or auxiliary sets; take the newest with --mixed"
+            )
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from zsad_bench.options import Argument, Option
@@ -20,5 +21,5 @@ def run(options: Options) -> int:
     """Writes the official form, and prints what it lacks."""
     from zsad_bench.commands._official_checkpoint import export_checkpoint
 
-    export_checkpoint(options)
+    export_checkpoint(Path(options.checkpoint), Path(options.out), options.backbone, options.weights)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from zsad_bench.options import Argument, Option
@@ -25,5 +26,8 @@ def run(options: Options) -> int:
     """Writes the checkpoint, and prints what was read and what is not known."""
     from zsad_bench.commands._official_checkpoint import import_checkpoint
 
-    import_checkpoint(options)
+    import_checkpoint(
+        Path(options.official), Path(options.out), options.method, options.backbone, options.weights,
+        options.auxiliary, options.set,
+    )  # fmt: skip
     return 0

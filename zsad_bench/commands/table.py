@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pkgutil
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from zsad_bench import registry
+from zsad_bench import commands, registry
 from zsad_bench.commands._row_selection import footnotes
+from zsad_bench.commands._shared import check_name
 from zsad_bench.console import Console
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.leaderboard.tables.leaderboard_files import print_tables, write_leaderboard
@@ -41,7 +43,13 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Writes the leaderboard where its rows are."""
+    """Writes the leaderboard where its rows are.
+
+    Raises:
+        UnknownNameError: no such suite; a command of tables may have been meant. RowError: as `regenerate`.
+    """
+    files = [file.name for file in pkgutil.iter_modules(commands.__path__) if file.name.startswith("table_")]
+    check_name("suite", options.suite, [*SUITES, *(name.removeprefix("table_").replace("_", "-") for name in files)])
     regenerate(options.suite, options.out)
     return 0
 

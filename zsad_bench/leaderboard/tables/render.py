@@ -13,9 +13,7 @@ from zsad_bench.leaderboard.tables.marks import PARTIAL, TRANSDUCTIVE
 from zsad_bench.printable import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from zsad_bench.console import Console
+    from zsad_bench.console import Console, Table
 
 _ASCII = str.maketrans(
     {"±": "+-", "–": "-", "·": ",", "Δ": "diff", "−": "-", "…": "...", PARTIAL: "*", TRANSDUCTIVE: "#"}
