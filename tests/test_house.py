@@ -68,7 +68,7 @@ def _is_module(name: str, known: list[str]) -> bool:
 def crossed_seams(module: str, source: str, table: dict[str, set[str]], known: list[str]) -> list[str]:
     """One line for each import that the table does not allow."""
     parts = module.removesuffix(".__init__").split(".")
-    room = "cli" if parts[1:] == ["__main__"] else ".".join(parts[1:2])  # "" is zsad_bench/__init__.py itself
+    room = "cli" if parts[1:] == ["__main__"] else ".".join(parts[1:2]) or "__init__"
     crossed = []
     for line, name in imported_modules(module, source, known):
         inner = name.removeprefix("zsad_bench").lstrip(".")
@@ -91,9 +91,16 @@ def test_imports_keep_to_the_room_table(module):
     assert not crossed, "a seam of docs/design.md is crossed:\n" + "\n".join(crossed)
 
 
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("zsad_bench.methods.")])
+def test_of_the_methods_only_the_base_brings_metrics_along(module):
+    source = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+    metrics = [name for _, name in imported_modules(module, source, MODULES) if name.startswith("zsad_bench.metrics")]
+    assert metrics == (["zsad_bench.metrics.callback"] if module == "zsad_bench.methods.base" else [])
+
+
 def test_every_room_stands_in_the_table():
     table = room_table()
-    rooms = {module.split(".")[1] for module in MODULES} - {"__init__", "__main__"}
+    rooms = {module.split(".")[1] for module in MODULES} - {"__main__"}
     assert rooms <= set(table), f"rooms without a line in docs/design.md: {sorted(rooms - set(table))}"
     assert {"types", "methods", "sweep", "cli"} <= set(table), "the room table of docs/design.md could not be read"
 
@@ -165,7 +172,10 @@ def test_the_check_itself_finds_circles(graph, found):
     assert circles(graph) == found
 
 
-KNOWN = [f"zsad_bench.{m}" for m in ("types", "methods.base", "methods.dive", "metrics.pro", "leaderboard.page", "cli")]
+KNOWN = [
+    f"zsad_bench.{m}"
+    for m in ("types", "api", "methods.base", "methods.dive", "metrics.pro", "leaderboard.page", "cli")
+]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,9 @@ KNOWN = [f"zsad_bench.{m}" for m in ("types", "methods.base", "methods.dive", "m
         ("zsad_bench.runner.run_group", "from zsad_bench.results.rows import append", False),
         ("zsad_bench.runner.run_group", "from zsad_bench.leaderboard import page", True),
         ("zsad_bench.__init__", "from zsad_bench import methods", True),
+        ("zsad_bench.__init__", "def f():\n    from zsad_bench import api", False),
+        ("zsad_bench.methods.base", "from zsad_bench.metrics.callback import X", False),
+        ("zsad_bench.methods.base", "from zsad_bench.metrics.image import X", True),
         ("zsad_bench.cli", "from zsad_bench.leaderboard import page", False),
     ],
 )

@@ -87,6 +87,24 @@ class Batch:
         return len(self.samples)
 
 
+@dataclass
+class ImageBatch:
+    """Images ready for the backbone, of which nothing is known: to be predicted.
+
+    images: (B,3,H,W) float32, normalised. samples: B of them. sizes: height and width of each before the resize.
+    """
+
+    images: Tensor
+    samples: list[SampleInfo]
+    sizes: list[tuple[int, int]]
+
+    def to(self, device: Any, **kwargs: Any) -> ImageBatch:
+        return replace(self, images=self.images.to(device, **kwargs))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
 class Tap(NamedTuple):
     """One dense output asked of the visual tower.
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zsad_bench.data import augment, loaders
-from zsad_bench.data.concat import EndToEnd
+from zsad_bench.data.loaders import Tables
 from zsad_bench.errors import UsageError
 
 HEIGHT, WIDTH = 60, 90
@@ -126,7 +126,7 @@ def test_off_by_default_and_in_the_hash_when_on(small_demo):
 
 def test_a_union_is_augmented_anew_in_each_epoch(small_demo):
     tables = [small_demo("demo_medical", augment=["flip"]).train_dataloader().dataset]
-    table = EndToEnd(tables)
+    table = Tables(tables)
     loader = loaders.BatchLoader(
         table, batch_size=4, sampler=loaders.SequentialShard(len(table)), collate_fn=loaders.collate
     )  # fmt: skip

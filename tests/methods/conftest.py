@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
-from lightning import Callback
+from lightning import Callback, LightningDataModule
 from torch.utils.data import DataLoader
 
 from tests.methods import toys as toy_methods
@@ -64,12 +64,21 @@ def predict() -> Callable[..., Prediction]:
         rows = torch.arange(len(batch)).split(splits)
         heard = _Listener()
         batches = DataLoader([some(batch, part.tolist()) for part in rows], batch_size=None)
-        run_pass({"it": method}, batches, [heard])
+        run_pass({"it": method}, _Batches(batches), [heard])
         found = [heard.found[sample.id] for sample in batch.samples]
         maps = [part.map for part in found]
         return Prediction(torch.cat([part.score for part in found]), None if maps[0] is None else torch.cat(maps))
 
     return predicted
+
+
+class _Batches(LightningDataModule):
+    def __init__(self, loader: DataLoader) -> None:
+        super().__init__()
+        self.loader = loader
+
+    def test_dataloader(self) -> DataLoader:
+        return self.loader
 
 
 class _Listener(Callback):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, get_args
 
-import torch
 from lightning.pytorch import LightningDataModule
 
 from zsad_bench.data import augment as augmentation
@@ -59,8 +59,12 @@ class Expected(NamedTuple):
 class ZeroShotDataModule(LightningDataModule):
     """Loaders, masks, hashes and errors for one dataset; a subclass brings the card and `index`.
 
+    A Trainer takes it as `datamodule=`, in one process or several: the samplers share the images out by rank, and a
+    Trainer's own `use_distributed_sampler` changes nothing.
+
     root: the dataset's own folder; None looks under ZSAD_DATA for one of `root_names`, then for a packaged copy.
-    image_size, mean, std: what the backbone asks for. workers: None decides by the number of images.
+    image_size, mean, std: what the backbone asks for; attributes, read when a loader is made, as are batch_size and
+    workers (None decides by the number of images).
     samples: the part of the table to use (a prior's selection); None is every sample of `split`.
     shuffle_seed: of the training order and of augmentation. augment: names of `data/augment.py`, for training alone.
     cache_images: keep resized images on disk (`data/image_cache.py` says how large). on_bad_image: an image or mask
@@ -101,8 +105,8 @@ class ZeroShotDataModule(LightningDataModule):
         root: str | Path | None = None,
         *,
         image_size: int = 518,  # of the published evaluations
-        mean: tuple[float, float, float] = CLIP_MEAN,
-        std: tuple[float, float, float] = CLIP_STD,
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
         batch_size: int = 8,  # as in the released AnomalyCLIP code
         workers: int | None = None,
         split: Literal["train", "test"] = "test",
@@ -147,7 +151,7 @@ class ZeroShotDataModule(LightningDataModule):
 
     def locate(self) -> Path | None:
         """The folder to read when none was asked for; None when there is none. Others are said in `notes`."""
-        found, *others = self.places() or [None]
+        found, *others = self.places() or (None,)
         if also := ", ".join(str(place) for place in others if place != self.packaged()):
             self.notes.append(f"{found} is read as {self.name}; there is also {also} (--data {self.name}.root=FOLDER)")
         return found
@@ -205,6 +209,10 @@ class ZeroShotDataModule(LightningDataModule):
         present = {sample.category for sample in self._table}
         return [category for name, category in self._category_of.items() if name in present]
 
+    def image_counts(self) -> Counter[Category]:
+        """How many of the samples in use are of each category."""
+        return Counter(self._category_of[sample.category] for sample in self._table)
+
     def info(self, sample: Sample) -> SampleInfo:
         """What a method may know of a sample; the id is `dataset/path`, with the crop where there is one."""
         return SampleInfo(f"{self.name}/{sample.id}", self._category_of[sample.category])
@@ -253,9 +261,11 @@ class ZeroShotDataModule(LightningDataModule):
     # Loaders.
 
     def prepare_data(self) -> None:
-        _ = self.root  # one process generates or finds the files before the others look
+        """Finds the files, or generates them; a Trainer lets one process of a machine do it before the others look."""
+        _ = self.root
 
     def setup(self, stage: str | None = None) -> None:
+        """Reads and checks the table, whatever the stage."""
         _ = self._table
 
     def table(self, augment: bool = False) -> loaders.ImageTable:
@@ -269,28 +279,25 @@ class ZeroShotDataModule(LightningDataModule):
         )  # fmt: skip
 
     def train_dataloader(self) -> loaders.BatchLoader:
-        """Augmented if asked for, shuffled by `shuffle_seed`, the last batch kept however small."""
-        sampler = loaders.ShuffledShard(len(self._table), self.shuffle_seed, *self._rank_and_world())
-        return self._loader(self.table(augment=True), sampler)
+        """Augmented if asked for, shuffled by `shuffle_seed`, the last batch kept however small.
+
+        `batch_size` is that of a step, all processes of the Trainer together.
+
+        Raises:
+            UsageError: those processes cannot share it evenly.
+        """
+        ranks = loaders.Ranks.of(self.trainer)
+        return loaders.training_loader(
+            self.table(augment=True), self.batch_size, self.shuffle_seed, self.workers, ranks
+        )
 
     def test_dataloader(self) -> loaders.BatchLoader:
         """In the order of `samples()`: grouped by category, nothing repeated; rank r of W reads r, r+W, …"""
-        return self._loader(self.table(), loaders.SequentialShard(len(self._table), *self._rank_and_world()))
+        return loaders.test_loader(self.table(), self.batch_size, self.workers, loaders.Ranks.of(self.trainer))
 
-    def _loader(self, table: loaders.ImageTable, sampler: torch.utils.data.Sampler[int]) -> loaders.BatchLoader:
-        workers = loaders.default_workers(len(self._table)) if self.workers is None else self.workers
-        return loaders.BatchLoader(
-            table,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            collate_fn=loaders.collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-        )
-
-    def _rank_and_world(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+    def predict_dataloader(self) -> loaders.BatchLoader:
+        """The same batches as `test_dataloader`; `Trainer.predict` looks at no label."""
+        return self.test_dataloader()
 
     @cached_property
     def _category_of(self) -> dict[str, Category]:
@@ -309,7 +316,7 @@ class ZeroShotDataModule(LightningDataModule):
                 needs_mask = self.has_masks and not self.allow_missing_masks
                 rows = complete.without_absent(rows, lambda path: (self.root / path).is_file(), needs_mask, self.notes)
         else:
-            rows = self._given
+            rows = list(self._given)
         if not rows:
             raise DatasetError(
                 f"{self.name}: no {self.split} images in {self.root}; {self.how_to_get or 'fetch it again'}"

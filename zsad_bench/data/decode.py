@@ -111,14 +111,44 @@ def read_image(path: Path, whole: bool = True) -> Decoded:
         DatasetError: missing, or (UnreadableError) damaged, unknown, or of a range that no rule covers; one line.
     """
     with _opened(path, "image", whole) as (file, data):
-        done = _to_the_page(file)
-        mode = file.mode
-        form, orientation = _load(file, data, whole)
-        image, converted = pixels.rgb(file, form)
-        image = _upright(image, file, orientation)
-        done += [*(["turned"] if orientation != 1 else []), *converted]
-        done += ["uniform"] if pixels.is_uniform(image) else ["two_tone"] if pixels.is_two_tone(image) else []
-        return Decoded(image, _stored_size(file), mode, file.format or "unknown", tuple(done))
+        return _decoded(file, data, whole)
+
+
+def from_pil(image: Image.Image, what: str) -> Decoded:
+    """A picture that Pillow has opened or made, as `read_image` would give its file; the picture itself stays as it is.
+
+    what: how a message calls it.
+
+    Raises:
+        UnreadableError: damaged, or of a range that no rule covers; one line.
+    """
+    with _errors(what, "image"), _strict:
+        _require_image(image)
+        if not all(image.size):
+            raise RefusedError("it has no pixel", "leave it out")
+        return _decoded(image, b"", whole=False)
+
+
+def from_array(array: np.ndarray, what: str) -> Decoded:
+    """A picture that is an array, by `pixels.rgb_of_array`. what: how a message calls it.
+
+    Raises:
+        UnreadableError: of a shape, type or range that no rule covers; one line.
+    """
+    with _errors(what, "image"):
+        image, done = pixels.rgb_of_array(array)
+        return Decoded(image, image.size, str(array.dtype), "array", tuple(done))
+
+
+def _decoded(file: Image.Image, data: bytes, whole: bool) -> Decoded:
+    done = _to_the_page(file)
+    mode = file.mode
+    form, orientation = _load(file, data, whole)
+    image, converted = pixels.rgb(file, form)
+    image = _upright(image, file, orientation)
+    done += [*(["turned"] if orientation != 1 else []), *converted]
+    done += ["uniform"] if pixels.is_uniform(image) else ["two_tone"] if pixels.is_two_tone(image) else []
+    return Decoded(image, _stored_size(file), mode, file.format or "unknown", tuple(done))
 
 
 def read_mask(path: Path, threshold: int | None = 0) -> Decoded:
@@ -237,7 +267,7 @@ def _opened(path: Path, what: str, whole: bool = True) -> Iterator[tuple[Image.I
 
 
 @contextmanager
-def _errors(path: Path, what: str) -> Iterator[None]:
+def _errors(path: Path | str, what: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

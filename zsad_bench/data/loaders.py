@@ -6,19 +6,22 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler, Sampler
 
 from zsad_bench.data import decode, transforms
 from zsad_bench.data.augment import Augmentation
 from zsad_bench.data.content import index_of
 from zsad_bench.data.image_cache import ImageCache
-from zsad_bench.errors import DatasetError, ZsadError
+from zsad_bench.errors import DatasetError, UsageError, ZsadError
 from zsad_bench.types import Batch, Category, Sample, SampleInfo
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 # Below this many images starting worker processes costs more than it saves.
 _FEW = 256
@@ -81,8 +84,8 @@ class ImageTable(Dataset):
     samples: Sequence[Sample]
     categories: Mapping[str, Category]
     image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Sequence[float]
+    std: Sequence[float]
     masks: bool
     mask_threshold: int | None = 0
     strict_mask_size: bool = False
@@ -112,11 +115,6 @@ class ImageTable(Dataset):
     def mask_files(self) -> set[Path]:
         return {self.root / mask for sample in self.samples for mask in sample.masks} if self.masks else set()
 
-    def present(self) -> list[Category]:
-        """The categories of its samples, in the card's order."""
-        found = {sample.category for sample in self.samples}
-        return [category for name, category in self.categories.items() if name in found]
-
     def __getitem__(self, index: int) -> Item | UnreadableSample:
         sample = self.samples[index]
         info = SampleInfo(f"{self.dataset}/{sample.id}", self.categories[sample.category])
@@ -131,8 +129,7 @@ class ImageTable(Dataset):
         return Item(transforms.normalised(pixels, self.mean, self.std), sample.label, mask, info, resized, done)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item | UnreadableSample] | ZsadError:
-        # How a DataLoader asks for a batch. An error travels as a value: raised inside a worker process it would
-        # reach the user wrapped in a traceback instead of as its one line.
+        # How a DataLoader asks for a batch. An error travels as a value, see `ValueLoader`.
         try:
             return [self[index] for index in indices]
         except ZsadError as error:
@@ -146,26 +143,27 @@ class ImageTable(Dataset):
         if self.cache is None or self.augment is not None:
             return self._decoded(sample)
         files = (sample.image, *(sample.masks if self.masks else ()))
-        place = self._place(files, sample)
+        place = self._place(self.cache, files, sample)
         kept = None if place is None else self.cache.read(place, self.image_size, masked=len(files) > 1)
         if kept is not None:
             pixels, mask, done = kept
             return pixels, mask, (), done
         pixels, mask, resized, done = self._decoded(sample)
         # A resized mask is counted in every pass, so its image is not kept; nor is one that was replaced meanwhile.
-        if not resized and place is not None and place == self._place(files, sample):
+        if not resized and place is not None and place == self._place(self.cache, files, sample):
             self.cache.write(place, pixels, mask, done)
         return pixels, mask, resized, done
 
-    def _place(self, files: Sequence[str], sample: Sample) -> Path | None:
+    def _place(self, cache: ImageCache, files: Sequence[str], sample: Sample) -> Path | None:
         contents = [index_of(self.root).digest(path) for path in files]
-        return self.cache.place(contents, sample.crop, self.image_size, self.mask_threshold)
+        return cache.place(contents, sample.crop, self.image_size, self.mask_threshold)
 
     def _decoded(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
         path = self.root / sample.image
         image, stored, _, _, found = decode.read_image(path)
         done = tuple((key, str(path)) for key in found)
-        mask, resized = None, ()
+        mask: Image.Image | None = None
+        resized: tuple[str, ...] = ()
         if self.masks and sample.masks:
             mask, resized, of_mask = self._mask(sample, image.size, stored)
             done += of_mask
@@ -195,8 +193,39 @@ class ImageTable(Dataset):
         return mask, lines, done
 
 
-class BatchLoader(DataLoader):
-    """A DataLoader that yields `types.Batch` and raises a worker's DatasetError as it was.
+class Tables(ConcatDataset):
+    """Tables one after the other, as one."""
+
+    def __init__(self, tables: Sequence[ImageTable]) -> None:
+        super().__init__(tables)
+        self.tables = list(tables)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Item | UnreadableSample] | ZsadError:
+        # As a table's own: ConcatDataset asks for items one by one, and lets errors through.
+        try:
+            return [self[index] for index in indices]
+        except ZsadError as error:
+            return error
+
+
+class ValueLoader(DataLoader):
+    """A DataLoader whose dataset may give an error in the place of a batch; it is raised here as it was.
+
+    Raised inside a worker process it would reach the user wrapped in a traceback instead of as its one line.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its private iterator
+        for item in super().__iter__():
+            if isinstance(item, ZsadError):
+                try:
+                    raise item
+                finally:
+                    del item  # error, traceback, frame, error: a cycle that would keep the workers for seconds more
+            yield item
+
+
+class BatchLoader(ValueLoader):
+    """A loader that yields `types.Batch`.
 
     The Batch is put together here, in the main process: workers send plain tensors, which can be pinned. Batches of
     bad samples alone are passed over.
@@ -224,19 +253,16 @@ class BatchLoader(DataLoader):
 
     @property
     def _tables(self) -> list[ImageTable]:
-        return getattr(self.dataset, "tables", [self.dataset])  # a union is made of several
+        if isinstance(self.dataset, Tables):
+            return self.dataset.tables
+        return [cast(ImageTable, self.dataset)]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # as above
         self.skipped, self.reasons, self.resized, self._done = [], [], [], set()
         for table in self._tables:
             table.epoch += 1
         masks, read = sum(table.mask_count for table in self._tables), 0
         for item in super().__iter__():
-            if isinstance(item, ZsadError):
-                try:
-                    raise item
-                finally:
-                    del item  # error, traceback, frame, error: a cycle that would keep the workers for seconds more
             self._count(item, masks)
             if item.images is not None:
                 read += len(item.samples)
@@ -263,12 +289,13 @@ def collate(items: Sequence[Item | UnreadableSample] | ZsadError) -> WorkerBatch
         return items
     good = [item for item in items if isinstance(item, Item)]
     bad = [item for item in items if isinstance(item, UnreadableSample)]
+    masks = [item.mask for item in good if item.mask is not None]
     if not good:
         return WorkerBatch(None, None, None, [], bad, [], ())
     return WorkerBatch(
         torch.from_numpy(np.stack([item.image for item in good])),
         torch.tensor([item.label for item in good], dtype=torch.int64),
-        None if good[0].mask is None else torch.from_numpy(np.stack([item.mask for item in good])),
+        torch.from_numpy(np.stack(masks, dtype=bool)) if masks else None,  # a table has them for all images or none
         [item.info for item in good],
         bad,
         [line for item in good for line in item.resized],
@@ -276,14 +303,22 @@ def collate(items: Sequence[Item | UnreadableSample] | ZsadError) -> WorkerBatch
     )
 
 
-class SequentialShard(Sampler[int]):
-    """Rank r of W gets r, r+W, …: every sample once, none padded or repeated, whatever W is."""
+class SequentialShard(DistributedSampler):
+    """Rank r of W gets r, r+W, …: every sample once, none padded or repeated, whatever W is.
+
+    Both samplers here are DistributedSamplers so that Lightning leaves them alone; its own repeats images to fill up
+    the last batch of each rank, and they would count twice.
+
+    Raises:
+        DatasetError: more ranks than samples.
+    """
 
     def __init__(self, count: int, rank: int = 0, world: int = 1) -> None:
         if world > count:
             raise DatasetError(
                 f"{world} processes share {count} samples, so some have none; use at most {count} processes"
             )
+        super().__init__(_places(count), world, rank, shuffle=False)
         self.indices = range(rank, count, world)
 
     def __iter__(self) -> Iterator[int]:
@@ -293,23 +328,77 @@ class SequentialShard(Sampler[int]):
         return len(self.indices)
 
 
-class ShuffledShard(Sampler[int]):
+class ShuffledShard(DistributedSampler):
     """A new permutation each epoch from a generator of its own, the same on every rank, shared out by rank.
 
-    With several ranks it wraps around to a multiple of W: training ranks must take equally many steps.
+    With several ranks it wraps around to a multiple of W: training ranks must take equally many steps. Rank r takes
+    r, r+W, … of the permutation, so that what all ranks read in one step is what one process reads in a batch W times
+    as large.
     """
 
     def __init__(self, count: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.count, self.rank, self.world = count, rank, world
+        super().__init__(_places(count), world, rank, seed=seed)
+        self.count = count
         self.generator = torch.Generator().manual_seed(seed)
 
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(self.count, generator=self.generator)
-        padded = order[torch.arange(len(self) * self.world) % self.count]
-        return iter(padded[self.rank :: self.world].tolist())
+        padded = order[torch.arange(self.total_size) % len(order)]
+        return iter(padded[self.rank :: self.num_replicas].tolist())
 
-    def __len__(self) -> int:
-        return -(-self.count // self.world)
+
+def _places(count: int) -> Dataset[int]:
+    """What a sampler asks of a dataset: its length."""
+    return cast("Dataset[int]", range(count))
+
+
+class Ranks(NamedTuple):
+    """Which process of how many this is."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def of(cls, trainer: Trainer | None) -> Ranks:
+        """Of the Trainer that a data module was given to; of none, one process."""
+        return cls() if trainer is None else cls(trainer.global_rank, trainer.world_size)
+
+
+def training_loader(
+    table: ImageTable | Tables, batch_size: int, seed: int, workers: int | None, ranks: Ranks
+) -> BatchLoader:
+    """Batches in random order, another one each pass; the last is kept however small.
+
+    batch_size: of a step, all processes together, so that their number changes nothing that is learned.
+
+    Raises:
+        UsageError: the batch cannot be shared out evenly.
+    """
+    share, rest = divmod(batch_size, ranks.world)
+    if rest:
+        raise UsageError(
+            f"{ranks.world} processes cannot share training batches of {batch_size} images evenly; take a batch_size "
+            f"that {ranks.world} divides, or another number of processes"
+        )
+    return _loader(table, ShuffledShard(len(table), seed, *ranks), share, workers)
+
+
+def test_loader(table: ImageTable, batch_size: int, workers: int | None, ranks: Ranks) -> BatchLoader:
+    """Batches in the order of the table; nothing is repeated. batch_size: of each process."""
+    return _loader(table, SequentialShard(len(table), *ranks), batch_size, workers)
+
+
+def _loader(table: ImageTable | Tables, sampler: Sampler[int], batch_size: int, workers: int | None) -> BatchLoader:
+    workers = default_workers(len(table)) if workers is None else workers
+    return BatchLoader(
+        table,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+    )
 
 
 def default_workers(count: int) -> int:

@@ -36,8 +36,11 @@ class Named(Protocol):
 class Table(Protocol):
     """What is needed of a data module."""
 
-    name: str
-    root: Path
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def root(self) -> Path: ...
 
     def samples(self) -> list[Sample]: ...
 

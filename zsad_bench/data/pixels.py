@@ -88,6 +88,8 @@ def form_of(file: Image.Image) -> Form:
         return Form(16 if deep or ";16" in raw else small, raw=raw)
     if file.format == "JPEG2000":
         return Form(16 if deep else 8, raw=raw)
+    if file.format is None and file.mode.startswith("I;16"):  # of no file: then the mode says it
+        return Form(16)
     return Form(0 if deep else 8, raw=raw)
 
 
@@ -131,6 +133,44 @@ def _deep_grey(file: Image.Image, form: Form) -> tuple[Image.Image, list[str]]:
     return _grey(values >> form.range - 8), done
 
 
+def rgb_of_array(array: np.ndarray) -> tuple[Image.Image, list[str]]:
+    """The same of an array: grey (H,W) or (H,W,1), colours (H,W,3), or colours and opacity (H,W,4).
+
+    Booleans are black and white; uint8 and uint16 are read by their full range, floating point as 0 to 1.
+
+    Raises:
+        RefusedError: another shape or type, or values outside of its range.
+    """
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        planes = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        raise RefusedError(
+            f"it is an array of shape {array.shape}, expected (H,W), (H,W,1), (H,W,3) or (H,W,4)",
+            "move the colours last: array.transpose(1, 2, 0)" if planes else "give each image by itself",
+        )
+    if not array.size:
+        raise RefusedError(f"it has no pixel (shape {array.shape})", "leave it out")
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
+    elif array.dtype not in (np.bool_, np.uint8, np.uint16):
+        raise RefusedError(
+            f"it is an array of {array.dtype}, and nothing says what the range of its values is",
+            "give uint8, uint16, or floating point from 0 to 1",
+        )
+    if array.ndim == 2:
+        return rgb(Image.fromarray(array.astype(array.dtype.newbyteorder("="))), Form(16 if array.itemsize == 2 else 8))
+    done = []
+    if array.dtype == np.float32:
+        array, done = np.rint(_within_one(array) * 255).astype(np.uint8), ["float"]
+    elif array.dtype == np.uint16:
+        array, done = (array >> 8).astype(np.uint8), ["colours16"]
+    elif array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    image, further = rgb(Image.fromarray(np.ascontiguousarray(array)), Form())
+    return image, done + further
+
+
 def marked(
     file: Image.Image, form: Form, threshold: int, again: Callable[[str], Image.Image]
 ) -> tuple[np.ndarray, list[str]]:
@@ -144,7 +184,7 @@ def marked(
         RefusedError: its range is not known, or values lie outside of it.
     """
     if file.mode == "F":
-        values = _finite(file)
+        values = _finite(np.asarray(file))
         full = 1 if values.max() <= 1 else 255
         if values.max() > full:
             raise _outside(values, "0 to 1 or 0 to 255")
@@ -213,15 +253,19 @@ def _integers(file: Image.Image, form: Form) -> np.ndarray:
 
 def _unit(file: Image.Image, form: Form) -> np.ndarray:
     """(H,W) float32 in 0 to 1."""
-    values = _finite(file)
-    if values.max() > 1:
-        raise _outside(values, "0 to 1")
+    values = _within_one(np.asarray(file))
     return 1 - values if form.white_is_zero else values
 
 
-def _finite(file: Image.Image) -> np.ndarray:
-    """(H,W) float32, 0 or above."""
-    values = np.asarray(file)
+def _within_one(values: np.ndarray) -> np.ndarray:
+    """The values, all of them in 0 to 1."""
+    if _finite(values).max() > 1:
+        raise _outside(values, "0 to 1")
+    return values
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """The values, all of them finite and 0 or above."""
     if wrong := int((~np.isfinite(values)).sum()):
         raise RefusedError(f"{wrong} of its {values.size} values are nan or infinite", "replace them")
     if values.min() < 0:

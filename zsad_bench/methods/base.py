@@ -13,20 +13,22 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.checks import check_spec
 from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.weights import hash_weights
-from zsad_bench.errors import BackboneError, TrainingError, UsageError
+from zsad_bench.errors import BackboneError, CheckpointError, TrainingError, UsageError
 from zsad_bench.types import (
     Activation,
     Batch,
     Category,
     EncoderSpec,
     Features,
+    ImageBatch,
     Pooled,
     PosInterp,
     Prediction,
@@ -140,6 +142,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         self._kept_where = self._where()
         self._encoder: Encoder | None = None
         self._adapting = False
+        self.is_trained = False  # whether it was fitted, or has taken over what another one learned
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -424,6 +427,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         return first.device, first.dtype
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.train()  # Lightning leaves modules in the mode that it finds them in
         if stage == "fit" and self.stage is None:  # a script that goes straight to `Trainer.fit`
             stages = self.stages()
             if len(stages) != 1:
@@ -471,19 +476,81 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
                 f"{self.title}: the loss is not finite in step {self.global_step} of stage '{self.stage.name}' "
                 f"({values}); lower the learning rate with --set lr=…, or look at this auxiliary data"
             )
-        self.log("loss", total, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch))
-        for name, value in terms.items():
-            self.log(f"loss_{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
+        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+        for name, value in {"loss": total, **{f"loss_{name}": value for name, value in terms.items()}}.items():
+            self.log(
+                name, value, prog_bar=name == "loss", on_step=False, on_epoch=True, batch_size=len(batch),
+                sync_dist=spread,
+            )  # fmt: skip
         return total
 
     def on_train_end(self) -> None:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stage.observes):
             self.end_stage()
         self.clear_text_cache()
+        self.is_trained = True
+
+    # -- a Trainer of the user's own ------------------------------------------------------------------------------
+    def predict_step(self, batch: Batch | ImageBatch, batch_idx: int = 0) -> Prediction:
+        """Scores (B,) and maps (B,H,W) of a batch, labels unseen: what `Trainer.predict` returns, batch by batch.
+
+        Raises:
+            UsageError: images of another size than `config.image_size`, or a transductive method.
+            PromiseError: the prediction is not what the interface promises.
+        """
+        from zsad_bench.methods._prediction import predict  # which knows this class
+
+        if self.transductive:
+            raise UsageError(
+                f"{self.title} scores whole categories, and a batch by itself means nothing to it; test it with "
+                "`zsad-bench bench` or zsad_bench.evaluate"
+            )
+        size, (height, width) = self.config.image_size, batch.images.shape[-2:]
+        if (height, width) != (size, size):
+            raise UsageError(
+                f"{self.title} reads images of {size} x {size} pixels, these are {width} x {height}; give the data "
+                f"module image_size={size}"
+            )
+        # What is made in inference mode can take no part in a gradient, and some methods take them here.
+        with torch.inference_mode(False), torch.no_grad():
+            images = batch.images.clone() if batch.images.is_inference() else batch.images
+            return predict(self, self.encode(images, batch.samples), batch.samples)
+
+    def test_step(self, batch: Batch, batch_idx: int = 0) -> Prediction:
+        """As `predict_step`; the metrics are the business of the callback below."""
+        return self.predict_step(batch)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The metrics of `Trainer.test`, unless the Trainer has them already."""
+        from zsad_bench.metrics.callback import CategoryMetricsCallback
+
+        there = any(isinstance(callback, CategoryMetricsCallback) for callback in self.trainer.callbacks)
+        return [] if there else [CategoryMetricsCallback()]
+
+    def on_test_start(self) -> None:
+        if self.trains() and not self.is_trained:
+            rank_zero_warn(f"{self.title} learns from auxiliary data and has learned nothing; it is tested untrained")
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        self.clear_text_cache()
+        self.is_trained = True
+        return super().load_state_dict(state_dict, strict, assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if self.is_own(name)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes over what `on_save_checkpoint` kept, and adds the frozen weights that Lightning looks for.
+
+        Raises:
+            CheckpointError: tensors that are missing, unknown or of another shape.
+        """
+        try:
+            self.load_own_state(checkpoint["state_dict"])
+        except ValueError as error:
+            raise CheckpointError(f"Lightning's checkpoint is not of this {self.title}: {error}") from None
+        checkpoint["state_dict"] = self.state_dict()
 
     # -- checks ---------------------------------------------------------------------------------------------------
     def _check_needs(self, backbone: Backbone) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from zsad_bench.data import complete, mask_sizes, readable
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
-from zsad_bench.data.concat import Union
+from zsad_bench.data.concat import ConcatData
 from zsad_bench.planning.learnable import has_normals
 from zsad_bench.types import Sample
 
@@ -26,7 +26,7 @@ class Auxiliary:
 
     spec: priors.PriorSpec
     hash: str
-    data: Union
+    data: ConcatData
     partial: str = ""
     notes: tuple[str, ...] = ()
 
@@ -64,7 +64,7 @@ def auxiliary(spec: priors.PriorSpec, data_of: DataFactory) -> Auxiliary:
     partial = ", ".join(f"{part.module.name} {part.partial}" for part in parts if part.partial)
     if partial:
         notes.append(f"auxiliary data are partial: {partial}; rows say so, and such numbers are compared with no other")
-    return Auxiliary(spec, hashed, Union([part.module for part in parts]), partial, tuple(dict.fromkeys(notes)))
+    return Auxiliary(spec, hashed, ConcatData([part.module for part in parts]), partial, tuple(dict.fromkeys(notes)))
 
 
 def kept(part: priors.Part, data_of: DataFactory, options: Mapping[str, Any]) -> Kept:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from lightning import Callback, Trainer
-from torch.utils.data import DataLoader
+from lightning import Callback, LightningDataModule, Trainer
 
 from zsad_bench.atomic import file_name
 from zsad_bench.console import Console
@@ -21,7 +21,7 @@ from zsad_bench.runner.prepared_run import PreparedRun
 from zsad_bench.runner.progress import progress
 from zsad_bench.runner.shared_encoder import SharedPass
 from zsad_bench.runner.train import stoppable, trainer_options
-from zsad_bench.types import Batch, Category
+from zsad_bench.types import Category
 
 
 def test(asked: str, data: ZeroShotDataModule, runs: Sequence[PreparedRun], console: Console) -> None:
@@ -47,8 +47,7 @@ def test(asked: str, data: ZeroShotDataModule, runs: Sequence[PreparedRun], cons
             Collector(part, _writer(asked, data, chosen, largest, left), shown),
             progress(console, f"test on {data.title}"),
         ]
-        loader = part.test_dataloader()
-        run_pass(methods, loader, callbacks, console.is_terminal)
+        loader = run_pass(methods, part, callbacks, console.is_terminal)
         if largest and shown:
             draw_sheet(largest, shown, next(iter(chosen.values())).folder / f"maps_{file_name(data.name)}_{size}px.png")
         lost = vanished(data.name, left, size)
@@ -58,14 +57,19 @@ def test(asked: str, data: ZeroShotDataModule, runs: Sequence[PreparedRun], cons
 
 def run_pass(
     methods: Mapping[str, ZeroShotMethod],
-    batches: DataLoader[Batch],
+    data: LightningDataModule,
     callbacks: Sequence[Callback] = (),
     progress_bar: bool = False,
-) -> None:
-    """Tests methods, by label, on the same batches; what comes of it is the callbacks' matter."""
+) -> Any:
+    """Tests methods, by label, on the same batches; what comes of it is the callbacks' matter.
+
+    Returns the loader that was read, a `BatchLoader` of our own data modules, which says what there was to say.
+    """
     trainer = Trainer(logger=False, callbacks=list(callbacks), enable_progress_bar=progress_bar, **trainer_options())
     with stoppable(trainer):
-        trainer.test(SharedPass(methods), dataloaders=batches, verbose=False)
+        trainer.test(SharedPass(methods), datamodule=data, verbose=False)
+    data.trainer = None  # worker processes end with the Trainer
+    return trainer.test_dataloaders
 
 
 def _writer(

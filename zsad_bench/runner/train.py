@@ -14,7 +14,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from zsad_bench.console import Console
-from zsad_bench.data.concat import Union
+from zsad_bench.data.concat import ConcatData
 from zsad_bench.errors import UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.runner.progress import progress
@@ -70,14 +70,14 @@ def stoppable(trainer: Trainer) -> Iterator[None]:
 
 def fit(
     method: ZeroShotMethod,
-    data: Union,
+    data: ConcatData,
     folder: Path,
     console: Console,
     watch: Callable[[str], Callback] | None = None,
 ) -> None:
     """Trains every stage in place; the losses go to `folder/<stage>/metrics.csv`. watch: one more callback a stage."""
     told: set[str] = set()
-    method.begin_training([category for module in data.modules for category in module.categories()])
+    method.begin_training(data.categories())
     for stage in method.stages():
         method.begin_stage(stage)
         data.batch_size = stage.batch_size
@@ -93,10 +93,10 @@ def fit(
             enable_progress_bar=console.is_terminal,  # else Lightning adds a bar of its own to our plain lines
             **trainer_options(),
         )
-        loader = data.train_dataloader()
         with stoppable(trainer):
-            trainer.fit(method, train_dataloaders=loader)
-        for line in loader.said:
+            trainer.fit(method, datamodule=data)
+        loader, data.trainer = trainer.train_dataloader, None  # worker processes end with the Trainer
+        for line in [] if loader is None else loader.said:  # there is none without epochs
             if line not in told:  # every stage reads the same files
                 console.print(line, style="yellow")
             told.add(line)
