@@ -14,7 +14,7 @@ from zsad_bench.backbones.families._open_clip import from_model
 from zsad_bench.planning.configure import build
 
 SIZE = 48
-NAMES = [name for name in registry.names("methods") if getattr(registry.load("methods", name), "needs", None)]
+NAMES = [name for name in registry.names("methods") if registry.load("methods", name).needs]
 # What reads the last block of both towers in other ways than by default.
 VARIANTS = [
     *((name, {}) for name in NAMES),

@@ -76,7 +76,7 @@ ContextT = TypeVar("ContextT", bound=ContextConfig)
 class ContextLearner(ZeroShotMethod[ContextT]):
     """Base of the two; a subclass gives its parameters, `usual_n_ctx` and `texts`."""
 
-    needs = frozenset({"text", "logit_scale"})
+    needs = frozenset({"text", "logit_scale", "cls"})
     usual_n_ctx: ClassVar[int]
 
     @classmethod

@@ -40,7 +40,7 @@ FixedPromptT = TypeVar("FixedPromptT", bound=FixedPromptConfig)
 class FixedPrompts(ZeroShotMethod[FixedPromptT]):
     """A training-free method that only has to say its sentences (`text_pair`)."""
 
-    needs = frozenset({"text"})
+    needs = frozenset({"text", "cls"})
     paper = "arXiv 2103.00020; as a ZSAD baseline: arXiv 2310.18961, appendix"
 
     @classmethod

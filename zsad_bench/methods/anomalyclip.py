@@ -92,7 +92,7 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
 
     title = "AnomalyCLIP"
     paper = "arXiv 2310.18961 (ICLR 2024)"
-    needs = frozenset({"text", "vv"})
+    needs = frozenset({"text", "vv", "cls"})
     Config = AnomalyClipConfig
 
     def __init__(self, backbone: Backbone, config: AnomalyClipConfig | None = None) -> None:

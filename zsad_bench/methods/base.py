@@ -39,7 +39,12 @@ from zsad_bench.types import (
 USUAL_SIZE = 518  # pixels, of the published evaluations
 
 # How a message names what a backbone may offer; a name that is not here stands for itself.
-_OFFERS = {"text": "a text tower", "vv": "a V-V path", "logit_scale": "a learned logit scale"}
+_OFFERS = {
+    "text": "a text tower",
+    "vv": "a V-V path",
+    "logit_scale": "a learned logit scale",
+    "cls": "a class token",
+}
 
 
 def silent(default: Any) -> Any:

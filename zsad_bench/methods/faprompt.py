@@ -142,7 +142,7 @@ class Reading:
 class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     title = "FAPrompt"
     paper = "arXiv 2410.10289 (ICCV 2025)"
-    needs = frozenset({"text", "vv"})
+    needs = frozenset({"text", "vv", "cls"})
     Config = FaPromptConfig
 
     def __init__(self, backbone: Backbone, config: FaPromptConfig | None = None) -> None:
