@@ -47,9 +47,8 @@ def bench(monkeypatch, tmp_path, *args: str) -> int:
 def test_a_method_without_texts_runs_on_a_tower_without_texts(monkeypatch, tmp_path, plug_in, files, capsys):
     plug_in("zsad_toys", {}, methods={"toy_no_text": toys.ENTRY_POINTS["toy_no_text"]})
     for path in files:
-        settings = ["--set", f"image_size={SIZE}", "--set", "pos_interp=official"]
-        asked = ["--method", "toy_no_text", "--backbone", NAME, "--weights", str(path)]
-        code = bench(monkeypatch, tmp_path, *asked, *settings)
+        tower = ["--backbone", NAME, "--weights", str(path), "--set", f"image_size={SIZE}"]
+        code = bench(monkeypatch, tmp_path, "--method", "toy_no_text", *tower)
         assert code == 0, capsys.readouterr().err
     lines = (tmp_path / "boards" / "demo" / "rows" / "toy_no_text.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]

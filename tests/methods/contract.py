@@ -174,6 +174,14 @@ def test_the_same_each_time(name, make, predict, batch):
 
 
 @every
+def test_frozen_as_training_leaves_it_it_says_the_same(name, make, predict, batch):
+    method = make(name)
+    expected = predict(method, batch)
+    method.freeze()
+    assert_same(predict(method, batch), expected, f"{name}: frozen")
+
+
+@every
 def test_the_seed_matters_where_it_is_said_to(name, make, predict, batch):
     depends = class_of(name).trains() or class_of(name).stochastic_at_test
     changed = differ(predict(make(name, seed=3), batch), predict(make(name, seed=4), batch))

@@ -26,7 +26,7 @@ def predict(method: ZeroShotMethod, features: Features, samples: Sequence[Sample
     if method.adapts_at_test:
         parts = []
         for row, sample in enumerate(samples):
-            with method.adaptation():
+            with method.adaptation():  # `select` copies: what was made in inference mode can take no part in a gradient
                 parts.append(_detached(method.score(features.select([row]), [sample])))
                 _check(method, parts[-1], 1, size)
         prediction = _joined(parts)

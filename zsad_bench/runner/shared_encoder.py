@@ -76,21 +76,18 @@ class SharedPass(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         images, samples = batch.images, batch.samples
-        # What is made in inference mode can take no part in a gradient, and some methods take them at test.
-        with torch.inference_mode(False), torch.no_grad():
-            images = images.clone() if images.is_inference() else images
-            shared, seconds = self._encode(images, samples)
-            predictions = {}
-            for label, method in self.by_label.items():
-                started = _now(images.device)
-                features = self._features(method, shared, images, samples)
-                encoded = _now(images.device)
-                if method.transductive:
-                    self._keep(label, only(features, method.encoder_spec), samples)
-                else:
-                    predictions[label] = predict(method, features, samples)
-                encode = encoded - started + (seconds[method.encoder_spec.forward] if shares(method) else 0.0)
-                self._account(label, samples, Cost(encode, _now(images.device) - encoded))
+        shared, seconds = self._encode(images, samples)
+        predictions = {}
+        for label, method in self.by_label.items():
+            started = _now(images.device)
+            features = self._features(method, shared, images, samples)
+            encoded = _now(images.device)
+            if method.transductive:
+                self._keep(label, only(features, method.encoder_spec), samples)
+            else:
+                predictions[label] = predict(method, features, samples)
+            encode = encoded - started + (seconds[method.encoder_spec.forward] if shares(method) else 0.0)
+            self._account(label, samples, Cost(encode, _now(images.device) - encoded))
         return predictions
 
     def _encode(
@@ -139,7 +136,7 @@ class SharedPass(LightningModule):
             features = joined(parts)
             device = next(iter((*features.rows.values(), *features.vectors.values())), torch.empty(0)).device
             started = _now(device)
-            with torch.inference_mode(False), torch.no_grad():
+            with torch.no_grad():
                 predictions[label] = predict_set(self.by_label[label], features, samples)
             self.costs[category][label].score += _now(device) - started
         return predictions
