@@ -58,8 +58,8 @@ def test_the_loader_of_others_is_left_alone() -> None:
 def test_recipes_read_them_alike(tmp_path: Path) -> None:
     file = tmp_path / "numbers.yaml"
     file.write_text("suite: demo\nmethods:\n  - dive: {lr: 1e-4, n_ctx: 010}\npriors: [limited]\n", encoding="utf-8")
-    (part,) = recipe.load(file).parts
-    assert part.variants[0].settings == {"lr": 1e-4, "n_ctx": 10}
+    (block,) = recipe.load(file).blocks
+    assert block.variants[0].settings == {"lr": 1e-4, "n_ctx": 10}
 
 
 def test_a_number_is_no_sentence_of_a_lexicon(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def print_cells(status: SweepStatus, console: Console) -> None:
         said = f"group {group.id}: {len(group.cells)} cells, {rest}"
         console.print(said)
         for job in group.jobs:
-            states = {}
+            states: dict[str, list[str]] = {}
             for cell in group.cells:
                 if cell.job is job:
                     states.setdefault(status.state(group, cell), []).append(cell.target)

@@ -95,7 +95,8 @@ def _cost(found: Sequence[states.State]) -> str:
 
 
 def _about(what: str, seconds: Mapping[str, float | None]) -> str:
-    if None in seconds.values():
+    known = [each for each in seconds.values() if each is not None]
+    if len(known) < len(seconds):
         return f"{what} unknown"
-    total = sum(seconds.values())
+    total = sum(known)
     return f"{what} about {total / 60:.0f} min" if total else f"no {what}"

@@ -66,7 +66,7 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
             declared = next(field.type for field in fields(cls) if field.name == key)
             wanted = f"one of {', '.join(get_args(hints[key]))}" if get_origin(hints[key]) is Literal else declared
             raise UsageError(
-                f"{method}: {key}={value!r} does not fit; expected {wanted}{_as_a_list(key, value, declared)}"
+                f"{method}: {key}={value!r} does not fit; expected {wanted}{_as_a_list(key, value, str(declared))}"
             )
     checked = parser.parse_object(dict(overrides))
     return cls(**{field.name: _frozen(checked[field.name]) for field in fields(cls)})
@@ -77,12 +77,13 @@ def build(method: str, backbone: Backbone, overrides: Mapping[str, Any], seed: i
     cls = registry.load("methods", method)
     if "seed" in {field.name for field in fields(cls.Config)}:
         overrides = {"seed": seed, **overrides}
-    return cls(backbone, configure(method, overrides))
+    built: ZeroShotMethod[Any] = cls(backbone, configure(method, overrides))
+    return built
 
 
 def trains(method: str) -> bool:
     """Whether a method learns anything."""
-    return registry.load("methods", method).trains()
+    return bool(registry.load("methods", method).trains())
 
 
 def takes_epochs(method: str) -> bool:

@@ -37,7 +37,8 @@ class Target(NamedTuple):
         """What rows call it."""
         if not self.place:
             return self.dataset
-        return registry.load("datasets", self.dataset).name_of(self.place)
+        name: str = registry.load("datasets", self.dataset).name_of(self.place)
+        return name
 
 
 def target_of(asked: str) -> Target:

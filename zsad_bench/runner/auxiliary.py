@@ -11,6 +11,7 @@ from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.concat import ConcatData
 from zsad_bench.planning.learnable import has_normals
+from zsad_bench.prior_grammar import Part
 from zsad_bench.types import Sample
 
 DataFactory = Callable[[str, Mapping[str, Any]], ZeroShotDataModule]
@@ -67,7 +68,7 @@ def auxiliary(spec: priors.PriorSpec, data_of: DataFactory) -> Auxiliary:
     return Auxiliary(spec, hashed, ConcatData([part.module for part in parts]), partial, tuple(dict.fromkeys(notes)))
 
 
-def kept(part: priors.Part, data_of: DataFactory, options: Mapping[str, Any]) -> Kept:
+def kept(part: Part, data_of: DataFactory, options: Mapping[str, Any]) -> Kept:
     """What a part of a prior keeps of its dataset.
 
     Whether the dataset is all there is a matter of the whole table, before anything is chosen from it.

@@ -180,4 +180,5 @@ def restore(path: Path, header: Header, backbone: Backbone) -> ZeroShotMethod:
     except ValueError as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from None
     built.freeze()  # as a training leaves it
-    return built
+    method: ZeroShotMethod[Any] = built
+    return method

@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -76,7 +77,7 @@ class Collector(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        predictions: Mapping[str, Prediction] = outputs
+        predictions = cast("Mapping[str, Prediction]", outputs)  # of a SharedPass, which is all it is used with
         for category, rows in by_category(batch.samples).items():
             part = _part(batch, rows)
             self._update(category, {label: _rows(predictions[label], rows) for label in predictions}, part)
@@ -85,11 +86,11 @@ class Collector(Callback):
             self.ids.setdefault(category, []).extend(sample.id for sample in part.samples)
             self.waiting[category] -= len(rows)
             if self.waiting[category] == 0:
-                self._finish(category, pl_module)
+                self._finish(category, cast(SharedPass, pl_module))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for category in list(self.ids):
-            self._finish(category, pl_module)
+            self._finish(category, cast(SharedPass, pl_module))
 
     def _update(self, category: Category, predictions: Mapping[str, Prediction], batch: Batch) -> None:
         """Takes in predictions for a batch of one category."""
@@ -141,6 +142,11 @@ def _small(batch: Batch) -> Batch:
 
 
 def _joined(parts: list[Batch]) -> Batch:
-    masks = None if parts[0].masks is None else torch.cat([part.masks for part in parts])
+    masks = [part.masks for part in parts if part.masks is not None]
     samples = [sample for part in parts for sample in part.samples]
-    return Batch(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]), masks, samples)
+    return Batch(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        torch.cat(masks) if masks else None,
+        samples,
+    )

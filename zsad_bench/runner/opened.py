@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
@@ -39,9 +39,10 @@ class Opened:
                 self._kept[key] = make()
             except ZsadError as error:
                 self._kept[key] = error
-        if isinstance(self._kept[key], ZsadError):
-            raise self._kept[key]
-        return self._kept[key]
+        opened = self._kept[key]
+        if isinstance(opened, ZsadError):
+            raise opened
+        return cast(T, opened)
 
     def forget(self, key: Hashable) -> None:
         """The next one who asks for it gets a new one."""
@@ -117,7 +118,7 @@ def data_module(
     root = wanted.pop("root", None)
     if place and root is not None:
         raise UsageError(f"{asked} and --data {name}.root={root}: give the path once")
-    cls = registry.load("datasets", name)
+    cls: type[ZeroShotDataModule] = registry.load("datasets", name)
     try:
         return cls(place or root, mean=backbone.mean, std=backbone.std, **{"batch_size": TEST_BATCH, **wanted})
     except TypeError:

@@ -66,19 +66,21 @@ def _measured(pick: Pick) -> Pick:
         found = map_values(pick.map, pick.mask, rcpro=has_numba())
         values = {name: None if np.isnan(value.value) else value.value for name, value in found.items()}
     low, high = (0.0, 0.0) if pick.map is None else (float(pick.map.min()), float(pick.map.max()))
-    image, mask, map_ = (None if array is None else shrunk(array) for array in (pick.image, pick.mask, pick.map))
-    return replace(pick, image=image, mask=mask, map=map_, low=low, high=high, values=values)
+    mask, map_ = (None if array is None else shrunk(array) for array in (pick.mask, pick.map))
+    return replace(pick, image=shrunk(pick.image), mask=mask, map=map_, low=low, high=high, values=values)
 
 
 def draw_sheet(categories: Mapping[str, Mapping[str, Pick]], titles: Mapping[str, str], file: Path) -> None:
-    """Draws one row a category: its largest defect outlined, and the map of every method.
+    """Draws one row per category: its largest defect outlined, and the map of every method, black where it has none.
 
     categories: name -> label -> its pick. titles: label -> heading of its column.
     """
     rows = {}
     for name, picks in categories.items():
         first = next(iter(picks.values()))
-        tiles = [outlined(first.image, first.mask), *(heat(picks[label].map) for label in titles)]
+        image = first.image if first.mask is None else outlined(first.image, first.mask)
+        maps = [picks[label].map for label in titles]
+        tiles = [image, *(np.zeros_like(image) if values is None else heat(values) for values in maps)]
         rows[name] = [Image.fromarray(tile) for tile in tiles]
     file.parent.mkdir(parents=True, exist_ok=True)
     _sheet(rows, ["image, mask", *titles.values()]).save(file)

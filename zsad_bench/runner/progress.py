@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
@@ -45,7 +46,7 @@ class PlainProgress(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start()
 
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self._tick(args[2] + 1, sum(trainer.num_test_batches), "batches")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -53,4 +53,5 @@ def find_checkpoint(
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
     """As it comes back from a file: tuples are lists; a variant as its options, which older files have as a text."""
     told = {"variant": dict(variant_of(content["variant"]))} if "variant" in content else {}
-    return json.loads(json.dumps({**content, **told}))
+    plain: dict[str, Any] = json.loads(json.dumps({**content, **told}))
+    return plain

@@ -158,6 +158,7 @@ class RowWriter:
         # Pictures and scores first: where the rows are, everything is.
         if found.picks:
             write_pictures(board / "pictures", cell["key"], category.name, found.picks, self.about(data))
-        write_scores(board / "scores", cell["key"], category.name, found.ids, result.labels, result.scores, types)
+        labels, scores = result.labels.tolist(), result.scores.tolist()
+        write_scores(board / "scores", cell["key"], category.name, found.ids, labels, scores, types)
         store.append(store.file_of(board, self.spec.method), rows)
         self.run.rows += rows

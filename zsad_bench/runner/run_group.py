@@ -140,10 +140,12 @@ def _train(
     watch = reporter.curves(run)
     started = time.perf_counter()
     seed_everything(spec.seed, verbose=False)  # the same start whatever else is trained beside it
-    run.learned_from.prepare_training(method.config.image_size, spec.seed)
-    fit(method, run.learned_from.data, run.folder / spec.method, console, watch)
+    auxiliary = run.learned_from
+    assert auxiliary is not None  # what learns has something to learn from
+    auxiliary.prepare_training(method.config.image_size, spec.seed)
+    fit(method, auxiliary.data, run.folder / spec.method, console, watch)
     file = run.folder / f"{spec.method}.safetensors"
-    checkpoint.save(file, method, run.record.training, see(run.learned_from.modules))
+    checkpoint.save(file, method, run.record.training, see(auxiliary.modules))
     if trained is not None:
         trained(spec, time.perf_counter() - started)
 

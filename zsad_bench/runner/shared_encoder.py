@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import cast
 
 import torch
 from lightning import LightningModule
@@ -50,7 +51,8 @@ class SharedPass(LightningModule):
 
     @property
     def by_label(self) -> dict[str, ZeroShotMethod]:
-        return dict(zip(self.labels, self.methods, strict=True))
+        methods = cast("list[ZeroShotMethod]", list(self.methods))
+        return dict(zip(self.labels, methods, strict=True))
 
     @property
     def transductive(self) -> list[str]:
@@ -59,7 +61,7 @@ class SharedPass(LightningModule):
 
     def _shared_encoders(self) -> dict[ForwardSpec, Encoder]:
         by_forward: dict[ForwardSpec, list[ZeroShotMethod]] = {}
-        for method in self.methods:
+        for method in self.by_label.values():
             if shares(method):
                 by_forward.setdefault(method.encoder_spec.forward, []).append(method)
         return {
@@ -167,12 +169,12 @@ def only(features: Features, spec: EncoderSpec) -> Features:
 def joined(parts: Sequence[Features]) -> Features:
     """The features of several batches as those of one."""
     first = parts[0]
-    extra_rows = None if first.extra_rows is None else torch.cat([part.extra_rows for part in parts])
+    extra_rows = [part.extra_rows for part in parts if part.extra_rows is not None]
     return replace(
         first,
         rows={tap: torch.cat([part.rows[tap] for part in parts]) for tap in first.rows},
         vectors={name: torch.cat([part.vectors[name] for part in parts]) for name in first.vectors},
-        extra_rows=extra_rows,
+        extra_rows=torch.cat(extra_rows) if extra_rows else None,
         extra={name: _joined([part.extra[name] for part in parts]) for name in first.extra},
     )
 
@@ -180,7 +182,7 @@ def joined(parts: Sequence[Features]) -> Features:
 def _joined(values: Sequence[Tensor] | Sequence[Mapping]) -> Tensor | dict:
     if isinstance(values[0], Mapping):
         return {key: _joined([value[key] for value in values]) for key in values[0]}
-    return torch.cat(list(values))
+    return torch.cat(cast("list[Tensor]", list(values)))
 
 
 def _now(device: torch.device) -> float:

@@ -143,7 +143,8 @@ def checked_schema(text: str, file: Path) -> dict[str, Any]:
             f"{file}: of schema {found}, this version of zsad-bench reads schema {SCHEMA}; start the sweep again, "
             "which computes only what has no rows"
         )
-    return content
+    checked: dict[str, Any] = content
+    return checked
 
 
 def _job(record: Mapping[str, Any]) -> Job:

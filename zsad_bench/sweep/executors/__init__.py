@@ -1,6 +1,6 @@
 """Where the groups of a plan run. An executor starts commands and tells what happens to them, nothing else.
 
-    def run(tasks: Sequence[Task]) -> Iterator[Event]
+    def run(tasks: Sequence[Task]) -> Generator[Event, None, None]
 
 It starts every task as an operating-system process, in the order given where it has fewer places than tasks, and yields
 an event when one starts and when one ends, and `tick` at least every few seconds in between. Whether a task succeeded
@@ -10,7 +10,7 @@ executor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -42,4 +42,4 @@ class Event:
 class Executor(Protocol):
     """See the top of this file."""
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]: ...
+    def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from zsad_bench.sweep.executors import Event, Task
 
@@ -13,7 +13,7 @@ class Inline:
     def __init__(self, compute: Callable[[str], object]) -> None:
         self.compute = compute
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+    def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
         """The events of the tasks."""
         for task in tasks:
             yield Event("started", task.id, "this process")

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Ray:
             raise ZsadError(f"executor ray: Ray is not installed; {INSTALL}")
         self.threads, self.gpus = threads, gpus
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+    def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
         """The events of the tasks; closing the iterator stops those that run.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from zsad_bench.sweep.executors import Event, Task
 
@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 10.0  # between asking a process to end and ending it
 class Serial:
     """Runs tasks in order. A task's standard input ends with this process, and it must take that for its own end."""
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+    def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
         """The events of the tasks; closing the iterator stops the one that runs."""
         where = socket.gethostname()
         for task in tasks:
