@@ -127,7 +127,7 @@ STILL_CIRCLES = (
     {f"{_COMMANDS}.{name}" for name in ("_official_checkpoint", "export_checkpoint", "import_checkpoint")},
     {f"{_COMMANDS}.{name}" for name in ("_table_papers", "table_claims", "table_paired", "table_paper", "table_pivot")},
     {f"{_COMMANDS}.{name}" for name in ("_table_statistics", "table_dive_claims", "table_prior_curve")},
-    {f"zsad_bench.metrics.functional.{name}" for name in ("aupro", "pixel")},
+    {f"zsad_bench.backbones.{name}" for name in ("base", "checks", "forward")},
 )
 
 
