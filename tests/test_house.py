@@ -121,16 +121,6 @@ def test_the_leaderboard_builds_on_what_is_kept(module):
     assert not late, "what is built imports what is built from it:\n" + "\n".join(late)
 
 
-# Circles that stand until the rooms they are in are mended; no other may come.
-_COMMANDS = "zsad_bench.commands"
-STILL_CIRCLES = (
-    {f"{_COMMANDS}.{name}" for name in ("_official_checkpoint", "export_checkpoint", "import_checkpoint")},
-    {f"{_COMMANDS}.{name}" for name in ("_table_papers", "table_claims", "table_paired", "table_paper", "table_pivot")},
-    {f"{_COMMANDS}.{name}" for name in ("_table_statistics", "table_dive_claims", "table_prior_curve")},
-    {f"zsad_bench.backbones.{name}" for name in ("base", "checks", "forward")},
-)
-
-
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """The sets of modules that import each other, directly or on a way around; [] when there is none."""
 
@@ -156,7 +146,7 @@ def test_no_two_modules_import_each_other():
         source = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
         graph[module.removesuffix(".__init__")] = {name for _, name in imported_modules(module, source, MODULES)}
     assert sum(map(len, graph.values())) > len(MODULES), "the imports could not be read"
-    assert [circle for circle in circles(graph) if not any(known.issuperset(circle) for known in STILL_CIRCLES)] == []
+    assert circles(graph) == []
 
 
 @pytest.mark.parametrize(

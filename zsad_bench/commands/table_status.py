@@ -95,7 +95,7 @@ def _cost(found: Sequence[states.State]) -> str:
 
 
 def _about(what: str, seconds: Mapping[str, float | None]) -> str:
-    known = [each for each in seconds.values() if each is not None]
+    known = [value for value in seconds.values() if value is not None]
     if len(known) < len(seconds):
         return f"{what} unknown"
     total = sum(known)
