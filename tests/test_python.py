@@ -21,6 +21,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 import zsad_bench as zb
+from tests.methods import toys
 from zsad_bench.errors import (
     CheckpointError,
     DatasetError,
@@ -29,6 +30,7 @@ from zsad_bench.errors import (
     UsageError,
     ZsadError,
 )
+from zsad_bench.methods.base import MethodConfig
 from zsad_bench.runner import checkpoint
 from zsad_bench.types import Prediction
 
@@ -51,6 +53,11 @@ def method():
 @pytest.fixture(scope="module")
 def untrained():
     return zb.load_method("dive", backbone="tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return zb.load_backbone("tiny")
 
 
 def message(error: type[ZsadError], act) -> str:
@@ -205,6 +212,41 @@ def test_predict_leaves_the_method_as_it_was(method):
     assert method.training
     method.eval()
     assert not torch.is_inference_mode_enabled()
+
+
+def test_a_method_that_adapts_to_each_image(tiny):
+    """With gradients, under a plain Trainer's inference mode and in `predict`; and it is put back."""
+    method = toys.load("toy_adapts")(tiny, toys.load("toy_adapts").Config(image_size=96)).eval()
+    data = zb.load_dataset("demo_objects:bottle", method, scale=0.04)
+    found = zb.predict(method, [data.root / sample.image for sample in data.samples()], name="bottle")
+    tested = Trainer(logger=False, enable_progress_bar=False).predict(method, datamodule=data)
+    assert found.scores == pytest.approx(torch.cat([one.score for one in tested]).numpy(), abs=1e-6)
+    (metrics,) = Trainer(logger=False, enable_progress_bar=False).test(method, datamodule=data, verbose=False)
+    table = zb.evaluate(method, data).set_index("metric")["value"]
+    assert metrics["pixel_auroc"] == pytest.approx(table["pixel_auroc"], abs=1e-6)
+    assert not method.shift.any()
+
+
+def test_a_transductive_method_wants_whole_categories(tiny):
+    method = toys.load("toy_transductive")(tiny, MethodConfig(image_size=96)).eval()
+    data = zb.load_dataset("demo_objects:bottle", method, scale=0.1, batch_size=3)
+    assert "evaluate" in message(UsageError, lambda: zb.predict(method, [rand_image()]))
+    trainer = Trainer(logger=False, enable_progress_bar=False)
+    assert "whole categories" in message(UsageError, lambda: trainer.test(method, datamodule=data, verbose=False))
+    table = zb.evaluate(method, data)
+    assert set(table["n_images"]) == {10}
+    assert 0 <= table.set_index("metric")["value"]["pixel_auroc"] <= 1
+
+
+def test_stages_are_fitted_one_by_one(tiny):
+    method = toys.load("toy_two_stages")(tiny, toys.load("toy_two_stages").Config(image_size=96, batch_size=4))
+    data = zb.load_dataset("demo_limited", method, scale=0.04, batch_size=4)
+    fresh = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    assert "begin_stage" in message(UsageError, lambda: Trainer(max_epochs=1, **fresh).fit(method, datamodule=data))
+    for stage in method.stages():
+        method.begin_stage(stage)
+        Trainer(max_epochs=stage.epochs, **fresh).fit(method, datamodule=data)
+    assert zb.predict(method, [rand_image()], name="bottle").scores.shape == (1,)
 
 
 # --- evaluate ---------------------------------------------------------------------------------------------------------
