@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ def _no_json(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
 
 
-_JSON = json.JSONDecoder(parse_constant=_no_json)
+_JSON, _TO_JSON = json.JSONDecoder(parse_constant=_no_json), json.JSONEncoder(allow_nan=False, sort_keys=True)
 
 
 def _spelled(options: Mapping[str, Any]) -> str:
@@ -55,7 +56,7 @@ class Variant(Mapping[str, Any]):
     __slots__ = ("_hash", "_json", "_options", "_spelled")
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        self._json = json.dumps(dict(options or {}), sort_keys=True, allow_nan=False)
+        self._json = _TO_JSON.encode(dict(options or {}))
         self._options: dict[str, Any] = {key: _frozen(value) for key, value in json.loads(self._json).items()}
         self._spelled = _spelled(self._options)
         self._hash = hash(self._json)
@@ -104,20 +105,22 @@ def variant_of(stored: str | Mapping[str, Any]) -> Variant:
     Raises:
         TypeError: neither, or a value that JSON cannot hold. ValueError: nan or infinity.
     """
-    if not stored and isinstance(stored, str | Mapping):
-        return PLAIN
+    if isinstance(stored, str):
+        return from_text(stored) if stored else PLAIN
     if isinstance(stored, Variant):
         return stored
-    if isinstance(stored, str):
-        return from_text(stored)
-    if not isinstance(stored, Mapping):
+    if not isinstance(stored, (dict, Mapping)):  # dict: asked first, as it is found at once
         raise TypeError(f"a variant is a mapping of options, found {stored!r}")
-    return _read(json.dumps(stored, allow_nan=False))
+    return _read(repr(stored)) or Variant(stored) if stored else PLAIN
 
 
 @lru_cache(maxsize=4096)  # a board has few variants and many rows
-def _read(written: str) -> Variant:
-    return Variant(json.loads(written))
+def _read(written: str) -> Variant | None:
+    """The variant of options as Python writes them, which is the quickest to ask for; None for what is no literal."""
+    try:
+        return Variant(ast.literal_eval(written))
+    except (ValueError, SyntaxError):
+        return None
 
 
 @lru_cache(maxsize=4096)
