@@ -1,4 +1,4 @@
-"""What a frozen encoder is to everybody outside `families/`: two towers behind protocols, and a thin `Backbone`.
+"""What a frozen encoder is to everybody outside `families/`: a thin `Backbone` around two towers (`towers.py`).
 
 Axes: B images, P prefix rows (class token first, then registers), N patches row-major, H W pixels, C vision width, n
 texts, L context length, Wt text width, D joint width. Nothing that is returned is normalised.
@@ -11,88 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from zsad_bench.backbones.checks import check_activation, check_size, check_spec, check_text
+from zsad_bench.backbones.checks import check_activation, check_request, check_size, check_text
 from zsad_bench.backbones.forward import Edit, run_text, run_vision
+from zsad_bench.backbones.towers import TextTower, VisionTower
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import Activation, EncoderSpec, Features, ForwardSpec, Pooled, PosInterp
-
-
-class VisionTower(Protocol):
-    """The visual side of a family's model, block by block.
-
-    width: C. joint_width: D, of what `project` gives. native_grid: patch rows and columns that the table of positions
-    was trained for. n_prefix: P; where there are any, row 0 is the class token. paths: "plain", and "vv" where blocks
-    have a V-V output. pos_interps: ways to resize positions. activation: what the weights were trained with;
-    activations: all that `block` can compute, this one included.
-    """
-
-    width: int
-    joint_width: int
-    n_blocks: int
-    n_heads: int
-    patch_size: int
-    native_grid: tuple[int, int]
-    n_prefix: int
-    paths: frozenset[str]
-    pos_interps: tuple[PosInterp, ...]
-    activation: str
-    activations: frozenset[str]
-
-    def embed(self, images: Tensor, pos_interp: PosInterp) -> Tensor:
-        """Rows that enter block 1, (B,P+N,C), of images (B,3,H,W) whose sides are multiples of the patch."""
-        ...
-
-    def block(self, number: int, tokens: Tensor, with_vv: bool, activation: Activation) -> tuple[Tensor, Tensor | None]:
-        """Output of block 1..n_blocks, (B,T,C), and its V-V attention output where asked; of any rows T."""
-        ...
-
-    def norm(self, tokens: Tensor) -> Tensor:
-        """The norm behind the last block, (...,C) to (...,C)."""
-        ...
-
-    def project(self, tokens: Tensor, norm: bool = True) -> Tensor:
-        """(...,C) in the joint space, (...,D): `norm` unless told not to, then the projection where there is one."""
-        ...
-
-
-class TextTower(Protocol):
-    """The text side of a family's model: causal blocks, read at end-of-text. width: Wt. activation: as for images."""
-
-    width: int
-    n_blocks: int
-    context_length: int
-    activation: str
-    activations: frozenset[str]
-
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (n,L) int64 on the tower's device, zero behind end-of-text; end-of-text is each row's largest id.
-
-        Raises:
-            UsageError: a text is longer than the context (nothing is cut off in silence).
-        """
-        ...
-
-    def embed_tokens(self, ids: Tensor) -> Tensor:
-        """Rows of the token table, (n,L,Wt), no position added."""
-        ...
-
-    def place(self, embeddings: Tensor) -> Tensor:
-        """Rows that enter block 1, (n,T,Wt): embeddings with their positions; T at most L."""
-        ...
-
-    def block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
-        """Output of block 1..n_blocks, (n,T,Wt); no row sees one behind it."""
-        ...
-
-    def read(self, rows: Tensor) -> Tensor:
-        """Rows (n,Wt) behind the last block as features, (n,D)."""
-        ...
 
 
 class Backbone(nn.Module):
@@ -194,6 +123,12 @@ class Backbone(nn.Module):
             raise UsageError(f"precision {precision}: found no way to run {self.name} so; expected float32")
         return ForwardSpec(self.id, image_size, pos_interp, self._activation(self.vision, activation))
 
+    def check_spec(self, spec: EncoderSpec) -> None:
+        """Raises BackboneError for a spec of other weights, or a tap or pooled feature that the tower does not have."""
+        if spec.forward.backbone != self.id:
+            raise BackboneError(f"encoder spec made for {spec.forward.backbone}, but the weights are {self.id}")
+        check_request(spec, self.vision, self.name)
+
     # ---- images ----
 
     def encode_image(
@@ -212,7 +147,7 @@ class Backbone(nn.Module):
             BackboneError: a tap or pooled feature that the tower does not have, or a spec made for other weights.
             UsageError: an image size that does not fit. ValueError: an edit that changes rows it may not.
         """
-        check_spec(spec, self)
+        self.check_spec(spec)
         tower, forward = self.vision, spec.forward
         size = (images.shape[2], images.shape[3])
         check_size(*size, tower.patch_size, self.name)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from torch import Tensor
 
+from zsad_bench.backbones.towers import VisionTower
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import Activation, EncoderSpec, Pooled
-
-if TYPE_CHECKING:
-    from zsad_bench.backbones.base import Backbone
 
 
 def check_size(height: int, width: int, patch: int, name: str) -> None:
@@ -32,11 +30,8 @@ def check_activation(asked: Activation, computed: Collection[str], name: str) ->
         )
 
 
-def check_spec(spec: EncoderSpec, backbone: Backbone) -> None:
-    """Raises BackboneError for a spec of other weights, or a tap or pooled feature that the tower does not have."""
-    name, tower = backbone.name, backbone.vision
-    if spec.forward.backbone != backbone.id:
-        raise BackboneError(f"encoder spec made for {spec.forward.backbone}, but the weights are {backbone.id}")
+def check_request(spec: EncoderSpec, tower: VisionTower, name: str) -> None:
+    """Raises BackboneError for a tap or pooled feature that the tower does not have."""
     for tap in sorted(spec.taps):
         if not 1 <= tap.block <= tower.n_blocks:
             raise BackboneError(f"tap at block {tap.block}: {name} has blocks 1..{tower.n_blocks}")

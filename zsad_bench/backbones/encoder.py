@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from zsad_bench.backbones.base import Backbone
-from zsad_bench.backbones.checks import check_spec
 from zsad_bench.backbones.forward import Edit
 from zsad_bench.types import EncoderSpec, Features, SampleInfo
 
@@ -29,7 +28,7 @@ class Encoder:
     """
 
     def __init__(self, backbone: Backbone, spec: EncoderSpec, trains: bool = False) -> None:
-        check_spec(spec, backbone)
+        backbone.check_spec(spec)
         self.backbone, self.spec, self.trains = backbone, spec, trains
         self.n_images = 0
         self.seconds = 0.0

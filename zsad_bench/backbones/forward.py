@@ -11,17 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from zsad_bench.backbones.towers import TextTower, VisionTower
 from zsad_bench.types import Activation, PosInterp, Tap
-
-if TYPE_CHECKING:
-    from zsad_bench.backbones.base import TextTower, VisionTower
 
 
 @dataclass(frozen=True)

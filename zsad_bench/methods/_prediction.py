@@ -6,17 +6,40 @@ it was. That no image's score depends on others of its batch is for the contract
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from zsad_bench.errors import PromiseError
-from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.types import Features, Prediction, SampleInfo
 
 
-def predict(method: ZeroShotMethod, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+class Scorer(Protocol):
+    """What is asked of a method here: the part of `ZeroShotMethod` that scores."""
+
+    @property
+    def adapts_at_test(self) -> bool: ...
+
+    @classmethod
+    def registry_name(cls) -> str: ...
+
+    def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction: ...
+
+    def score_set(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction: ...
+
+    def adaptation(self) -> AbstractContextManager[None]: ...
+
+    def is_own(self, name: str) -> bool: ...
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]: ...
+
+    def named_buffers(self) -> Iterable[tuple[str, Tensor]]: ...
+
+
+def predict(method: Scorer, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
     """The prediction of a method that is not transductive for a batch, detached.
 
     Raises:
@@ -37,7 +60,7 @@ def predict(method: ZeroShotMethod, features: Features, samples: Sequence[Sample
     return prediction
 
 
-def predict_set(method: ZeroShotMethod, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
+def predict_set(method: Scorer, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
     """The prediction of a transductive method for all images of one category, detached.
 
     Raises:
@@ -61,7 +84,7 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
     return Prediction(torch.cat([part.score for part in parts]), torch.cat(maps) if maps else None)
 
 
-def _check(method: ZeroShotMethod, prediction: Prediction, count: int, size: tuple[int, int]) -> None:
+def _check(method: Scorer, prediction: Prediction, count: int, size: tuple[int, int]) -> None:
     if not isinstance(prediction, Prediction):
         raise _broken(method, f"a Prediction for each batch; found {type(prediction).__name__}")
     named = (("score", prediction.score, (count,)), ("map", prediction.map, (count, *size)))
@@ -77,7 +100,7 @@ def _check(method: ZeroShotMethod, prediction: Prediction, count: int, size: tup
             raise _broken(method, f"a finite {name}; found nan or an infinity")
 
 
-def _versions(method: ZeroShotMethod) -> dict[str, tuple[int, int]]:
+def _versions(method: Scorer) -> dict[str, tuple[int, int]]:
     """Which tensor each parameter and buffer is, and how often it was written to.
 
     What adaptation puts back is left out.
@@ -91,7 +114,7 @@ def _version(tensor: Tensor) -> tuple[int, int]:
     return id(tensor), 0 if tensor.is_inference() else tensor._version
 
 
-def _check_untouched(method: ZeroShotMethod, before: dict[str, tuple[int, int]]) -> None:
+def _check_untouched(method: Scorer, before: dict[str, tuple[int, int]]) -> None:
     after = _versions(method)
     for name, version in before.items():
         if after.get(name) != version:
@@ -99,5 +122,5 @@ def _check_untouched(method: ZeroShotMethod, before: dict[str, tuple[int, int]])
             raise _broken(method, f"no image knows of another, but `{name}` was changed while it scored{hint}")
 
 
-def _broken(method: ZeroShotMethod, promise: str) -> PromiseError:
+def _broken(method: Scorer, promise: str) -> PromiseError:
     return PromiseError(f"method {method.registry_name()} breaks a promise of the interface: {promise}")

@@ -18,10 +18,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
-from zsad_bench.backbones.checks import check_spec
 from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, CheckpointError, TrainingError, UsageError
+from zsad_bench.methods._prediction import predict
 from zsad_bench.types import (
     Activation,
     Batch,
@@ -231,7 +231,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         c = self.config
         forward = self.backbone.forward_spec(c.image_size, c.pos_interp, c.activation)
         spec = EncoderSpec(forward, *self.visual_requests())
-        check_spec(spec, self.backbone)
+        self.backbone.check_spec(spec)
         return spec
 
     @property
@@ -503,8 +503,6 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
             UsageError: images of another size than `config.image_size`, or a transductive method.
             PromiseError: the prediction is not what the interface promises.
         """
-        from zsad_bench.methods._prediction import predict  # which knows this class
-
         if self.transductive:
             raise UsageError(
                 f"{self.title} scores whole categories, and a batch by itself means nothing to it; test it with "

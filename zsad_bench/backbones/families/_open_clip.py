@@ -41,7 +41,7 @@ _COMPUTED = {"gelu": F.gelu, "quickgelu": QuickGELU()}
 
 
 class ClipVision:
-    """The visual tower (`backbones.base.VisionTower`), with the V-V path beside plain attention."""
+    """The visual tower (`backbones.towers.VisionTower`), with the V-V path beside plain attention."""
 
     paths = frozenset({"plain", "vv"})
     pos_interps: tuple[PosInterp, ...] = ("bilinear", "bicubic", "bicubic_antialias")
@@ -81,7 +81,7 @@ class ClipVision:
 
 
 class ClipText:
-    """The causal text tower (`backbones.base.TextTower`) with CLIP's tokenizer. name: of the backbone, for messages."""
+    """The causal text tower (`towers.TextTower`) with CLIP's tokenizer. name: of the backbone, for messages."""
 
     def __init__(self, model: CLIP, name: str) -> None:
         self.model, self.name, self.blocks = model, name, model.transformer.resblocks

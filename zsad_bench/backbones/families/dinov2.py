@@ -37,7 +37,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the released prep
 
 
 class Dinov2Vision:
-    """The visual tower (`backbones.base.VisionTower`) around a ViT of timm."""
+    """The visual tower (`backbones.towers.VisionTower`) around a ViT of timm."""
 
     paths = frozenset({"plain"})
     pos_interps: tuple[PosInterp, ...] = ("timm", "official", "bilinear", "bicubic", "bicubic_antialias")
