@@ -9,6 +9,7 @@ import pytest
 
 from tests.tracking.offline import nobody_is_logged_in, runs_below
 from zsad_bench.results import rows as store
+from zsad_bench.results.row import SCHEMA
 from zsad_bench.runner.expected_rows import ExpectedRows
 from zsad_bench.sweep.stored_plan import StoredPlan
 from zsad_bench.sweep.sweep_folder import SweepFolder
@@ -24,7 +25,8 @@ def alone(monkeypatch, tmp_path) -> None:
 def rows(tmp_path) -> list[store.Row]:
     """The rows of three seeds of a method, and one of a method that learns nothing, on the demo suite's board."""
     told = {
-        "suite": "demo", "method_version": "1", "prior": "limited", "prior_hash": "ab", "auxiliary": "demo_limited",
+        "schema": SCHEMA, "suite": "demo",
+        "method_version": "1", "prior": "limited", "prior_hash": "ab", "auxiliary": "demo_limited",
         "n_images": 4, "n_anomalous": 2, "image_size": 96, "backbone": "tiny", "weights_hash": "cd", "data_hash": "12",
         "config_hash": "ef", "precision": "float32", "metric_version": "1", "package_version": "0.1.0", "commit": "",
         "torch": "2", "device": "cpu", "run_id": "r", "started": "2026-01-01T00:00:00Z", "seconds": 1.0,
