@@ -125,7 +125,6 @@ class RowWriter:
         cell, result = self.cell(data), found.result
         alike = self.run.near_duplicates.get(data.name, frozenset())
         n_alike = sum(sample.category == category.name and sample.image in alike for sample in data.samples())
-        memory = provenance.peak_memory_mb() if found.peak_memory_mb is None else found.peak_memory_mb
         rows = []
         for metric, (value, reason) in result.values.items():
             undefined = math.isnan(value)
@@ -151,7 +150,7 @@ class RowWriter:
                     seconds=found.seconds,
                     seconds_encode=found.seconds_encode,
                     seconds_score=found.seconds_score,
-                    peak_memory_mb=memory,
+                    peak_memory_mb=found.peak_memory_mb,
                 )
             )
         board: Path = self.spec.board

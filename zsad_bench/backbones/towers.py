@@ -1,0 +1,85 @@
+"""What a family gives: a visual tower and, where it has one, a text tower, block by block.
+
+Axes as in `base.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from zsad_bench.types import Activation, PosInterp
+
+
+class VisionTower(Protocol):
+    """The visual side of a family's model, block by block.
+
+    width: C. joint_width: D, of what `project` gives. native_grid: patch rows and columns that the table of positions
+    was trained for. n_prefix: P; where there are any, row 0 is the class token. paths: "plain", and "vv" where blocks
+    have a V-V output. pos_interps: ways to resize positions. activation: what the weights were trained with;
+    activations: all that `block` can compute, this one included.
+    """
+
+    width: int
+    joint_width: int
+    n_blocks: int
+    n_heads: int
+    patch_size: int
+    native_grid: tuple[int, int]
+    n_prefix: int
+    paths: frozenset[str]
+    pos_interps: tuple[PosInterp, ...]
+    activation: str
+    activations: frozenset[str]
+
+    def embed(self, images: Tensor, pos_interp: PosInterp) -> Tensor:
+        """Rows that enter block 1, (B,P+N,C), of images (B,3,H,W) whose sides are multiples of the patch."""
+        ...
+
+    def block(self, number: int, tokens: Tensor, with_vv: bool, activation: Activation) -> tuple[Tensor, Tensor | None]:
+        """Output of block 1..n_blocks, (B,T,C), and its V-V attention output where asked; of any rows T."""
+        ...
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """The norm behind the last block, (...,C) to (...,C)."""
+        ...
+
+    def project(self, tokens: Tensor, norm: bool = True) -> Tensor:
+        """(...,C) in the joint space, (...,D): `norm` unless told not to, then the projection where there is one."""
+        ...
+
+
+class TextTower(Protocol):
+    """The text side of a family's model: causal blocks, read at end-of-text. width: Wt. activation: as for images."""
+
+    width: int
+    n_blocks: int
+    context_length: int
+    activation: str
+    activations: frozenset[str]
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (n,L) int64 on the tower's device, zero behind end-of-text; end-of-text is each row's largest id.
+
+        Raises:
+            UsageError: a text is longer than the context (nothing is cut off in silence).
+        """
+        ...
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Rows of the token table, (n,L,Wt), no position added."""
+        ...
+
+    def place(self, embeddings: Tensor) -> Tensor:
+        """Rows that enter block 1, (n,T,Wt): embeddings with their positions; T at most L."""
+        ...
+
+    def block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
+        """Output of block 1..n_blocks, (n,T,Wt); no row sees one behind it."""
+        ...
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Rows (n,Wt) behind the last block as features, (n,D)."""
+        ...
