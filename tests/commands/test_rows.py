@@ -10,6 +10,7 @@ import pytest
 
 from tests.made_up_rows import make_row
 from zsad_bench.results.rows import append
+from zsad_bench.sweep.stored_plan import StoredPlan
 
 
 @pytest.fixture
@@ -59,12 +60,19 @@ def test_status_knows_what_trainings_took(zsad, tmp_path):
     for name, suite, seconds in (("tables", "paper", 120.4), ("demo", "demo", 7.0)):
         folder = tmp_path / "runs" / "sweeps" / name
         folder.mkdir(parents=True)
-        (folder / "plan.json").write_text(json.dumps({"suite": suite, "groups": []}))
+        (folder / "plan.json").write_text(StoredPlan(name, suite, (), tmp_path, tmp_path).to_json())
         event = {"kind": "trained", "method": "anomalyclip", "variant": "fidelity=official", "prior": "rich"}
         event |= {"time": f"2026-01-0{2 if suite == 'demo' else 1}T00:00:00.000Z", "group": "g", "seconds": seconds}
         (folder / "events.jsonl").write_text(json.dumps(event) + "\n")
+    old = tmp_path / "runs" / "sweeps" / "old"
+    old.mkdir()
+    (old / "plan.json").write_text(
+        json.dumps({"suite": "paper", "groups": []})
+    )  # as plans were before they had a number
     said = zsad("table", "status", "--out", "out")
     assert said.code == 0, said.err
+    assert "one sweep are left out" in said.out
+    assert "of schema 1, this version of zsad-bench reads schema 2" in said.out
     assert "AnomalyCLIP: 26 numbers, 26 not run; testing unknown, training about 4 min" in said.out, (
         "the training for MVTecAD and the one for all other datasets are two"
     )

@@ -11,12 +11,14 @@ from typing import Annotated
 from zsad_bench.atomic import write_whole
 from zsad_bench.commands._row_selection import RowsOptions, all_facts, chosen_rows
 from zsad_bench.console import Console
+from zsad_bench.errors import ZsadError
 from zsad_bench.leaderboard.tables import status as states
 from zsad_bench.leaderboard.tables.papers import TABLES
 from zsad_bench.leaderboard.tables.published import read_published
 from zsad_bench.leaderboard.tables.render import as_csv
 from zsad_bench.options import Option
 from zsad_bench.planning.configure import trains
+from zsad_bench.printable import say
 from zsad_bench.sweep.sweep_folder import SweepFolder
 from zsad_bench.sweep.sweep_status import trained_seconds
 from zsad_bench.variant import Variant
@@ -57,10 +59,20 @@ def run(options: Options) -> int:
 
 
 def training(runs: Path) -> states.Training:
-    """How long trainings took in sweeps of the paper suite that ran from here, the latest of each."""
+    """How long trainings took in sweeps of the paper suite that ran from here, the latest of each.
+
+    A sweep whose plan cannot be read is left out, and said.
+    """
     events = []
     for folder in map(SweepFolder, sorted((runs / "sweeps").glob("*"))):
-        if folder.plan_file.is_file() and folder.read_plan().suite == "paper":
+        if not folder.plan_file.is_file():
+            continue
+        try:
+            is_paper = folder.read_plan().suite == "paper"
+        except ZsadError as error:
+            say(f"training times of one sweep are left out: {error}")
+            continue
+        if is_paper:
             events += folder.told()
     measured = trained_seconds(sorted(events, key=lambda event: event["time"]))
     learns: dict[str, bool] = {}
