@@ -1,4 +1,4 @@
-"""A toy that adapts to each image: three steps of gradient descent on a shift of its features, by entropy."""
+"""A toy that adapts to each image: three steps of gradient descent on a shift of its texts, by entropy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Adapts(ZeroShotMethod[AdaptsConfig]):
 
     def __init__(self, backbone, config=None) -> None:
         super().__init__(backbone, config)
-        self.shift = nn.Parameter(torch.zeros(backbone.vision.joint_width))
+        self.shift = nn.Parameter(torch.zeros(2, backbone.vision.joint_width))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def visual_requests(self):
@@ -37,7 +37,8 @@ class Adapts(ZeroShotMethod[AdaptsConfig]):
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
         texts = [f"a photo of a {state} {c.prompt_name}" for c in categories for state in ("good", "broken")]
-        return F.normalize(self.backbone.encode_prompts(texts), dim=-1).unflatten(0, (-1, 2))
+        encoded = F.normalize(self.backbone.encode_prompts(texts), dim=-1).unflatten(0, (-1, 2))
+        return F.normalize(encoded + self.shift, dim=-1)
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
         assert len(samples) == 1, f"{len(samples)} images at once: one would adapt to the others"
@@ -47,21 +48,19 @@ class Adapts(ZeroShotMethod[AdaptsConfig]):
         assert not self.shift.any(), "a parameter still knows the image before"
         DIARY.append(samples[0].id)
         self.seen += 1
-        text = self.text_for(samples)
         optimizer = torch.optim.SGD([self.shift], lr=self.config.lr, momentum=0.9)
         for _ in range(self.config.steps):
-            probabilities = self.probabilities(features, text)
+            probabilities = self.probabilities(features, samples)
             optimizer.zero_grad()
             (-probabilities * probabilities.clamp_min(1e-9).log()).sum(-1).mean().backward()
             optimizer.step()
         assert self.shift.any(), "no step was taken"
         with torch.no_grad():
-            patches = self.probabilities(features, text)[:, 1:, 1]
-            maps = F.interpolate(patches.unflatten(1, features.grid)[:, None], features.image_size)[:, 0]
-            return Prediction(self.probabilities(features, text)[:, 0, 1], maps)
+            anomalous = self.probabilities(features, samples)[..., 1]
+            maps = anomalous[:, 1:].unflatten(1, features.grid)[:, None]
+            return Prediction(anomalous[:, 0], F.interpolate(maps, features.image_size)[:, 0])
 
-    def probabilities(self, features: Features, text_B2D: Tensor) -> Tensor:
+    def probabilities(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,1+N,2) of the whole image, then of each patch."""
         rows = [features.pooled("cls")[:, None], features.patches(Tap(self.backbone.vision.n_blocks))]
-        shifted = F.normalize(F.normalize(torch.cat(rows, 1), dim=-1) + self.shift, dim=-1)
-        return (10 * shifted @ text_B2D.mT).softmax(-1)
+        return (10 * F.normalize(torch.cat(rows, 1), dim=-1) @ self.text_for(samples).mT).softmax(-1)
