@@ -69,7 +69,13 @@ def test_runs_of_a_sweep_are_its_group(zsad, rows, tmp_path):
     plan = StoredPlan("mine", "demo", (), tmp_path, tmp_path)
     cells = {"a": ExpectedRows("k1elpv", ("elpv",), ("image_auroc",), 96, "tiny"), "b": "no weights"}
     SweepFolder(tmp_path / "runs" / "sweeps" / "mine").write(plan, cells)
-    assert zsad("track", "sync", "demo", "--offline").code == 0
+    old = tmp_path / "runs" / "sweeps" / "old"
+    old.mkdir()
+    (old / "cells.json").write_text("{}")  # of schema 1
+    said = zsad("track", "sync", "demo", "--offline")
+    assert said.code == 0, said.err
+    assert "one sweep go up without its name" in said.out
+    assert "of schema 1, this version of zsad-bench reads schema 2" in said.out
     groups = {kept.name: kept.group for kept in runs_below(tmp_path / "runs")}
     line = "dive · limited (demo_limited) · seed"
     assert groups == {"clip · seed 0": "", f"{line} 0": "", f"{line} 1": "mine", f"{line} 2": ""}

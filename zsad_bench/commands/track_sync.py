@@ -91,10 +91,14 @@ def _entries(rows: Iterable[store.Row]) -> dict[str, tuple[Tracked, list[dict[st
 
 
 def _recipes(runs: Path) -> dict[str, str]:
-    """Row key -> the sweep that planned it, of the sweeps whose state lies here."""
+    """Row key -> the sweep that planned it, of the sweeps whose state lies here and can be read."""
     recipes: dict[str, str] = {}
     for folder in sorted((runs / "sweeps").glob("*/")):
-        cells = SweepFolder(folder).read_cells()
+        try:
+            cells = SweepFolder(folder).read_cells()
+        except ZsadError as error:
+            say(f"rows of one sweep go up without its name: {error}")
+            continue
         recipes |= {cell.key: folder.name for cell in cells.values() if not isinstance(cell, str)}
     return recipes
 
