@@ -38,6 +38,7 @@ class Edits(ZeroShotMethod[EditsConfig]):
             (backbone.text_tower.n_blocks, backbone.text_tower.width),
         )
         self.seen = nn.Parameter(0.1 * torch.randn(*seen, generator=generator))
+        self.seen_by_class = nn.Parameter(0.1 * torch.randn(*seen, generator=generator))  # the class token's own
         self.read = nn.Parameter(0.1 * torch.randn(*read, generator=generator))
 
     def tap(self) -> Tap:
@@ -51,7 +52,11 @@ class Edits(ZeroShotMethod[EditsConfig]):
         return [Stage("steps", c.epochs, c.batch_size, optimizer=lambda p: torch.optim.Adam(p, lr=c.lr))]
 
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
-        return self.encoder(images, samples, edit=lambda block, tokens: tokens + self.seen[block - 1])
+        def edit(block: int, tokens: Tensor) -> Tensor:
+            steps = torch.stack([self.seen_by_class[block - 1], *[self.seen[block - 1]] * (tokens.shape[1] - 1)])
+            return tokens + steps
+
+        return self.encoder(images, samples, edit)
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
         texts = [f"a photo of a {state} {c.prompt_name}" for c in categories for state in ("good", "broken")]
