@@ -514,10 +514,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
                 f"{self.title} reads images of {size} x {size} pixels, these are {width} x {height}; give the data "
                 f"module image_size={size}"
             )
-        # What is made in inference mode can take no part in a gradient, and some methods take them here.
-        with torch.inference_mode(False), torch.no_grad():
-            images = batch.images.clone() if batch.images.is_inference() else batch.images
-            return predict(self, self.encode(images, batch.samples), batch.samples)
+        with torch.no_grad():  # adaptation turns gradients on where it needs them
+            return predict(self, self.encode(batch.images, batch.samples), batch.samples)
 
     def test_step(self, batch: Batch, batch_idx: int = 0) -> Prediction:
         """As `predict_step`; the metrics are the business of the callback below."""
