@@ -347,43 +347,7 @@ def test_prior_without_its_data(refused, tmp_path, monkeypatch):
     assert "download" in line, "how to get it is not said"
 
 
-# --- a dataset from outside -------------------------------------------------------------------------------------------
-
-
-def test_the_dataset_of_the_page_can_be_added_by_another_package(zsad, tmp_path, monkeypatch):
-    text = PAGE.read_text(encoding="utf-8").split("## Adding a dataset")[1]
-    source = re.search(r"```python\n(.+?)```", text, re.S)[1]
-    entry = re.search(r"```toml\n\[project\.entry-points\.\"(.+?)\"\]\n(.+?)\n```", text, re.S)
-    assert len(source.splitlines()) <= 30, "the docs promise thirty lines"
-    package = tmp_path / "site/my_package"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "screws.py").write_text(source)
-    info = tmp_path / "site/my_package-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{entry[1]}]\n{entry[2].replace(chr(34), '')}\n")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    folder = tmp_path / "data/Screws"
-    for name in ("good/1.png", "good/2.png", "bad/3.png", "bad/4.png"):
-        write_image(folder / name)
-    for name in ("3.png", "4.png"):
-        write_mask(folder / "masks" / name)
-    monkeypatch.setenv("ZSAD_DATA", str(tmp_path / "data"))
-    try:
-        assert "screws" in zsad("ls", "datasets").out
-        listed = zsad("data", "list").out
-        assert re.search(r"screws +\w+ +yes +2 +2 +2 / 2 \(V\) +CC BY 4.0", listed), listed
-        assert f"{folder} (raw)" in listed
-        said = zsad("data", "check", "screws")
-        assert said.code == 0, said.out + said.err
-        (batch,) = registry.load("datasets", "screws")(image_size=16, workers=0).test_dataloader()
-        assert batch.labels.tolist() == [1, 1, 0, 0]
-        assert batch.masks.flatten(1).any(1).tolist() == [True, True, False, False]
-        assert zsad("data", "prior", "screws:shots=1").code == 0
-    finally:
-        for name in ("my_package", "my_package.screws"):
-            sys.modules.pop(name, None)
+# --- the measurement in the docs -------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
