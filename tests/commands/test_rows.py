@@ -7,9 +7,10 @@ import csv
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
-from zsad_bench.results.rows import append
+from zsad_bench.results.rows import append, file_of, load
 from zsad_bench.sweep.stored_plan import StoredPlan
 
 
@@ -95,3 +96,24 @@ def test_export_writes_what_stands(zsad, rows, tmp_path):
         values = sorted(float(line["value"]) for line in csv.DictReader(file))
     assert values == [0.75, 0.8], "a superseded row was written, or one is missing"
     assert zsad("rows", "export", "nowhere", "--out", "rows.csv").code == 1
+
+
+def test_compare_says_how_far_two_boards_are_apart(zsad, rows, tmp_path):
+    same, other = tmp_path / "same", tmp_path / "other"
+    for folder, change in ((same, 1e-9), (other, 0.125)):
+        for row in load(rows.parent):
+            append(file_of(folder, row.method), [replace(row, value=row.value + change, run_id="again")])
+    said = zsad("rows", "compare", "leaderboards/demo", "same")
+    assert (said.code, said.err) == (0, "")
+    assert "2 values in both; the largest difference is 1e-09; none above 1e-06" in said.out
+    said = zsad("rows", "compare", "leaderboards/demo", "other")
+    assert said.code == 1
+    assert "apart by 0.125" in said.out
+    assert zsad("rows", "compare", "leaderboards/demo", "other", "--tolerance", "0.2").code == 0
+    append(file_of(same, "dive"), [make_row(method="dive")])
+    said = zsad("rows", "compare", "leaderboards/demo", "same")
+    assert said.code == 1
+    assert "leaderboards/demo lacks 1 values: dive 1" in said.out
+    assert zsad("rows", "compare", "leaderboards/demo", "same", "--shared").code == 0
+    assert zsad("rows", "compare", "leaderboards/demo", "same", "--tolerance", "-1").code == 2
+    assert zsad("rows", "compare", "leaderboards/demo", "nowhere").code == 1
