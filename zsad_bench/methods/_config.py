@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from zsad_bench.errors import UsageError
 
 
-def default(value: Any, otherwise: Any) -> Any:
+T = TypeVar("T")
+
+
+def default(value: T | None, otherwise: T) -> T:
     """The value, or what stands in for None."""
     return otherwise if value is None else value
 

@@ -24,7 +24,7 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.names import ClassNames, class_name
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
@@ -44,16 +44,16 @@ class ContextConfig(MethodConfig):
     warmup_lr: constant rate of the first epoch; a cosine from `lr` downwards follows.
     """
 
-    n_ctx: int | None = None
+    n_ctx: int = filled()
     ctx_init: str = ""
     states: tuple[str, str] = ("normal", "anomalous")
     class_names: ClassNames = "prompt_name"
-    local_features: Literal["original", "vv"] | None = None
-    first_vv_block: int | None = None
-    global_ln_post: bool | None = None
-    temperature: float | None = None
-    local_weight: float | None = None
-    gaussian_sigma: float | None = None
+    local_features: Literal["original", "vv"] = filled()
+    first_vv_block: int = filled()
+    global_ln_post: bool = filled()
+    temperature: float = filled()
+    local_weight: float = filled()
+    gaussian_sigma: float = filled()
     truncate_context: bool = silent(True)
     epochs: int = 50
     batch_size: int = 32

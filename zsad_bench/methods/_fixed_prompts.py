@@ -9,7 +9,7 @@ from typing import TypeVar
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._scoring import pooled_name, predict_from, scaled_sigma
-from zsad_bench.methods.base import MethodConfig, ZeroShotMethod
+from zsad_bench.methods.base import MethodConfig, ZeroShotMethod, filled
 from zsad_bench.prompts.names import ClassNames
 from zsad_bench.types import Features, Pooled, Prediction, SampleInfo, Tap
 
@@ -27,11 +27,11 @@ class FixedPromptConfig(MethodConfig):
 
     class_names: ClassNames = "prompt_name"
     temperature: float = 0.07
-    block: int | None = None
+    block: int = filled()
     first_vv_block: int = 0
     global_ln_post: bool = True
     align_corners: bool = True
-    gaussian_sigma: float | None = None
+    gaussian_sigma: float = filled()
 
 
 FixedPromptT = TypeVar("FixedPromptT", bound=FixedPromptConfig)

@@ -41,7 +41,7 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 
@@ -64,19 +64,19 @@ class AnomalyClipConfig(MethodConfig):
     fidelity: Literal["paper", "official"] = "paper"
     n_ctx: int = 12
     deep_len: int = 4
-    deep_depth: int | None = None
-    deep_token_cast: DeepTokenCast | None = None
-    first_vv_block: int | None = None
-    taps: tuple[int, ...] | None = None
+    deep_depth: int = filled()
+    deep_token_cast: DeepTokenCast = filled()
+    first_vv_block: int = filled()
+    taps: tuple[int, ...] = filled()
     global_ln_post: bool = False  # the released prompts were trained without it (issue 14 of the official code)
     temperature: float = 0.07
     local_weight: float = 4.0
     map_reduction: Literal["sum", "mean"] = "sum"
-    gaussian_sigma: float | None = None
+    gaussian_sigma: float = filled()
     truncate_context: bool = silent(True)
     ensemble: Literal["none", "seeds", "orthogonal"] = "none"
-    members: int | None = None
-    ortho_weight: float | None = None
+    members: int = filled()
+    ortho_weight: float = filled()
     epochs: int = 15
     batch_size: int = 8
     lr: float = 1e-3

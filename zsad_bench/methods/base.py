@@ -21,6 +21,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, CheckpointError, TrainingError, UsageError
+from zsad_bench.methods._config import default
 from zsad_bench.methods._prediction import predict
 from zsad_bench.types import (
     Activation,
@@ -52,6 +53,11 @@ def silent(default: Any) -> Any:
     return field(default=default, metadata={"silent": True})
 
 
+def filled() -> Any:
+    """A configuration field that is None until `resolve` fills it in; its type is the one that it has from then on."""
+    return field(default=None, metadata={"filled": True})
+
+
 @dataclass(frozen=True)
 class MethodConfig:
     """What every configuration has; a method's own is a frozen dataclass on top of it.
@@ -59,7 +65,7 @@ class MethodConfig:
     image_size: None is the multiple of the patch nearest to 518. pos_interp, activation: as in `ForwardSpec`.
     """
 
-    image_size: int | None = None
+    image_size: int = filled()
     pos_interp: PosInterp = "bilinear"
     activation: Activation = "own"
 
@@ -104,7 +110,7 @@ class Stage:
 class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     """Base of every method. Subclasses give `title`, `paper`, `Config`, and those of the hooks below that they need.
 
-    Config fields left at None are filled by `resolve` from the backbone (block numbers, smoothing) or the fidelity
+    Config fields declared `filled()` and left at None are filled in by `resolve` from the backbone (block numbers, smoothing) or the fidelity
     preset; the resolved configuration is what rows and checkpoints carry.
 
     needs: what of a backbone it cannot do without (`Backbone.offers`), such as {"text", "vv"}.
@@ -139,8 +145,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         self._check_needs(backbone)
         self.backbone = backbone
         self.config = self.resolve(self.Config() if config is None else config, backbone)
-        if self.config.image_size is None:
-            raise TypeError(f"{type(self).__name__}.resolve leaves image_size open; call super().resolve first")
+        self._check_filled()
         self.stage = None
         self._frozen: dict[str, str] = {}
         self._texts: dict[Category, Tensor] = {}
@@ -165,10 +170,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     # -- what a subclass says -----------------------------------------------------------------------------------
     @classmethod
     def resolve(cls, config: ConfigT, backbone: Backbone) -> ConfigT:
-        """The configuration with every None filled in. An override begins with `super().resolve`."""
-        if config.image_size is not None:
-            return config
-        return replace(config, image_size=backbone.nearest_size(USUAL_SIZE))
+        """The configuration with every `filled()` field filled in. An override begins with `super().resolve`."""
+        return replace(config, image_size=default(config.image_size, backbone.nearest_size(USUAL_SIZE)))
 
     def stages(self) -> list[Stage]:
         """Training, stage by stage; only methods that train override this."""
@@ -402,6 +405,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
 
     def optimizer_for(self, stage: Stage) -> torch.optim.Optimizer:
         """The stage's optimiser over its trainables, in the stage's parameter groups."""
+        if stage.optimizer is None:
+            raise ValueError(f"{self.title}: stage '{stage.name}' only observes, and has no optimizer")
         learning = self.trainables(stage)
         if not stage.groups:
             return stage.optimizer(list(learning.values()))
@@ -438,12 +443,17 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
             stages = self.stages()
             if len(stages) != 1:
                 raise UsageError(f"{self.title} has {len(stages)} stages; call begin_stage(stage) before Trainer.fit")
-            if (data := self.trainer.datamodule) is not None:
+            if (data := getattr(self.trainer, "datamodule", None)) is not None:
                 self.begin_training(data.categories())
             self.begin_stage(stages[0])
 
+    def _running_stage(self) -> Stage:
+        if self.stage is None:
+            raise UsageError(f"{self.title} is in no stage of training; call begin_stage(stage) first")
+        return self.stage
+
     def configure_optimizers(self) -> Any:
-        stage = self.stage
+        stage = self._running_stage()
         if stage.observes:
             return None
         optimizer = self.optimizer_for(stage)
@@ -462,14 +472,15 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        if self.stage.clip is not None:  # the stage's own, whatever the Trainer was told
-            gradient_clip_val, gradient_clip_algorithm = self.stage.clip, "norm"
+        if (clip := self._running_stage().clip) is not None:  # the stage's own, whatever the Trainer was told
+            gradient_clip_val, gradient_clip_algorithm = clip, "norm"
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         if batch.masks is None and self.learns_from(self.config) == "masks":
             raise UsageError(f"{self.title} learns from masks, and this auxiliary data has none; take another prior")
-        if self.stage.observes:
+        stage = self._running_stage()
+        if stage.observes:
             with torch.no_grad():
                 self.observe(self.encode(batch.images, batch.samples), batch)
             return None
@@ -478,7 +489,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         if not total.isfinite():
             values = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
             raise TrainingError(
-                f"{self.title}: the loss is not finite in step {self.global_step} of stage '{self.stage.name}' "
+                f"{self.title}: the loss is not finite in step {self.global_step} of stage '{stage.name}' "
                 f"({values}); lower the learning rate with --set lr=…, or look at this auxiliary data"
             )
         spread = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -490,7 +501,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         return total
 
     def on_train_end(self) -> None:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stage.observes):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._running_stage().observes):
             self.end_stage()
         self.clear_text_cache()
         self.is_trained = True
@@ -560,6 +571,14 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
             raise BackboneError(
                 f"{self.title} needs {words}, and backbone {backbone.name} has none; take another --backbone"
             )
+
+    def _check_filled(self) -> None:
+        """Raises TypeError when `resolve` left a field open."""
+        for each in fields(self.config):
+            if each.metadata.get("filled") and getattr(self.config, each.name) is None:
+                inherited = each.name in {usual.name for usual in fields(MethodConfig)}
+                do = "call super().resolve first" if inherited else "fill it in there"
+                raise TypeError(f"{type(self).__name__}.resolve leaves {each.name} open; {do}")
 
     def _check_names(self, stage: Stage, what: str, asked: Iterable[str], there: Iterable[str]) -> None:
         there = list(there)

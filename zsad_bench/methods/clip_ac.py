@@ -20,6 +20,7 @@ from zsad_bench.errors import UsageError
 from zsad_bench.methods._config import default
 from zsad_bench.methods._fixed_prompts import FixedPromptConfig, FixedPrompts
 from zsad_bench.methods._scoring import l2_normalize
+from zsad_bench.methods.base import filled
 from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
 from zsad_bench.types import Category
@@ -33,7 +34,7 @@ class ClipAcConfig(FixedPromptConfig):
     templates: sentences in whose `{}` a label goes; empty is the 80 of prompts/clip_ac.yaml.
     """
 
-    labels: tuple[str, str] | None = None
+    labels: tuple[str, str] = filled()
     templates: tuple[str, ...] = ()
 
 

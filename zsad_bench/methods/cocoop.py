@@ -24,6 +24,7 @@ from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._context import ContextConfig, ContextLearner
 from zsad_bench.methods._edits import deep_text_tokens
 from zsad_bench.methods._scoring import l2_normalize, pooled_name
+from zsad_bench.methods.base import filled
 from zsad_bench.types import Features, SampleInfo
 
 _ZSAD_LOCAL_WEIGHT = 4.0  # of AnomalyCLIP
@@ -43,7 +44,7 @@ class CoCoOpConfig(ContextConfig):
     batch_size: int = 8
     deep_tokens: bool = False
     deep_len: int = 4
-    deep_depth: int | None = None
+    deep_depth: int = filled()
 
 
 class CoCoOp(ContextLearner[CoCoOpConfig]):
@@ -68,17 +69,17 @@ class CoCoOp(ContextLearner[CoCoOpConfig]):
 
     @classmethod
     def resolve(cls, config: CoCoOpConfig, backbone: Backbone) -> CoCoOpConfig:
-        filled = replace(config, deep_depth=default(config.deep_depth, backbone.scale_text_block(9)))
+        resolved = replace(config, deep_depth=default(config.deep_depth, backbone.scale_text_block(9)))
         if config.preset == "zsad":
-            filled = replace(
-                filled,
+            resolved = replace(
+                resolved,
                 local_features=default(config.local_features, "vv"),
                 global_ln_post=default(config.global_ln_post, False),
                 temperature=default(config.temperature, 0.07),
                 local_weight=default(config.local_weight, _ZSAD_LOCAL_WEIGHT),
             )
-        check_bounds(cls.title, filled, deep_len=0, deep_depth=1)
-        return super().resolve(filled, backbone)
+        check_bounds(cls.title, resolved, deep_len=0, deep_depth=1)
+        return super().resolve(resolved, backbone)
 
     @classmethod
     def learns_from(cls, config: CoCoOpConfig) -> Literal["masks", "labels"]:

@@ -44,7 +44,7 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.lexicon import read_lexicon
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
@@ -65,15 +65,15 @@ class DiveConfig(MethodConfig):
 
     n_ctx: int = 12
     deep_len: int = 4
-    deep_depth: int | None = None
+    deep_depth: int = filled()
     n_visual: int = 4
-    inject_blocks: tuple[int, ...] | None = None
+    inject_blocks: tuple[int, ...] = filled()
     gamma: float = 0.1
     disentangle: bool = True
     shallow: bool = True
     deep: bool = True
     patch_attention: Literal["plain", "vv"] = "plain"
-    first_vv_block: int | None = None
+    first_vv_block: int = filled()
     lexicon: str = "dive_lexicon"
     lexicon_hash: str | None = None
     hidden_ratio: int = 4
@@ -82,7 +82,7 @@ class DiveConfig(MethodConfig):
     dis_weight: float = 1.0
     seg_weight: float = 1.0
     reg_weight: float = 1.0
-    gaussian_sigma: float | None = None
+    gaussian_sigma: float = filled()
     truncate_context: bool = silent(True)
     checkpoint_blocks: bool = silent(False)
     epochs: int = 15

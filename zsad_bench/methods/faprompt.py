@@ -37,7 +37,7 @@ from zsad_bench.methods._scoring import (
     smooth,
     upsample,
 )
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 # What paper and released code do differently; `official_fixed` is the code with the patches that the paper selects.
@@ -85,22 +85,22 @@ class FaPromptConfig(MethodConfig):
     compound: bool = True
     match: Literal["prototype", "best"] = "prototype"
     prior_from: Literal["patches", "image", "none"] = "patches"
-    token_selection: Literal["topk", "first_k"] | None = None
-    max_mix: tuple[float, float] | None = None
-    adapted_local_weight: float | None = None
-    image_ce_weight: float | None = None
-    image_focal_input: Literal["probability", "logits"] | None = None
+    token_selection: Literal["topk", "first_k"] = filled()
+    max_mix: tuple[float, float] = filled()
+    adapted_local_weight: float = filled()
+    image_ce_weight: float = filled()
+    image_focal_input: Literal["probability", "logits"] = filled()
     ortho_weight: float = 0.1
     ortho_reduction: Literal["sum", "mean"] = "sum"
     prior_weight: float = 1.0
     prior_reduction: Literal["mean", "sum"] = "mean"
     deep_len: int = 4
-    deep_depth: int | None = None
-    deep_token_cast: DeepTokenCast | None = None
-    first_vv_block: int | None = None
+    deep_depth: int = filled()
+    deep_token_cast: DeepTokenCast = filled()
+    first_vv_block: int = filled()
     global_ln_post: bool = False  # as in AnomalyCLIP, whose tower the released code takes over
     temperature: float = 0.07
-    gaussian_sigma: float | None = None  # the default of the released evaluation script
+    gaussian_sigma: float = filled()  # the default of the released evaluation script
     truncate_context: bool = silent(True)
     epochs: int = 7  # the epoch that the released evaluation loads; the rate is constant, so stopping there is equal
     batch_size: int = 8

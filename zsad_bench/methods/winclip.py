@@ -28,7 +28,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._scoring import l2_normalize, smooth, upsample
-from zsad_bench.methods.base import MethodConfig, ZeroShotMethod, silent
+from zsad_bench.methods.base import MethodConfig, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
 from zsad_bench.types import Category, Features, Pooled, Prediction, SampleInfo, Tap
@@ -52,8 +52,8 @@ class WinClipConfig(MethodConfig):
     """
 
     fidelity: Literal["paper", "official"] = "paper"
-    template_set: Literal["paper22", "public21"] | None = None
-    class_names: Literal["raw", "folder", "prompt_name", "object"] | None = None
+    template_set: Literal["paper22", "public21"] = filled()
+    class_names: Literal["raw", "folder", "prompt_name", "object"] = filled()
     normalize_before_mean: bool = False
     temperature: float = 0.07  # Accurate-WinCLIP and anomalib; mala-lab's is 0.01. Harmonic means depend on it
     scales: tuple[int, ...] = (2, 3)

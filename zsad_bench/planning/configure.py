@@ -47,7 +47,7 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
         UnknownNameError: a field it does not have. UsageError: a value of another type.
     """
     cls = registry.load("methods", method).Config
-    known = [field.name for field in fields(cls)]
+    known = {field.name: field for field in fields(cls)}
     for key in overrides:
         if key not in known:
             raise UnknownNameError(registry.did_you_mean(f"option of {method}", key, known))
@@ -57,19 +57,21 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
     parser.add_class_arguments(cls)
     hints = get_type_hints(cls)
     for key, value in overrides.items():
-        fits = value is not None or NoneType in get_args(hints[key])  # jsonargparse takes None for anything
+        open_ = bool(known[key].metadata.get("filled"))  # until `resolve`, None is as good as what is declared
+        fits = value is not None or open_ or NoneType in get_args(hints[key])  # jsonargparse takes None for anything
         try:
             parser.parse_object({key: value})
         except Exception:  # its own message is several lines long
             fits = False
         if not fits:
-            declared = next(field.type for field in fields(cls) if field.name == key)
-            wanted = f"one of {', '.join(get_args(hints[key]))}" if get_origin(hints[key]) is Literal else declared
+            declared = f"{known[key].type} | None" if open_ else str(known[key].type)
+            choice = get_origin(hints[key]) is Literal and not open_
+            wanted = f"one of {', '.join(get_args(hints[key]))}" if choice else declared
             raise UsageError(
-                f"{method}: {key}={value!r} does not fit; expected {wanted}{_as_a_list(key, value, str(declared))}"
+                f"{method}: {key}={value!r} does not fit; expected {wanted}{_as_a_list(key, value, declared)}"
             )
     checked = parser.parse_object(dict(overrides))
-    return cls(**{field.name: _frozen(checked[field.name]) for field in fields(cls)})
+    return cls(**{name: _frozen(checked[name]) for name in known})
 
 
 def build(method: str, backbone: Backbone, overrides: Mapping[str, Any], seed: int) -> ZeroShotMethod:
