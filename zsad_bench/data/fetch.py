@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from zsad_bench.atomic import whole_file
 from zsad_bench.data.unpack import Kind, unpack
 from zsad_bench.errors import DatasetError
 from zsad_bench.locks import Held, locked
@@ -218,4 +219,6 @@ def _unpacked(name: str, downloads: Sequence[Download], work: Path, own_folders:
 
 def _write_record(path: Path, name: str, licence: str, fetched: Sequence[Fetched]) -> None:
     files = [entry._asdict() for entry in fetched]
-    path.write_text(json.dumps({"dataset": name, "licence": licence, "files": files}, indent=2) + "\n")
+    record = {"dataset": name, "licence": licence, "files": files}
+    with whole_file(path) as file:
+        file.write(json.dumps(record, indent=2).encode() + b"\n")

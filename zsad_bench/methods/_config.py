@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from zsad_bench.errors import UsageError
 
-
 T = TypeVar("T")
 
 

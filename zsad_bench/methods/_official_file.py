@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import re
 import warnings
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from zsad_bench.atomic import whole_file
 from zsad_bench.backbones.wrappers import NotFound, find_state
 from zsad_bench.errors import CheckpointError
 
@@ -66,11 +66,9 @@ def open_file(path: Path) -> OfficialFile:
 
 
 def save_file(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Writes the wrapped state dict to a temporary file and puts it in place whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    torch.save({WRAPPER: dict(state)}, partial)
-    os.replace(partial, path)
+    """Writes the wrapped state dict, whole or not at all."""
+    with whole_file(path) as file:
+        torch.save({WRAPPER: dict(state)}, file)
 
 
 def _is_pickle(path: Path) -> bool:

@@ -9,6 +9,7 @@ from functools import cache
 
 from lightning import seed_everything
 
+from zsad_bench.atomic import write_whole
 from zsad_bench.console import Console
 from zsad_bench.data import mask_sizes
 from zsad_bench.data.base import ZeroShotDataModule
@@ -163,4 +164,4 @@ def _write_config(run: PreparedRun) -> None:
         "method": spec.method,
         "config": run.method.resolved_config(),
     }
-    (run.folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_whole(run.folder / "config.json", json.dumps(content, indent=2).encode() + b"\n")

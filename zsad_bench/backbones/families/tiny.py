@@ -8,7 +8,6 @@ a fixed seed, so that unknown words have an embedding without taking space.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
+from zsad_bench.atomic import whole_file
 from zsad_bench.backbones.base import Backbone, BackboneFamily
 from zsad_bench.backbones.families._open_clip import build_model, fit, from_model
 from zsad_bench.backbones.weights import LOCAL_DIR, hash_weights, read_state
@@ -81,7 +81,7 @@ def save_tiny(model: CLIP | Backbone, path: Path, used_token_ids: Iterable[int],
     Raises:
         ValueError: a needed row is missing, an unstored row was trained, or a value does not fit half precision.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = (model.model if isinstance(model, Backbone) else model).state_dict()
     rows = torch.tensor(sorted(set(used_token_ids)), dtype=torch.int32)
@@ -95,11 +95,9 @@ def save_tiny(model: CLIP | Backbone, path: Path, used_token_ids: Iterable[int],
     vocab_size, width = table.shape
     weights_hash = hash_weights(_expand(dict(stored), vocab_size, width, FILLER))
     full = config | {"token_filler": FILLER, "weights_hash": weights_hash}
-    path.mkdir(parents=True, exist_ok=True)
-    save_file(stored, path / "weights.safetensors.part")
-    (path / "config.json.part").write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
-    for name in ASSET_FILES:
-        os.replace(path / f"{name}.part", path / name)
+    for name, content in zip(ASSET_FILES, (save(stored), json.dumps(full, indent=2).encode() + b"\n"), strict=True):
+        with whole_file(path / name) as file:
+            file.write(content)
 
 
 def load_tiny(path: Path = ASSET) -> Backbone:
