@@ -77,6 +77,13 @@ class Batch:
     masks: Tensor | None
     samples: list[SampleInfo]
 
+    @property
+    def pixel_masks(self) -> Tensor:
+        """`masks`. ValueError: there are none."""
+        if self.masks is None:
+            raise ValueError("these images have labels and no masks; a loss that reads masks cannot learn from them")
+        return self.masks
+
     def to(self, device: Any, **kwargs: Any) -> Batch:
         masks = None if self.masks is None else self.masks.to(device, **kwargs)
         return replace(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zsad_bench.errors import BackboneError
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, silent
+from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.types import Category, SampleInfo
 
 CATEGORIES = [Category("made_up", name, name, "object", "industrial") for name in ("nut", "carpet", "brain")]
@@ -205,6 +205,19 @@ def test_an_open_image_size_is_the_multiple_of_the_patch_nearest_to_518(plain, m
 
     with pytest.raises(TypeError, match=r"Forgetful.resolve leaves image_size open; call super\(\).resolve first"):
         Forgetful(mini)
+
+
+def test_a_field_of_its_own_that_resolve_leaves_open_is_named(mini):
+    @dataclass(frozen=True)
+    class DeepConfig(PlainConfig):
+        depth: int = filled()
+
+    class Deep(Plain):
+        Config = DeepConfig
+
+    with pytest.raises(TypeError, match=r"^Deep.resolve leaves depth open; fill it in there$"):
+        Deep(mini)
+    assert Deep(mini, DeepConfig(depth=0)).config.depth == 0
 
 
 def test_draws_are_of_the_seed_the_image_and_the_purpose(mini):

@@ -74,6 +74,21 @@ def test_a_value_of_another_type_is_told_in_one_line(key, value):
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("key", "wrong", "expected"),
+    [
+        ("deep_depth", "deep", "int | None"),
+        ("taps", 3, "tuple[int, ...] | None; a list is written taps=[3]"),
+        ("deep_token_cast", "fp8", "DeepTokenCast | None"),
+    ],
+)
+def test_a_field_that_is_filled_in_may_be_left_open(key, wrong, expected):
+    assert configure("anomalyclip", {key: None}) == AnomalyClipConfig()
+    with pytest.raises(UsageError) as caught:
+        configure("anomalyclip", {key: wrong})
+    assert str(caught.value) == f"anomalyclip: {key}={wrong!r} does not fit; expected {expected}"
+
+
 def test_choices_are_listed():
     with pytest.raises(UsageError, match=r"one of bilinear, bicubic, bicubic_antialias"):
         configure("clip", {"pos_interp": "nearest"})

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +18,15 @@ from zsad_bench.backbones.load import architecture, load_backbone
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.leaderboard.figures.dive_fig_4 import Attention
 from zsad_bench.leaderboard.figures.faprompt_prompts import Prompts
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.methods.dive import Dive
+from zsad_bench.methods.faprompt import FaPrompt
 from zsad_bench.prompts.lexicon import read_lexicon
 from zsad_bench.runner import checkpoint
 from zsad_bench.runner.checkpoint import Header
 from zsad_bench.variant import PLAIN, variant_of
+
+MethodT = TypeVar("MethodT", bound=ZeroShotMethod)
 
 
 def find(runs: Path, method: str, backbone: str | None = None, **training: Any) -> list[tuple[Path, Header]]:
@@ -57,8 +62,8 @@ def attention(path: Path, weights: str | None, dataset: str, image: str | None) 
         CheckpointError: not of DIVE, or of other weights. UsageError: no such image, or nothing is injected.
     """
     backbone = _backbone(path, weights)
-    method, _ = checkpoint.load(path, backbone, "dive")
-    size = method.eval().config.image_size
+    method = _loaded(path, backbone, Dive)
+    size = method.config.image_size
     name, _, root = dataset.partition(":")
     data = registry.load("datasets", name)(
         root or None, mean=backbone.mean, std=backbone.std, image_size=size, workers=0
@@ -78,7 +83,7 @@ def attention(path: Path, weights: str | None, dataset: str, image: str | None) 
     block = max(maps)
     weights_NG = maps[block][0].mean(0)
     side = math.isqrt(len(weights_NG))
-    seen = pixels.movedim(0, -1).numpy() * np.float32(backbone.std) + np.float32(backbone.mean)
+    seen = pixels.movedim(0, -1).numpy() * np.asarray(backbone.std, np.float32) + np.asarray(backbone.mean, np.float32)
     mask = None if item.mask is None else item.mask
     return Attention(
         item.info.id, np.round(seen.clip(0, 1) * 255).astype(np.uint8), mask,
@@ -96,9 +101,9 @@ def prompts(found: Iterable[tuple[Path, Header]], weights: str | None) -> list[P
     """
     made = []
     for path, header in sorted(found, key=lambda pair: pair[1].training.get("seed", 0)):
-        method, _ = checkpoint.load(path, _backbone(path, weights), "faprompt")
+        method = _loaded(path, _backbone(path, weights), FaPrompt)
         with torch.no_grad():
-            texts = torch.nn.functional.normalize(method.eval().static_texts(), dim=-1)
+            texts = torch.nn.functional.normalize(method.static_texts(), dim=-1)
         made.append(Prompts(f"seed {header.training.get('seed', 'unknown')}", texts.numpy()))
     return made
 
@@ -135,8 +140,17 @@ def _learned(runs: Path, method: str, backbone: str | None) -> int | None:
         return 0
     for path, _ in find(runs, method, backbone):
         with safe_open(path, "np") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+            shapes: list[list[int]] = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        return sum(map(math.prod, shapes))
     return None
+
+
+def _loaded(path: Path, backbone: Backbone, cls: type[MethodT]) -> MethodT:
+    """The method of a checkpoint, to be looked at."""
+    method, _ = checkpoint.load(path, backbone, cls.registry_name())
+    if not isinstance(method, cls):
+        raise CheckpointError(f"checkpoint {path}: is of {type(method).__name__}, expected {cls.__name__}")
+    return method.eval()
 
 
 def _backbone(path: Path, weights: str | None) -> Backbone:

@@ -89,9 +89,10 @@ def export_checkpoint(source: Path, out: Path, backbone_name: str | None, weight
     backbone = _recorded(source, header, backbone_name, weights)
     method = checkpoint.restore(source, header, backbone)
     config = _plain(method.resolved_config())
-    embedded = backbone.text_tower.embed_tokens(method.token_ids) if backbone.weights_hash else None
+    token_ids = method.get_buffer("token_ids")
+    embedded = backbone.text_tower.embed_tokens(token_ids) if backbone.weights_hash else None
     try:
-        state = official.write(header.method, config, method.own_state(), method.token_ids, embedded)
+        state = official.write(header.method, config, method.own_state(), token_ids, embedded)
         overrides, _ = official.read(header.method, state, backbone)  # what is written must be readable
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {source}: {error}") from None
@@ -125,7 +126,7 @@ def _fill(
         for key in tensors.keys() | expected.keys():
             if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape:
                 raise UsageError(f"--set {' '.join(settings)}: with it {name} has other parameters than the file")
-        official.check_ids(name, state, method.token_ids)
+        official.check_ids(name, state, method.get_buffer("token_ids"))
     except CheckpointError as error:
         raise CheckpointError(f"official checkpoint {path}: {error}") from None
     method.load_state_dict(tensors, strict=False)
@@ -134,11 +135,14 @@ def _fill(
 
 def _build(name: str, backbone: Backbone, overrides: Mapping[str, Any], settings: Mapping[str, Any]) -> ZeroShotMethod:
     try:
-        return registry.load("methods", name)(backbone, configure(name, {**overrides, **settings}))
+        built: ZeroShotMethod[Any] = registry.load("methods", name)(
+            backbone, configure(name, {**overrides, **settings})
+        )
     except UsageError as error:
         if settings:
             raise
         raise CheckpointError(f"its shapes make no {name} ({error})") from None
+    return built
 
 
 def _auxiliary(asked: str | None) -> list[str]:
@@ -190,7 +194,8 @@ def _at_hand(name: str) -> bool:
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved configuration in JSON's types: tuples are lists."""
-    return json.loads(json.dumps(config))
+    plain: dict[str, Any] = json.loads(json.dumps(config))
+    return plain
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from zsad_bench.backbones.base import Backbone
-from zsad_bench.errors import UsageError
+from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.losses import mask_losses
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._scoring import (
+    added,
     patch_probabilities,
     pooled_name,
     predict_from,
@@ -24,7 +25,7 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
+from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.names import ClassNames, class_name
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
@@ -83,14 +84,14 @@ class ContextLearner(ZeroShotMethod[ContextT]):
     def resolve(cls, config: ContextT, backbone: Backbone) -> ContextT:
         config = super().resolve(config, backbone)
         words = _count_tokens(backbone, config.ctx_init) if config.ctx_init else None
-        local = default(config.local_features, "original")
+        local: Literal["original", "vv"] = default(config.local_features, "original")
         resolved = replace(
             config,
             n_ctx=default(config.n_ctx, default(words, cls.usual_n_ctx)),
             local_features=local,
             first_vv_block=default(config.first_vv_block, backbone.scale_block(6) if local == "vv" else 0),
             global_ln_post=default(config.global_ln_post, True),
-            temperature=default(config.temperature, float(1 / backbone.logit_scale.exp())),
+            temperature=default(config.temperature, _learned_temperature(backbone)),
             local_weight=default(config.local_weight, 0.0),
             gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),
         )
@@ -144,10 +145,10 @@ class ContextLearner(ZeroShotMethod[ContextT]):
     def stages(self) -> list[Stage]:
         c = self.config
 
-        def sgd(parameters):
+        def sgd(parameters: Parameters) -> torch.optim.Optimizer:
             return torch.optim.SGD(parameters, lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
 
-        def warmed(optimizer, epochs):
+        def warmed(optimizer: torch.optim.Optimizer, epochs: int) -> LambdaLR:
             return LambdaLR(optimizer, lambda epoch: warm_cosine(epoch, epochs, c.lr, c.warmup_lr) / c.lr)
 
         return [Stage("prompts", c.epochs, c.batch_size, optimizer=sgd, scheduler=warmed)]
@@ -170,8 +171,14 @@ class ContextLearner(ZeroShotMethod[ContextT]):
         terms = {"image": F.cross_entropy(logits, batch.labels)}
         if c.local_weight:
             maps = upsample(patch_probabilities(features.patches(self._tap()), text, c.temperature), features)
-            terms["local"] = c.local_weight * sum(mask_losses(maps, batch.masks))
+            terms["local"] = c.local_weight * added(mask_losses(maps, batch.pixel_masks))
         return terms
+
+
+def _learned_temperature(backbone: Backbone) -> float:
+    if backbone.logit_scale is None:
+        raise BackboneError(f"{backbone.name} has no learned logit scale; take another --backbone")
+    return float(1 / backbone.logit_scale.exp())
 
 
 def _count_tokens(backbone: Backbone, words: str) -> int:

@@ -50,11 +50,11 @@ def predict(method: Scorer, features: Features, samples: Sequence[SampleInfo]) -
         parts = []
         for row, sample in enumerate(samples):
             with method.adaptation():  # `select` copies: what was made in inference mode can take no part in a gradient
-                parts.append(_detached(method.score(features.select([row]), [sample])))
+                parts.append(_detached(method, method.score(features.select([row]), [sample])))
                 _check(method, parts[-1], 1, size)
         prediction = _joined(parts)
     else:
-        prediction = _detached(method.score(features, samples))
+        prediction = _detached(method, method.score(features, samples))
     _check_untouched(method, before)
     _check(method, prediction, len(samples), size)
     return prediction
@@ -67,16 +67,16 @@ def predict_set(method: Scorer, features: Features, samples: Sequence[SampleInfo
         PromiseError: as of `predict`.
     """
     before = _versions(method)
-    prediction = _detached(method.score_set(features, samples))
+    prediction = _detached(method, method.score_set(features, samples))
     _check_untouched(method, before)
     _check(method, prediction, len(samples), features.image_size)
     return prediction
 
 
-def _detached(prediction: Prediction) -> Prediction:
-    if not isinstance(prediction, Prediction):  # only a plug-in can come to this
-        return prediction
-    return Prediction(prediction.score.detach(), None if prediction.map is None else prediction.map.detach())
+def _detached(method: Scorer, made: object) -> Prediction:
+    if not isinstance(made, Prediction):  # only a plug-in can come to this
+        raise _broken(method, f"a Prediction for each batch; found {type(made).__name__}")
+    return Prediction(made.score.detach(), None if made.map is None else made.map.detach())
 
 
 def _joined(parts: Sequence[Prediction]) -> Prediction:
@@ -85,8 +85,6 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
 
 
 def _check(method: Scorer, prediction: Prediction, count: int, size: tuple[int, int]) -> None:
-    if not isinstance(prediction, Prediction):
-        raise _broken(method, f"a Prediction for each batch; found {type(prediction).__name__}")
     named = (("score", prediction.score, (count,)), ("map", prediction.map, (count, *size)))
     for name, tensor, shape in named:
         if tensor is None:

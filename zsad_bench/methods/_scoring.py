@@ -5,6 +5,9 @@ Axes: B images, N patches, D joint width, H W pixels; state 0 normal, 1 anomalou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
@@ -15,7 +18,13 @@ from zsad_bench.types import Features, Pooled, Prediction, Tap
 
 def l2_normalize(x: Tensor) -> Tensor:
     """L2-normalised along the last axis, without epsilon, as the reference implementations do."""
-    return x / x.norm(dim=-1, keepdim=True)
+    length: Tensor = x.norm(dim=-1, keepdim=True)
+    return x / length
+
+
+def added(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of one or more tensors, in their order; where a plain `sum` has a 0 that is no tensor to begin with."""
+    return reduce(torch.add, terms)
 
 
 def state_logits(feature_BD: Tensor, text_B2D: Tensor, temperature: float) -> Tensor:

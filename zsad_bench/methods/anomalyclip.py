@@ -33,6 +33,7 @@ from zsad_bench.losses import absolute_cosines, mask_losses
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._edits import DeepTokenCast, deep_text_tokens
 from zsad_bench.methods._scoring import (
+    added,
     l2_normalize,
     patch_probabilities,
     pooled_name,
@@ -41,7 +42,7 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
+from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 
@@ -94,6 +95,8 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
     paper = "arXiv 2310.18961 (ICLR 2024)"
     needs = frozenset({"text", "vv", "cls"})
     Config = AnomalyClipConfig
+
+    token_ids: Tensor
 
     def __init__(self, backbone: Backbone, config: AnomalyClipConfig | None = None) -> None:
         super().__init__(backbone, config)
@@ -155,7 +158,8 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
         return resolved
 
     def stages(self) -> list[Stage]:
-        def adam(parameters):  # treats every number by itself: members of a seed ensemble learn as if alone
+        # It treats every number by itself: members of a seed ensemble learn as if alone.
+        def adam(parameters: Parameters) -> torch.optim.Optimizer:
             return torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.5, 0.999))
 
         return [Stage("prompts", self.config.epochs, self.config.batch_size, optimizer=adam)]
@@ -181,7 +185,7 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
 
     def raw_texts(self) -> Tensor:
         """(S,D) raw text features of `prompts`, from one text call."""
-        deep = self.deep_tokens
+        deep: Tensor = self.deep_tokens
         if self.config.ensemble == "seeds":  # every sequence reads its own member's
             deep = deep.transpose(0, 1).repeat(1, 2, 1, 1)
         ends = zip(self.token_ids.argmax(-1), self._contexts(), strict=True)
@@ -234,7 +238,7 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
         members = self._members(samples)
         scores = [self.logits(features, text).softmax(-1)[:, 1] for text in members]
         maps = [self._map(features, text) for text in members]
-        return Prediction(sum(scores) / len(members), smooth(sum(maps) / len(members), self.config.gaussian_sigma))
+        return Prediction(added(scores) / len(members), smooth(added(maps) / len(members), self.config.gaussian_sigma))
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the image, `local_weight` times focal + two Dice terms summed over taps, orthogonality.
@@ -242,14 +246,17 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
         The first two are sums over the members of a seed ensemble, so that each gets the gradient it would get alone.
         """
         c = self.config
-        if c.ensemble == "orthogonal":  # the prompts are needed as well as their mean: one text call for both
-            texts = self.raw_texts()
-            members = [self._normalised(texts).expand(len(batch), -1, -1)]
-        else:
+        # Of an orthogonal ensemble the prompts are needed as well as their mean: one text call for both.
+        texts = self.raw_texts() if c.ensemble == "orthogonal" else None
+        if texts is None:
             members = self._members(batch.samples)
+        else:
+            members = [self._normalised(texts).expand(len(batch), -1, -1)]
         image = [F.cross_entropy(self.logits(features, text), batch.labels) for text in members]
-        local = [sum(mask_losses(p, batch.masks)) for text in members for p in self.probabilities(features, text)]
-        terms = {"image": sum(image), "local": c.local_weight * sum(local)}
-        if c.ortho_weight and c.members > 1:
+        local = [
+            added(mask_losses(p, batch.pixel_masks)) for text in members for p in self.probabilities(features, text)
+        ]
+        terms = {"image": added(image), "local": c.local_weight * added(local)}
+        if texts is not None and c.ortho_weight and c.members > 1:
             terms["ortho"] = c.ortho_weight * absolute_cosines(texts[1:]).sum()
         return terms

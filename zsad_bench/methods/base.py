@@ -110,8 +110,8 @@ class Stage:
 class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     """Base of every method. Subclasses give `title`, `paper`, `Config`, and those of the hooks below that they need.
 
-    Config fields declared `filled()` and left at None are filled in by `resolve` from the backbone (block numbers, smoothing) or the fidelity
-    preset; the resolved configuration is what rows and checkpoints carry.
+    Config fields that are `filled()` and left at None are filled in by `resolve`, from the backbone (block numbers,
+    smoothing) or the fidelity preset; the resolved configuration is what rows and checkpoints carry.
 
     needs: what of a backbone it cannot do without (`Backbone.offers`), such as {"text", "vv"}.
     encoder_trains: gradients flow through `encode` while it trains.
@@ -443,7 +443,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
             stages = self.stages()
             if len(stages) != 1:
                 raise UsageError(f"{self.title} has {len(stages)} stages; call begin_stage(stage) before Trainer.fit")
-            if (data := getattr(self.trainer, "datamodule", None)) is not None:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it undeclared
+            if data is not None:
                 self.begin_training(data.categories())
             self.begin_stage(stages[0])
 
@@ -528,7 +529,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         with torch.no_grad():  # adaptation turns gradients on where it needs them
             return predict(self, self.encode(batch.images, batch.samples), batch.samples)
 
-    def test_step(self, batch: Batch, batch_idx: int = 0) -> Prediction:
+    # Lightning declares tensors, and hands whatever it gets to the callbacks.
+    def test_step(self, batch: Batch, batch_idx: int = 0) -> Prediction:  # type: ignore[override]
         """As `predict_step`; the metrics are the business of the callback below."""
         return self.predict_step(batch)
 
@@ -536,7 +538,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         """The metrics of `Trainer.test`, unless the Trainer has them already."""
         from zsad_bench.metrics.callback import CategoryMetricsCallback
 
-        there = any(isinstance(callback, CategoryMetricsCallback) for callback in self.trainer.callbacks)
+        present: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it undeclared
+        there = any(isinstance(callback, CategoryMetricsCallback) for callback in present)
         return [] if there else [CategoryMetricsCallback()]
 
     def on_test_start(self) -> None:

@@ -35,4 +35,5 @@ class Clip(FixedPrompts[ClipConfig]):
         names = [class_name(c, self.config.class_names) for c in categories]
         texts = [template.replace("{}", name) for name in names for template in templates]
         encoded = self.backbone.encode_prompts(texts, activation=self.config.activation)
-        return l2_normalize(encoded).unflatten(0, (-1, 2))
+        pairs: Tensor = l2_normalize(encoded).unflatten(0, (-1, 2))
+        return pairs

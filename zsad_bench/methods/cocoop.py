@@ -59,9 +59,9 @@ class CoCoOp(ContextLearner[CoCoOpConfig]):
         generator = torch.Generator().manual_seed(c.seed)
         self.ctx = nn.Parameter(self.initial_context(generator))
         hidden = max(1, joint // 16)
-        layers = OrderedDict(fc1=nn.Linear(joint, hidden), relu=nn.ReLU(), fc2=nn.Linear(hidden, width))
-        self.meta = nn.Sequential(layers)
-        for layer in (self.meta.fc1, self.meta.fc2):  # PyTorch's own start, from our generator
+        fc1, fc2 = nn.Linear(joint, hidden), nn.Linear(hidden, width)
+        self.meta = nn.Sequential(OrderedDict[str, nn.Module](fc1=fc1, relu=nn.ReLU(), fc2=fc2))
+        for layer in (fc1, fc2):  # PyTorch's own start, from our generator
             for parameter in (layer.weight, layer.bias):
                 nn.init.uniform_(parameter, -(layer.in_features**-0.5), layer.in_features**-0.5, generator=generator)
         deep = c.init_std * torch.randn(c.deep_depth - 1, c.deep_len, width, generator=generator)
@@ -88,7 +88,9 @@ class CoCoOp(ContextLearner[CoCoOpConfig]):
 
     def shift(self, features: Features) -> Tensor:
         """(B,width): what an image adds to each of its context tokens."""
-        return self.meta(l2_normalize(features.pooled(pooled_name(self.config.global_ln_post))))
+        image = l2_normalize(features.pooled(pooled_name(self.config.global_ln_post)))
+        shift: Tensor = self.meta(image)
+        return shift
 
     def raw_texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,2,D) raw text features, normal first: a pair for every image, in training and at test."""
@@ -103,7 +105,8 @@ class CoCoOp(ContextLearner[CoCoOpConfig]):
             truncate_context=self.config.truncate_context,
             activation=self.config.activation,
         )
-        return raw.unflatten(0, (len(samples), 2))
+        pairs: Tensor = raw.unflatten(0, (len(samples), 2))
+        return pairs
 
     def texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
         return l2_normalize(self.raw_texts(features, samples))

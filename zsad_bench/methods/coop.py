@@ -62,7 +62,8 @@ class CoOp(ContextLearner[CoOpConfig]):
         prompts = torch.stack([prompt[order] for prompt, order in zip(prompts, orders, strict=True)])
         c = self.config
         texts = self.backbone.encode_text(prompts, eot, truncate_context=c.truncate_context, activation=c.activation)
-        return texts.unflatten(0, (len(categories), 2))
+        pairs: Tensor = texts.unflatten(0, (len(categories), 2))
+        return pairs
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
         return l2_normalize(self.raw_texts(categories))

@@ -37,6 +37,7 @@ from zsad_bench.losses import mask_losses, squared_cosine
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._edits import Injection, chain, deep_text_tokens, patch_injections, patch_rows, visual_tokens
 from zsad_bench.methods._scoring import (
+    added,
     l2_normalize,
     patch_probabilities,
     scaled_sigma,
@@ -44,7 +45,7 @@ from zsad_bench.methods._scoring import (
     state_logits,
     upsample,
 )
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
+from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.lexicon import read_lexicon
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
@@ -114,18 +115,21 @@ class CrossInjection(nn.Module):
         value = self._split(self.v_proj(self.ln_kv(bank_GC)))
         batch = (len(patches_BNC), -1, -1, -1)
         mixed = F.scaled_dot_product_attention(query, key.expand(batch), value.expand(batch))
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+        said: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return said
 
     def attention(self, patches_BNC: Tensor, bank_GC: Tensor) -> Tensor:
         """(B,h,N,G): how much each patch attends to each description; sums to one over G. O(B h N G) memory."""
         query, key = self._query_and_key(patches_BNC, bank_GC)
-        return (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1)
+        weights: Tensor = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1)
+        return weights
 
     def _query_and_key(self, patches_BNC: Tensor, bank_GC: Tensor) -> tuple[Tensor, Tensor]:
         return self._split(self.q_proj(self.ln_q(patches_BNC))), self._split(self.k_proj(self.ln_kv(bank_GC)))
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+        heads: Tensor = x.unflatten(-1, (self.heads, -1))
+        return heads.transpose(-3, -2)
 
 
 class Offset(nn.Module):
@@ -136,7 +140,8 @@ class Offset(nn.Module):
         self.fc1, self.fc2 = skip_init(nn.Linear, width, hidden), skip_init(nn.Linear, hidden, width)
 
     def forward(self, z_BD: Tensor) -> Tensor:
-        return self.fc2(F.relu(self.fc1(z_BD)))
+        offset: Tensor = self.fc2(F.relu(self.fc1(z_BD)))
+        return offset
 
 
 class Dive(ZeroShotMethod[DiveConfig]):
@@ -145,6 +150,10 @@ class Dive(ZeroShotMethod[DiveConfig]):
     needs = frozenset({"text", "cls"})
     Config = DiveConfig
     encoder_trains = True
+
+    token_ids: Tensor
+    is_abnormal: Tensor
+    _bank: Tensor | None
 
     def __init__(self, backbone: Backbone, config: DiveConfig | None = None) -> None:
         super().__init__(backbone, config)
@@ -234,7 +243,7 @@ class Dive(ZeroShotMethod[DiveConfig]):
         return resolved
 
     def stages(self) -> list[Stage]:
-        def adam(parameters):
+        def adam(parameters: Parameters) -> torch.optim.Optimizer:
             return torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.5, 0.999))
 
         return [Stage("prompts_and_injections", self.config.epochs, self.config.batch_size, optimizer=adam)]
@@ -295,7 +304,8 @@ class Dive(ZeroShotMethod[DiveConfig]):
 
     def visual_prompts(self) -> Tensor:
         """(h,C): the first rows of the semantic context, projected; the same for every image and class."""
-        return self.shallow(self.ctx_semantic[: self.config.n_visual])
+        prompts: Tensor = self.shallow(self.ctx_semantic[: self.config.n_visual])
+        return prompts
 
     def injections(self, attention: dict[int, Tensor] | None = None) -> dict[int, Injection]:
         """Number of the block in front -> increment of its patch rows; `attention` collects what they attend to."""
@@ -307,12 +317,14 @@ class Dive(ZeroShotMethod[DiveConfig]):
             def increment(patches: Tensor) -> Tensor:
                 if attention is not None:
                     attention[block] = module.attention(patches, bank)
-                return self.config.gamma * module(patches, bank)
+                said: Tensor = module(patches, bank)
+                return self.config.gamma * said
 
             return increment
 
-        modules = zip(self.config.inject_blocks, self.inject, strict=True)
-        return {block + 1: injection(block, module) for block, module in modules}
+        modules = [module for module in self.inject if isinstance(module, CrossInjection)]
+        numbered = zip(self.config.inject_blocks, modules, strict=True)
+        return {block + 1: injection(block, module) for block, module in numbered}
 
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
         """Features under both injections; gradients reach them when gradients are on."""
@@ -384,7 +396,7 @@ class Dive(ZeroShotMethod[DiveConfig]):
             target = torch.tensor([names.index(name) for name in own], device=z.device)
             terms["sem"] = c.sem_weight * F.cross_entropy(self.semantic_logits(features, names), target)
             terms["dis"] = c.dis_weight * squared_cosine(self.g_state(z), self.g_semantic(z))
-        terms["seg"] = c.seg_weight * sum(mask_losses(self.probabilities(features, text), batch.masks))
+        terms["seg"] = c.seg_weight * added(mask_losses(self.probabilities(features, text), batch.pixel_masks))
         if c.shallow:
             terms["reg"] = c.reg_weight * self.visual_prompts().square().mean()
         return terms

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -31,17 +31,30 @@ from zsad_bench.losses import absolute_cosines, binary_focal, mask_losses
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._edits import DeepTokenCast, deep_text_tokens
 from zsad_bench.methods._scoring import (
+    added,
     l2_normalize,
     pooled_name,
     scaled_sigma,
     smooth,
     upsample,
 )
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
+from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
+
+class Preset(TypedDict):
+    """What `fidelity` sets, as in the configuration."""
+
+    token_selection: Literal["topk", "first_k"]
+    max_mix: tuple[float, float]
+    adapted_local_weight: float
+    image_ce_weight: float
+    image_focal_input: Literal["probability", "logits"]
+    deep_token_cast: DeepTokenCast
+
+
 # What paper and released code do differently; `official_fixed` is the code with the patches that the paper selects.
-PAPER = {
+PAPER: Preset = {
     "token_selection": "topk",
     "max_mix": (1 / 2, 1 / 2),
     "adapted_local_weight": 1.0,
@@ -49,7 +62,7 @@ PAPER = {
     "image_focal_input": "probability",
     "deep_token_cast": "none",
 }
-OFFICIAL = {
+OFFICIAL: Preset = {
     "token_selection": "first_k",
     "max_mix": (2 / 3, 1 / 3),
     "adapted_local_weight": 0.5,
@@ -57,7 +70,11 @@ OFFICIAL = {
     "image_focal_input": "logits",
     "deep_token_cast": "fp16",
 }
-PRESETS = {"paper": PAPER, "official": OFFICIAL, "official_fixed": OFFICIAL | {"token_selection": "topk"}}
+PRESETS: dict[str, Preset] = {
+    "paper": PAPER,
+    "official": OFFICIAL,
+    "official_fixed": {**OFFICIAL, "token_selection": "topk"},
+}
 
 
 @dataclass(frozen=True)
@@ -121,7 +138,8 @@ class Prior(nn.Module):
                 nn.init.uniform_(parameter, -(layer.in_features**-0.5), layer.in_features**-0.5, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.relu(self.fc1(x)))
+        shift: Tensor = self.fc2(F.relu(self.fc1(x)))
+        return shift
 
 
 @dataclass
@@ -144,6 +162,8 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     paper = "arXiv 2410.10289 (ICCV 2025)"
     needs = frozenset({"text", "vv", "cls"})
     Config = FaPromptConfig
+
+    token_ids: Tensor
 
     def __init__(self, backbone: Backbone, config: FaPromptConfig | None = None) -> None:
         super().__init__(backbone, config)
@@ -168,10 +188,15 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     @classmethod
     def resolve(cls, config: FaPromptConfig, backbone: Backbone) -> FaPromptConfig:
         config = super().resolve(config, backbone)
-        preset = {k: v for k, v in PRESETS[config.fidelity].items() if getattr(config, k) is None}
+        preset = PRESETS[config.fidelity]
         resolved = replace(
             config,
-            **preset,
+            token_selection=default(config.token_selection, preset["token_selection"]),
+            max_mix=default(config.max_mix, preset["max_mix"]),
+            adapted_local_weight=default(config.adapted_local_weight, preset["adapted_local_weight"]),
+            image_ce_weight=default(config.image_ce_weight, preset["image_ce_weight"]),
+            image_focal_input=default(config.image_focal_input, preset["image_focal_input"]),
+            deep_token_cast=default(config.deep_token_cast, preset["deep_token_cast"]),
             deep_depth=default(config.deep_depth, backbone.scale_text_block(9)),
             first_vv_block=default(config.first_vv_block, backbone.scale_block(6)),
             gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(10.0, config.image_size)),
@@ -202,7 +227,7 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
         return resolved
 
     def stages(self) -> list[Stage]:
-        def adam(parameters):
+        def adam(parameters: Parameters) -> torch.optim.Optimizer:
             return torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.5, 0.999))
 
         return [Stage("prompts", self.config.epochs, self.config.batch_size, optimizer=adam)]
@@ -251,7 +276,9 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     def adapted_texts(self, shift: Tensor) -> Tensor:
         """(B,K,D) raw features of the abnormal prompts of each image, from one text call; shift (B,W)."""
         prompts = self.abnormal_prompts(shift)
-        return self._encode(prompts, self.token_ids[1].argmax().expand(len(prompts))).unflatten(0, (len(shift), -1))
+        texts = self._encode(prompts, self.token_ids[1].argmax().expand(len(prompts)))
+        per_image: Tensor = texts.unflatten(0, (len(shift), -1))
+        return per_image
 
     def clear_text_cache(self) -> None:
         super().clear_text_cache()
@@ -295,7 +322,7 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
         logits = self._logits(image, texts[0], abnormal)[:, 0]
         highest = [p[..., 1].amax(1) for p in probs]
         shares = c.max_mix if shift is not None else (1.0,)
-        local = sum(share * high for share, high in zip(shares, highest, strict=True))
+        local = added([share * high for share, high in zip(shares, highest, strict=True)])
         return Reading(texts, shift, probs, logits, (logits.softmax(-1)[:, 1] + local) / 2)
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
@@ -308,7 +335,7 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Focal and Dice of each map, focal (and cross-entropy) of the image, orthogonal texts, silent priors."""
         c, reading = self.config, self.read(features)
-        static, *adapted = [sum(mask_losses(upsample(p, features), batch.masks)) for p in reading.probs]
+        static, *adapted = [added(mask_losses(upsample(p, features), batch.pixel_masks)) for p in reading.probs]
         from_logits = c.image_focal_input == "logits"
         terms = {"static": static, "focal": binary_focal(reading.score, batch.labels, from_logits=from_logits)}
         if c.image_ce_weight:

@@ -27,7 +27,7 @@ from torch import Tensor
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._config import check_bounds, default
-from zsad_bench.methods._scoring import l2_normalize, smooth, upsample
+from zsad_bench.methods._scoring import added, l2_normalize, smooth, upsample
 from zsad_bench.methods.base import MethodConfig, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
@@ -94,11 +94,12 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
         how = self.config.class_names
         name = category.name if how == "folder" else class_name(category, how)
         data = read("winclip")
-        templates = data["templates"][self.config.template_set]
-        return tuple(
-            [template.replace("{}", state.replace("{}", name)) for state in states for template in templates]
-            for states in (data["states"]["normal"], data["states"]["anomalous"])
-        )
+        templates: list[str] = data["templates"][self.config.template_set]
+
+        def of(states: list[str]) -> list[str]:
+            return [template.replace("{}", state.replace("{}", name)) for state in states for template in templates]
+
+        return of(data["states"]["normal"]), of(data["states"]["anomalous"])
 
     def text_means(self, category: Category) -> Tensor:
         """(2,D): mean feature of the normal and of the anomalous sentences, not normalised."""
@@ -152,7 +153,8 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
         for some in places.split(at_once):
             short = tokens[(some // n_windows)[:, None], rows[some % n_windows]]
             parts.append(self._encode_class(short))
-        return torch.cat(parts).unflatten(0, (len(tokens), n_windows))
+        windows: Tensor = torch.cat(parts).unflatten(0, (len(tokens), n_windows))
+        return windows
 
     # -- where they meet -----------------------------------------------------------------------------------------
     def probabilities(self, features_BWD: Tensor, text_B2D: Tensor) -> Tensor:
@@ -167,7 +169,7 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
             for side, windows in features.extra["windows"].items()
         ]
         layers = [image_score.double().clamp_min(LEAST_SCORE)[:, None], *maps]
-        return len(layers) / sum(1 / layer for layer in layers)
+        return len(layers) / added([1 / layer for layer in layers])
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
         """Score: the full image's anomalous probability alone. Map: windows of all scales and the image, harmonic."""
