@@ -1,4 +1,4 @@
-"""A demo suite at miniature scale: a random backbone at 32 px and two to four images a category and label."""
+"""A demo suite at miniature scale: a random backbone at 32 px and two to four images per category and label."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def test_home_is_read_as_a_shell_would(root, monkeypatch):
 @pytest.mark.parametrize(
     ("read", "text", "says"),
     [
-        (path_lists.targets, "visa,folder:/no/lot 7, left", "--targets: nothing lies at '/no/lot 7'.*comma separates"),
-        (path_lists.priors, "@/no/10:30/kept.jsonl", "--prior: nothing lies at '/no/10'.*colon separates"),
-        (path_lists.parts, "@/no/a+b.jsonl", r"prior '@/no/a\+b.jsonl': nothing lies at '/no/a'.*plus or a colon"),
+        (path_lists.targets, "visa,folder:/no/lot 7, left", "--targets: '/no/lot 7' does not exist.*comma separates"),
+        (path_lists.priors, "@/no/10:30/kept.jsonl", "--prior: '/no/10' does not exist.*colon separates"),
+        (path_lists.parts, "@/no/a+b.jsonl", r"prior '@/no/a\+b.jsonl': '/no/a' does not exist.*plus or a colon"),
     ],
 )
 def test_a_path_that_does_not_exist_is_told_what_separates(read, text, says):

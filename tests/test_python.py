@@ -80,7 +80,7 @@ def test_the_examples_of_the_page():
 
 
 def test_the_page_names_what_there_is():
-    table = PAGE.split("| name | gives |")[1].split("\n\n")[0]
+    table = PAGE.split("| name | returns |")[1].split("\n\n")[0]
     assert set(re.findall(r"`zb\.(\w+)\(", table)) == set(zb.__all__) - {"Predictions"}
 
 

@@ -170,8 +170,8 @@ FAULTS = {
     "exits": ("raise SystemExit('run me as\\na script')", "", "fails at import (SystemExit: run me as a script)"),
     "holds no method": ("x = 1", "", "has 0 classes with a `title`, expected one"),
     "lacks its class": (PLUG_IN, ":Gone", "names a class that is not there"),
-    "is no class": (PLUG_IN + "\nThing = 3\n", ":Thing", "is no method: expected a subclass of ZeroShotMethod"),
-    "is a dataset": (DATASET, ":Bolts", "is no method: expected a subclass of ZeroShotMethod"),
+    "is no class": (PLUG_IN + "\nThing = 3\n", ":Thing", "is not a method: expected a subclass of ZeroShotMethod"),
+    "is a dataset": (DATASET, ":Bolts", "is not a method: expected a subclass of ZeroShotMethod"),
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ _checkpoints: WeakKeyDictionary[ZeroShotMethod, Path] = WeakKeyDictionary()
 class Predictions(NamedTuple):
     """What `predict` found in n images; higher is more anomalous, and nothing is scaled to a range.
 
-    scores: (n,) float32, one number an image.
+    scores: (n,) float32, one number per image.
     maps: (n,S,S) float32, S the method's image size; or, of the images' own sizes, n arrays (h,w) float32; or None
     where the method gives no map.
     """
@@ -207,7 +207,7 @@ def predict(
     _require_ready(method)
     if method.transductive:
         raise UsageError(
-            f"{method.title} judges all images of a category together, and an image by itself means nothing to it; use "
+            f"{method.title} scores all images of a category together and cannot score a single image; use "
             "evaluate on a dataset, or another method"
         )
     data = Images(
@@ -229,7 +229,7 @@ def predict(
 
 
 def evaluate(method: ZeroShotMethod, dataset: ZeroShotDataModule | str, **options: Any) -> DataFrame:
-    """The metrics of a method on a dataset: one line a category and metric, with the columns of `rows export`.
+    """The metrics of a method on a dataset: one line per category and metric, with the columns of `rows export`.
 
     dataset: a data module, or a name and `options` as `load_dataset` takes them. The images go through the very pass of
     a run, on the device that a Trainer would choose; the method is put back where it was. Nothing is written.

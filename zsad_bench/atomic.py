@@ -28,7 +28,7 @@ def file_name(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     readable = re.sub(r"[^a-z0-9_-]", "_", text.lower())[:_READABLE]
-    # "surrogatepass": what was no UTF-8 on disk has a name too
+    # "surrogatepass": what was not UTF-8 on disk has a name too
     return f"{readable}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGITS]}"
 
 

@@ -28,7 +28,7 @@ class Held(TimeoutError):
 def locked(path: str | Path, seconds: float = -1) -> Iterator[None]:
     """Holds the lock that the file at `path` stands for. seconds: how long it is waited for; -1 is without end.
 
-    Where there are no locks, that is said once, and `<path>.held` exists while it is held; one that a killed
+    Where there are no locks, a line says so once, and `<path>.held` exists while it is held; one that a killed
     process of this machine left is taken away, one of another machine is waited for.
 
     Raises:
@@ -89,4 +89,4 @@ def _tell(folder: Path, error: OSError) -> None:
     if system not in _told:
         _told.add(system)
         why = f"this file system has no locks ({error.strerror})"
-        say(f"zsad-bench: {folder}: {why}; files that end in .held take their place", error=True)
+        say(f"zsad-bench: {folder}: {why}; files that end in .held replace them", error=True)

@@ -107,12 +107,12 @@ def parse(cls: type[T], words: Sequence[str]) -> T:
     """The options that words of a command line give.
 
     Raises:
-        UsageError: an option that there is not, a value of another type, too few words or too many.
+        UsageError: an unknown option, a value of another type, too few words or too many.
     """
     known = list(declared(cls))
     arguments = [field for field in known if isinstance(field.option, Argument)]
     options = {field.name: field for field in known if field not in arguments}
-    cut = list(words).index("--") if "--" in words else len(words)  # what is behind it is no option
+    cut = list(words).index("--") if "--" in words else len(words)  # what follows it is never an option
     try:
         found, rest = _splitter(options.values()).parse_known_args(words[:cut])
     except argparse.ArgumentError as error:
@@ -129,7 +129,7 @@ def parse(cls: type[T], words: Sequence[str]) -> T:
     if rest:
         takes = " ".join(field.typed for field in arguments)
         meant = f"it takes {takes} and options" if takes else "it takes options alone"
-        raise UsageError(f"no use for {' '.join(rest)}; {meant}")
+        raise UsageError(f"does not take {' '.join(rest)}; {meant}")
     if missing := [field.typed for field in known if field.required and field not in given]:
         raise UsageError(f"missing {' and '.join(missing)}")
     return _built(cls, {field.path: _value(field, texts) for field, texts in given.items()}, ())

@@ -101,7 +101,7 @@ def _longest(text: str, first: int, ends: list[int], separators: str, asked: str
         named = {",": "a comma", "+": "a plus", ":": "a colon"}
         meant = " or ".join(named[each] for each in separators)
         raise UsageError(
-            f"{asked}: nothing lies at '{path}', nor at anything longer; {meant} separates, unless it stands in a path "
+            f"{asked}: '{path}' does not exist, nor does any longer path; {meant} separates, unless it is in a path "
             "that exists: correct the path"
         )
     return path, ends[0]

@@ -9,7 +9,7 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def printable(text: str) -> str:
-    r"""The text with what cannot be printed written out: `\n`, `\x1b`, ` `, and `\xc2` for a byte that is no UTF-8."""
+    r"""The text with what cannot be printed written out: `\n`, `\x1b`, ` `, and `\xc2` for a byte that is not UTF-8."""
     return text if text.isprintable() else "".join(map(_letter, text))
 
 

@@ -138,7 +138,7 @@ def _load(room: Room, place: PlugIn) -> type[Any]:
     registered: type[Any] = cls
     if not (isinstance(cls, type) and hasattr(cls, "title") and hasattr(cls, _HOOKS[room])):
         what = f"expected a subclass of {_BASES[room]} with a `title`, found {cls!r}"
-        _refuse(place, f"is no {room.removesuffix('s')}: {what}")
+        _refuse(place, f"is not a {room.removesuffix('s')}: {what}")
     if place.package != _OURS:
         other = _names_of.setdefault(registered, place.name)
         if other != place.name:

@@ -218,7 +218,7 @@ def _select(value: Any, images: slice | Sequence[int]) -> Any:
 
 @dataclass
 class Prediction:
-    """score: (B,) float32, one number an image. map: (B,H,W) float32, final (upsampled and smoothed), or None."""
+    """score: (B,) float32, one number per image. map: (B,H,W) float32, final (upsampled and smoothed), or None."""
 
     score: Tensor
     map: Tensor | None = None

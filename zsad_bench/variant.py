@@ -1,4 +1,4 @@
-"""What tells a variant of a method from the method as it is: the options that differ, and how people read them."""
+"""How a variant differs from its method: the options that differ, and how people read them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-UNPARSED = "unparsed"  # the option that holds an old row's text, where it cannot be told for certain what it says
+UNPARSED = "unparsed"  # the option that holds an old row's text, where its meaning is not certain
 _OFFICIAL = "official checkpoint"  # how schema 1 said {"checkpoint": "official"}
 _WORD = re.compile(r"[A-Za-z][\w./-]*", re.ASCII)  # what YAML reads as text without quotes,
 _NO_TEXT = frozenset("true false yes no on off y n null nan inf infinity".split())  # but for these
 
 
 def _no_json(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 _JSON, _TO_JSON = json.JSONDecoder(parse_constant=_no_json), json.JSONEncoder(allow_nan=False, sort_keys=True)
@@ -116,7 +116,7 @@ def variant_of(stored: str | Mapping[str, Any]) -> Variant:
 
 @lru_cache(maxsize=4096)  # a board has few variants and many rows
 def _read(written: str) -> Variant | None:
-    """The variant of options as Python writes them, which is the quickest to ask for; None for what is no literal."""
+    """The variant of options as Python writes them, which is the quickest way; None where it is not a literal."""
     try:
         return Variant(ast.literal_eval(written))
     except (ValueError, SyntaxError):

@@ -21,13 +21,13 @@ HEAD = (
 HOW_TO_READ = f"""\
 How to read it: absolute times belong to this machine, so compare the column "× CLIP", one test image relative to plain
 CLIP's. A test image is the median of {{repeats}} after a warm-up: encoding, scoring, up-sampling and smoothing, texts
-cached. "Texts once" is what the cache saves: paid once a category, or once a checkpoint where prompts name no object;
-texts that depend on the image are in the test image. "Build" makes the method from a loaded backbone. A training step
-is the second one, on a batch of {TRAIN_BATCH} and with {len(CLASSES)} auxiliary classes: forward (the images are
-encoded anew), losses, backward and optimiser; "–" is training-free. "Peak" is the largest memory of the process (on a
-GPU: of its tensors), and "above" what of it was not there when the backbone had been loaded. Image sizes are each
-method's own default: WinCLIP's is the backbone's native one, and on its grid there are more windows than on the one
-that WinCLIP was published with."""
+cached. "Texts once" is what the cache saves: paid once per category, or once per checkpoint where prompts name no
+object; texts that depend on the image are in the test image. "Build" makes the method from a loaded backbone. A
+training step is the second one, on a batch of {TRAIN_BATCH} and with {len(CLASSES)} auxiliary classes: forward (the
+images are encoded anew), losses, backward and optimiser; "–" is training-free. "Peak" is the largest memory of the
+process (on a GPU: of its tensors), and "above" is the part beyond the memory after loading the backbone. Image sizes
+are each method's own default: WinCLIP's is the backbone's native one, and on its grid there are more windows than on
+the one that WinCLIP was published with."""
 
 
 def cells(records: Sequence[dict[str, Any]]) -> list[list[str]]:

@@ -112,7 +112,7 @@ def line(name: str, found: dict[str, Any], n_images: int) -> str:
     ratios = found["ratios"]
     return (
         f"{name}: {statistics.median(ratios):.1f}x less CPU time (median of {len(ratios)} pairs, "
-        f"{ratios[0]:.1f} to {ratios[-1]:.1f}); ours {1e3 * found['seconds'] / n_images:.1f} ms an image; "
+        f"{ratios[0]:.1f} to {ratios[-1]:.1f}); ours {1e3 * found['seconds'] / n_images:.1f} ms per image; "
         f"value {found['value']:.6f}"
     )
 
@@ -141,11 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds = statistics.median(
             _cpu_seconds(lambda extra=arguments_ours: rcpro(maps, masks, **extra)) for _ in range(options.repeats)
         )
-        print(f"RCPRO, {name}: {1e3 * seconds / options.images:.1f} ms an image", flush=True)
+        print(f"RCPRO, {name}: {1e3 * seconds / options.images:.1f} ms per image", flush=True)
     peer = peer_aupimo(maps, masks)
     if isinstance(peer, str):
         seconds = statistics.median(_cpu_seconds(lambda: aupimo(maps, masks)[0]) for _ in range(options.repeats))
-        print(f"AUPIMO: {1e3 * seconds / options.images:.2f} ms an image; against anomalib: skipped ({peer})")
+        print(f"AUPIMO: {1e3 * seconds / options.images:.2f} ms per image; against anomalib: skipped ({peer})")
         return
     found = compare(lambda: aupimo(maps, masks)[0], peer, max(1, options.repeats // 2), 5e-3)
     print(line("AUPIMO, against anomalib at 300000 thresholds", found, options.images))

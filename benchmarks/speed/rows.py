@@ -47,7 +47,7 @@ ASKED = ("pixel_aupro", "limited")  # the table: datasets by methods
 
 
 def write(folder: Path, count: int) -> int:
-    """Writes at least `count` rows, one file a method, and returns how many; the same ones every time."""
+    """Writes at least `count` rows, one file per method, and returns how many; the same ones every time."""
     generator, written = random.Random(0), 0
     hashes = {name: f"{generator.getrandbits(256):064x}" for name in (*range(TARGETS), "weights", *PRIORS)}
     runs = [(prior, seed, 1) for prior in PRIORS for seed in range(SEEDS)] + [(PRIORS[0], 0, 2)]

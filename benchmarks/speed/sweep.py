@@ -47,7 +47,7 @@ class Spent(NamedTuple):
 
 def measured(command: list[str], said: Path) -> Spent:
     """What a command took that must succeed; what it prints goes into a file."""
-    # A sweep tells its processes not to ask the network for a newer albumentations; the bare ones are told as well.
+    # A sweep tells its processes not to ask the network for a newer albumentations; the bare ones get the same setting.
     env = os.environ | {"PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
     started = time.perf_counter()
     with said.open("wb") as output:

@@ -276,7 +276,7 @@ def test_the_weights_own_activation_has_one_spelling(mini):
         mini.forward_spec(32, activation="relu")
     with pytest.raises(UsageError, match="pos_interp=official: mini has bilinear, bicubic, bicubic_antialias"):
         mini.forward_spec(32, "official")
-    with pytest.raises(UsageError, match="precision bfloat16: found no way to run mini so; expected float32"):
+    with pytest.raises(UsageError, match="precision bfloat16: mini cannot run with it; take float32"):
         mini.forward_spec(32, precision="bfloat16")
 
 

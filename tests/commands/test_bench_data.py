@@ -163,8 +163,12 @@ def test_a_prior_that_is_its_own_target_is_refused(refused):
 @pytest.mark.parametrize(
     ("targets", "data", "says"),
     [
-        ("visa,btad", ("root=/x",), "--data root=/x: meant for visa or btad; say whose it is, as in --data visa.root="),
-        ("folder:{widgets}", ("root=/x",), "--data root=/x: the targets bring their own paths"),
+        (
+            "visa,btad",
+            ("root=/x",),
+            "--data root=/x: it could be for visa or btad; name the dataset, as in --data visa.root=",
+        ),
+        ("folder:{widgets}", ("root=/x",), "--data root=/x: each target has its own path"),
         ("folder:{widgets}", ("folder.root=/x",), "--data folder.root=/x: give the path once"),
         ("folder", ("folder.root={widgets}",), ""),
         ("folder", ("root={widgets}",), ""),

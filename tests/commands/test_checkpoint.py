@@ -72,7 +72,7 @@ def test_what_an_import_records(zsad, official, tmp_path):
         "variant": {"checkpoint": "official", "image_size": 32}, "origin": "official", "file": "official.pth",
         "sha256": sha256,
     }  # fmt: skip
-    for part in ("trained on mvtec, taken for granted", "testing on mvtec will be refused", "on which weights"):
+    for part in ("trained on mvtec, which is assumed", "testing on mvtec will be refused", "on which weights"):
         assert part in said.out, f"the import does not say: {part}\n{said.out}"
     assert "token_selection" not in said.out
 
@@ -86,7 +86,7 @@ def test_the_paper_s_backbone_needs_no_weights_at_import(zsad, tmp_path):
     assert header.backbone == "ViT-L-14-336-quickgelu"
     assert (header.config["taps"], header.config["first_vv_block"], header.config["image_size"]) == ([24], 6, 518)
     assert (header.training["prior"], header.training["auxiliary"]) == ("rich", ["visa"])
-    assert "taken for granted" not in said.out
+    assert "which is assumed" not in said.out
 
 
 def test_faprompt_says_that_it_takes_the_first_patches(zsad, tmp_path):
@@ -152,7 +152,7 @@ def test_out_again_without_weights(zsad, official, state, tmp_path):
     assert zsad("import-checkpoint", "official.pth", *IMPORT).code == 0
     said = zsad("export-checkpoint", "ours.safetensors", "--out", "back.pth")
     assert said.code == 0, said.err
-    assert "token_suffix_* are left out, for want of the weights of mini" in said.out
+    assert "token_suffix_* are left out, since the weights of mini are not here" in said.out
     back = loaded(tmp_path / "back.pth")
     assert state.keys() - back.keys() == {
         f"token_{part}_{end}" for part in ("prefix", "suffix") for end in ("pos", "neg")

@@ -64,7 +64,7 @@ def test_all_draws_what_it_can_and_says_what_the_others_lack(zsad, rows, tmp_pat
     [
         (("dive_fig_2",), 2, "did you mean"),
         (("dive_fig_4", "--suite", "demos"), 2, "did you mean demo"),
-        (("complexity", "--image", "screw"), 2, "no use for --image; it takes --method"),
+        (("complexity", "--image", "screw"), 2, "does not take --image; it takes --method"),
         (("dive_fig_1", "--prior", "rich"), 2, "takes two priors and one metric"),
         (("quality_cost", "--metric", "auroc"), 2, "--metric: "),
         (("complexity", "--method", "cilp"), 2, "--method: "),

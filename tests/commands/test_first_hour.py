@@ -137,7 +137,7 @@ def test_a_contact_sheet_of_own_images_and_of_some_categories(zsad, refused, tmp
     assert "licence" not in said.out, "whose else should they be"
     assert "give the path once" in refused(2, "data", "samples", lots[0], "--root", str(tmp_path))
     assert zsad("data", "samples", "mvtec:pill", "--out", "some.png").code == 0
-    assert "a dataset is checked whole; leave out :pill" in refused(2, "data", "check", "mvtec:pill")
+    assert "data check takes whole datasets; leave out :pill" in refused(2, "data", "check", "mvtec:pill")
     assert zsad("data", "samples", "mvtec", "--out", "all.png").code == 0
     assert (tmp_path / "some.png").stat().st_size < (tmp_path / "all.png").stat().st_size
     shutil.rmtree(data / "MVTec-AD/zipper")

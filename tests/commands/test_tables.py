@@ -67,7 +67,7 @@ def test_paper_status_and_claims_without_any_row(zsad, tmp_path):
 def test_what_is_wrong_is_one_line(refused, board, tmp_path):
     assert "did you mean faprompt_5" in refused(2, "table", "paper", "faprompt_6")
     assert "unknown option '--metric'" in refused(2, "table", "demo", "--metric", "image_ap")
-    assert "table status: no use for all; it takes options alone" in refused(2, "table", "status", "all")
+    assert "table status: does not take all; it takes options alone" in refused(2, "table", "status", "all")
     assert "--cols: unknown axis 'methods'; did you mean method?" in refused(2, "table", "pivot", "--cols", "methods")
     assert "average over methods" in refused(1, "table", "pivot", "--cols", "seed")
     assert "--method takes two names" in refused(2, "table", "paired", "--method", "clip")

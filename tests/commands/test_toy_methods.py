@@ -85,7 +85,7 @@ def test_stages_have_their_schedule_their_groups_and_their_limit(bench):
     each = len(first) // config.text_epochs
     assert each > 1, "an epoch of one step shows nothing"
     shares = [1 - epoch / config.text_epochs for epoch in range(config.text_epochs) for _ in range(each)]
-    assert [rate for (rate,), _ in first] == pytest.approx([config.lr * share for share in shares]), "once an epoch"
+    assert [rate for (rate,), _ in first] == pytest.approx([config.lr * share for share in shares]), "once per epoch"
     assert max(norm for _, norm in first) == pytest.approx(config.largest_gradient), "gradients are clipped"
 
     second = [(rates, norm) for stage, rates, norm in steps if stage == "images"]

@@ -196,7 +196,7 @@ def test_a_word_too_many_is_named(refused, path):
         return  # takes any number
     options = words(field for field in required(path) if field not in arguments)
     line = refused(2, *path, *words(arguments), *options, "one-more")
-    assert ": no use for one-more; it takes" in line, line
+    assert ": does not take one-more; it takes" in line, line
     assert is_of(line, path), line
 
 

@@ -204,7 +204,7 @@ def test_two_processes_do_not_fetch_into_one_folder(server, tmp_path):
 def cut_then_again(server: Server, download: Download, place: Path) -> list[int]:
     """Bytes reported by a second try, after a first one whose connection ended."""
     server.cut = 3 * _CHUNK + 1000
-    with pytest.raises(DatasetError, match="the same command again: it goes on where it stopped") as error:
+    with pytest.raises(DatasetError, match="the same command again: it resumes where it stopped") as error:
         fetch("x", [download], place, ["set"])
     assert download.url in str(error.value)
     assert not place.exists(), "half a dataset was taken for whole"

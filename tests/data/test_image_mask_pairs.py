@@ -115,7 +115,7 @@ def test_an_image_in_two_formats_is_read_once(root):
     write_image(root / "images/3.bmp")
     module = ColonDB(root)
     assert [s.image for s in module.samples()] == ["images/1.png", "images/2.png", "images/3.png"]
-    assert any("2 images lie there in a second format" in note for note in module.notes), module.notes
+    assert any("2 images are there in a second format" in note for note in module.notes), module.notes
 
 
 def test_there_is_no_training_split(root):

@@ -210,7 +210,7 @@ def test_the_state_of_every_published_number():
     assert done.command == (
         "zsad-bench bench --suite paper --method faprompt --prior rich --targets visa --set fidelity=official"
     )
-    assert done.seconds == pytest.approx(0.1 * 10), "10 images at the 0.1 s an image of the rows"
+    assert done.seconds == pytest.approx(0.1 * 10), "10 images at the 0.1 s per image of the rows"
     assert of["faprompt_1", "filo", "visa", "image_auroc"].state == "not built"
     assert of["dive_limited", "dive", "all", "image_auroc"].state == "not run"
     assert of["dive_limited", "dive", "all", "image_auroc"].seconds is None, "a cost without rows must be unknown"

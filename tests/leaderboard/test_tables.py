@@ -191,7 +191,7 @@ def test_torn_lines_are_told_beside_the_tables(board, tmp_path):
     with pytest.warns(RowWarning, match="a.jsonl:2: damaged or half-written"):
         write_leaderboard(tmp_path / "rows", tmp_path, board)
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "- a.jsonl:2: damaged or half-written, no JSON and was ignored" in page, "the page hides that a row is lost"
+    assert "- a.jsonl:2: damaged or half-written, not JSON and was ignored" in page, "the page hides that a row is lost"
     assert "6 read, all standing" in page, "the rows around the torn line were lost"
 
 

@@ -94,7 +94,7 @@ def test_masks_teach_only_when_asked(coop, batch):
 
 
 def test_learning_rate_of_the_published_schedule():
-    """One constant epoch, then a cosine that starts at the full rate and is stepped once an epoch."""
+    """One constant epoch, then a cosine that starts at the full rate and is stepped once per epoch."""
     rates = [warm_cosine(epoch, epochs=50, lr=0.002, warmup_lr=1e-5) for epoch in range(50)]
     assert rates[0] == 1e-5
     assert rates[1] == 0.002

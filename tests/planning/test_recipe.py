@@ -107,7 +107,7 @@ def test_methods_with_published_numbers_only_do_not_stop_it(load):
         (GOOD + "targets: [demo_texture]\n", 4, "unknown dataset 'demo_texture'; did you mean demo_textures"),
         (GOOD + "data: {demo_textur: {scale: 1}}\n", 4, "unknown dataset 'demo_textur'"),
         (GOOD + "title: [a]\n", 4, "title: expected a text"),
-        (GOOD + "priors: [rich]\n", 4, "'priors' stands here twice"),
+        (GOOD + "priors: [rich]\n", 4, "'priors' is given twice"),
         ("suite: demo\nmethods: [clip]\n", 1, "no priors; give a list"),
         ("suite: demo\npriors: [rich]\nmethods:\n  - clip\n  - clpi\n", 5, "unknown method 'clpi'; did you mean clip"),
         ("suite: demo\npriors: [rich]\nmethods:\n  - dive: {grid: {}}\n", 4, "an empty grid"),

@@ -187,7 +187,7 @@ def test_torn_line_in_the_middle_is_left_out_and_the_rest_kept(tmp_path, line):
     path = tmp_path / "a.jsonl"
     before, after = make_row(category="before"), make_row(category="after")
     path.write_text(f"{before.to_json()}\n{line}\n{after.to_json()}\n")
-    with pytest.warns(RowWarning, match="a.jsonl:2: damaged or half-written, no JSON and was ignored") as said:
+    with pytest.warns(RowWarning, match="a.jsonl:2: damaged or half-written, not JSON and was ignored") as said:
         assert load(path) == [before, after], "the rows around a torn line must be kept"
     assert len(said) == 1, "one line is one warning"
     assert read(tmp_path).torn == [(path, 2, False)]

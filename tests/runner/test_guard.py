@@ -132,7 +132,7 @@ def test_a_checkpoint_without_hashes_says_what_cannot_be_compared(
     console.file = io.StringIO()
     record = evaluated(group_in, tmp_path, target, path, console)
     (line,) = said(console)
-    assert "carries no hashes of the images it learned from, and demo_limited is not here" in line
+    assert "has no hashes of the images it learned from, and demo_limited is not here" in line
     assert "names of datasets only" in line
     assert {row.n_near_duplicates for row in record.rows} == {0}
 

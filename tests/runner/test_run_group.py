@@ -136,7 +136,7 @@ def test_progress_is_plain_lines(ran):
     assert [line for line in ran.said if line.startswith("test on Demo textures: done")], ran.said
     # A machine that is busy is told in between how long it will still take.
     said = [line for line in ran.said if not line.endswith(" left")]
-    assert len(said) == 2, f"one line an epoch and one a test, none of them broken: {ran.said}"
+    assert len(said) == 2, f"one line per epoch and one per test, none of them broken: {ran.said}"
 
 
 def test_running_again_gives_the_same_numbers(ran, group_in, quiet, tmp_path):

@@ -154,12 +154,12 @@ def test_cost_is_of_what_is_missing_and_was_measured(tmp_path, group):
 
 def test_events_of_killed_writers_are_passed_over(tmp_path):
     folder = SweepFolder(tmp_path)
-    assert folder.told() == []
+    assert folder.read_events() == []
     folder.tell("started", "g", where="here")
     with folder.events.open("a") as file:
         file.write('{"kind": "do\n')
     folder.tell("done", "g", seconds=1)
-    assert [event["kind"] for event in folder.told()] == ["started", "done"]
+    assert [event["kind"] for event in folder.read_events()] == ["started", "done"]
 
 
 def test_only_what_shows_signs_of_life_runs(tmp_path):
@@ -192,7 +192,7 @@ def test_a_sweep_survives_being_killed_and_a_second_one_beside_it(tmp_path, kill
     assert values["together"] == values["whole"], "two sweeps at once gave other rows than one"
     for name, rows in boards.items():
         assert len(rows) == len(values[name]), f"{name}: a row is there twice"
-    events = SweepFolder(tmp_path / "killed" / "runs" / "sweeps" / "mini").told()
+    events = SweepFolder(tmp_path / "killed" / "runs" / "sweeps" / "mini").read_events()
     trained = [event["group"] for event in events if event["kind"] == "trained"]
     assert len(trained) <= 2, f"a training that was saved was repeated: {trained}"
     assert any(event["kind"] == "trained" for event in events)

@@ -1,4 +1,4 @@
-"""What a frozen encoder is to everybody outside `families/`: a thin `Backbone` around two towers (`towers.py`).
+"""What a frozen encoder is to all code outside `families/`: a thin `Backbone` around two towers (`towers.py`).
 
 Axes: B images, P prefix rows (class token first, then registers), N patches row-major, H W pixels, C vision width, n
 texts, L context length, Wt text width, D joint width. Nothing that is returned is normalised.
@@ -113,14 +113,14 @@ class Backbone(nn.Module):
         """What decides a forward pass of this backbone; two ways to ask for one pass give equal specs.
 
         Raises:
-            UsageError: a size that is no multiple of the patch, or what this backbone cannot compute.
+            UsageError: a size that is not a multiple of the patch, or what this backbone cannot compute.
         """
         check_size(image_size, image_size, self.vision.patch_size, self.name)
         if pos_interp not in self.vision.pos_interps:
             known = ", ".join(self.vision.pos_interps)
             raise UsageError(f"pos_interp={pos_interp}: {self.name} has {known}; take one with --set pos_interp=…")
         if precision != "float32":
-            raise UsageError(f"precision {precision}: found no way to run {self.name} so; expected float32")
+            raise UsageError(f"precision {precision}: {self.name} cannot run with it; take float32")
         return ForwardSpec(self.id, image_size, pos_interp, self._activation(self.vision, activation))
 
     def check_spec(self, spec: EncoderSpec) -> None:
@@ -228,7 +228,7 @@ class Backbone(nn.Module):
 class BackboneFamily:
     """One way to find, check and run weights: one file in `families/`, or an entry point `zsad_bench.backbones`.
 
-    title: as printed. marks: parameters by whose names a file of its weights is told from those of other families.
+    title: as printed. marks: names of parameters by which its weight files are recognised.
     example: a name of it, for messages.
     """
 

@@ -47,7 +47,7 @@ class VisionTower(Protocol):
         ...
 
     def project(self, tokens: Tensor, norm: bool = True) -> Tensor:
-        """(...,C) in the joint space, (...,D): `norm` unless told not to, then the projection where there is one."""
+        """(...,C) in the joint space, (...,D): `norm` unless that is False, then the projection where there is one."""
         ...
 
 

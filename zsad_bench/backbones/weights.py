@@ -19,7 +19,7 @@ LOCAL_DIR = "local-dir:"  # in front of a folder
 
 
 class OtherWeights(BackboneError):
-    """A state dict that is none of the family it was given to. names: of its tensors, under any prefixes."""
+    """A state dict of another family than the one that reads it. names: of its tensors, under any prefixes."""
 
     def __init__(self, message: str, path: Path, names: Sequence[str]) -> None:
         super().__init__(message)
@@ -94,7 +94,7 @@ def asked_weights(asked: str | Path, tags: Iterable[str], name: str) -> str | Pa
     """A known tag, or a path, from what was typed as weights of `name`.
 
     Raises:
-        UnknownNameError: it is no tag and does not look like a path.
+        UnknownNameError: it is not a tag and does not look like a path.
     """
     text, known = str(asked).removeprefix(LOCAL_DIR), list(tags)
     path = Path(text)

@@ -102,7 +102,7 @@ def _written(prefix: Path) -> str:
 
 
 def _differ(one: str, other: str) -> str:
-    return f"found two sets of parameters that differ, at '{one}' and at '{other}'; save the one that is meant alone"
+    return f"found two sets of parameters that differ, at '{one}' and at '{other}'; save only the one you mean"
 
 
 def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -85,7 +85,7 @@ class Source:
 
     @property
     def demo(self) -> list[str]:
-        """What has to be said of a suite of generated images; [] of another."""
+        """The note under figures of generated images; [] for other suites."""
         return [_DEMO] if SUITES[self.suite].generated else []
 
     @property

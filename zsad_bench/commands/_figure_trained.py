@@ -32,17 +32,17 @@ MethodT = TypeVar("MethodT", bound=ZeroShotMethod)
 def find(runs: Path, method: str, backbone: str | None = None, **training: Any) -> list[tuple[Path, Header]]:
     """Checkpoints in `runs` of a method as it is, newest first; training: what its record must say.
 
-    backbone: name, or None for any. Files that are no checkpoints are passed over.
+    backbone: name, or None for any. Other files are passed over.
     """
     found = []
     for path in sorted(runs.glob(f"*/{method}.safetensors"), reverse=True):
         try:
             header = checkpoint.read_header(path)
-        except CheckpointError:  # a torn file is no checkpoint
+        except CheckpointError:  # a half-written file is not a checkpoint
             continue
         wanted = {"variant": PLAIN, **training}
-        told = {"draw": 0, **header.training, "variant": variant_of(header.training.get("variant", ""))}
-        if all(told.get(key) == value for key, value in wanted.items()) and backbone in (None, _name(header)):
+        facts = {"draw": 0, **header.training, "variant": variant_of(header.training.get("variant", ""))}
+        if all(facts.get(key) == value for key, value in wanted.items()) and backbone in (None, _name(header)):
             found.append((path, header))
     return found
 

@@ -1,4 +1,4 @@
-"""Between official checkpoints of prompt learners and ours, both ways, and what is said of it."""
+"""Between official checkpoints of prompt learners and ours, both ways, and what is printed about it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def import_checkpoint(
     if prefix not in ("", f"{WRAPPER}."):
         _say(f"its parameters stand under '{prefix}' in the file; what else is in it was not read")
     if not learned_from:
-        _say(f"trained on {auxiliary[0]}, taken for granted; if not, name its dataset with --auxiliary")
+        _say(f"trained on {auxiliary[0]}, which is assumed; if it is another dataset, name it with --auxiliary")
     _say(f"prior {prior}; testing on {' or '.join(auxiliary)} will be refused")
     if not backbone.weights_hash:
         _say("the file does not say on which weights it was trained: any of this architecture will be accepted")
@@ -100,8 +100,8 @@ def export_checkpoint(source: Path, out: Path, backbone_name: str | None, weight
     _say(f"{out}: {method.title}, {len(state)} tensors")
     if embedded is None:
         _say(
-            f"token_prefix_* and token_suffix_* are left out, for want of the weights of {backbone.name}: the official "
-            "code loads this file with strict=False; --weights PATH puts them in"
+            f"token_prefix_* and token_suffix_* are left out, since the weights of {backbone.name} are not here: the "
+            "official code loads this file with strict=False; --weights PATH puts them in"
         )
     theirs = _plain(vars(method.resolve(configure(header.method, overrides), backbone)))
     differs = [f"{k}={json.dumps(v)}" for k, v in config.items() if k not in NOT_COMPARED and theirs[k] != v]
@@ -141,7 +141,7 @@ def _build(name: str, backbone: Backbone, overrides: Mapping[str, Any], settings
     except UsageError as error:
         if settings:
             raise
-        raise CheckpointError(f"its shapes make no {name} ({error})") from None
+        raise CheckpointError(f"its shapes do not make a {name} ({error})") from None
     return built
 
 

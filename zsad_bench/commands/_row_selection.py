@@ -112,7 +112,7 @@ def chosen_rows(
     loaded = store.read(store.row_files(folder))
     current = store.current(loaded.rows)
     left_out = [f"Two values for one number in one run, neither is used: {one}." for one in current.conflicts]
-    left_out += [f"Left out: {one.told(one.path.name)}." for one in loaded.torn]
+    left_out += [f"Left out: {one.message(one.path.name)}." for one in loaded.torn]
     left_out += [f"From the future: {one}." for one in store.ahead(loaded.rows)]
     for sentence in left_out:
         console.print(sentence, style="red")

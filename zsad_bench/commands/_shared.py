@@ -10,7 +10,7 @@ from zsad_bench import registry
 from zsad_bench.errors import UnknownNameError
 from zsad_bench.options import Option
 
-Partial = Annotated[bool, Option(help="use datasets that are not all there; what is missing is said")]
+Partial = Annotated[bool, Option(help="use datasets that are incomplete; what is missing is listed")]
 Track = Annotated[Literal["auto", "online", "offline", "off"], Option(help="wandb; auto: when logged in")]
 SuiteOfRows = Annotated[str | None, Option("demo|paper", "whose rows; default: paper where it has any")]
 

@@ -21,7 +21,7 @@ EVERY_SECONDS = 2.0  # between looks at the rows
 
 
 class SweepView(Listener):
-    """What a running sweep shows: a table that stays up to date in a terminal, a line an event elsewhere."""
+    """What a running sweep shows: a table that stays up to date in a terminal, a line per event elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -68,7 +68,7 @@ class SweepView(Listener):
 
 
 def table(status: SweepStatus) -> Table:
-    """One line a method variant and prior, with how many of its cells are in which state."""
+    """One line per method variant and prior, with how many of its cells are in which state."""
     lines: dict[tuple[str, str, str], Counter[str]] = {}
     where: dict[tuple[str, str, str], dict[str, None]] = {}
     for group in status.groups:
@@ -155,7 +155,7 @@ def clock(seconds: float) -> str:
 
 
 def decided_tracking(asked: str, runs: Path, console: Console) -> str:
-    """What the runs are to be told of --track: what is wrong with wandb is said here, once, instead of by each."""
+    """The value of --track for the runs; problems with wandb are reported here, once, instead of by each run."""
     found = access.decide(asked, runs)
     if found.warning:
         console.warn(found.warning)

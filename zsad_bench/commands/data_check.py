@@ -43,18 +43,18 @@ class Options:
         str | None, Option("FOLDER", "of the dataset; with all, the folder that holds them (ZSAD_DATA)")
     ] = None
     layout: Annotated[Layout | None, Option(help="instead of the one that is detected", what="layout")] = None
-    json: Annotated[bool, Option(help="one JSON object a line and dataset, see docs/datasets.md")] = False
+    json: Annotated[bool, Option(help="one JSON object per dataset, a line each, see docs/datasets.md")] = False
 
 
 def run(options: Options) -> int:
     """Checks one dataset or all that are found; returns the exit code.
 
     Raises:
-        UsageError: wrong names or options. DatasetError: ZSAD_DATA or `all --root` is no folder.
+        UsageError: wrong names or options. DatasetError: ZSAD_DATA or `all --root` is not a folder.
     """
     if options.name == "all":
         if options.layout:
-            raise UsageError("data check all --layout: datasets lie in layouts of their own; name one dataset")
+            raise UsageError("data check all --layout: each dataset has its own layout; name one dataset")
         with _data_root(options.root):
             return _check_all(options)
     known_dataset(options.name)
@@ -82,7 +82,7 @@ def _check_all(options: Options) -> int:
         verdicts[report.verdict] += 1
     if not options.json:
         said = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.items()) or "none found"
-        console.print(f"{said}; not there: {', '.join(absent) or 'none'}")
+        console.print(f"{said}; not found: {', '.join(absent) or 'none'}")
     return max(codes, default=2)
 
 
@@ -109,7 +109,7 @@ def _report(asked: str, root: str | None, layout: Layout | None) -> checks.Repor
 
     name, path, categories = target_of(asked)
     if categories:
-        raise UsageError(f"data check {asked}: a dataset is checked whole; leave out :{'+'.join(categories)}")
+        raise UsageError(f"data check {asked}: data check takes whole datasets; leave out :{'+'.join(categories)}")
     cls: type[ZeroShotDataModule] = registry.load("datasets", name)
     if path and root:
         raise UsageError(f"data check {asked} --root {root}: give the path once")

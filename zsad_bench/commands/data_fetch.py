@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     name: Annotated[str, Argument("NAME", "of the dataset")]
-    into: Annotated[str | None, Option("FOLDER", "what it shall be; default: one under ZSAD_DATA", writes="folder")] = (
-        None
-    )
-    accept_licence: Annotated[bool, Option(help="where the licence restricts use")] = False
+    into: Annotated[str | None, Option("FOLDER", "where to put it; default: under ZSAD_DATA", writes="folder")] = None
+    accept_licence: Annotated[bool, Option(help="needed where the licence restricts use")] = False
 
 
 def run(options: Options) -> int:
@@ -51,7 +49,7 @@ def run(options: Options) -> int:
     if issubclass(cls, DemoDataModule):
         raise UsageError(f"{cls.name} is generated, not downloaded: `zsad-bench data make-demo` does it")
     if not cls.downloads and not issubclass(cls, PublicDataModule):
-        raise UsageError(f"{cls.name} is nothing to download: {cls.how_to_get}")
+        raise UsageError(f"{cls.name} has nothing to download: {cls.how_to_get}")
     place = _place(cls, options.into)
     if not cls.downloads:
         for line in by_hand(cls, place):
@@ -89,7 +87,7 @@ def by_hand(cls: type[PublicDataModule], place: Path | None) -> list[str]:
         *([f"   (it is there already: {there})"] if there else []),
         f"1. home page: {cls.url}",
         f"2. {cls.how_to_get}",
-        f"3. {'without that package, ' if 'packaged' in vars(cls) else ''}the folder {target} shall then hold "
+        f"3. {'without that package, ' if 'packaged' in vars(cls) else ''}the folder {target} must then hold "
         f"{_looks_like(cls)}",
         f"4. `zsad-bench data check {cls.name}` says whether it is complete",
         f"licence: {cls.licence}",

@@ -27,7 +27,7 @@ class Options:
 
 
 class Seen(NamedTuple):
-    """What a look at a dataset's folder showed. error: one line where no table can be made of it but with --partial."""
+    """What a look at a dataset's folder showed. error: one line where it cannot be read without --partial."""
 
     module: ZeroShotDataModule | None
     counts: tuple[int, int] | None = None
@@ -35,10 +35,10 @@ class Seen(NamedTuple):
 
 
 def run(options: Options) -> int:
-    """Prints one line a dataset, or everything about the one that `options.name` gives.
+    """Prints one line per dataset, or everything about the one that `options.name` gives.
 
     Raises:
-        UnknownNameError: no such dataset. DatasetError: ZSAD_DATA is no folder.
+        UnknownNameError: no such dataset. DatasetError: ZSAD_DATA is not a folder.
     """
     console = Console()
     if options.name:

@@ -24,7 +24,7 @@ from zsad_bench.types import Sample
 if TYPE_CHECKING:
     from zsad_bench.data.base import ZeroShotDataModule
 
-USUAL, MOST = 3, 12  # images of a label a category
+USUAL, MOST = 3, 12  # images per label and category
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def draw(data: ZeroShotDataModule, per_category: int, only: Collection[str] | No
 
 def _cell(data: ZeroShotDataModule, sample: Sample) -> contact_sheet.Cell:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large photographs are no attack
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large photographs are not an attack
         image, stored, *_ = decode.read_image(data.root / sample.image, whole=False)
         mask = None
         if data.has_masks and sample.masks:

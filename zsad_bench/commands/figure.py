@@ -53,7 +53,7 @@ def run(options: Options) -> int:
     ]  # fmt: skip
     if unused := [f"--{option}" for option in given if option not in takes]:
         known = " ".join(f"--{option}" for option in takes) or "none of those that choose"
-        raise UsageError(f"figure {name}: no use for {', '.join(unused)}; it takes {known}")
+        raise UsageError(f"figure {name}: does not take {', '.join(unused)}; it takes {known}")
     console, source = Console(), Source(options.source)
     drawn = 0
     for one in catalogue.FIGURES if name == "all" else [name]:
@@ -98,8 +98,8 @@ def _dive_fig_4(source: Source) -> Drawn:
     suite = SUITES[source.suite]
     dataset = source.options.dataset or next(iter(suite.generated), "") or suite.targets[0]
     found = trained.attention(path, source.options.weights, dataset, source.options.image)
-    told = header.training
-    trained_on = f"DIVE after prior {told.get('prior')}, seed {told.get('seed')}, on {header.backbone}."
+    training = header.training
+    trained_on = f"DIVE after prior {training.get('prior')}, seed {training.get('seed')}, on {header.backbone}."
     return dive_fig_4.draw(found, [*source.demo, trained_on])
 
 
@@ -143,8 +143,8 @@ def _faprompt_prompts(source: Source) -> Drawn:
 
     prior = source.prior("limited")
     found = source.checkpoints("faprompt", prior=prior, draw=source.options.draw or 0)
-    told = found[0][1]
-    trained_on = f"FAPrompt after prior {told.training.get('prior')}, on {told.backbone}."
+    header = found[0][1]
+    trained_on = f"FAPrompt after prior {header.training.get('prior')}, on {header.backbone}."
     return faprompt_prompts.draw(trained.prompts(found, source.options.weights), [*source.demo, trained_on])
 
 

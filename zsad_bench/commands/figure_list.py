@@ -1,4 +1,4 @@
-"""What figures there are, and what each needs."""
+"""The figures, and what each needs."""
 
 from __future__ import annotations
 

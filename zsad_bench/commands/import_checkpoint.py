@@ -15,7 +15,7 @@ class Options:
     method: Annotated[Literal["anomalyclip", "faprompt"], Option(help="whose it is", what="official method")]
     out: Annotated[str, Option("FILE.safetensors", "the checkpoint to write", writes="file")]
     backbone: Annotated[
-        str | None, Option("NAME", "as in bench; default: the paper suite's, whose weights may wait")
+        str | None, Option("NAME", "as in bench; default: the paper suite's, whose weights are not needed")
     ] = None
     weights: Annotated[str | None, Option("PATH", "ties the checkpoint to these weights")] = None
     auxiliary: Annotated[str | None, Option("NAME[,NAME…]", "what it was trained on; default: mvtec")] = None

@@ -1,4 +1,4 @@
-"""What there is: methods, datasets, priors, backbones."""
+"""List methods, datasets, priors or backbones."""
 
 from __future__ import annotations
 

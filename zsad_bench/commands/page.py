@@ -31,7 +31,7 @@ def run(options: Options) -> int:
     """Writes the page and says how big it is, what is on it, and what was left out.
 
     Raises:
-        UnknownNameError: no such suite. UsageError: a size that is none. RowError: as `write_page`.
+        UnknownNameError: no such suite. UsageError: a size that is not above 0. RowError: as `write_page`.
     """
     if options.suite not in SUITES:
         raise UnknownNameError(did_you_mean("suite", options.suite, SUITES))
@@ -44,11 +44,11 @@ def run(options: Options) -> int:
     shown = made.gallery
     say(f"{made.path}: {made.size / _MB:.1f} MB, {made.n_rows} rows, {_pictures(len(shown.cards))}")
     for title, n in shown.withheld.items():
-        say(f"{title}: {_pictures(n)} left out, its images may not be passed on; --photos puts them in, for yourself")
+        say(f"{title}: {_pictures(n)} left out, its images may not be redistributed; --photos adds them, for you only")
     if shown.too_many:
         say(f"{_pictures(shown.too_many)} left out: more than {options.megabytes:g} MB; --megabytes allows more")
     elif made.size > options.megabytes * _MB:
-        say(f"rows and tables alone are larger than {options.megabytes:g} MB; they are all there")
+        say(f"rows and tables alone are larger than {options.megabytes:g} MB; none of them is left out")
     return 0
 
 

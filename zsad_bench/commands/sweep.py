@@ -1,4 +1,4 @@
-"""Compute what a recipe has no complete rows of yet, and its tables; a sweep that was stopped goes on."""
+"""Compute what a recipe has no complete rows of yet, and its tables; a sweep that was stopped resumes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def run(options: Options) -> int:
 
 
 def _broken(recipe: recipes.Recipe, console: Console) -> set[str]:
-    """The suite's targets that are found and cannot be read, where a block names none; it is said why."""
+    """The suite's targets that are found and cannot be read, where a block names none; a line says why."""
     if all(block.targets for block in recipe.blocks):
         return set()
     from zsad_bench.runner.opened import readable_targets

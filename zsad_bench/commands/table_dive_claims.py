@@ -61,7 +61,7 @@ def _whole(rows: list[Row], console: Console, remarks: list[str]) -> list[Row]:
     if len(kept) < len(rows):
         lacking = describe(one for row in rows for one in parts.of(row))
         if not kept:
-            raise RowError(f"every row is on part of the data, of which nothing can be claimed: {lacking}")
+            raise RowError(f"every row is on part of the data, which supports no claim: {lacking}")
         remarks.append(f"Left out: {len(rows) - len(kept)} rows on part of the data: {lacking}.")
         console.print(remarks[-1], style="yellow")
     return kept

@@ -33,7 +33,7 @@ def run(options: Options) -> int:
     """Prints any table of a suite's rows, and writes it where `--out` is given.
 
     Raises:
-        UsageError: an axis that there is not. RowError: nothing to show, or what should not be averaged.
+        UsageError: an unknown axis. RowError: nothing to show, or what should not be averaged.
     """
     console, facts = Console(), all_facts()
     lines, columns = _axes(options.rows, "--rows"), _axes(options.cols, "--cols")

@@ -61,7 +61,7 @@ def run(options: Options) -> int:
 def training(runs: Path) -> states.Training:
     """How long trainings took in sweeps of the paper suite that ran from here, the latest of each.
 
-    A sweep whose plan cannot be read is left out, and said.
+    A sweep whose plan cannot be read is left out, and a line says so.
     """
     events = []
     for folder in map(SweepFolder, sorted((runs / "sweeps").glob("*"))):
@@ -73,7 +73,7 @@ def training(runs: Path) -> states.Training:
             say(f"training times of one sweep are left out: {error}")
             continue
         if is_paper:
-            events += folder.told()
+            events += folder.read_events()
     measured = trained_seconds(sorted(events, key=lambda event: event["time"]))
     learns: dict[str, bool] = {}
 

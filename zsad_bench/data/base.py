@@ -1,7 +1,7 @@
 """A dataset is a table of samples: a card, `index(root)`, and nothing else; the rest is here.
 
 A file of `data/datasets/` is its registration; see `elpv.py` for an example. It states the card as class attributes
-(`title` on exactly one class a file), the categories with the names that prompts use, and how many images to expect.
+(`title` on exactly one class per file), the categories with the names that prompts use, and how many images to expect.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ZeroShotDataModule(LightningDataModule):
     shuffle_seed: of the training order and of augmentation. augment: names of `data/augment.py`, for training alone.
     cache_images: keep resized images on disk (`data/image_cache.py` says how large). on_bad_image: an image or mask
     that cannot be read stops the run, or is skipped and counted by the loader. partial: what is missing of a copy is
-    left out and said, and rows say how much it is (`shortfall`), instead of being an error.
+    left out with a note, and rows say how much it is (`shortfall`), instead of being an error.
 
     Raises (from `root`, `samples()` and the loaders):
         DatasetError: not found, empty, incomplete or unreadable; one line naming the folder or file.
@@ -150,14 +150,14 @@ class ZeroShotDataModule(LightningDataModule):
         return found
 
     def locate(self) -> Path | None:
-        """The folder to read when none was asked for; None when there is none. Others are said in `notes`."""
+        """The folder to read when none was asked for; None when there is none. Others are listed in `notes`."""
         found, *others = self.places() or (None,)
         if also := ", ".join(str(place) for place in others if place != self.packaged()):
             self.notes.append(f"{found} is read as {self.name}; there is also {also} (--data {self.name}.root=FOLDER)")
         return found
 
     def folders_of_images(self, samples: Sequence[Sample]) -> Iterable[str] | None:
-        """The folders below the root in which an image that no sample uses is said; None is all there are."""
+        """The folders below the root in which images that no sample uses are reported; None: all."""
         return None
 
     def decisions(self) -> dict[str, str]:
@@ -234,7 +234,7 @@ class ZeroShotDataModule(LightningDataModule):
         return complete.shortfall(complete.counts(self._table), self.whole()) if self.split == "test" else ""
 
     def manifest(self) -> list[str]:
-        """One sorted line a sample: image, masks, label, category, type, and the fingerprints of its files."""
+        """One sorted line per sample: image, masks, label, category, type, and the fingerprints of its files."""
         of = self.fingerprints(dict.fromkeys(path for s in self._table for path in (s.image, *s.masks)))
         return sorted(
             "|".join(

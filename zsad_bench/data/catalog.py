@@ -1,4 +1,4 @@
-"""The datasets that people have on disk: which are registered, and whether one lies there still packed."""
+"""The datasets that people have on disk: which are registered, and whether one is still packed."""
 
 from __future__ import annotations
 

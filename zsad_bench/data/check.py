@@ -1,4 +1,4 @@
-"""Whether a dataset is whole: every file is opened as a run would open it, and what is wrong is said file by file.
+"""Whether a dataset is whole: every file is opened as a run would open it, and each problem is reported, file by file.
 
 Pixels of at most `workers` images are in memory at a time, whatever the dataset's size; of each file stay its size,
 mode, hashes and signature. Runs find these remembered (`data/content.py`); a check itself reads every file each time.
@@ -342,7 +342,7 @@ def _repeated(
         elif public and as_published:
             quiet += len(group) - 1
         else:
-            yield Finding("duplicate", f"the same image lies there {len(group)} times: {names}; keep one"), False
+            yield Finding("duplicate", f"the same image is there {len(group)} times: {names}; keep one"), False
     if quiet:
         # The published counts hold them, so leaving them out would make numbers that compare with nobody's.
         yield Finding("duplicate", f"{quiet} images repeat another one; the published counts include them"), True

@@ -26,7 +26,7 @@ def shortfall(found: Counts, whole: Iterable[Counts]) -> str:
 
     whole: the counts of every published composition, that which was asked for first; a copy that has exactly those of
     another one is complete. Fewer of one label count even where there are more of the other. Where nobody verified
-    the counts on files (docs/datasets.md, evidence), too few are still too few: such a number is compared with nothing.
+    the counts on files (docs/datasets.md, evidence), too few are too few: such a number is compared with no other.
     """
     first, *others = (tuple(each[:2]) for each in whole)
     if found in others or all(there >= wanted for there, wanted in zip(found, first, strict=True)):

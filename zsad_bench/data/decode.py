@@ -340,7 +340,7 @@ def _to_the_page(file: Image.Image) -> list[str]:
     if len(pages) > 1:
         what = "pages" if file.format == "TIFF" else "frames"
         raise RefusedError(
-            f"it holds {len(pages)} {what} and nothing says which is meant", "save each as a file of its own"
+            f"it holds {len(pages)} {what} and nothing says which is meant", "save each as a separate file"
         )
     if file.tell() != pages[0]:
         file.seek(pages[0])

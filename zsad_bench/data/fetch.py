@@ -28,13 +28,13 @@ RECORD = "zsad_fetched.json"  # beside the data: where it came from, and the has
 _FIRST_ANSWER = 9.0  # seconds: looking up a name can take longer than any timeout of the connection
 _TIMEOUT = (8.0, 30.0)  # seconds to connect, and without a byte
 _CHUNK = 1 << 16  # bytes; what a broken connection may cost
-_AGAIN = "run the same command again: it goes on where it stopped"
+_AGAIN = "run the same command again: it resumes where it stopped"
 
 Report = Callable[[str, int, "int | None"], None]  # what is being done, bytes so far, bytes in all if known
 
 
 class Download(NamedTuple):
-    """A direct link. sha256: hex, None where nobody has published one; such a file is not verified, and that is said.
+    """A direct link. sha256: hex, None where nobody has published one; such a file is not verified, and a line says so.
 
     folder: where in the dataset its content belongs, whether the archive holds that folder itself or only what is in
     it; needed where a dataset has several archives.

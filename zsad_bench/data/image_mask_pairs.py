@@ -85,7 +85,7 @@ class PairedDataModule(PublicDataModule):
         return not files.stem_and_suffix(name)[0].lower().endswith(self.no_images)
 
     def _one_a_stem(self, names: list[str], folder: Path) -> list[str]:
-        """One image where the same lies there in several formats: PNG, which has lost nothing."""
+        """One image where a stem has several formats: PNG, which has lost nothing."""
         chosen: dict[str, str] = {}
         for name in names:
             stem, suffix = files.stem_and_suffix(name)
@@ -93,7 +93,7 @@ class PairedDataModule(PublicDataModule):
                 chosen[stem] = name
         if len(chosen) < len(names):
             self.notes.append(
-                f"{folder}: {len(names) - len(chosen)} images lie there in a second format, which is left out"
+                f"{folder}: {len(names) - len(chosen)} images are there in a second format, which is left out"
             )
         return [name for name in names if chosen[files.stem_and_suffix(name)[0]] == name]
 

@@ -44,7 +44,7 @@ class Images(LightningDataModule):
     image_size, mean, std: what the method's backbone asks for. workers: None decides by the number of images.
 
     Raises:
-        UsageError: no image, something that is none, a folder, or an unknown kind or domain.
+        UsageError: no image, something that is not an image, a folder, or an unknown kind or domain.
         DatasetError: from the loader; an image that cannot be read, one line that says which and why.
     """
 

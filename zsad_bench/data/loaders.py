@@ -37,7 +37,7 @@ Done = tuple[tuple[str, str], ...]  # (what decoding did, with which file)
 
 
 class Item(NamedTuple):
-    """A sample as arrays. resized: one line a mask that had another size than its image. done: for `decode.said`."""
+    """A sample as arrays. resized: one line per mask that had another size than its image. done: for `decode.said`."""
 
     image: np.ndarray  # (3,S,S) float32
     label: int
@@ -71,7 +71,7 @@ class ImageTable(Dataset):
     """Samples as arrays: `table[i]` is an Item, or an UnreadableSample where a file is broken and `skip_bad` is set.
 
     masks: whether the dataset has them; normal samples then get an empty one. strict_mask_size: a mask of another size
-    than its image is an error; else it is brought to the image's size by nearest neighbour, and said in the Item.
+    than its image is an error; else it is resized to the image by nearest neighbour, and the Item says so.
     augment: applied to the decoded image and its mask before the resize. cache: keeps resized images; not used when
     augmenting.
 
@@ -231,7 +231,7 @@ class BatchLoader(ValueLoader):
     bad samples alone are passed over.
 
     Of the last pass, or so far in this one: `skipped`, the samples that could not be read, `reasons`, one line for each
-    of them, `resized`, one line a mask that had another size than its image, and `said`, what decoding did, in lines
+    of them, `resized`, one line per mask that had another size than its image, and `said`, what decoding did, in lines
     with the number of files. Each process counts what it reads.
 
     Raises:

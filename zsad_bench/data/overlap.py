@@ -71,7 +71,9 @@ def check_overlap(
 ) -> list[Pair]:
     """The near-duplicates between auxiliary and target data, one per target image; they share no dataset and no image.
 
-    Files are compared first, by the hashes of their content, then decoded images. say: told when that takes a while.
+    Files are compared first, by the hashes of their content, then decoded images.
+
+    say: called with a line when that takes a while.
 
     Raises:
         OverlapError: names the dataset, or the first image they share and how many more there are.

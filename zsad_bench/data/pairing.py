@@ -7,7 +7,7 @@ Rules are tried one after the other, each on what the ones before left over:
 3. a folder called as the image, whatever lies in it: `3/000.png`, `3/001.png` (MVTec LOCO), united;
 4. numbered parts: `3_0.png`, `3_1.png`, united;
 5. the same once more for masks that lie higher up: `masks/3.png` of `crack/3.png`;
-6. where no name fits: equal numbers, `drawing3.png` of `photo_003.jpg`, and that is said.
+6. where no name fits: equal numbers, `drawing3.png` of `photo_003.jpg`, with a note.
 
 Folders count: `crack/3.png` of the masks is never the mask of `hole/3.png` of the images. Names are compared as they
 are, then in Unicode's composed form (macOS writes decomposed ones), then in any letter case.
@@ -45,7 +45,7 @@ _FORMS: tuple[Callable[[str], str], ...] = (
 class Pairing:
     """masks: image -> its masks, united; images without one are not in it. unused: masks of no image.
 
-    notes: what was guessed, one line each, to be said behind the name of the masks' folder.
+    notes: the guesses, one line each, to be printed after the name of the masks' folder.
     """
 
     masks: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -77,10 +77,10 @@ class OwnDataModule(ZeroShotDataModule):
 
     @classmethod
     def title_of(cls, asked: str | Path) -> str:
-        """What tables call the dataset that lies there: the last two names of its path, as `lotA/parts`.
+        """What tables call the dataset: the last two names of its path, as `lotA/parts`.
 
         It depends on nothing but the path, so that rows of several runs and machines are of one dataset where the two
-        names agree; the data hash tells apart what lies there.
+        names agree; the data hash identifies the content.
         """
         path = _as_named(asked)
         return "/".join(path.relative_to(path.anchor).parts[-2:])

@@ -1,4 +1,4 @@
-"""What is said of anomalous images whose mask has no pixel left once it is as small as the backbone's images."""
+"""The warning on anomalous images whose mask has no pixel left at the backbone's image size."""
 
 from __future__ import annotations
 

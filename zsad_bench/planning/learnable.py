@@ -1,4 +1,4 @@
-"""Whether a method can learn from auxiliary data: told by name before anything is trained."""
+"""Whether a method can learn from auxiliary data: decided by names, before anything is trained."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_normals(method: str, config: Any, modules: Iterable[ZeroShotDataModule
 
 
 def unmasked(auxiliary: Iterable[str]) -> list[str]:
-    """Those of the auxiliary datasets that have no masks whatever lies there; of own data only a look can tell."""
+    """Those of the auxiliary datasets that never have masks; for a user's own data only reading the folder shows it."""
     known = set(registry.names("datasets"))
     return [name for name in auxiliary if name in known and registry.load("datasets", name).level == "image"]
 

@@ -41,7 +41,7 @@ class Job:
 
     @property
     def variant(self) -> str:
-        """What tells it from the method as it is, for people."""
+        """How it differs from the default method, for people."""
         return str(differing(self.settings, self.epochs, self.augment))
 
     def record(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def plan(
     be: for one process that does all.
 
     Raises:
-        UsageError, UnknownNameError: with file and line, where there is a file: a configuration or prior that is none,
+        UsageError, UnknownNameError: with file and line, where there is a file: a wrong configuration or prior,
             a target that is named although its prior learns from it, or nothing to run. OverlapError: such a target,
             where there is no file.
     """
@@ -160,7 +160,7 @@ def plan(
                     continue
                 planned.add(cell)
                 needed = (*auxiliary, target_of(target).name)
-                # What has a colon in its name is one's own and lies where it is said to.
+                # A name with a colon is a user's own data, and says where that lies.
                 gone = [name for name in needed if ":" not in name and not found(name)]
                 if gone:
                     absent.append((job, gone[0], target))
@@ -174,7 +174,7 @@ def plan(
 
 @dataclass
 class _Entry:
-    """encoder_key: jobs of one key can share the pass over the images; None shares with nobody."""
+    """encoder_key: jobs with one key share the pass over the images; None never shares."""
 
     job: Job
     encoder_key: Hashable
@@ -241,7 +241,7 @@ def _shares(
     shares: dict[tuple[str, ...], list[str]] = {}
     try:
         priors.check_learnable(prior, learners)
-        priors.resolve(prior, suite.name)  # a wrong prior is told even where nothing learns
+        priors.resolve(prior, suite.name)  # a wrong prior is an error even where nothing learns
         if not learners:
             return [((), targets)]
         auxiliary_of = {target: priors.resolve(prior, suite.name, target_of(target).name).auxiliary
@@ -258,7 +258,7 @@ def _shares(
         else:
             raise UsageError(
                 f"{recipe.at(named[target])}target '{target}' is what prior '{prior}' learns from; leave it "
-                "out, or give the prior a part of its own"
+                "out, or put the prior into a block of its own"
             )
     if recipe.file is None and not shares:
         raise UsageError(
@@ -297,7 +297,7 @@ def _jobs(
 
 
 def _encoder_key(recipe: Recipe, suite: Suite, variant: Variant, job: Job) -> Hashable:
-    """Jobs of one key can share the pass over the images; None for what shares nothing.
+    """Jobs with one key share the pass over the images; None never shares.
 
     Raises:
         UsageError, UnknownNameError: settings that the method does not have.

@@ -8,7 +8,7 @@
       - faprompt: {grid: {n_prompts: [1, 5, 10]}}    # three
     priors: [rich, limited]
     targets: [visa, mvtec:pill]        # default: every target of the suite that is found
-    partial: true                      # use datasets that are not all there, marked as such
+    partial: true                      # use datasets that are incomplete, marked as such
     seeds: [0, 1, 2]
     draws: 0..29                       # of the auxiliary data
 
@@ -337,7 +337,7 @@ def read_yaml(file: Path) -> LocatedYaml:
     """The content of a YAML file with lines.
 
     Raises:
-        UsageError: missing, unreadable, no YAML, or a key that stands twice; with the line where there is one.
+        UsageError: missing, unreadable, not YAML, or a key that is given twice; with the line where there is one.
     """
     try:
         node = yaml.compose(file.read_text(encoding="utf-8"), yaml12.Loader)
@@ -361,7 +361,7 @@ def _value(node: yaml.Node, path: YamlPath, source: LocatedYaml) -> Any:
             inner = (*path, key)
             if key in content:
                 source.lines[inner] = key_node.start_mark.line + 1
-                source.refuse(inner, f"'{key}' stands here twice; keep one")
+                source.refuse(inner, f"'{key}' is given twice; keep one")
             content[key] = _value(value_node, inner, source)
             source.lines[inner] = key_node.start_mark.line + 1
         return content

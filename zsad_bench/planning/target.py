@@ -2,7 +2,7 @@
 
     visa                                a registered dataset
     mvtec:transistor                    one of its categories; several are mvtec:pill+transistor
-    folder:/path/to/parts, csv:t.csv    images of one's own
+    folder:/path/to/parts, csv:t.csv    the user's own images
 
 Categories only restrict what is computed and written: table, data hash and so the rows are those of the whole dataset.
 """
@@ -90,7 +90,7 @@ def with_named_root(data: Mapping[str, Mapping[str, Any]], targets: Iterable[str
     """Options of datasets by name, where a `root` for all of them became that of the one target it can only mean.
 
     Raises:
-        UsageError: several targets or none that it may be meant for.
+        UsageError: several targets that it could be for, or none.
     """
     options = {name: dict(of) for name, of in data.items()}
     root = options.get("*", {}).pop("root", None)
@@ -99,9 +99,9 @@ def with_named_root(data: Mapping[str, Mapping[str, Any]], targets: Iterable[str
     named = dict.fromkeys(of.dataset for of in map(target_of, targets) if not of.place)
     meant = [name for name in named if "root" not in options.get(name, {})]
     if not meant:
-        raise UsageError(f"--data root={root}: the targets bring their own paths; leave it out, or say whose it is")
+        raise UsageError(f"--data root={root}: each target has its own path; leave it out, or name a dataset")
     if len(meant) > 1:
-        whose = f"meant for {' or '.join(meant)}; say whose it is, as in --data {meant[0]}.root={root}"
+        whose = f"it could be for {' or '.join(meant)}; name the dataset, as in --data {meant[0]}.root={root}"
         raise UsageError(f"--data root={root}: {whose}")
     options.setdefault(meant[0], {})["root"] = root
     return options

@@ -82,7 +82,7 @@ def _sentences(name: str, root: yaml.Node | None, kind: str, seen: dict[str, int
         sentence = " ".join(node.value.split())
         if sentence.lower() in seen:
             first = seen[sentence.lower()]
-            raise UsageError(f"lexicon {name}, line {line}: '{sentence}' stands in line {first} already; remove one")
+            raise UsageError(f"lexicon {name}, line {line}: '{sentence}' is in line {first} already; remove one")
         seen[sentence.lower()] = line
         sentences.append(sentence)
     return tuple(sentences)

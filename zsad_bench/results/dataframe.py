@@ -1,4 +1,4 @@
-"""Rows as a pandas table, for whoever wants to look at them in their own way."""
+"""Rows as a pandas table, for analyses of your own."""
 
 from __future__ import annotations
 

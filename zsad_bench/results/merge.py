@@ -30,7 +30,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     that of the newer run is taken, a run from the future counting as the oldest.
 
     Raises:
-        RowError: no such folder, a line that is no row (a half-written last one is a RowWarning), or no room.
+        RowError: no such folder, a line that is not a row (a half-written last one is a RowWarning), or no room.
         UsageError: `out` holds rows that are not among the folders.
     """
     boards = [Path(folder) for folder in dict.fromkeys(map(str, folders))]

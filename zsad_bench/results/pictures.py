@@ -71,7 +71,7 @@ class Picture:
     files: Mapping[str, str]
 
     def image(self) -> NDArray:
-        """(h,w,3) uint8, at most `LARGEST_SIDE` a side."""
+        """(h,w,3) uint8, at most `LARGEST_SIDE` per side."""
         return _read(self.folder / self.files["image"])
 
     def mask(self) -> NDArray | None:
@@ -93,15 +93,15 @@ def write_pictures(
     """
     folder = Path(folder)
     place = Path(key) / file_name(category)
-    told = []
+    entries = []
     for pick in picks:
         files = _write_image(folder, pick)
         if pick.map is not None:
             files["map"] = str(place / f"{pick.kind}.png")
             write_whole(folder / files["map"], _png(np.round(_stretched(pick.map) * 255).astype(np.uint8)))
-        told.append({"kind": pick.kind, "id": pick.id, "label": pick.label, "score": pick.score, "low": pick.low,
+        entries.append({"kind": pick.kind, "id": pick.id, "label": pick.label, "score": pick.score, "low": pick.low,
                      "high": pick.high, "values": dict(pick.values), "files": files})  # fmt: skip
-    content = {"category": category, "about": dict(about), "picks": told}
+    content = {"category": category, "about": dict(about), "picks": entries}
     return write_whole(folder / place / "picks.json", (json.dumps(content, indent=1) + "\n").encode())
 
 

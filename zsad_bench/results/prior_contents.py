@@ -29,7 +29,7 @@ class Kept:
 
 
 def kept_path(board: str | Path, prior_hash: str) -> Path:
-    """Where it is said what a prior of this hash kept."""
+    """The file that says what a prior of this hash kept."""
     return Path(board) / FOLDER / f"{prior_hash[:16]}.json"
 
 

@@ -31,7 +31,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     variant: empty for the method as it is. prior, auxiliary: "none" and "" where nothing was trained.
     draw: of the auxiliary data. data_options: what of the target's reading is not at its default ("mask_rule=legacy").
     target_partial, auxiliary_partial: "36 of 3000" where the data are not all that their dataset has, and "" where they
-    are; of several auxiliary datasets "mvtec 363 of 1725". Such a number is compared with no other.
+    are; of several auxiliary datasets "mvtec 363 of 1725". Such a number is not compared with others.
     transductive: whether the scores of an image depend on the other images of its category.
     error_bound: how far the value may be from the exact one; None when it is exact.
     ci_low, ci_high, ci_level: confidence interval of the value over the category's images, and its level; or None.
@@ -50,7 +50,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
 
     Raises:
         RowError: the value is not in [0, 1], or undefined without a reason; `started` is not UTC; a newer schema.
-        TypeError: value or seed is no number, or a variant is no mapping.
+        TypeError: value or seed is not a number, or a variant is not a mapping.
     """
 
     schema: int
@@ -158,7 +158,7 @@ _DECODER = msgspec.json.Decoder(Row, dec_hook=_read_variant)
 
 
 def from_line(line: bytes) -> Row | None:
-    """The row of a line; None for what is no JSON.
+    """The row of a line; None where it is not JSON.
 
     Raises:
         RowError: as `from_record`.
@@ -171,7 +171,7 @@ def from_line(line: bytes) -> Row | None:
 
 
 def parse(line: bytes) -> Any:
-    """What a line of JSON says, None for anything else (also `null`, which is no row either)."""
+    """What a line of JSON says, None for anything else (also `null`, which is not a row either)."""
     try:
         return json.loads(line)
     except ValueError:  # also what is not UTF-8

@@ -1,8 +1,8 @@
 """Rows on disk: JSON lines that are appended as soon as a number exists, and survive a kill at any moment.
 
 A killed writer can only leave its last line half-written; that line is left out when loading and cut off before the
-next append. A line further up that is no JSON (a damaged disk, a torn copy) is left out too, and both are told with
-file and line. JSON that is no row is an error.
+next append. A line further up that is not JSON (a damaged disk, a torn copy) is left out too; both are reported with
+file and line. JSON that is not a row is an error.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ _STARTED = attrgetter("started")
 
 
 class RowWarning(UserWarning):
-    """A line was met that is no whole line of JSON: that row is lost, nothing else."""
+    """A line was met that is not a whole line of JSON: that row is lost, nothing else."""
 
 
 class Torn(NamedTuple):
-    """A line that is no whole line of JSON. last: the end of its file, as a killed run leaves it."""
+    """A line that is not a whole line of JSON. last: the end of its file, as a killed run leaves it."""
 
     path: Path
     number: int
     last: bool
 
     def __str__(self) -> str:
-        return self.told(self.path)
+        return self.message(self.path)
 
-    def told(self, name: object) -> str:
+    def message(self, name: object) -> str:
         """What happened to it, under another name of the file."""
-        what = "the last line is half-written (a killed run)" if self.last else "damaged or half-written, no JSON"
+        what = "the last line is half-written (a killed run)" if self.last else "damaged or half-written, not JSON"
         return f"{name}:{self.number}: {what} and was ignored; that number will be missing"
 
 
@@ -105,7 +105,7 @@ def append(path: str | Path, rows: Iterable[Row]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(f"{path}.lock", _LOCK_SECONDS), path.open("a+b") as file:
-            start = _mend(path, file)
+            start = _trim_torn_end(path, file)
             try:
                 file.write(data)
                 file.flush()
@@ -154,7 +154,7 @@ def read(paths: str | Path | Iterable[str | Path]) -> Loaded:
     """Every row of a file, a folder or several of them, and the torn lines among them.
 
     Raises:
-        RowError: naming file and line, for JSON that is no row; a file that cannot be read.
+        RowError: naming file and line, for JSON that is not a row; a file that cannot be read.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     found = Loaded([], [])
@@ -180,7 +180,7 @@ def load(paths: str | Path | Iterable[str | Path]) -> list[Row]:
 def current(rows: Iterable[Row], at: str | None = None) -> Current:
     """What stands: for each key, category and metric the newest run's row, ties going to the later in `rows`.
 
-    A row from the future (its machine's clock ran ahead) supersedes no other: it stands only where there is none.
+    A row from the future (its machine's clock ran ahead) supersedes no other: it counts only where there is no other.
     at: the time now, as rows have it; None asks the clock.
     """
     rows, limit = list(rows), latest(at)
@@ -215,7 +215,7 @@ def age(row: Row) -> str:
 
 
 def latest(at: str | None = None) -> str:
-    """The latest `age` that is no future: now and ten minutes, as clocks differ. at: the time now, else the clock's."""
+    """The latest `age` that is not in the future: now and ten minutes, as clocks differ. at: now; None: the clock."""
     when = datetime.fromisoformat(now() if at is None else at) + SLACK
     return when.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
 
@@ -246,7 +246,7 @@ def is_complete(rows: Iterable[Row], key: str, categories: Collection[str], metr
 
 
 def read_lines(lines: Iterable[bytes]) -> list[Row | RowError | None]:
-    """The row of each line; None for what is no JSON, the error for what is no row."""
+    """The row of each line; None where it is not JSON, the error where it is not a row."""
     return [_read_line(line) for line in lines]
 
 
@@ -304,7 +304,7 @@ def _read_file(path: Path, found: Loaded) -> None:
             raise RowError(f"{path}:{number}: {row}")
 
 
-def _mend(path: Path, file: BinaryIO) -> int:
+def _trim_torn_end(path: Path, file: BinaryIO) -> int:
     """The length of the file once its last line is whole: a torn one is cut off, a missing line end is added."""
     end = file.seek(0, os.SEEK_END)
     start, tail = end, b""

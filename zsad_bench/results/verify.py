@@ -1,4 +1,4 @@
-"""Whether rows can be trusted: every line, what stands twice, what contradicts itself, and what must not be mixed."""
+"""Whether rows can be trusted: every line, rows that occur twice, contradictions, and what must not be mixed."""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ def auxiliary(spec: priors.PriorSpec, data_of: DataFactory) -> Auxiliary:
         notes.append(f"prior {spec.name} keeps no normal image: losses of whole images see one label only")
     partial = ", ".join(f"{part.module.name} {part.partial}" for part in parts if part.partial)
     if partial:
-        notes.append(f"auxiliary data are partial: {partial}; rows say so, and such numbers are compared with no other")
+        notes.append(
+            f"auxiliary data are partial: {partial}; rows say so, and such numbers are not compared with others"
+        )
     return Auxiliary(spec, hashed, ConcatData([part.module for part in parts]), partial, tuple(dict.fromkeys(notes)))
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: what a method learned, its resolved configuration and the prior it learned from, as safetensors.
 
 What the leak guard needs of the images that were learned from goes along (names, hashes of pixels and signatures, some
-330 bytes an image), so that it works where those images are not. Checkpoints of format 1 and imported ones have none.
+330 bytes per image), so that it works where those images are not. Checkpoints of format 1 and imported ones have none.
 
 The backbone is never inside; its id is, and loading refuses another one. An imported official checkpoint does not know
 its weights: it carries the backbone's name alone, and loading refuses another architecture.
@@ -86,7 +86,7 @@ def read_header(path: Path) -> Header:
             meta = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"checkpoint {path}: unreadable or truncated ({error}); train again or copy it anew"
+            f"checkpoint {path}: unreadable or truncated ({error}); train again or copy it again"
         ) from None
     if meta.get("format") not in (FORMAT, WITHOUT_IMAGES):
         raise CheckpointError(
@@ -106,7 +106,7 @@ def read_images(path: Path) -> Seen | None:
     """What a checkpoint's method learned from; None where the file does not say, or says it by another rule.
 
     Raises:
-        CheckpointError: the file is unreadable, or what it says is no such thing.
+        CheckpointError: the file is unreadable, or its content is not what a checkpoint holds.
     """
     read_header(path)
     with safe_open(path, "pt") as file:
@@ -119,7 +119,7 @@ def read_images(path: Path) -> Seen | None:
         (_IMAGES[1], pixels, torch.uint8, 16), (_IMAGES[2], signatures, torch.int8, looks.WAVES**2)
     )}  # fmt: skip
     if odd := [key for key, fits in sizes.items() if not fits]:
-        raise CheckpointError(f"checkpoint {path}: {odd[0]} does not fit its {len(said)} names; copy it anew")
+        raise CheckpointError(f"checkpoint {path}: {odd[0]} does not fit its {len(said)} names; copy it again")
     return Seen(tuple(said), pixels.numpy(), signatures.numpy())
 
 

@@ -37,9 +37,9 @@ def metrics_of(level: Level) -> tuple[str, ...]:
 
 
 def rows_of(board: Path, method: str, since: str = "") -> list[store.Row]:
-    """Every row of a method on a board; [] when there is none. A half-written last line is another run's business.
+    """Every row of a method on a board; [] when there is none.
 
-    since: a run id; only rows of runs that began after it.
+    A half-written last line is left to the run that writes it. since: a run id; only rows of runs that began after it.
     """
     file = board / "rows" / f"{method}.jsonl"
     if not file.is_file():

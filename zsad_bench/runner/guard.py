@@ -1,4 +1,4 @@
-"""The leak guard of a run: what it refuses and says, and what rows and checkpoints get to know of it."""
+"""The leak guard of a run: what it refuses and says, and what rows and checkpoints record of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = 3  # pairs; the rest is counted
 
 
 def printed_once(console: Console) -> Say:
-    """Prints each line the first time it is said: members of one run learn from the same images."""
+    """Prints each line once, although members of one run learn from the same images."""
     printed: set[str] = set()
 
     def say(line: str) -> None:
@@ -31,7 +31,7 @@ def printed_once(console: Console) -> Say:
 def check_training(
     auxiliary: Sequence[ZeroShotDataModule], targets: Sequence[ZeroShotDataModule], say: Say
 ) -> NearDuplicates:
-    """The near-duplicates that rows count; each is said.
+    """The near-duplicates that rows count; each gets a warning.
 
     Raises:
         OverlapError: a dataset or an image is on both sides.
@@ -61,7 +61,7 @@ def check_checkpoint(
     lacking = ", ".join(sorted(set(auxiliary) - {module.name for module in found})) or "what it learned from"
     if not auxiliary or len(found) < len(auxiliary):
         say(
-            f"checkpoint {path} carries no hashes of the images it learned from, and {lacking} is not here: there the "
+            f"checkpoint {path} has no hashes of the images it learned from, and {lacking} is not here: there the "
             "leak guard compares the names of datasets only"
         )
     return _said(overlap.check_overlap(found, targets, say), targets, say)

@@ -1,4 +1,4 @@
-"""The callback that owns what is kept of a (method, category): metrics and picks, handed on as a category ends."""
+"""The callback that owns the metrics and picks of each (method, category), and hands them on as a category ends."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Opened:
         self._kept: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gave when this key was first asked for."""
+        """What `make` returned when this key was first asked for."""
         if key not in self._kept:
             try:
                 self._kept[key] = make()
@@ -45,7 +45,7 @@ class Opened:
         return cast(T, opened)
 
     def forget(self, key: Hashable) -> None:
-        """The next one who asks for it gets a new one."""
+        """Forgets it: the next call makes a new one."""
         self._kept.pop(key, None)
 
     def backbone(self, spec: RunSpec) -> Backbone:
@@ -69,7 +69,7 @@ class Opened:
         return self.once(self._learns_from(spec, prior), lambda: self._select(spec, prior))
 
     def near_duplicates(self, spec: RunSpec, say: guard.Say) -> guard.NearDuplicates:
-        """What of the run's targets looks like its auxiliary data; each is said.
+        """What of the run's targets looks like its auxiliary data; each gets a warning.
 
         Raises:
             OverlapError: a dataset or an image is on both sides.
@@ -130,7 +130,7 @@ def data_module(
 
 
 def readable_targets(suite: str, targets: Iterable[str], data: DataOptions, say: guard.Say) -> list[str]:
-    """Those of a suite's targets that can be tested; of the others, which nobody named, it is said why not.
+    """Those of a suite's targets that can be tested; for each other one a line says why not.
 
     Tables and masks are looked at; nothing is decoded.
 
@@ -144,7 +144,7 @@ def readable_targets(suite: str, targets: Iterable[str], data: DataOptions, say:
             if not issubclass(registry.load("datasets", target_of(asked).dataset), DemoDataModule):
                 mask_sizes.check(data_module(asked, data, Normalisation()))
         except DatasetError as error:
-            say(f"{asked} is left out, as no one named it among the targets: {error}")
+            say(f"{asked} is left out, since --targets does not name it: {error}")
         else:
             readable.append(asked)
     if not readable:

@@ -20,7 +20,7 @@ TILE, GAP, HEAD, SIDE = 144, 6, 26, 96  # pixels
 
 
 class Picks:
-    """The picks of one method on one category, as `Pick` defines them; of equals, the first. Holds one image a kind."""
+    """The picks of one method on one category, as `Pick` defines them; of equals, the first. One image per kind."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
@@ -47,7 +47,7 @@ class Picks:
 
 
 def _ranks(label: int, score: float, map_HW: NDArray | None, mask_HW: NDArray | None) -> dict[Kind, float]:
-    """How much each kind wants this image; the highest gets it."""
+    """The rank of this image for each kind; the highest is kept."""
     if not label:
         return {"false_alarm": score}
     if mask_HW is None or map_HW is None:
@@ -87,7 +87,7 @@ def draw_sheet(categories: Mapping[str, Mapping[str, Pick]], titles: Mapping[str
 
 
 def _sheet(rows: Mapping[str, list[Image.Image]], headings: list[str]) -> Image.Image:
-    """One row a name, one column a heading, on white."""
+    """One row per name, one column per heading, on white."""
     step = TILE + GAP
     size = (SIDE + len(headings) * step, HEAD + len(rows) * step)
     page = Image.new("RGB", size, "white")

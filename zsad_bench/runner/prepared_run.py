@@ -68,14 +68,16 @@ def prepare(spec: RunSpec, opened: Opened) -> PreparedRun:
 
 
 def take(spec: RunSpec, opened: Opened) -> PreparedRun:
-    """The run of a spec, for the one who runs it."""
+    """The run of a spec, which is then prepared anew for the next caller."""
     run = prepare(spec, opened)
     opened.forget(("run", spec.id))
     return run
 
 
 def check_leaks(run: PreparedRun, opened: Opened, say: guard.Say) -> None:
-    """Compares what it learned or will learn from with its targets; rows count what looks alike. say: told of it.
+    """Compares what it learned or will learn from with its targets; rows count what looks alike.
+
+    say: called with each warning.
 
     Raises:
         OverlapError: a dataset or an image is on both sides.
@@ -96,7 +98,7 @@ def check_leaks(run: PreparedRun, opened: Opened, say: guard.Say) -> None:
 
 def _prepared(spec: RunSpec, opened: Opened) -> PreparedRun:
     if spec.checkpoint is not None and (spec.settings or spec.epochs is not None):
-        raise UsageError(f"--checkpoint {spec.checkpoint}: it brings its configuration; leave out --set and --epochs")
+        raise UsageError(f"--checkpoint {spec.checkpoint}: it has its own configuration; leave out --set and --epochs")
     backbone = opened.backbone(spec)
     seed_everything(spec.seed, verbose=False)
     method = build(spec.method, backbone, spec.overrides, spec.seed)

@@ -25,7 +25,7 @@ def commit() -> str:
 def state_of(here: Path, package: str = "zsad_bench") -> str:
     """The commit of a checkout, as `commit` says it.
 
-    Other files are tracked ones that differ, and files of the package that git does not know and is not told to ignore:
+    Other files are tracked ones that differ, and files of the package that git neither tracks nor ignores:
     a new method, a word list of prompts.
     """
     if not (here / ".git").exists():
@@ -53,7 +53,7 @@ def package_version() -> str:
 
 
 def run_id() -> str:
-    """Time to the millisecond and a random tail: unique, and later ones sort behind."""
+    """Time to the millisecond and a random tail: unique, and later ones sort after it."""
     now = datetime.now(UTC)
     return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(3)}"
 

@@ -41,7 +41,7 @@ def find_checkpoint(
             return None
         try:
             header = checkpoint.read_header(path)
-        except CheckpointError:  # a torn file is no checkpoint; training again mends it
+        except CheckpointError:  # a half-written file is not a checkpoint; training again replaces it
             continue
         of = (header.method, header.version, header.backbone, header.frozen_networks)
         here = (name, method.version, method.backbone.id, method.frozen_networks)
@@ -52,6 +52,6 @@ def find_checkpoint(
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
     """As it comes back from a file: tuples are lists; a variant as its options, which older files have as a text."""
-    told = {"variant": dict(variant_of(content["variant"]))} if "variant" in content else {}
-    plain: dict[str, Any] = json.loads(json.dumps({**content, **told}))
+    options = {"variant": dict(variant_of(content["variant"]))} if "variant" in content else {}
+    plain: dict[str, Any] = json.loads(json.dumps({**content, **options}))
     return plain

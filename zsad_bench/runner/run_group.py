@@ -47,12 +47,12 @@ def run_group(
     category is done.
 
     specs: of one backbone, board and options of data. skip_complete: categories whose rows are on the board are not
-    tested again, and a training whose checkpoint is still in `runs` is not repeated. trained: told the spec and seconds
-    of each training. mirror: shown what happens, and never a reason to fail. since: a run id; what earlier runs left is
-    not skipped. opened: what this process opened already.
+    tested again, and a training whose checkpoint is still in `runs` is not repeated. trained: called with the spec and
+    seconds of each training. mirror: shown what happens, and never a reason to fail. since: a run id; what earlier
+    runs left is not skipped. opened: what this process opened already.
 
     Raises:
-        ZsadError: anything a user can mend, before training where it can be known by then.
+        ZsadError: anything a user can fix, before training where it can be known by then.
     """
     opened = opened or Opened()
     first = specs[0]

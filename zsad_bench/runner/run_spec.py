@@ -59,7 +59,7 @@ class RunSpec:
 
     @property
     def id(self) -> str:
-        """What tells it from other runs of one plan."""
+        """What distinguishes it from other runs of one plan."""
         return digest([
             self.method, self.prior, list(self.targets), self.seed, self.draw, self.epochs, list(self.augment),
             {key: repr(value) for key, value in self.settings.items()}, str(self.checkpoint or ""),

@@ -22,7 +22,7 @@ from zsad_bench.types import Batch, Category, EncoderSpec, Features, ForwardSpec
 
 @dataclass
 class Cost:
-    """Wall-clock seconds on some images. encode: of the pass that the method's features came from, whoever shared it.
+    """Wall-clock seconds on some images. encode: of the pass that the method's features came from, shared or not.
 
     score: what the method alone took, from those features to predictions.
     """

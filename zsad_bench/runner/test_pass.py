@@ -1,4 +1,4 @@
-"""One pass over a target for every method that is tested on it, and the rows that come of it."""
+"""One pass over a target for every method that is tested on it, and the rows it gives."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def run_pass(
     callbacks: Sequence[Callback] = (),
     progress_bar: bool = False,
 ) -> Any:
-    """Tests methods, by label, on the same batches; what comes of it is the callbacks' matter.
+    """Tests methods, by label, on the same batches; the callbacks make rows of it.
 
-    Returns the loader that was read, a `BatchLoader` of our own data modules, which says what there was to say.
+    Returns the loader that was read, a `BatchLoader` of our own data modules, which holds the notes on its files.
     """
     trainer = Trainer(logger=False, callbacks=list(callbacks), enable_progress_bar=progress_bar, **trainer_options())
     with stoppable(trainer):

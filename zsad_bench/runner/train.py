@@ -75,8 +75,8 @@ def fit(
     console: Console,
     watch: Callable[[str], Callback] | None = None,
 ) -> None:
-    """Trains every stage in place; the losses go to `folder/<stage>/metrics.csv`. watch: one more callback a stage."""
-    told: set[str] = set()
+    """Trains every stage in place; losses go to `folder/<stage>/metrics.csv`. watch: one more callback per stage."""
+    printed: set[str] = set()
     method.begin_training(data.categories())
     for stage in method.stages():
         method.begin_stage(stage)
@@ -97,7 +97,7 @@ def fit(
             trainer.fit(method, datamodule=data)
         loader, data.trainer = trainer.train_dataloader, None  # worker processes end with the Trainer
         for line in [] if loader is None else loader.said:  # there is none without epochs
-            if line not in told:  # every stage reads the same files
+            if line not in printed:  # every stage reads the same files
                 console.print(line, style="yellow")
-            told.add(line)
+            printed.add(line)
     method.freeze()

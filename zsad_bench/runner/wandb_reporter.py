@@ -1,4 +1,4 @@
-"""What the wandb mirror is told of runs: curves while it trains, means and maps after each target, a table."""
+"""What of a run goes to wandb: curves while it trains, means and maps after each target, a table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_mirror(asked: str, folder: Path, group: str, console: Console) -> Mirro
 
 
 class WandbReporter:
-    """Tells a mirror, None for nobody, about runs as they go on. targets: by what was asked."""
+    """Reports runs to a mirror as they go on; with None it reports nothing. targets: by what was asked."""
 
     def __init__(self, mirror: Mirror | None, targets: Mapping[str, ZeroShotDataModule]) -> None:
         self.mirror = mirror if mirror is not None and mirror.mode != "off" else None

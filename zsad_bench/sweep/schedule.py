@@ -1,4 +1,4 @@
-"""Runs what a plan lacks: on any executor, longest first, until every group was tried. A `Listener` hears of it."""
+"""Runs what a plan lacks: on any executor, longest first, until every group was tried; a `Listener` is called."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """What is told while a plan is worked through. Every method may be overridden and does nothing here."""
+    """Is called while a plan runs. Every method may be overridden and does nothing here."""
 
     def hashing(self) -> None:
         """Weights and data are read, to know the keys of the cells."""

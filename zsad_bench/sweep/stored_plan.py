@@ -40,7 +40,7 @@ class StoredPlan:
         """What is kept of a plan; paths are made absolute, for processes that stand elsewhere.
 
         Raises:
-            UsageError: a path for data that is nobody's.
+            UsageError: a path that belongs to no dataset of the plan.
         """
         recipe = plan.recipe
         targets = dict.fromkeys(cell.target for cell in plan.cells)
@@ -131,7 +131,7 @@ def checked_schema(text: str, file: Path) -> dict[str, Any]:
     """The content of a file of a sweep.
 
     Raises:
-        ZsadError: no JSON object, or of another schema.
+        ZsadError: not a JSON object, or of another schema.
     """
     try:
         content = json.loads(text)

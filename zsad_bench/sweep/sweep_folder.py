@@ -1,10 +1,10 @@
-"""What is known of a sweep: its plan, what happened, and which rows are there. Files that any shell or node can read.
+"""A sweep on disk: its plan, what happened, and which rows are there. Files that any shell or node can read.
 
     runs/sweeps/<recipe>/plan.json      the groups, as they were last planned
                          cells.json     the key and the categories and metrics of each cell, once weights and data are
                                         hashed; "error" where that failed
                          events.jsonl   what started, ended, failed, was trained: for people, and for estimates
-                         alive/, locks/, logs/   one file a group
+                         alive/, locks/, logs/   one file per group
 
 Whether a cell is done is never read from these files: it is done when all rows of its key are on the board.
 """
@@ -94,7 +94,7 @@ class SweepFolder:
         finally:
             os.close(handle)
 
-    def told(self) -> list[dict[str, Any]]:
+    def read_events(self) -> list[dict[str, Any]]:
         """Every event so far; a half-written line of a killed process is passed over."""
         return list(json_lines(self.events.read_bytes())) if self.events.is_file() else []
 

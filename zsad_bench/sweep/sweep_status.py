@@ -39,7 +39,7 @@ class SweepStatus:
     def refresh(self) -> None:
         """Takes in what was written since."""
         self.rows.refresh()
-        events = self.folder.told()
+        events = self.folder.read_events()
         self.trained = trained_seconds(events)
         ends = [e for e in events if e["kind"] in ("started", "done", "failed")]
         self.last: dict[str, dict[str, Any]] = {e["group"]: e for e in ends}
@@ -99,7 +99,7 @@ class RowIndex:
     def refresh(self) -> RowIndex:
         """Itself, with all whole lines that are on disk."""
         for file in sorted(self.folder.glob("*.jsonl")):
-            if not file.is_file():  # nothing can be appended to it, which is told before anything runs
+            if not file.is_file():  # nothing can be appended to it, which is reported before anything runs
                 continue
             start, size = self.read.get(file, 0), file.stat().st_size
             if size < start:  # rewritten, as a merge does

@@ -39,7 +39,7 @@ def command(folder: SweepFolder, group: str, wait: bool = False) -> tuple[str, .
 
 
 def environment(threads: int, track: str = "off") -> dict[str, str]:
-    """What such a process needs: a fixed number of threads, our package where it lies, and whether wandb is told."""
+    """What such a process needs: a fixed number of threads, the path of our package, and whether wandb gets runs."""
     count = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(dict.fromkeys([here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
@@ -80,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
     plan = folder.read_plan()
     group = plan.group(args.group)
     if group is None:
-        raise ZsadError(f"group {args.group} is not in {folder.plan_file}: it was planned anew; start the sweep again")
+        raise ZsadError(f"group {args.group} is not in {folder.plan_file}: the plan has changed; start the sweep again")
     folder.lock(group.id).parent.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder.lock(group.id), -1 if args.wait else 0):
@@ -102,12 +102,12 @@ def compute(
     track: str = "off",
     opened: Opened | None = None,
 ) -> None:
-    """Runs a group: trains and tests what has no rows yet. How long trainings took is told to the folder.
+    """Runs a group: trains and tests what has no rows yet. The folder records how long trainings took.
 
     track: what --track says. opened: what this process opened already.
 
     Raises:
-        ZsadError: anything a user can mend.
+        ZsadError: anything a user can fix.
     """
     from zsad_bench.runner.run_group import run_group
     from zsad_bench.runner.wandb_reporter import open_mirror
@@ -117,8 +117,8 @@ def compute(
 
     def trained(spec: RunSpec, seconds: float) -> None:
         job = jobs[spec.id]
-        told = {"method": job.method, "variant": job.variant, "prior": job.prior, "seconds": round(seconds, 3)}
-        folder.tell("trained", group.id, **told)
+        facts = {"method": job.method, "variant": job.variant, "prior": job.prior, "seconds": round(seconds, 3)}
+        folder.tell("trained", group.id, **facts)
 
     with open_mirror(track, plan.runs, plan.name, console) as mirror:
         run_group(specs, console, True, trained, mirror, plan.since, opened)

@@ -1,1 +1,1 @@
-"""One file a family of backbones: the file name is the registration. This one stays empty of imports."""
+"""One file per family of backbones: the file name is the registration. This one stays empty of imports."""

@@ -183,7 +183,7 @@ def build_model(model_config: dict[str, Any], name: str) -> CLIP:
     if isinstance(vision.get("layers"), list):
         foreign.append("a ResNet")
     if foreign:
-        raise BackboneError(f"{name} cannot be used as a backbone ({', '.join(foreign)}): it is no plain ViT CLIP")
+        raise BackboneError(f"{name} cannot be used as a backbone ({', '.join(foreign)}): it is not a plain ViT CLIP")
     try:
         with torch.device("meta"):
             model = CLIP(**config)

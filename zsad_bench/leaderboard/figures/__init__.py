@@ -1,1 +1,1 @@
-"""Figures from rows, pictures and arrays that others computed: one file a figure, and how all of them look."""
+"""Figures from rows, pictures and arrays that others computed: one file per figure, and how all of them look."""

@@ -35,9 +35,9 @@ FIGURES = {
     "faprompt_prompts": Entry("FAPrompt's learned prompts on a plane (t-SNE), their cosines and effective rank",
                               "checkpoints of FAPrompt, one or several seeds",
                               ("prior", "draw", "checkpoint", "weights")),
-    "complexity": Entry("learned parameters, seconds an image and peak memory of every method",
+    "complexity": Entry("learned parameters, seconds per image and peak memory of every method",
                         "rows; checkpoints for the parameters", ("method",)),
-    "quality_cost": Entry("quality against seconds an image and learned parameters",
+    "quality_cost": Entry("quality against seconds per image and learned parameters",
                           "rows; checkpoints for the parameters", ("metric", "prior", "method")),
     "prior_curve": Entry("quality against the number of anomaly types and images learned from, with bands over draws",
                          "rows of `zsad-bench sweep prior_curve` (or prior_curve_demo)", ("metric", "method")),
@@ -64,4 +64,4 @@ def faprompt_fig_3(defaults: Mapping[str, float | None]) -> Study:
 
 
 def _settings(fields: Mapping[str, tuple[str, str]], defaults: Mapping[str, float | None]) -> tuple[Setting, ...]:
-    return tuple(Setting(field, *told, defaults.get(field)) for field, told in fields.items())
+    return tuple(Setting(field, *description, defaults.get(field)) for field, description in fields.items())

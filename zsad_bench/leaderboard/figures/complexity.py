@@ -43,7 +43,7 @@ def draw(costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Se
     names = [cost.name for cost in methods]
     panels[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
     panels[0].set_xlabel("learned parameters")
-    panels[1].set_xlabel("seconds an image")
+    panels[1].set_xlabel("seconds per image")
     panels[2].set(xlabel="peak memory, GB, at most", xlim=(0, 1.12 * max(memory) / 1024))
     for panel in panels:
         panel.tick_params(axis="y", length=0)

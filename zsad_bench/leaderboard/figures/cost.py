@@ -81,7 +81,7 @@ def costs(rows: Iterable[Row], facts: Facts) -> Costs:
         passes[_pass(row)].add(row.key)
     plain = [row for row in rows if row.backbone != "none" and is_plain(row.variant)]
     if not plain:
-        raise RowError(f"none of {len(rows)} rows tells what a method costs; run `zsad-bench bench`")
+        raise RowError(f"none of {len(rows)} rows says what a method costs; run `zsad-bench bench`")
     counts = Counter(row.device for row in plain)
     methods = Counter(device for device, _ in {(row.device, row.method) for row in plain})
     device = max(counts, key=lambda name: (methods[name], counts[name], name))

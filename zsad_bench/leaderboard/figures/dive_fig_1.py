@@ -29,7 +29,7 @@ from zsad_bench.results.row import Row
 if TYPE_CHECKING:
     from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 
-# The first prior is a filled dot, the second an open diamond, no prior a bar: told apart without colour.
+# The first prior is a filled dot, the second an open diamond, no prior a bar: distinct without colour.
 _LOOKS: tuple[dict[str, Any], ...] = (
     {"marker": "o", "color": "#0072B2", "markersize": 5.5},
     {"marker": "D", "color": "#D55E00", "markerfacecolor": "white", "markersize": 5, "markeredgewidth": 1.3},
@@ -81,7 +81,7 @@ def means(rows: Iterable[Row], priors: tuple[str, str], metric: str, facts: Fact
 
 
 def draw(compared: PriorMeans, image: ImageMaps | None, facts: Facts, note: Sequence[str]) -> Drawn:
-    """Left a panel a dataset; right an image and its maps, where there is one. note: first sentences of the caption."""
+    """Left a panel per dataset; right an image and its maps, if any. note: first sentences of the caption."""
     datasets, methods = compared.datasets(facts), compared.methods()
     across = min(len(datasets), 2 if len(datasets) <= 4 else 3)
     down = math.ceil(len(datasets) / across)

@@ -13,7 +13,7 @@ _TILE, _HEAD = 1.05, 0.75  # inches
 
 
 def draw(images: Sequence[ImageMaps], facts: Facts, note: Sequence[str]) -> Drawn:
-    """A line an image: itself, and the map of each method that has one. note: first sentences of the caption."""
+    """A line per image: itself, and the map of each method that has one. note: first sentences of the caption."""
     methods = list(dict.fromkeys(name for image in images for name in image.pictures))
     size = (1.0 + _TILE * (len(methods) + 1), _HEAD + _TILE * len(images) + 0.3)
     caption = [

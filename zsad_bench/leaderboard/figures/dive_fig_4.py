@@ -24,7 +24,7 @@ class Attention:
     """What the patches of one image attend to, in one block, averaged over heads.
 
     image: (H,W,3) uint8. mask: (H,W) bool or None. weights: (h,w,G) in [0, 1], summing to one over G descriptions.
-    abnormal: (G,) bool. licence: what has to be said of an image that may not be passed on, or "".
+    abnormal: (G,) bool. licence: the note on an image that may not be passed on, or "".
     """
 
     id: str

@@ -131,7 +131,7 @@ def choose(images: Sequence[ImageMaps], asked: Sequence[str], datasets: Sequence
 
 
 def licences(images: Iterable[ImageMaps]) -> str:
-    """What has to be said of images that may not be passed on; "" where all may."""
+    """The note on images that may not be passed on; "" where all may."""
     bound = {image.any.about["title"]: image.any.about["licence"] for image in images if not image.redistribute}
     titles = " and ".join(f"{title} ({licence})" for title, licence in bound.items())
     return f"Images of {titles}: not to be passed on." if titles else ""

@@ -112,7 +112,7 @@ def lines(
 
 
 def draw(study: Study, lines: Sequence[Line], prior: str, note: Sequence[str]) -> Drawn:
-    """A column a setting, a line a metric. note: first sentences of the caption."""
+    """A column per setting, a line per metric. note: first sentences of the caption."""
     settings = [setting for setting in study.settings if any(line.setting == setting for line in lines)]
     metrics = list(dict.fromkeys(line.metric for line in lines))
     size = (0.6 + 2.7 * len(settings), 0.75 + 2.0 * len(metrics))

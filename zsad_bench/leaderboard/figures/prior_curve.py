@@ -29,7 +29,7 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def draw(curves: Sequence[Curve], facts: Facts, note: Sequence[str]) -> Drawn:
-    """A column an axis, a line a metric; a band is the middle of the draws. curves: at least one."""
+    """A column per axis, a line per metric; a band is the middle of the draws. curves: at least one."""
     axes = [axis for axis in _AXES if any(curve.axis == axis for curve in curves)]
     metrics = [metric for metric in METRICS if any(curve.metric == metric for curve in curves)]
     looks = method_marks([curve.method for curve in curves], facts)

@@ -64,7 +64,7 @@ def quality(
 
 
 def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Sequence[str]) -> Drawn:
-    """A line a metric; against seconds an image, and against learned parameters where any are known."""
+    """A line per metric; against seconds per image, and against learned parameters where any are known."""
     metrics = [metric for metric in METRICS if any(place[1] == metric for place in reached.means)]
     shown = [cost for cost in costs.methods if any((cost.name, metric) in reached.means for metric in metrics)]
     counted = any(learned.get(cost.method) for cost in shown)
@@ -88,7 +88,7 @@ def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], fact
             (handles[cost.name],) = panels[0].plot([], [], linestyle="none", marker=look.marker, color=look.colour,
                                                    markerfacecolor="none")  # fmt: skip
     log_axis(grid[-1][0], [cost.seconds for cost in shown])
-    grid[-1][0].set_xlabel("seconds an image")
+    grid[-1][0].set_xlabel("seconds per image")
     if counted:
         most = max(learned.get(cost.method) or 0 for cost in shown)
         grid[-1][1].set_xscale("symlog", linthresh=_LINEAR)

@@ -1,6 +1,6 @@
 """How figures look, and how they become files: the same bytes from the same numbers.
 
-Everything that tells things apart does so twice: colours by a marker, a hatch or a line as well, so that a figure can
+Every difference is shown twice: colours by a marker, a hatch or a line as well, so that a figure can
 be read in grey and with any colour vision. What a figure is of, and what is not in it, stands below it.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Place = TypeVar("Place", bound=Hashable)
 FORMATS = ("svg", "png")
 INK, FAINT = "#222222", "#777777"
-# Okabe and Ito's colours, dark enough for lines on white: told apart with any colour vision.
+# Okabe and Ito's colours, dark enough for lines on white: distinct with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000", "#7A5195")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 METRICS = metric_keys.titles()

@@ -60,7 +60,7 @@ def _metrics(rows: Iterable[Row]) -> list[str]:
 def _table(
     table: Table, report: Report, lines: Mapping[tuple, int], categories: Mapping[tuple[str, str], list[Row]]
 ) -> dict[str, Any]:
-    """targets: what it averages. parts: one a category of a single target, without mean over categories."""
+    """targets: what it averages. parts: one per category of a single target, without mean over categories."""
     overall = table.name == "overall"
     present = {target for target, _ in categories}
     targets = [t for t in report.layout.groups if t in present] if overall else [table.name]

@@ -28,7 +28,7 @@ _CARD = 150  # bytes of a card's own text, about
 
 @dataclass
 class Gallery:
-    """cards: one a picture shown. images: data URI, outline, width and height. maps: data URIs.
+    """cards: one per picture shown. images: data URI, outline, width and height. maps: data URIs.
 
     values: names of the per-image metrics, as a card's `values` has them. private: titles of the targets whose pictures
     are shown but may not be passed on; withheld: target title -> such pictures that are not shown. too_many: what did

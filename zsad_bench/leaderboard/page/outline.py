@@ -14,7 +14,7 @@ def outline(mask_HW: NDArray) -> str:
     """The border of a mask (bool), as closed lines of an SVG path; "" for an empty mask.
 
     One unit is one pixel, (0, 0) the corner of the first. The lines go through the middles of the edges between
-    anomalous and normal pixels, so that slopes are no stairs. Holes have a line too.
+    anomalous and normal pixels, so that slopes are not stairs. Holes have a line too.
     """
     after = _edges(np.pad(mask_HW.astype(bool), 1))
     parts = []

@@ -2,7 +2,7 @@
 
 The AUROC of a type is over the images of that type against all normal images of the category. Gains are averaged over
 types within a category, then categories, datasets and runs. Everything is linear in the pairs of an anomalous and a
-normal image that a method puts in the right order, so one matrix a category serves all runs and resamples.
+normal image that a method puts in the right order, so one matrix per category serves all runs and resamples.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _NOTES = {
 
 
 def table(answers: Sequence[Answer]) -> tuple[list[Grid], list[dict[str, Any]]]:
-    """A grid a claim, and the exact numbers as records."""
+    """A grid per claim, and the exact numbers as records."""
     grids = []
     for claim, title in CLAIMS.items():
         of = [answer for answer in answers if answer.claim == claim]

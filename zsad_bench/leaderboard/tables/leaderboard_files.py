@@ -1,4 +1,4 @@
-"""A suite's leaderboard on disk and on the terminal: a generated page, plain to read too, and one CSV a table."""
+"""A suite's leaderboard on disk and on the terminal: a generated page, plain to read too, and one CSV per table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ worth."""
 
 
 def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, layout: LeaderboardLayout) -> list[Path]:
-    """The files written: README.md and one CSV a table, generated from the row files and nothing else.
+    """The files written: README.md and one CSV per table, generated from the row files and nothing else.
 
     The same rows give the same bytes, and the CSV files of tables that are gone go too, if the README there names them.
     Under a lock: of two runs that end together, the later one sees all rows.

@@ -146,7 +146,7 @@ class Report:
         return {line.key: place for place, line in enumerate(self.lines())}
 
     def remarks(self) -> list[tuple[str, list[str]]]:
-        """What has to be said beside the tables, with a title for each kind."""
+        """The notes beside the tables, with a title for each kind."""
         kinds = [
             ("Conflicts: two values for one number in one run; neither is used", self.conflicts),
             ("Undefined", self.undefined),
@@ -179,9 +179,9 @@ class Report:
 
 
 def build(rows: Iterable[Row], layout: LeaderboardLayout, torn: Sequence[store.Torn] = ()) -> Report:
-    """The overall table, one a group, then one a target that stands apart; only those that have rows.
+    """The overall table, one per group, then one per target that stands apart; only those that have rows.
 
-    torn: lines of the row files that could not be read; they are told among what was left out.
+    torn: lines of the row files that could not be read; they are listed with what was left out.
     """
     read = list(rows)
     current = store.current(read)
@@ -191,7 +191,7 @@ def build(rows: Iterable[Row], layout: LeaderboardLayout, torn: Sequence[store.T
     apart = sorted(present - set(groups), key=lambda name: (layout.title(name).casefold(), name))
     tables = [_table(kept, "overall", "Overall", groups, layout)] if len(groups) > 1 else []
     tables += [_table(kept, name, layout.title(name), [name], layout) for name in (*groups, *apart)]
-    left_out += [one.told(one.path.name) for one in torn]
+    left_out += [one.message(one.path.name) for one in torn]
     conflicts = sorted(map(str, current.conflicts))
     return Report(layout, tables, kept, len(read), conflicts, left_out, _undefined(kept, layout), store.ahead(read))
 
@@ -300,7 +300,7 @@ def _caption(rows: Sequence[Row], targets: Sequence[str], layout: LeaderboardLay
 
 
 def _undefined(rows: Sequence[Row], layout: LeaderboardLayout) -> list[str]:
-    """A sentence a category and reason; methods are named where others have a value there."""
+    """A sentence per category and reason; methods are named where others have a value there."""
     places: dict[tuple[str, str, str | None], tuple[set[str], set[str]]] = {}
     everyone: dict[tuple[str, str], set[str]] = {}
     for row in rows:

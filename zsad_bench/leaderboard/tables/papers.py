@@ -174,7 +174,7 @@ _At = Callable[[Entry, Variant | None, str, str], Number]
 
 
 def _by_dataset(lookup: Numbers, metric: str, at: _At) -> Grid:
-    """Lines are datasets and their means, with a group of columns a method."""
+    """Lines are datasets and their means, with a group of columns per method."""
     names = dict.fromkeys(p.scope for p in lookup.published if p.metric == metric)
     scopes = [*names, *_MEANS, _ALL]
     columns: list[Column] = []

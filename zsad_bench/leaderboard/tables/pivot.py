@@ -1,4 +1,4 @@
-"""Any table from rows: what stands in lines, what in columns, and the rest is averaged or has to be chosen."""
+"""Any table from rows: some axes are lines, some are columns, and the rest is averaged or has to be chosen."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def pivot(
 def _check(lines: Sequence[str], columns: Sequence[str]) -> None:
     twice = [axis for axis in {*lines, *columns} if [*lines, *columns].count(axis) > 1]
     if twice:
-        raise UsageError(f"{twice[0]} stands twice among --rows {','.join(lines)} and --cols {','.join(columns)}")
+        raise UsageError(
+            f"{twice[0]} is given twice in --rows {','.join(lines)} and --cols {','.join(columns)}; keep one"
+        )
 
 
 def _getter(axes: Sequence[str], facts: Facts) -> Callable[[Row], tuple]:
@@ -123,7 +125,7 @@ def _means_over(
     column_keys: Sequence[tuple],
     column_of: Callable[[Row], tuple],
 ) -> list[tuple[str, int, list[Measured]]]:
-    """Title, number of datasets it should have and one mean a column, of each group that has any row."""
+    """Title, number of datasets it should have and one mean per column, of each group that has any row."""
     made = []
     by_column = pools(rows, column_of)
     for title, metric_level, targets in groups:

@@ -83,7 +83,7 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What the leaderboard has to be told: it reads rows only.
+    """What the caller passes in, since the leaderboard reads rows only.
 
     titles: of methods and datasets. built: methods that can be run. official: those with a preset of released code.
     counts: dataset -> (normal, anomalous) test images in the paper's composition. footnotes: dataset -> a sentence.
@@ -114,7 +114,7 @@ def read_published(folder: str | Path | None = None) -> list[Published]:
     """Every published number, in the order of the files.
 
     Raises:
-        RowError: a file that is missing, or a line that is no number; names file and line.
+        RowError: a file that is missing, or a line that is not a number; names file and line.
     """
     folder = data_folder("published") if folder is None else Path(folder)
     numbers: list[Published] = []
@@ -128,14 +128,14 @@ def read_published(folder: str | Path | None = None) -> list[Published]:
             try:
                 numbers.append(_published(line))
             except (KeyError, TypeError, ValueError) as error:
-                raise RowError(f"{path}:{number}: no published number ({error}); restore the file") from None
+                raise RowError(f"{path}:{number}: not a published number ({error}); restore the file") from None
     return numbers
 
 
 def fidelity(variant: Variant, method: str, facts: Facts) -> str:
     """The preset of a variant: "paper" unless it names one; "" for a method that has only one.
 
-    "unknown" where an old row says its variant in a way that cannot be told for certain.
+    "unknown" where an old row says its variant in a way that is not certain.
     """
     if method not in facts.official:
         return ""

@@ -92,7 +92,7 @@ def _settings(p: Published, facts: Facts) -> dict[str, Any]:
 
 
 def _pace(rows: Iterable[Row]) -> dict[str, float]:
-    """Method -> seconds an image in the slowest category that rows saw."""
+    """Method -> seconds per image in the slowest category that rows saw."""
     pace: dict[str, float] = {}
     for row in rows:
         if row.n_images:

@@ -1,4 +1,4 @@
-"""Where the groups of a plan run. An executor starts commands and tells what happens to them, nothing else.
+"""Where the groups of a plan run. An executor starts commands and reports what happens to them, nothing else.
 
     def run(tasks: Sequence[Task]) -> Generator[Event, None, None]
 

@@ -33,7 +33,7 @@ INSTALL = "pip install 'zsad-bench[cluster]'"
 
 
 class Ray:
-    """Starts tasks in order, one a GPU. A Ray that was connected before is used as it is.
+    """Starts tasks in order, one per GPU. A Ray that was connected before is used as it is.
 
     threads: what a task takes where there is no GPU. gpus: of this machine, the first so many; None is all of them.
     """

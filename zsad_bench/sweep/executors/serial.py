@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 10.0  # between asking a process to end and ending it
 
 
 class Serial:
-    """Runs tasks in order. A task's standard input ends with this process, and it must take that for its own end."""
+    """Runs tasks in order. A task's standard input ends when this process ends, and the task must then end too."""
 
     def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
         """The events of the tasks; closing the iterator stops the one that runs."""

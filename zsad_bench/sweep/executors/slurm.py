@@ -1,4 +1,4 @@
-"""One Slurm job a task, through submitit. Slurm decides when and where; what it pre-empts goes on when it lets it."""
+"""One Slurm job per task, through submitit. Slurm decides when and where; a pre-empted job resumes later."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ INSTALL = "pip install 'zsad-bench[slurm]'"
 
 
 class Slurm:
-    """Submits a job a task, in order, and waits for them.
+    """Submits a job per task, in order, and waits for them.
 
-    threads: CPUs a job. options: of sbatch by their long names, `{"partition": "gpu", "time": "04:00:00"}`; a job takes
-    one GPU unless they say otherwise. cluster: of submitit's; `local` runs all at once on this machine, for tests.
+    threads: CPUs per job. options: of sbatch by their long names, `{"partition": "gpu", "time": "04:00:00"}`; a job
+    takes one GPU unless they say otherwise. cluster: of submitit's; `local` runs all at once here, for tests.
     """
 
     def __init__(self, threads: int = 1, options: Mapping[str, str] | None = None, cluster: str = "slurm") -> None:
@@ -63,10 +63,10 @@ class Slurm:
 
 
 def parameters(threads: int, options: Mapping[str, str]) -> dict[str, Any]:
-    """What submitit is told about every job.
+    """What submitit gets for each job.
 
     Raises:
-        UsageError: a time that is none.
+        UsageError: a time that sbatch would not accept.
     """
     rest = dict(options)
     minutes = _minutes(rest.pop("time")) if "time" in rest else DAY_MINUTES
@@ -97,7 +97,7 @@ class _Batch:
         self.starts: dict[str, int] = {}
         self.where: dict[str, str] = {}  # job id -> of those that run
         self.over_since: dict[str, float] = {}
-        self.said: set[str] = set()  # tasks that were told to have started
+        self.said: set[str] = set()  # tasks reported as started
 
     def submit(self, task: Task) -> None:
         task.log.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ class _Batch:
                 self.where[id_] = where
                 self.said.add(task.id)
                 yield Event("started", task.id, where)
-            elif state == "PENDING" and id_ in self.where:  # Slurm starts it again: what it said so far is no result
+            elif state == "PENDING" and id_ in self.where:  # Slurm starts it again: what it said so far is not a result
                 del self.where[id_]
                 job.paths.result_pickle.unlink(missing_ok=True)
             elif state in OVER and self._settled(id_, job):

@@ -1,4 +1,4 @@
-// A dot a prior, a line a method: what the prior is worth. Shapes differ as well as colours.
+// A dot per prior, a line per method: what the prior is worth. Shapes differ as well as colours.
 const SHAPES = [
   (x, y) => svg("circle", { cx: x, cy: y, r: 5.5 }),
   (x, y) => svg("rect", { x: x - 5, y: y - 5, width: 10, height: 10 }),

@@ -1,7 +1,7 @@
 // Sortable tables of numbers. One of them is a single stop of the Tab key; arrows move inside it.
 const sorting = (text) => ({ column: text.slice(0, text.lastIndexOf(":")), way: text.slice(text.lastIndexOf(":") + 1) });
 
-// columns: [{id, title, text: true where it is no number}]; value(line, id) -> text, or a cell; change(sort) on a click.
+// columns: [{id, title, text: true where it is not a number}]; value(line, id) -> text, or a cell; change(sort) on a click.
 function sortable({ id, columns, lines, value, sort, change, number, paint }) {
   const { column, way } = sorting(sort);
   const known = columns.find((one) => one.id === column);
