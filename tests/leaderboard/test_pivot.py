@@ -79,7 +79,7 @@ def test_what_may_not_be_averaged_is_refused(changes, lines, columns, said):
 
 
 def test_wrong_axes_and_empty_choices_are_named():
-    with pytest.raises(UsageError, match="dataset stands twice"):
+    with pytest.raises(UsageError, match="dataset is given twice"):
         pivot([make_row()], ["dataset"], ["dataset"], {}, FACTS)
     with pytest.raises(RowError, match="none of 1 rows has metric pixel_ap"):
         pivot([make_row()], ["dataset"], ["method"], {"metric": ["pixel_ap"]}, FACTS)
