@@ -33,7 +33,7 @@ from zsad_bench.atomic import write_between
 from zsad_bench.leaderboard.tables.mixed_rows import refuse_mixed
 from zsad_bench.leaderboard.tables.pivot import pivot
 from zsad_bench.leaderboard.tables.published import Facts
-from zsad_bench.results.row import Row, from_record
+from zsad_bench.results.row import SCHEMA, Row, from_record
 from zsad_bench.results.rows import current, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
@@ -68,6 +68,7 @@ def _category(
 ) -> list[Row]:
     target, images = category % TARGETS, generator.randrange(60, 400)
     common = {
+        "schema": SCHEMA,
         "key": f"{(method * 1000 + seed * 100 + target) * 2 + len(prior) % 2:016x}", "suite": "paper",
         "method": f"method{method:02}", "method_version": "1", "prior": prior, "prior_hash": hashes[prior],
         "auxiliary": "mvtec", "target": f"target{target:02}", "category": f"category{category:03}", "seed": seed,
