@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GROUPS = {  # first words that several files have in common, with what help says of each
     "data": "Find, check and fetch datasets, make the generated ones.",
     "figure": "The papers' figures and others, as SVG and PNG.",
-    "rows": "Merge, verify and export rows of leaderboards.",
+    "rows": "Merge, verify, compare and export rows of leaderboards.",
     "table": "Tables from rows: leaderboards, the papers', any other.",
     "track": "Push rows to wandb, and make a dashboard there, see docs/wandb.md.",
 }
