@@ -121,6 +121,7 @@ def test_a_lightning_checkpoint_brings_back_what_was_learned_alone(alone, monkey
         Trainer(logger=False).test(fresh, datamodule=alone["target"], ckpt_path="short.ckpt", verbose=False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo over the loopback interface is asked for by its name")
 def test_two_processes_give_what_one_gives(alone, tmp_path):
     """The same script with the page's other Trainer: same images, same metrics, and as good as the same training."""
