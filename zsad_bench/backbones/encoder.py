@@ -48,16 +48,16 @@ class Encoder:
             raise ValueError(f"{len(images)} images, but {len(samples)} samples")
         if not (self.spec.taps or self.spec.pooled):
             return Features({}, {}, (0, 0), (images.shape[2], images.shape[3]), 0)
-        started = _now(images.device)
+        started = device_clock(images.device)
         with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
             features = self.backbone.encode_image(images, self.spec, edit, checkpoint_blocks)
-        self.seconds += _now(images.device) - started
+        self.seconds += device_clock(images.device) - started
         self.n_images += len(images)
         return features
 
 
-def _now(device: torch.device) -> float:
-    """The clock once the device has done what it was given."""
+def device_clock(device: torch.device) -> float:
+    """Seconds of a clock that only goes forward, read once the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

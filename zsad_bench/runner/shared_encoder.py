@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -12,7 +11,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from zsad_bench.backbones.encoder import Encoder
+from zsad_bench.backbones.encoder import Encoder, device_clock
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._prediction import predict, predict_set
 from zsad_bench.methods.base import ZeroShotMethod
@@ -81,15 +80,15 @@ class SharedPass(LightningModule):
         shared, seconds = self._encode(images, samples)
         predictions = {}
         for label, method in self.by_label.items():
-            started = _now(images.device)
+            started = device_clock(images.device)
             features = self._features(method, shared, images, samples)
-            encoded = _now(images.device)
+            encoded = device_clock(images.device)
             if method.transductive:
                 self._keep(label, only(features, method.encoder_spec), samples)
             else:
                 predictions[label] = predict(method, features, samples)
             encode = encoded - started + (seconds[method.encoder_spec.forward] if shares(method) else 0.0)
-            self._account(label, samples, Cost(encode, _now(images.device) - encoded))
+            self._account(label, samples, Cost(encode, device_clock(images.device) - encoded))
         return predictions
 
     def _encode(
@@ -137,10 +136,10 @@ class SharedPass(LightningModule):
         for label, parts in self._kept.pop(category, {}).items():
             features = joined(parts)
             device = next(iter((*features.rows.values(), *features.vectors.values())), torch.empty(0)).device
-            started = _now(device)
+            started = device_clock(device)
             with torch.no_grad():
                 predictions[label] = predict_set(self.by_label[label], features, samples)
-            self.costs[category][label].score += _now(device) - started
+            self.costs[category][label].score += device_clock(device) - started
         return predictions
 
 
@@ -183,12 +182,3 @@ def _joined(values: Sequence[Tensor] | Sequence[Mapping]) -> Tensor | dict:
     if isinstance(values[0], Mapping):
         return {key: _joined([value[key] for value in values]) for key in values[0]}
     return torch.cat(cast("list[Tensor]", list(values)))
-
-
-def _now(device: torch.device) -> float:
-    """The clock once the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter()
