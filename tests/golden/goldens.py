@@ -5,6 +5,7 @@ ZSAD_GOLDEN_DIR makes the golden tests take another folder than tests/golden/dat
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,14 @@ def golden_files() -> list[Path]:
 def names_with_a_test() -> list[str]:
     """The names that have a golden test: `test_<name>.py` beside this file."""
     return sorted(path.stem.removeprefix("test_") for path in HERE.glob("test_*.py") if path.stem != "test_goldens")
+
+
+def golden_source(name: str) -> str | None:
+    """What computed the golden numbers of a method: the string AGAINST of its test; None of what is no method."""
+    statements = ast.parse((HERE / f"test_{name}.py").read_text(encoding="utf-8")).body
+    constants = {s.targets[0].id: s.value.value for s in statements  # type: ignore[attr-defined]
+                 if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant)}  # fmt: skip
+    return constants.get("AGAINST")
 
 
 def owner(path: Path, names: list[str]) -> str | None:

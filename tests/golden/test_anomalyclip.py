@@ -19,6 +19,8 @@ from zsad_bench.methods._scoring import patch_probabilities, state_logits
 from zsad_bench.methods.anomalyclip import AnomalyClip, AnomalyClipConfig
 from zsad_bench.types import Batch, Category, EncoderSpec, SampleInfo, Tap
 
+AGAINST = "official code"  # in the README's table
+
 RUNS = ("L24_fp32", "L24_half", "ML_fp32", "ML_half")
 BLOCKS = {"L24": (24,), "ML": (6, 12, 18, 24)}
 SAMPLES = [SampleInfo(f"golden/{i}", Category("golden", "any", "any", "object", "industrial")) for i in range(3)]

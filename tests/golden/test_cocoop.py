@@ -18,6 +18,8 @@ from zsad_bench.methods._scoring import state_logits
 from zsad_bench.methods.cocoop import CoCoOp, CoCoOpConfig
 from zsad_bench.types import Batch, Category, SampleInfo
 
+AGAINST = "official prompt learner"  # in the README's table
+
 OBJECT = Category("golden", "object", "object", "object", "industrial")
 SAMPLES = [SampleInfo(f"golden/{i}", OBJECT) for i in range(3)]
 OURS = {  # official name -> ours

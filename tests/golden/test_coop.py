@@ -18,6 +18,8 @@ from zsad_bench.methods._scoring import state_logits
 from zsad_bench.methods.coop import CoOp, CoOpConfig
 from zsad_bench.types import Batch, Category, SampleInfo
 
+AGAINST = "official prompt learner"  # in the README's table
+
 RUNS = ("shared_end", "csc_end", "shared_middle", "shared_front")
 OBJECT = Category("golden", "object", "object", "object", "industrial")
 SAMPLES = [SampleInfo(f"golden/{i}", OBJECT) for i in range(3)]

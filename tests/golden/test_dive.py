@@ -24,6 +24,8 @@ from zsad_bench.methods._scoring import l2_normalize, patch_probabilities
 from zsad_bench.methods.dive import Dive, DiveConfig
 from zsad_bench.types import Batch, Category, EncoderSpec, SampleInfo, Tap
 
+AGAINST = "independent reading of the paper; no code is public"  # in the README's table
+
 SWITCHES = {
     "default": {},
     "no_disentangle": {"disentangle": False},

@@ -21,6 +21,8 @@ from zsad_bench.methods._scoring import l2_normalize, upsample
 from zsad_bench.methods.faprompt import FaPrompt, FaPromptConfig
 from zsad_bench.types import Batch, Category, SampleInfo, Tap
 
+AGAINST = "official code"  # in the README's table
+
 RUNS = ("firstk_fp32", "firstk_half", "topk_fp32", "topk_half")
 PRIOR = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
 SAMPLES = [SampleInfo(f"golden/{i}", Category("golden", "any", "any", "object", "industrial")) for i in range(3)]

@@ -118,7 +118,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     adapts_at_test: `score` gets one image at a time, with gradients on and its own parameters requiring them;
     parameters and buffers are put back after each image, so that no image knows of another.
     stochastic_at_test: scores depend on the seed even without training; draws come from `generator_for`.
-    transductive: it scores all images of a category at once, in `score_set`; such rows are marked.
+    transductive: it scores all images of a category at once, in `score_set`; such rows are marked. Where this or
+    `adapts_at_test` depends on the configuration, `__init__` sets it on the object.
     is_sanity_check: a floor to compare with, no contender.
 
     Raises:
@@ -132,9 +133,9 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     Config: type[ConfigT]
     needs: ClassVar[frozenset[str]] = frozenset()
     encoder_trains: ClassVar[bool] = False
-    adapts_at_test: ClassVar[bool] = False
+    adapts_at_test: bool = False
     stochastic_at_test: ClassVar[bool] = False
-    transductive: ClassVar[bool] = False
+    transductive: bool = False
     is_sanity_check: ClassVar[bool] = False
 
     config: ConfigT
