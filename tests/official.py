@@ -1,4 +1,4 @@
-"""Official prompt learners as the released code saves them: its key names and shapes, random values.
+"""Official checkpoints as the released code saves them: its key names and shapes, random values.
 
 Token ids come from open_clip's own tokenizer, so that they do not depend on the methods under test.
 """
@@ -8,7 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
+
+    from zsad_bench.backbones.base import Backbone
 
 IGNORED = ("token_prefix", "token_suffix", "compound_prompt_projections")
 
@@ -64,3 +68,10 @@ def _common(width, deep, deep_len, words, draw) -> dict[str, Tensor]:
         state[f"token_suffix_{end}"] = torch.randn(1, count, 76 - context, width, generator=draw)
         state[f"tokenized_prompts_{end}"] = tokenizer([text]).int().repeat(1, count, 1)
     return state
+
+
+# Method -> the contents of its released checkpoint's files, in the widths of a backbone.
+FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
+    "anomalyclip": lambda b: [{"prompt_learner": anomalyclip_file(b.text_tower.width, deep=2)}],
+    "faprompt": lambda b: [{"prompt_learner": faprompt_file(b.text_tower.width, b.vision.joint_width, deep=2)}],
+}

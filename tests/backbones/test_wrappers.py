@@ -14,9 +14,11 @@ from zsad_bench.backbones.families._open_clip import fit
 from zsad_bench.backbones.weights import read_state
 from zsad_bench.backbones.wrappers import Ambiguous, NotFound, find_state
 from zsad_bench.errors import BackboneError, CheckpointError
-from zsad_bench.methods._official_file import MARKS, open_file
+from zsad_bench.methods._official_file import find_released, open_files
+from zsad_bench.methods.faprompt import FaPrompt
 
 LEARNER = faprompt_file(16, 16, deep=1)
+MARKS = ("ctx_pos", "ctx_neg")
 WRAPPERS = ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module")  # of data parallelism and compilers
 NAMES = (*WRAPPERS, "model", "state_dict", "prompt_learner", "ema", "net", "student.0", "a b", "backbone")
 BESIDE = {
@@ -102,6 +104,10 @@ def test_a_loop_of_dictionaries_ends():
         find_state(loop, MARKS)
 
 
+def opened(path):
+    return find_released(open_files([path]), "faprompt", {"faprompt": FaPrompt.official})
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_learners_file_is_opened_through_its_prefixes(tmp_path, suffix):
     path = tmp_path / f"last{suffix}"
@@ -112,7 +118,7 @@ def test_a_learners_file_is_opened_through_its_prefixes(tmp_path, suffix):
         save_file(content, path)
     else:
         torch.save({"state_dict": content, **BESIDE}, path)
-    found = open_file(path)
+    found = opened(path)
     assert same(found.state)
     assert found.prefix == ("" if suffix == ".safetensors" else "state_dict.") + "module.prompt_learner."
 
@@ -120,7 +126,7 @@ def test_a_learners_file_is_opened_through_its_prefixes(tmp_path, suffix):
 def test_a_learners_file_of_two_is_refused(tmp_path):
     torch.save({"student": LEARNER, "teacher": {**LEARNER, "ctx_neg": torch.zeros(1, 10, 2, 16)}}, tmp_path / "two.pth")
     with pytest.raises(CheckpointError, match=r"two\.pth: found two sets .* 'student\.' and at 'teacher\.'"):
-        open_file(tmp_path / "two.pth")
+        opened(tmp_path / "two.pth")
 
 
 @pytest.mark.parametrize("stack", [("module", "_orig_mod"), ("model", "module"), ("clip", "_forward_module", "net")])

@@ -1,5 +1,5 @@
 # pytest tests/methods/test_official.py
-"""Official prompt learners become our parameters and configuration, and go back, bit for bit."""
+"""Official checkpoints become our parameters and configuration, and go back, bit for bit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.official import IGNORED, anomalyclip_file, faprompt_file
+from tests.official import FILES, IGNORED, anomalyclip_file, faprompt_file
+from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.load import architecture
 from zsad_bench.errors import CheckpointError
-from zsad_bench.methods import _official as official
+from zsad_bench.methods._official import OfficialForm
+from zsad_bench.methods._official_file import Content, find_released
 from zsad_bench.methods.base import ZeroShotMethod
+
+FORMS: dict[str, OfficialForm] = {
+    name: cls.official for name, cls in registry.classes("methods").items() if cls.official is not None
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +44,20 @@ def small_files() -> dict[str, dict[str, Tensor]]:
 
 
 def imported(make, name: str, state: Mapping[str, Tensor], backbone) -> ZeroShotMethod:
-    overrides, tensors = official.read(name, state, backbone)
+    overrides, tensors = FORMS[name].read(state, backbone)
     method = make(name, **overrides)
     assert tensors.keys() == method.own_state().keys(), f"{name}: not every parameter is in the file, or not only they"
     method.load_state_dict(tensors, strict=False)
-    official.check_ids(name, state, method.token_ids)
+    FORMS[name].check(state, method)
     return method
 
 
-def exported(method: ZeroShotMethod, embedded: bool = True) -> dict[str, Tensor]:
-    rows = method.backbone.text_tower.embed_tokens(method.token_ids) if embedded else None
-    name = method.registry_name()
-    return official.write(name, method.resolved_config(), method.own_state(), method.token_ids, rows)
+def exported(method: ZeroShotMethod) -> dict[str, Tensor]:
+    return FORMS[method.registry_name()].write(method)
+
+
+def found(name: str, *files: object) -> Mapping[str, Tensor]:
+    return find_released(Content("file.pth", files, "0"), name, FORMS).state
 
 
 def same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], but: tuple[str, ...] = ()) -> None:
@@ -61,11 +69,58 @@ def same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], but: tuple
         assert key.startswith(but) or torch.equal(found[key], tensor), f"{key} has other values"
 
 
+def rows(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1, tensor.shape[-1])
+
+
+# --- every form -------------------------------------------------------------------------------------------------------
+
+
+def test_each_form_has_a_file_here():
+    assert FORMS.keys() == FILES.keys(), "tests/official.py has the files of other methods than declare a form"
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_file_fills_the_method(name, mini, make):
+    """Each parameter comes from the file, and each has the bits of one of its tensors, or of a row of several."""
+    state = found(name, *FILES[name](mini))
+    method = imported(make, name, state, mini)
+    there = {row.numpy().tobytes() for tensor in state.values() for row in rows(tensor.float())}
+    for key, tensor in method.own_state().items():
+        assert all(row.numpy().tobytes() in there for row in rows(tensor)), f"{key} is not in the file"
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form.writes])
+def test_what_is_written_reads_the_same(name, mini, make):
+    method = imported(make, name, found(name, *FILES[name](mini)), mini)
+    state = found(name, FORMS[name].packed(exported(method)))
+    same(imported(make, name, state, mini).own_state(), method.own_state())
+
+
+@pytest.mark.parametrize(("name", "other"), [(a, b) for a in FORMS for b in FORMS if a != b])
+def test_a_file_of_another_method(name, other, mini):
+    with pytest.raises(CheckpointError, match=f"it is of {FORMS[other].title}, use --method {other}$"):
+        found(name, *FILES[other](mini))
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, i) for name, form in FORMS.items() for i in range(len(form.parts))]
+)
+def test_a_part_that_is_missing(name, number, mini):
+    """Of a checkpoint of several parts; alone it is enough to be told from other methods' files."""
+    part = FORMS[name].parts[number]
+    rest = [file if part.wrapper not in file else {k: v for k, v in file.items() if k != part.wrapper}
+            for file in FILES[name](mini)]  # fmt: skip
+    with pytest.raises(CheckpointError, match=r"official checkpoint file\.pth: found .*; expected") as caught:
+        found(name, *rest)
+    assert ("give all of them" in str(caught.value)) == (len(FORMS[name].parts) > 1)
+
+
 # --- what is read -----------------------------------------------------------------------------------------------------
 
 
 def test_the_released_sizes_give_the_published_configuration(large):
-    read = {name: official.read(name, state, large) for name, state in files(768, 768, 8).items()}
+    read = {name: FORMS[name].read(state, large) for name, state in files(768, 768, 8).items()}
     overrides, tensors = read["anomalyclip"]
     assert overrides == {"fidelity": "official", "n_ctx": 12, "deep_len": 4, "deep_depth": 9}
     assert sum(t.numel() for t in tensors.values()) == 43_008, "as many numbers as the paper's method trains"
@@ -89,12 +144,12 @@ def test_every_size_is_inferred(mini, make):
 
 def test_each_tensor_comes_to_its_place(small_files, mini):
     state = small_files["anomalyclip"]
-    _, ours = official.read("anomalyclip", state, mini)
+    _, ours = FORMS["anomalyclip"].read(state, mini)
     assert torch.equal(ours["ctx_normal"], state["ctx_pos"][0, 0]), "normal and abnormal are swapped?"
     assert torch.equal(ours["ctx_abnormal"], state["ctx_neg"][0, 0])
     assert torch.equal(ours["deep_tokens"][1], state["compound_prompts_text.1"]), "deep tokens are out of order"
     state = small_files["faprompt"]
-    _, ours = official.read("faprompt", state, mini)
+    _, ours = FORMS["faprompt"].read(state, mini)
     assert torch.equal(ours["ctx_abnormal"], state["ctx_neg"][0])
     assert torch.equal(ours["prior.fc1.weight"], state["patch_meta_net.linear1.weight"])
     assert torch.equal(ours["prior.fc2.bias"], state["patch_meta_net.linear2.bias"])
@@ -111,8 +166,8 @@ def test_buffers_and_projections_do_not_matter(name, small_files, mini):
     state = small_files[name]
     bare = {key: tensor for key, tensor in state.items() if not key.startswith(IGNORED)}
     assert len(bare) < len(state)
-    overrides, tensors = official.read(name, state, mini)
-    again, same_tensors = official.read(name, bare, mini)
+    overrides, tensors = FORMS[name].read(state, mini)
+    again, same_tensors = FORMS[name].read(bare, mini)
     assert again == overrides
     same(same_tensors, tensors)
 
@@ -135,13 +190,13 @@ def test_official_to_ours_and_back(name, small_files, mini, make):
 
 @pytest.mark.parametrize(("name", "deep"), [("anomalyclip", 8), ("faprompt", 8)])
 def test_round_trip_in_the_released_sizes(name, deep, large):
-    from zsad_bench import registry
     from zsad_bench.planning.configure import configure
 
     state = files(768, 768, deep)[name]
-    overrides, tensors = official.read(name, state, large)
+    overrides, tensors = FORMS[name].read(state, large)
     method = registry.load("methods", name)(large, configure(name, overrides))
-    back = official.write(name, method.resolved_config(), tensors, method.token_ids, None)
+    method.load_state_dict(tensors, strict=False)
+    back = exported(method)
     token_rows = {key for key in state if key.startswith(("token_prefix", "token_suffix"))}
     same(back, {key: tensor for key, tensor in state.items() if key not in token_rows}, but=IGNORED)
 
@@ -218,13 +273,7 @@ def test_a_key_that_is_not_as_it_should_be(name, change, said, small_files, mini
     assert "\n" not in str(caught.value), f"more than one line: {caught.value}"
 
 
-@pytest.mark.parametrize(("name", "other"), [("anomalyclip", "faprompt"), ("faprompt", "anomalyclip")])
-def test_a_file_of_the_other_method(name, other, small_files, mini):
-    with pytest.raises(CheckpointError, match=f"use --method {other}"):
-        official.read(name, small_files[other], mini)
-
-
 @pytest.mark.parametrize("name", ["anomalyclip", "faprompt"])
 def test_widths_of_another_backbone(name, small_files, large):
     with pytest.raises(CheckpointError, match=r"ctx_pos: found \(1, 1, \d+, 32\), expected .* 768\) on ViT-L-14-336"):
-        official.read(name, small_files[name], large)
+        FORMS[name].read(small_files[name], large)

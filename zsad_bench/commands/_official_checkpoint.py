@@ -1,9 +1,9 @@
-"""Between official checkpoints of prompt learners and ours, both ways, and what is printed about it."""
+"""Between official checkpoints and ours, both ways, and what is printed about it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from zsad_bench.backbones.load import architecture, brings_weights, load_backbon
 from zsad_bench.backbones.weights import LOCAL_DIR
 from zsad_bench.console import Console
 from zsad_bench.errors import BackboneError, CheckpointError, UnknownNameError, UsageError
-from zsad_bench.methods import _official as official
-from zsad_bench.methods._official_file import WRAPPER, open_file, save_file
+from zsad_bench.methods._official import OfficialForm
+from zsad_bench.methods._official_file import find_released, open_files, save_file
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import configure, parse_settings
 from zsad_bench.planning.suite import PAPER
@@ -28,7 +28,7 @@ NOT_COMPARED = ("fidelity", "seed")  # a preset, whose parts are compared one by
 
 
 def import_checkpoint(
-    source: Path,
+    sources: Sequence[Path],
     out: Path,
     name: str,
     backbone_name: str | None,
@@ -36,43 +36,51 @@ def import_checkpoint(
     learned_from: str | None,
     set_: Sequence[str],
 ) -> None:
-    """Writes `out` from the official file `source`, and prints what was read and what is not known.
+    """Writes `out` from an official checkpoint, and prints what was read and what is not known.
 
-    name: of the method. learned_from: names of datasets with commas. set_: `KEY=VALUE` of the configuration.
+    sources: its file, or its files. name: of the method. learned_from: names of datasets with commas.
+    set_: `KEY=VALUE` of the configuration.
 
     Raises:
         CheckpointError: the file is not what it should be. UsageError: options that cannot be meant.
     """  # fmt: skip
-    _check_out(source, out, ".safetensors")
+    _check_out(sources, out, ".safetensors")
+    forms = _forms()
+    form = _form(name, forms)
     auxiliary = _auxiliary(learned_from)
     settings = parse_settings(set_)
     configure(name, settings)
-    state, prefix, sha256 = open_file(source)
+    content = open_files(sources)
+    state, elsewhere = find_released(content, name, forms)
     backbone = _named(backbone_name or PAPER.backbone, weights)
-    method = _fill(source, name, state, backbone, settings)
+    try:
+        method = _fill(name, form, state, backbone, settings)
+    except CheckpointError as error:
+        raise CheckpointError(f"official checkpoint {content.name}: {error}") from None
     _ = method.encoder_spec  # refuses an image size that does not fit the patches
     prior = PRIORS.get(auxiliary[0], auxiliary[0]) if len(auxiliary) == 1 else "+".join(auxiliary)
+    file = ", ".join(source.name for source in sources)
     training = {
         "prior": prior,
-        "prior_hash": f"unknown, file {sha256[:16]}",  # tells two imported files apart; their images are not known
+        "prior_hash": f"unknown, file {content.sha256[:16]}",  # two imported files differ; their images are not known
         "auxiliary": auxiliary,
         "seed": method.config.seed,
         "variant": {"checkpoint": "official", **settings},
         "origin": "official",
-        "file": source.name,
-        "sha256": sha256,
+        "file": file,
+        "sha256": content.sha256,
     }
     checkpoint.save(out, method, training)
-    _say(f"{out}: {method.title} from {source.name}, sha256 {sha256[:16]}, on {backbone.id}")
-    if prefix not in ("", f"{WRAPPER}."):
-        _say(f"its parameters stand under '{prefix}' in the file; what else is in it was not read")
+    _say(f"{out}: {method.title} from {file}, sha256 {content.sha256[:16]}, on {backbone.id}")
+    if elsewhere:
+        _say(f"its parameters stand under '{elsewhere}' in the file; what else is in it was not read")
     if not learned_from:
         _say(f"trained on {auxiliary[0]}, which is assumed; if it is another dataset, name it with --auxiliary")
     _say(f"prior {prior}; testing on {' or '.join(auxiliary)} will be refused")
     if not backbone.weights_hash:
         _say("the file does not say on which weights it was trained: any of this architecture will be accepted")
-    if getattr(method.config, "token_selection", None) == "first_k":
-        _say("token_selection=first_k: as it was trained, the first patches of an image feed the prior")
+    for remark in form.remarks(method):
+        _say(remark)
 
 
 def export_checkpoint(source: Path, out: Path, backbone_name: str | None, weights: str | None) -> None:
@@ -81,28 +89,26 @@ def export_checkpoint(source: Path, out: Path, backbone_name: str | None, weight
     Raises:
         CheckpointError: the checkpoint cannot be read, or has no official form. UsageError: as `import_checkpoint`.
     """
-    _check_out(source, out, ".pth")
+    _check_out([source], out, ".pth")
     header = checkpoint.read_header(source)
-    if header.method not in official.LAYOUTS:
-        known = " and ".join(official.LAYOUTS)
-        raise CheckpointError(f"checkpoint {source}: is of {header.method}; there is an official form of {known}")
+    forms = {name: form for name, form in _forms().items() if form.writes}
+    if header.method not in forms:
+        raise CheckpointError(
+            f"checkpoint {source}: is of {header.method}; there is an official form of {_listed(forms)}"
+        )
+    form = forms[header.method]
     backbone = _recorded(source, header, backbone_name, weights)
     method = checkpoint.restore(source, header, backbone)
     config = _plain(method.resolved_config())
-    token_ids = method.get_buffer("token_ids")
-    embedded = backbone.text_tower.embed_tokens(token_ids) if backbone.weights_hash else None
     try:
-        state = official.write(header.method, config, method.own_state(), token_ids, embedded)
-        overrides, _ = official.read(header.method, state, backbone)  # what is written must be readable
+        state = form.write(method)
+        overrides, _ = form.read(state, backbone)  # what is written must be readable
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {source}: {error}") from None
-    save_file(out, state)
+    save_file(out, form.packed(state))
     _say(f"{out}: {method.title}, {len(state)} tensors")
-    if embedded is None:
-        _say(
-            f"token_prefix_* and token_suffix_* are left out, since the weights of {backbone.name} are not here: the "
-            "official code loads this file with strict=False; --weights PATH puts them in"
-        )
+    if lacking := form.lacks(method):
+        _say(lacking)
     theirs = _plain(vars(method.resolve(configure(header.method, overrides), backbone)))
     differs = [f"{k}={json.dumps(v)}" for k, v in config.items() if k not in NOT_COMPARED and theirs[k] != v]
     if differs:
@@ -113,22 +119,19 @@ def export_checkpoint(source: Path, out: Path, backbone_name: str | None, weight
 
 
 def _fill(
-    path: Path, name: str, state: Mapping[str, Tensor], backbone: Backbone, settings: Mapping[str, Any]
+    name: str, form: OfficialForm, state: Mapping[str, Tensor], backbone: Backbone, settings: Mapping[str, Any]
 ) -> ZeroShotMethod:
     """The method with the file's parameters and the configuration that its shapes and the settings ask for."""
-    try:
-        overrides, tensors = official.read(name, state, backbone)
-        fixed = sorted(settings.keys() & (overrides.keys() - official.LAYOUTS[name].settings.keys()))
-        if fixed:
-            raise UsageError(f"--set {fixed[0]}: the file's own shapes say {fixed[0]}={overrides[fixed[0]]}")
-        method = _build(name, backbone, overrides, settings)
-        expected = method.own_state()
-        for key in tensors.keys() | expected.keys():
-            if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape:
-                raise UsageError(f"--set {' '.join(settings)}: with it {name} has other parameters than the file")
-        official.check_ids(name, state, method.get_buffer("token_ids"))
-    except CheckpointError as error:
-        raise CheckpointError(f"official checkpoint {path}: {error}") from None
+    overrides, tensors = form.read(state, backbone)
+    fixed = sorted(settings.keys() & (overrides.keys() - form.settings.keys()))
+    if fixed:
+        raise UsageError(f"--set {fixed[0]}: the file's own shapes say {fixed[0]}={overrides[fixed[0]]}")
+    method = _build(name, backbone, overrides, settings)
+    expected = method.own_state()
+    for key in tensors.keys() | expected.keys():
+        if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape:
+            raise UsageError(f"--set {' '.join(settings)}: with it {name} has other parameters than the file")
+    form.check(state, method)
     method.load_state_dict(tensors, strict=False)
     return method
 
@@ -201,10 +204,28 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-def _check_out(source: Path, out: Path, suffix: str) -> None:
+def _forms() -> dict[str, OfficialForm]:
+    """Name of a method -> the form of its released checkpoints, of each that declares one."""
+    return {name: cls.official for name, cls in registry.classes("methods").items() if cls.official is not None}
+
+
+def _form(name: str, forms: Mapping[str, OfficialForm]) -> OfficialForm:
+    if name in forms:
+        return forms[name]
+    if name in registry.names("methods"):
+        raise UsageError(f"--method {name}: there is no official form of it; there is one of {_listed(forms)}")
+    raise UnknownNameError(registry.did_you_mean("official method", name, forms))
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _check_out(sources: Sequence[Path], out: Path, suffix: str) -> None:
     if out.suffix != suffix:
         raise UsageError(f"--out {out}: expected a name that ends in {suffix}")
-    if out.is_dir() or out.resolve() == source.resolve():
+    if out.is_dir() or out.resolve() in [source.resolve() for source in sources]:
         raise UsageError(f"--out {out}: is {'a folder' if out.is_dir() else 'the file to read'}; take another name")
 
 

@@ -1,4 +1,4 @@
-"""Write a checkpoint of AnomalyCLIP or FAPrompt under the names of the official code."""
+"""Write a checkpoint as the authors' own code reads it, of a method whose form is known."""
 
 from __future__ import annotations
 

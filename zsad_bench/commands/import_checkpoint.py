@@ -1,18 +1,21 @@
-"""Write an official AnomalyCLIP or FAPrompt checkpoint as one for `bench --checkpoint`."""
+"""Write a checkpoint of the authors' own code as one for `bench --checkpoint`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from zsad_bench.options import Argument, Option
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    official: Annotated[str, Argument("FILE.pth", "as the released code saved it; nothing in it is executed")]
-    method: Annotated[Literal["anomalyclip", "faprompt"], Option(help="whose it is", what="official method")]
+    official: Annotated[
+        tuple[str, ...],
+        Argument("FILE.pth…", "as the released code saved it; nothing in it is executed", repeated=True),
+    ]
+    method: Annotated[str, Option("NAME", "whose it is; a wrong name lists those whose files can be read")]
     out: Annotated[str, Option("FILE.safetensors", "the checkpoint to write", writes="file")]
     backbone: Annotated[
         str | None, Option("NAME", "as in bench; default: the paper suite's, whose weights are not needed")
@@ -27,7 +30,7 @@ def run(options: Options) -> int:
     from zsad_bench.commands._official_checkpoint import import_checkpoint
 
     import_checkpoint(
-        Path(options.official), Path(options.out), options.method, options.backbone, options.weights,
-        options.auxiliary, options.set,
+        [Path(path) for path in options.official], Path(options.out), options.method, options.backbone,
+        options.weights, options.auxiliary, options.set,
     )  # fmt: skip
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from zsad_bench.data import complete, loaders, locations, unused
 from zsad_bench.data.content import index_of
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.image_cache import ImageCache
+from zsad_bench.data.mosaic import Mosaics
 from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UsageError
@@ -65,6 +66,8 @@ class ZeroShotDataModule(LightningDataModule):
     root: the dataset's own folder; None looks under ZSAD_DATA for one of `root_names`, then for a packaged copy.
     image_size, mean, std: what the backbone asks for; attributes, read when a loader is made, as are batch_size and
     workers (None decides by the number of images).
+    mosaic: which share of the training images mosaics of four replace, by the dataset's name or "*" (`data/mosaic.py`);
+    an attribute, which a method sets as its training begins.
     samples: the part of the table to use (a prior's selection); None is every sample of `split`.
     shuffle_seed: of the training order and of augmentation. augment: names of `data/augment.py`, for training alone.
     cache_images: keep resized images on disk (`data/image_cache.py` says how large). on_bad_image: an image or mask
@@ -126,6 +129,7 @@ class ZeroShotDataModule(LightningDataModule):
             raise UsageError(did_you_mean("on_bad_image", str(on_bad_image), get_args(OnBadImage)))
         self.augment, self.cache_images, self.on_bad_image = augmentation.check(augment), cache_images, on_bad_image
         self.partial = partial
+        self.mosaic: Mapping[str, float] = {}
         self.notes: list[str] = []  # what reading the files showed that a user should know, one line each
         self.unused = unused.Unused()  # images of no sample, known once the table is
 
@@ -269,13 +273,15 @@ class ZeroShotDataModule(LightningDataModule):
         _ = self._table
 
     def table(self, augment: bool = False) -> loaders.ImageTable:
-        """The samples in use as arrays, by position; augmented as asked for when `augment`."""
+        """The samples in use as arrays, by position; augmented and with mosaics as asked for when `augment`."""
+        mosaic = self.mosaic.get(self.name, self.mosaic.get("*", 0.0)) if augment else 0.0
         return loaders.ImageTable(
             self.name, self.root, self._table, self._category_of, self.image_size, self.mean, self.std,
             self.has_masks, self.mask_threshold, self.strict_mask_size,
             skip_bad=self.on_bad_image == "skip",
             augment=augmentation.build(self.augment, self.shuffle_seed) if augment and self.augment else None,
             cache=ImageCache(locations.cache_root() / "images") if self.cache_images else None,
+            mosaics=Mosaics(self._table, mosaic, self.shuffle_seed) if mosaic else None,
         )  # fmt: skip
 
     def train_dataloader(self) -> loaders.BatchLoader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lightning.pytorch import LightningDataModule
 
@@ -16,6 +16,7 @@ class ConcatData(LightningDataModule):
     """Data modules end to end, shuffled together: what a Trainer fits on.
 
     image_size, batch_size: of the first one until they are set; they hold for all. workers: of the first one.
+    mosaic: as of a data module, for all.
 
     Raises:
         UsageError: none was given, or only some of them have masks.
@@ -36,6 +37,7 @@ class ConcatData(LightningDataModule):
         self.has_masks = bool(masked)
         self.title = " + ".join(module.title for module in modules)
         self.image_size, self.batch_size = modules[0].image_size, modules[0].batch_size
+        self.mosaic: Mapping[str, float] = {}
 
     def categories(self) -> list[Category]:
         """The categories that there are to learn from, dataset after dataset."""
@@ -57,7 +59,7 @@ class ConcatData(LightningDataModule):
         """
         first = self.modules[0]
         for module in self.modules:
-            module.image_size = self.image_size
+            module.image_size, module.mosaic = self.image_size, self.mosaic
         tables = [module.table(augment=True) for module in self.modules]
         table = tables[0] if len(tables) == 1 else loaders.Tables(tables)
         ranks = loaders.Ranks.of(self.trainer)

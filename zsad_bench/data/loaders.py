@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -17,6 +18,7 @@ from zsad_bench.data import decode, transforms
 from zsad_bench.data.augment import Augmentation
 from zsad_bench.data.content import index_of
 from zsad_bench.data.image_cache import ImageCache
+from zsad_bench.data.mosaic import Mosaics, tiled
 from zsad_bench.errors import DatasetError, UsageError, ZsadError
 from zsad_bench.types import Batch, Category, Sample, SampleInfo
 
@@ -47,6 +49,15 @@ class Item(NamedTuple):
     done: Done = ()
 
 
+class Picture(NamedTuple):
+    """A sample decoded, cropped and augmented, at its own size; mask: L of 0 and 255. The rest as in an Item."""
+
+    image: Image.Image
+    mask: Image.Image | None
+    resized: tuple[str, ...]
+    done: Done
+
+
 class UnreadableSample(NamedTuple):
     """A sample that could not be read and is passed over. reason: one line that names the file."""
 
@@ -72,8 +83,9 @@ class ImageTable(Dataset):
 
     masks: whether the dataset has them; normal samples then get an empty one. strict_mask_size: a mask of another size
     than its image is an error; else it is resized to the image by nearest neighbour, and the Item says so.
-    augment: applied to the decoded image and its mask before the resize. cache: keeps resized images; not used when
-    augmenting.
+    augment: applied to the decoded image and its mask before the resize. mosaics: replace samples by four others as
+    one, whose label is the largest of the four: that of the mosaic's mask. cache: keeps resized images; not used when
+    augmenting, nor for mosaics.
 
     Raises:
         DatasetError: from `table[i]`, when a file is unreadable or a mask has a size that it must not have.
@@ -92,11 +104,12 @@ class ImageTable(Dataset):
     skip_bad: bool = False
     augment: Augmentation | None = None
     cache: ImageCache | None = None
+    mosaics: Mosaics | None = None
 
     def __post_init__(self) -> None:
         # Counts the passes begun, for augmentation to differ between them; shared, as workers outlive a pass.
         self.epoch = torch.zeros((), dtype=torch.int64)
-        if self.augment is not None:
+        if self.augment is not None or self.mosaics is not None:
             self.epoch.share_memory_()
 
     def __len__(self) -> int:
@@ -118,15 +131,17 @@ class ImageTable(Dataset):
     def __getitem__(self, index: int) -> Item | UnreadableSample:
         sample = self.samples[index]
         info = SampleInfo(f"{self.dataset}/{sample.id}", self.categories[sample.category])
+        parts = self.mosaics.parts(sample, f"{int(self.epoch)}|{sample.id}") if self.mosaics is not None else []
         try:
-            pixels, mask, resized, done = self._arrays(sample)
+            pixels, mask, resized, done = self._mosaic(parts) if parts else self._arrays(sample)
         except transforms.UnreadableError as error:
             if not self.skip_bad:
                 raise
             return UnreadableSample(info, str(error))
         if self.masks and mask is None:
             mask = np.zeros((self.image_size, self.image_size), bool)
-        return Item(transforms.normalised(pixels, self.mean, self.std), sample.label, mask, info, resized, done)
+        label = max((part.label for part in parts), default=sample.label)
+        return Item(transforms.normalised(pixels, self.mean, self.std), label, mask, info, resized, done)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item | UnreadableSample] | ZsadError:
         # How a DataLoader asks for a batch. An error travels as a value, see `ValueLoader`.
@@ -159,6 +174,21 @@ class ImageTable(Dataset):
         return cache.place(contents, sample.crop, self.image_size, self.mask_threshold)
 
     def _decoded(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+        return self._resized(self._picture(sample))
+
+    def _mosaic(self, parts: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+        pictures = [self._picture(part) for part in parts]
+        image, mask = tiled([picture.image for picture in pictures], [picture.mask for picture in pictures])
+        resized, done = (tuple(dict.fromkeys(chain(*found))) for found in
+                         ([p.resized for p in pictures], [p.done for p in pictures]))  # fmt: skip
+        return self._resized(Picture(image, mask, resized, done))
+
+    def _resized(self, picture: Picture) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+        image, mask, resized, done = picture
+        pixels = transforms.image_pixels(image, self.image_size)
+        return pixels, None if mask is None else transforms.mask_array(mask, self.image_size), resized, done
+
+    def _picture(self, sample: Sample) -> Picture:
         path = self.root / sample.image
         image, stored, _, _, found = decode.read_image(path)
         done = tuple((key, str(path)) for key in found)
@@ -174,8 +204,7 @@ class ImageTable(Dataset):
             key = f"{int(self.epoch)}|{sample.id}"
             pixels, grey = self.augment(np.asarray(image), None if mask is None else np.asarray(mask), key)
             image, mask = Image.fromarray(pixels), None if grey is None else Image.fromarray(grey)
-        pixels = transforms.image_pixels(image, self.image_size)
-        return pixels, None if mask is None else transforms.mask_array(mask, self.image_size), resized, done
+        return Picture(image, mask, resized, done)
 
     def _mask(
         self, sample: Sample, native: decode.Size, stored: decode.Size
@@ -274,7 +303,7 @@ class BatchLoader(ValueLoader):
         for info, reason in item.bad:
             self.skipped.append(info)
             self.reasons.append(reason)
-        self.resized += item.resized
+        self.resized += [line for line in item.resized if line not in self.resized]  # mosaics read a mask again
         self._done.update(item.done)
         if len(self.resized) > MOST_RESIZED * masks:
             raise DatasetError(

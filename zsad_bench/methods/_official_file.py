@@ -1,4 +1,4 @@
-"""The files of official prompt learners: opened without running anything, written as the released code reads them."""
+"""Files of released checkpoints: opened without running anything, written as the released code reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,27 +16,129 @@ import torch
 from torch import Tensor
 
 from zsad_bench.atomic import whole_file
-from zsad_bench.backbones.wrappers import NotFound, find_state
+from zsad_bench.backbones.wrappers import Ambiguous, Found, NotFound, find_state
 from zsad_bench.errors import CheckpointError
-
-WRAPPER = "prompt_learner"
-MARKS = ("ctx_pos", "ctx_neg")  # what every prompt learner of the released code has
+from zsad_bench.methods._official import OfficialForm, Part
 
 
-class OfficialFile(NamedTuple):
-    """state: the prompt learner's. prefix: what stood before its names. sha256: of the file."""
+@dataclass(frozen=True)
+class Content:
+    """What files held. name: of them all, for messages; sha256: of the file, of several that of their hashes."""
 
-    state: dict[str, Tensor]
-    prefix: str
+    name: str
+    loaded: tuple[Any, ...]
     sha256: str
 
 
-def open_file(path: Path) -> OfficialFile:
-    """The prompt learner in a file, bare or under any prefixes and dictionaries; nothing in it is executed.
+class Released(NamedTuple):
+    """state: of all parts. prefix: what stood before the names of each that lay elsewhere than it is saved, else ""."""
+
+    state: dict[str, Tensor]
+    prefix: str
+
+
+def open_files(paths: Sequence[Path]) -> Content:
+    """The content of one file or several; nothing in them is executed.
 
     Raises:
-        CheckpointError: missing, truncated, no torch file, one that asks for code, or one of something else or of two.
+        CheckpointError: missing, truncated, no torch file, or one that asks for code.
     """
+    opened = [_open_one(path) for path in paths]
+    digests = [sha256 for _, sha256 in opened]
+    both = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return Content(", ".join(map(str, paths)), tuple(loaded for loaded, _ in opened), both)
+
+
+def find_released(content: Content, method: str, forms: Mapping[str, OfficialForm]) -> Released:
+    """The parts of a method's released checkpoint, bare or under any prefixes and dictionaries.
+
+    forms: of all methods, by name; they are asked whose the file is, where it seems not to be this one's.
+
+    Raises:
+        CheckpointError: a part is missing, there are two of it that differ, or the file is another method's.
+    """
+    found, why = None, ""
+    try:
+        found = _parts(content, forms[method])
+    except NotFound as error:
+        why = str(error)
+    if found is None or not forms[method].shown_by(found.state):
+        for name, form in forms.items():
+            if name != method and (key := _shown(content, form)):
+                raise CheckpointError(f"official checkpoint {content.name}: {key}, use --method {name}")
+    if found is None:
+        raise CheckpointError(f"official checkpoint {content.name}: {why}")
+    if odd := next((name for name, tensor in found.state.items() if not _plain(tensor)), None):
+        raise CheckpointError(
+            f"official checkpoint {content.name}: {found.prefix}{odd}: found no plain tensor, expected one with its "
+            "values in rows"
+        )
+    return found
+
+
+def save_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes what `OfficialForm.packed` gave, whole or not at all."""
+    with whole_file(path) as file:
+        torch.save(dict(content), file)
+
+
+def _shown(content: Content, form: OfficialForm) -> str:
+    """What shows a file to be of this form, and its shape; "" where nothing does."""
+    for part in form.parts:  # one of several files is enough
+        try:
+            state = _part(content, part).state
+        except NotFound:
+            continue
+        if key := form.shown_by(state):
+            return f"{key}: found {tuple(state[key].shape)}; it is of {form.title}"
+    return ""
+
+
+def _parts(content: Content, form: OfficialForm) -> Released:
+    state: dict[str, Tensor] = {}
+    elsewhere = []
+    for part in form.parts:
+        try:
+            found = _part(content, part)
+        except Ambiguous:
+            raise
+        except NotFound as error:
+            if len(form.parts) == 1:
+                raise
+            raise NotFound(f"{error}; a checkpoint of {form.title} may be several files: give all of them") from None
+        state |= found.state
+        if found.prefix not in ("", f"{part.wrapper}."):
+            elsewhere.append(found.prefix)
+    return Released(state, ", ".join(elsewhere))
+
+
+def _part(content: Content, part: Part) -> Found:
+    """A part in whichever file it is, its names with the part's prefix.
+
+    Raises:
+        NotFound: in none. Ambiguous: there are two that differ.
+    """
+    inside = f"{part.wrapper}." if part.only_wrapped else ""
+    found: list[Found] = []
+    missing: list[NotFound] = []
+    for loaded in content.loaded:
+        try:
+            found.append(find_state(loaded, [inside + mark for mark in part.marks]))
+        except Ambiguous:
+            raise
+        except NotFound as error:
+            missing.append(error)
+    if not found:
+        raise missing[0]
+    (state, prefix), *others = found
+    for other, _ in others:
+        if state.keys() != other.keys() or not all(torch.equal(state[key], other[key]) for key in state):
+            raise Ambiguous(f"found {part.marks[0]} in two files that differ; give only the one you mean")
+    own = {part.prefix + name.removeprefix(inside): value for name, value in state.items() if name.startswith(inside)}
+    return Found(own, prefix + inside)
+
+
+def _open_one(path: Path) -> tuple[Any, str]:
     what = f"official checkpoint {path}"
     if not path.is_file():
         raise CheckpointError(f"{what}: no such file")
@@ -44,7 +147,7 @@ def open_file(path: Path) -> OfficialFile:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols and TorchScript: the error says it
-            loaded = _open(path)
+            return _open(path), sha256
     except Exception as error:  # a damaged pickle can raise anything
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked:
@@ -56,19 +159,6 @@ def open_file(path: Path) -> OfficialFile:
         raise CheckpointError(
             f"{what}: found {path.stat().st_size} bytes that are no torch file, or a truncated one; copy it anew"
         ) from None
-    try:
-        state, prefix = find_state(loaded, MARKS)
-    except NotFound as error:
-        raise CheckpointError(f"{what}: {error}") from None
-    if odd := next((name for name, tensor in state.items() if not _plain(tensor)), None):
-        raise CheckpointError(f"{what}: {prefix}{odd}: found no plain tensor, expected one with its values in rows")
-    return OfficialFile(state, prefix, sha256)
-
-
-def save_file(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Writes the wrapped state dict, whole or not at all."""
-    with whole_file(path) as file:
-        torch.save({WRAPPER: dict(state)}, file)
 
 
 def _is_pickle(path: Path) -> bool:

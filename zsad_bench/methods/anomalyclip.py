@@ -19,9 +19,9 @@ Axes: M members, S prompts, W text width, D joint width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,8 @@ from zsad_bench.errors import UsageError
 from zsad_bench.losses import absolute_cosines, mask_losses
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._edits import DeepTokenCast, deep_text_tokens
+from zsad_bench.methods._official import Key
+from zsad_bench.methods._official_learner import PromptLearnerForm
 from zsad_bench.methods._scoring import (
     added,
     l2_normalize,
@@ -85,6 +87,21 @@ class AnomalyClipConfig(MethodConfig):
     seed: int = 111  # of the initial prompts; a run sets it to its own
 
 
+class AnomalyClipForm(PromptLearnerForm):
+    own = (
+        Key("ctx_pos", "ctx_normal", (1, 1, "n_ctx", "W"), lead=2),
+        Key("ctx_neg", "ctx_abnormal", (1, 1, "n_ctx", "W"), lead=2),
+    )
+    infers = ("n_ctx",)
+    settings: ClassVar[Mapping[str, Any]] = {"fidelity": "official"}
+    needs: ClassVar[Mapping[str, Any]] = {"ensemble": "none"}
+
+    def shown_by(self, state: Mapping[str, Tensor]) -> str | None:
+        """By its single abnormal prompt; FAPrompt's files have several, and a network as well."""
+        network = any(key.startswith("patch_meta_net.") for key in state)
+        return "ctx_neg" if "ctx_neg" in state and state["ctx_neg"].shape[1:2] == (1,) and not network else None
+
+
 class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
     """`ctx_normal` (n_ctx,W), `ctx_abnormal` (n_ctx,W) and `deep_tokens` (deep_depth-1,deep_len,W) are all that learns.
 
@@ -95,6 +112,7 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
     paper = "arXiv 2310.18961 (ICLR 2024)"
     needs = frozenset({"text", "vv", "cls"})
     Config = AnomalyClipConfig
+    official = AnomalyClipForm()
 
     token_ids: Tensor
 

@@ -22,6 +22,7 @@ from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, CheckpointError, TrainingError, UsageError
 from zsad_bench.methods._config import default
+from zsad_bench.methods._official import OfficialForm
 from zsad_bench.methods._prediction import predict
 from zsad_bench.types import (
     Activation,
@@ -88,6 +89,8 @@ class Stage:
     of several that fit the longest counts.
     clip: largest norm of the gradient; None does not clip.
     observes: no gradients and no optimiser; each batch goes to `observe`.
+    mosaic: share of the training images that are replaced by mosaics of four images of their category, by the name of
+    their dataset, "*" for any other; `methods/_mosaic.py` has that of the released trainings.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Stage:
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     clip: float | None = None
     observes: bool = False
+    mosaic: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.observes == (self.optimizer is not None):
@@ -121,6 +125,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     transductive: it scores all images of a category at once, in `score_set`; such rows are marked. Where this or
     `adapts_at_test` depends on the configuration, `__init__` sets it on the object.
     is_sanity_check: a floor to compare with, no contender.
+    official: the form of its released checkpoints, which makes them importable; None where it is not known.
 
     Raises:
         BackboneError: built on a backbone that lacks what it needs.
@@ -137,6 +142,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     stochastic_at_test: ClassVar[bool] = False
     transductive: bool = False
     is_sanity_check: ClassVar[bool] = False
+    official: ClassVar[OfficialForm | None] = None
 
     config: ConfigT
     stage: Stage | None  # that trains now, or did last
@@ -448,6 +454,20 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
             if data is not None:
                 self.begin_training(data.categories())
             self.begin_stage(stages[0])
+        if stage == "fit":
+            self._ask_for_mosaics(self._running_stage().mosaic)
+
+    def _ask_for_mosaics(self, mosaic: Mapping[str, float]) -> None:
+        """Only the data can make them: it alone has the other images of a category."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it undeclared
+        if hasattr(data, "mosaic"):
+            data.mosaic = mosaic
+        elif mosaic:
+            of = ", ".join("any dataset" if name == "*" else name for name in mosaic)
+            rank_zero_warn(
+                f"{self.title} learns from mosaics of images of {of}, which loaders of one's own do not make; give "
+                "Trainer.fit a data module of zsad_bench"
+            )
 
     def _running_stage(self) -> Stage:
         if self.stage is None:

@@ -17,19 +17,21 @@ Axes: B images, N patches, K abnormal prompts, M selected patches, D joint width
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
-from zsad_bench.errors import UsageError
+from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.losses import absolute_cosines, binary_focal, mask_losses
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._edits import DeepTokenCast, deep_text_tokens
+from zsad_bench.methods._official import Key, Method
+from zsad_bench.methods._official_learner import PromptLearnerForm
 from zsad_bench.methods._scoring import (
     added,
     l2_normalize,
@@ -157,11 +159,49 @@ class Reading:
     score: Tensor
 
 
+class FaPromptForm(PromptLearnerForm):
+    own = (
+        Key("ctx_pos", "ctx_normal", (1, 1, "n_normal", "W"), lead=2),
+        Key("ctx_neg", "ctx_abnormal", (1, "n_prompts", "n_abnormal", "W"), lead=1),
+        Key("patch_meta_net.linear1.weight", "prior.fc1.weight", ("hidden", "inputs")),
+        Key("patch_meta_net.linear1.bias", "prior.fc1.bias", ("hidden",)),
+        Key("patch_meta_net.linear2.weight", "prior.fc2.weight", ("W", "hidden")),
+        Key("patch_meta_net.linear2.bias", "prior.fc2.bias", ("W",)),
+    )
+    infers = ("n_normal", "n_prompts", "n_abnormal")
+    # The released code trains its prior on the first patches of an image, whatever they show.
+    settings: ClassVar[Mapping[str, Any]] = {"fidelity": "official", "token_selection": "first_k"}
+    needs: ClassVar[Mapping[str, Any]] = {"compound": True, "prior_from": "patches"}
+    shared = True
+    n_abnormal = "n_prompts"
+
+    def shown_by(self, state: Mapping[str, Tensor]) -> str | None:
+        """By its network or its several abnormal prompts; all else it has in common with AnomalyCLIP's files."""
+        several = "ctx_neg" in state and state["ctx_neg"].shape[1:2] != (1,)
+        return next((key for key in state if key.startswith("patch_meta_net.")), "ctx_neg" if several else None)
+
+    def overrides(self, sizes: Mapping[str, int], backbone: Backbone) -> dict[str, Any]:
+        """How many patches feed the prior, too; its hidden layer has a sixteenth of its inputs."""
+        inputs, hidden, joint = sizes["inputs"], sizes["hidden"], sizes["J"]
+        if not inputs or inputs % joint or hidden != max(1, inputs // 16):
+            raise CheckpointError(
+                f"patch_meta_net.linear1.weight: found ({hidden}, {inputs}), expected (n_patches * {joint} // 16, "
+                f"n_patches * {joint}) on {backbone.name}"
+            )
+        return {**super().overrides(sizes, backbone), "n_patches": inputs // joint}
+
+    def remarks(self, method: Method) -> list[str]:
+        if method.config.token_selection != "first_k":
+            return []
+        return ["token_selection=first_k: as it was trained, the first patches of an image feed the prior"]
+
+
 class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     title = "FAPrompt"
     paper = "arXiv 2410.10289 (ICCV 2025)"
     needs = frozenset({"text", "vv", "cls"})
     Config = FaPromptConfig
+    official = FaPromptForm()
 
     token_ids: Tensor
 
