@@ -53,13 +53,17 @@ def test_paper_status_and_claims_without_any_row(zsad, tmp_path):
     assert said.code == 0, said.err
     assert len(list((tmp_path / "out").glob("*"))) == 8 * 3, "every table has three formats"
     assert "Nothing of this table has been measured yet" in said.out
+    assert said.out.count("TPS is not built: only its abstract is public.") == 2, "of DIVE's two tables"
     said = zsad("table", "status", "--out", "out")
     assert "802 published numbers" in said.out
+    assert said.out.count("TPS: 5 numbers, 5 not built (only its abstract is public)") == 2
     with (tmp_path / "out" / "status.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 802
     assert {line["state"] for line in lines} == {"not run", "not built"}
     assert all(line["command"].startswith("zsad-bench bench") == (line["state"] == "not run") for line in lines)
+    shunt = {line["why_not"] for line in lines if line["method"] == "tps"}
+    assert shunt == {"its method is not built: only its abstract is public"}
     said = zsad("table", "claims", "--out", "out")
     assert "+47.0 (AdaCLIP)" in said.out
 

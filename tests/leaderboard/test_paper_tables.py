@@ -212,6 +212,10 @@ def test_the_state_of_every_published_number():
     )
     assert done.seconds == pytest.approx(0.1 * 10), "10 images at the 0.1 s per image of the rows"
     assert of["faprompt_1", "filo", "visa", "image_auroc"].state == "not built"
+    assert of["faprompt_1", "filo", "visa", "image_auroc"].why_not == "its method is not built"
+    shunt = of["dive_limited", "tps", "all", "image_auroc"]
+    assert (shunt.state, shunt.command) == ("not built", "")
+    assert shunt.why_not == "its method is not built: only its abstract is public"
     assert of["dive_limited", "dive", "all", "image_auroc"].state == "not run"
     assert of["dive_limited", "dive", "all", "image_auroc"].seconds is None, "a cost without rows must be unknown"
     whole = [s for s in found if s.published.table == "faprompt_3" and s.published.entry.label == ""]

@@ -8,9 +8,10 @@ import torch
 
 from tests.miniature import random_batch
 from zsad_bench import registry
+from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build
 from zsad_bench.runner.shared_encoder import SharedPass
-from zsad_bench.types import Batch
+from zsad_bench.types import Batch, EncoderSpec, ForwardSpec
 
 SIZE = 48
 
@@ -67,6 +68,24 @@ def test_methods_with_different_requests_share_one_encoding(mini, calls):
         expected = expected.merge(method.encoder_spec)
     assert calls[0] == expected, "the one encoding is the union of what was asked"
     assert_each_as_alone(methods, random_batch(SIZE))
+
+
+def test_all_methods_that_only_read_taps_share_one_encoding(mini, calls):
+    """Of whatever is registered: overriding `encode` costs a pass of its own, and nothing else does."""
+    classes = {name: registry.load("methods", name) for name in registry.names("methods")}
+    reading = [name for name, cls in classes.items() if cls.encode is ZeroShotMethod.encode]
+    methods = built(mini, *[(name, {}) for name in reading])
+    asked: dict[ForwardSpec, EncoderSpec] = {}
+    sharing: dict[ForwardSpec, set[str]] = {}
+    for label, method in methods.items():
+        spec = method.encoder_spec
+        asked[spec.forward] = spec.merge(asked.get(spec.forward, spec))
+        sharing.setdefault(spec.forward, set()).add(label.split()[1])
+    largest = max(sharing.values(), key=len)
+    assert largest >= {"clip", "clip_ac", "coop", "cocoop", "anomalyclip", "faprompt", "af_clip"}, sorted(largest)
+    shared(methods, random_batch(SIZE))
+    assert len(calls) == len(asked), f"encoded {len(calls)} times for {len(asked)} ways to run the tower: {sharing}"
+    assert {spec.forward: spec for spec in calls} == asked, "an encoding is not the union of what was asked of it"
 
 
 def test_another_forward_pass_is_another_encoding(mini, calls):

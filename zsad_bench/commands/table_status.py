@@ -53,7 +53,9 @@ def run(options: Options) -> int:
         if name != table:
             table = name
             console.print(f"\n{TABLES[name].title} (zsad-bench sweep {TABLES[name].recipe})", style="bold")
-        console.print(f"  {facts.name(entry)}: {len(of)} numbers, {_tally(of)}{_cost(of)}")
+        reason = facts.why_not_built(entry.method)
+        why = f" ({reason})" if reason else ""
+        console.print(f"  {facts.name(entry)}: {len(of)} numbers, {_tally(of)}{why}{_cost(of)}")
     console.print(f"\nthe command of each: {Path(options.out) / 'status.csv'}")
     return 0
 

@@ -269,6 +269,9 @@ def _notes(lookup: Numbers, seen: Sequence[Number]) -> list[str]:
     for number in seen:
         lines.setdefault(lookup.name(number.entry, number.variant), []).append(number.measured)
     notes += marks.notes(lines, title=lookup.facts.title)
+    for method in dict.fromkeys(entry.method for entry in lookup.entries):
+        if reason := lookup.facts.why_not_built(method):
+            notes.append(f"{lookup.facts.title(method)} is not built: {reason}. Its numbers are the papers'.")
     reasons = dict.fromkeys(
         f"{lookup.name(number.entry, number.variant)}: {number.why_not}" for number in seen if number.why_not
     )

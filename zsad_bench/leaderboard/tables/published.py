@@ -99,6 +99,10 @@ class Facts:
         """A method or dataset as printed."""
         return title_of(name, self.titles, _NOT_BUILT)
 
+    def why_not_built(self, method: str) -> str:
+        """Why a method of the papers' tables cannot be built; "" for one that is, or that nothing keeps from it."""
+        return "" if method in self.built else _CANNOT_BE_BUILT.get(method, "")
+
     def name(self, entry: Entry) -> str:
         """An entry as printed: the label where there is one."""
         return entry.label or self.title(entry.method)
@@ -108,6 +112,7 @@ _NOT_BUILT = {
     "april_gan": "APRIL-GAN", "anovl": "AnoVL", "blip": "BLIP", "filo": "FiLo", "adaclip": "AdaCLIP",
     "af_clip": "AF-CLIP", "aa_clip": "AA-CLIP", "tps": "TPS",
 }  # fmt: skip
+_CANNOT_BE_BUILT = {"tps": "only its abstract is public"}
 
 
 def read_published(folder: str | Path | None = None) -> list[Published]:

@@ -54,8 +54,7 @@ def states(
 def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float], training: Training) -> State:
     recipe = TABLES[p.table].recipe
     if p.entry.method not in facts.built or p.entry.settings is None:
-        why = "its method is not built" if p.entry.method not in facts.built else "its settings are not known or built"
-        return State(p, NOT_BUILT, "", recipe, None, None, "", False, why)
+        return State(p, NOT_BUILT, "", recipe, None, None, "", False, _why_not_built(p.entry, facts))
     targets = numbers.targets(p.metric, p.scope)
     best: Number | None = None
     for variant in numbers.variants(p.entry):
@@ -75,6 +74,13 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
     auxiliary = f"{p.prior}, mvtec" if (p.prior, p.scope) == ("rich", "mvtec") else p.prior
     done = state == DONE and not reason
     return State(p, state, command(p, targets, facts), recipe, seconds, learning, auxiliary, done, reason)
+
+
+def _why_not_built(entry: Entry, facts: Facts) -> str:
+    if entry.method in facts.built:
+        return "its settings are not known or built"
+    reason = facts.why_not_built(entry.method)
+    return f"its method is not built: {reason}" if reason else "its method is not built"
 
 
 def command(p: Published, targets: Sequence[str], facts: Facts) -> str:
