@@ -53,6 +53,34 @@ def faprompt_file(
     return own | _common(width, deep, 4, words, draw)
 
 
+def adaclip_file(
+    vision: int,
+    joint: int,
+    text: int,
+    depth: int = 4,
+    length: int = 5,
+    branches: tuple[str, ...] = ("visual", "text"),
+    dynamic: bool = True,
+) -> dict[str, Tensor]:
+    """What AdaCLIP's trainer saves, under its names; the text prompts of block 1 are in it, and were never trained."""
+    import torch
+
+    draw, widths = torch.Generator().manual_seed(9), {"visual": vision, "text": text}
+    shapes = {"cls_token_layer.head.0.weight": (joint, joint), "cls_token_layer.head.0.bias": (joint,)}
+    for tap in range(4):
+        shapes |= {
+            f"patch_token_layer.head.{tap}.weight": (joint, vision),
+            f"patch_token_layer.head.{tap}.bias": (joint,),
+        }
+    for of, width in widths.items():
+        for block in range(depth if of in branches else 0):
+            shapes[f"{of}_prompter.static_prompts.{block}"] = (length, width)
+        for i in range(length if dynamic else 0):
+            name = f"dynamic_{of}_prompt_generator.head.{i}"
+            shapes |= {f"{name}.weight": (width, joint), f"{name}.bias": (width,)}
+    return {f"clip_model.{name}": 0.1 * torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
+
+
 def _common(width, deep, deep_len, words, draw) -> dict[str, Tensor]:
     import torch
     from open_clip.tokenizer import SimpleTokenizer
@@ -72,6 +100,7 @@ def _common(width, deep, deep_len, words, draw) -> dict[str, Tensor]:
 
 # Method -> the contents of its released checkpoint's files, in the widths of a backbone.
 FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
+    "adaclip": lambda b: [adaclip_file(b.vision.width, b.vision.joint_width, b.text_tower.width, depth=3)],
     "anomalyclip": lambda b: [{"prompt_learner": anomalyclip_file(b.text_tower.width, deep=2)}],
     "faprompt": lambda b: [{"prompt_learner": faprompt_file(b.text_tower.width, b.vision.joint_width, deep=2)}],
 }

@@ -55,6 +55,30 @@ def test_dice_is_the_loop_over_images(drawn):
     assert float(dice(probabilities[:, 1], masks)) == pytest.approx(slow_dice(probabilities[:, 1], masks), rel=1e-12)
 
 
+def test_dice_per_row_is_the_loop_over_rows_taken_for_images(drawn):
+    probabilities, masks = drawn
+    anomalous = probabilities[:, 1]
+    rows = slow_dice(anomalous.reshape(15, 1, 4), masks.reshape(15, 1, 4))
+    assert float(dice(anomalous, masks, "per_row")) == pytest.approx(rows, rel=1e-12)
+    assert abs(rows - slow_dice(anomalous, masks)) > 0.01, "the two readings agree here, and the test shows nothing"
+
+
+def test_dice_per_row_by_hand():
+    """One image of two rows: the mask and half of what is found in the first, nothing but a false alarm below."""
+    target = torch.tensor([[[1, 1, 0, 0], [0, 0, 0, 0]]], dtype=torch.bool)
+    found = torch.tensor([[[1.0, 0, 0, 0], [0, 0, 0, 1]]])
+    assert float(dice(found, target)) == pytest.approx(1 - (2 * 1 + 1) / (2 + 2 + 1))
+    assert float(dice(found, target, "per_row")) == pytest.approx(1 - ((2 + 1) / (1 + 2 + 1) + 1 / (1 + 0 + 1)) / 2)
+
+
+def test_both_dice_terms_of_the_mask_losses_may_be_per_row(drawn):
+    probabilities, masks = drawn
+    expected = [float(term) for term in mask_losses(*drawn)][:1]
+    for channel, target in ((1, masks), (0, ~masks)):
+        expected.append(slow_dice(probabilities[:, channel].reshape(15, 1, 4), target.reshape(15, 1, 4)))
+    assert [float(term) for term in mask_losses(*drawn, dice_over="per_row")] == pytest.approx(expected, rel=1e-12)
+
+
 def test_mask_losses_are_focal_and_a_dice_of_each_channel(drawn):
     probabilities, masks = drawn
     expected = (slow_focal(*drawn, 2.0), slow_dice(probabilities[:, 1], masks), slow_dice(probabilities[:, 0], ~masks))
@@ -86,7 +110,7 @@ def test_an_empty_mask_asks_for_an_empty_map():
 
 def test_one_image_is_a_batch_and_images_count_equally(drawn):
     probabilities, masks = drawn
-    for loss in (focal, lambda p, m: dice(p[:, 1], m)):
+    for loss in (focal, lambda p, m: dice(p[:, 1], m), lambda p, m: dice(p[:, 1], m, "per_row")):
         alone = [float(loss(probabilities[i : i + 1], masks[i : i + 1])) for i in range(3)]
         assert float(loss(probabilities, masks)) == pytest.approx(sum(alone) / 3, rel=1e-12)
 

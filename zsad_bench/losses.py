@@ -6,12 +6,16 @@ Formulas: shared by the released AnomalyCLIP and FAPrompt code (MIT); written fr
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 FOCAL_SMOOTHING = 1e-5
 DICE_SMOOTHING = 1.0
+
+DiceOver = Literal["per_image", "per_row"]
 
 
 def focal(probs_B2HW: Tensor, masks_BHW: Tensor, gamma: float = 2.0) -> Tensor:
@@ -28,18 +32,30 @@ def focal(probs_B2HW: Tensor, masks_BHW: Tensor, gamma: float = 2.0) -> Tensor:
     return (-((1 - q) ** gamma) * q.log()).mean()
 
 
-def dice(map_BHW: Tensor, target_BHW: Tensor) -> Tensor:
-    """One minus the mean Dice overlap over images; a scalar in [0, 1] for maps in [0, 1]."""
-    target = target_BHW.to(map_BHW.dtype).flatten(1)
-    flat = map_BHW.flatten(1)
-    overlap = (flat * target).sum(1)
-    return 1 - ((2 * overlap + DICE_SMOOTHING) / (flat.sum(1) + target.sum(1) + DICE_SMOOTHING)).mean()
+def dice(map_BHW: Tensor, target_BHW: Tensor, over: DiceOver = "per_image") -> Tensor:
+    """One minus the mean Dice overlap; a scalar in [0, 1] for maps in [0, 1].
+
+    over: the overlap is that of an image, or of one row of pixels of an image. The latter is what released code with
+    one image per batch computes (AdaCLIP, FiLo): it drops the batch axis, and the rows take its place. A row without
+    a target counts too, by the smoothing.
+    """
+    first_axis = {"per_image": 1, "per_row": 2}[over]  # the first of those that one overlap sums over
+    target = target_BHW.to(map_BHW.dtype).flatten(first_axis)
+    flat = map_BHW.flatten(first_axis)
+    overlap = (flat * target).sum(-1)
+    return 1 - ((2 * overlap + DICE_SMOOTHING) / (flat.sum(-1) + target.sum(-1) + DICE_SMOOTHING)).mean()
 
 
-def mask_losses(probs_B2HW: Tensor, masks_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mask_losses(
+    probs_B2HW: Tensor, masks_BHW: Tensor, dice_over: DiceOver = "per_image"
+) -> tuple[Tensor, Tensor, Tensor]:
     """Focal, Dice of the anomalous channel, Dice of the normal channel against the rest; three scalars."""
     masks = masks_BHW.to(probs_B2HW.dtype)
-    return focal(probs_B2HW, masks), dice(probs_B2HW[:, 1], masks), dice(probs_B2HW[:, 0], 1 - masks)
+    return (
+        focal(probs_B2HW, masks),
+        dice(probs_B2HW[:, 1], masks, dice_over),
+        dice(probs_B2HW[:, 0], 1 - masks, dice_over),
+    )
 
 
 def squared_cosine(one_BD: Tensor, other_BD: Tensor) -> Tensor:
