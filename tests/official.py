@@ -98,9 +98,27 @@ def _common(width, deep, deep_len, words, draw) -> dict[str, Tensor]:
     return state
 
 
+def aa_clip_files(vision: int, text: int, joint: int, n_text: int, n_vision: int, n_levels: int) -> list[dict]:
+    """AA-CLIP's two files, of these widths and numbers of adapters and levels."""
+    import torch
+
+    draw = torch.Generator().manual_seed(3)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=draw)
+
+    texts = {f"{i}.fc.0.weight": drawn(text, text) for i in range(n_text)}
+    texts[f"{n_text}.fc.0.weight"] = drawn(joint, text)
+    images = {f"layer_adapters.{i}.fc.0.weight": drawn(vision, vision) for i in range(n_vision)}
+    images |= {f"seg_proj.{i}.fc.weight": drawn(joint, vision) for i in range(n_levels)}
+    images["det_proj.fc.weight"] = drawn(joint, vision)
+    return [{"epoch": 5, "text_adapter": texts}, {"epoch": 15, "image_adapter": images}]
+
+
 # Method -> the contents of its released checkpoint's files, in the widths of a backbone.
 FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
     "adaclip": lambda b: [adaclip_file(b.vision.width, b.vision.joint_width, b.text_tower.width, depth=3)],
     "anomalyclip": lambda b: [{"prompt_learner": anomalyclip_file(b.text_tower.width, deep=2)}],
     "faprompt": lambda b: [{"prompt_learner": faprompt_file(b.text_tower.width, b.vision.joint_width, deep=2)}],
+    "aa_clip": lambda b: aa_clip_files(b.vision.width, b.text_tower.width, b.vision.joint_width, 1, 1, 4),
 }

@@ -112,17 +112,25 @@ class ImageBatch:
         return len(self.samples)
 
 
+# What a V-V path is. `sum`: the sum of V-V attention outputs that the plain path gives, never fed back (CLIP Surgery,
+# AnomalyCLIP). The others are streams: each block has V-V attention in the place of its own, and feeds the next one.
+# `value_value`: over the rows of an image. `value_only`: every row keeps its own value (MaskCLIP). `batch_mix`: over
+# the images of the batch, row by row, so that an image depends on its batch (the released AA-CLIP).
+VvPath = Literal["sum", "value_value", "value_only", "batch_mix"]
+
+
 class Tap(NamedTuple):
     """One dense output asked of the visual tower.
 
     block: 1..L, counted from the input side. first_vv_block: 0 reads the plain path; otherwise the V-V path
-    that starts at that block (blocks before it return the plain path).
+    that starts at that block (blocks before it return the plain path). vv: what kind of path that is.
     raw: the block's output (width) instead of the final norm and projection (D).
     """
 
     block: int
     first_vv_block: int = 0
     raw: bool = False
+    vv: VvPath = "sum"
 
 
 # How the table of positions is brought to another grid; a backbone says which of these it can do.

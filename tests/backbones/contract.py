@@ -168,6 +168,9 @@ def the_v_v_path_where_it_is_offered(backbone: Backbone) -> None:
         assert_close(x, plain, "asking for V-V changes the plain path")
         total = total + vv
     assert_close(found.rows[Tap(last, first, raw=True)], total)
+    stream = Tap(last, last, True, "value_value")
+    found = backbone.encode_image(images, spec(backbone, 2, stream, Tap(last - 1, raw=True)))
+    assert_close(found.rows[stream], tower.value_block(last, found.rows[Tap(last - 1, raw=True)], "own"))
 
 
 @check
@@ -241,6 +244,7 @@ def texts_where_they_are_offered(backbone: Backbone) -> None:
         x = tower.block(block, x, "own")
     expected = tower.read(x[torch.arange(3), eot])
     assert expected.shape == (3, backbone.vision.joint_width), "texts and images meet in one space"
+    assert tower.read(x[torch.arange(3), eot], project=False).shape == (3, tower.width)
     assert_close(backbone.encode_prompts(TEXTS), expected)
     assert_close(backbone.encode_text(embedded, eot, truncate_context=False), expected)
     rows = torch.randn(1, 6, tower.width, generator=torch.Generator().manual_seed(0))

@@ -82,8 +82,86 @@ def test_vv_path_is_the_formula_written_out(mini, images, first):
             assert_close(found.pooled("cls")[i], mini.vision.project(last))
 
 
+STREAMS = ("value_value", "value_only", "batch_mix")
+
+
+def slow_stream(model, x, first, kind):
+    """Outputs of all blocks for tokens x (B,T,C), attention of values with values from block `first` on, by open_clip.
+
+    Where a block's attention is replaced, its weights are copied to queries and keys, so that open_clip does the rest.
+    """
+    outputs = []
+    for number, block in enumerate(model.visual.transformer.resblocks, start=1):
+        if number < first:
+            x = block(x)
+        else:
+            block, width = copy.deepcopy(block), x.shape[2]
+            for table in (block.attn.in_proj_weight, block.attn.in_proj_bias):
+                table.data[:width] = table.data[width : 2 * width] = table.data[2 * width :]
+            if kind == "value_value":
+                x = block(x)
+            elif kind == "batch_mix":
+                x = torch.stack([block(x[:, [t]].transpose(0, 1))[0] for t in range(x.shape[1])], 1)
+            else:
+                x = torch.cat([block(x[:, [t]]) for t in range(x.shape[1])], 1)
+        outputs.append(x)
+    return outputs
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_stream_feeds_its_own_blocks(mini, images, first, kind):
+    taps = {Tap(b, f, raw, kind if f else "sum") for b in (1, 2, 3, 4) for f in (0, first) for raw in (False, True)}
+    with torch.no_grad():
+        found = mini.encode_image(images, spec(mini, *taps))
+        alone = mini.encode_image(images, spec(mini))
+        plain = slow_stream(mini.model, mini.embed_patches(images), 5, kind)
+        stream = slow_stream(mini.model, mini.embed_patches(images), first, kind)
+        for tap in taps:
+            expected = (stream if tap.first_vv_block else plain)[tap.block - 1]
+            assert_close(found.rows[tap], expected if tap.raw else mini.vision.project(expected))
+    assert torch.equal(found.pooled("cls"), alone.pooled("cls")), "the plain path knows of the stream"
+
+
+def test_only_one_stream_lets_images_know_of_their_batch(mini, images):
+    request = spec(mini, *(Tap(4, 2, vv=kind) for kind in STREAMS))
+    whole, one = mini.encode_image(images, request), mini.encode_image(images[:1], request)
+    for kind in STREAMS:
+        off = float((whole.rows[Tap(4, 2, vv=kind)][0] - one.rows[Tap(4, 2, vv=kind)][0]).abs().max())
+        assert (off > 1e-3) == (kind == "batch_mix"), f"{kind}: an image in a batch and alone differ by {off:.1e}"
+    assert_close(one.rows[Tap(4, 2, vv="batch_mix")], one.rows[Tap(4, 2, vv="value_only")], "nothing to mix with")
+
+
+@pytest.mark.parametrize("checkpoint_blocks", [False, True])
+def test_a_stream_is_edited_by_itself(mini, images, checkpoint_blocks):
+    taps = [Tap(4, raw=True), Tap(4, 2, True, "value_value"), Tap(3, 2, True, "value_value")]
+    step = torch.full((mini.vision.width,), 0.1, requires_grad=True)
+    seen = []
+
+    def edit(block, rows):
+        seen.append(block)
+        return rows * (1 + step) if block == 4 else rows
+
+    found = mini.encode_image(images, spec(mini, *taps), edit, checkpoint_blocks)
+    assert seen == [1, 2, 3, 3, 4, 4], "the stream starts at block 2, behind the edit, and is edited from 3 on"
+    expected = mini.vision.value_block(4, found.rows[taps[2]] * (1 + step), "own")
+    assert_close(found.rows[taps[1]], expected)
+    gradient, slow = (torch.autograd.grad(x.square().sum(), step, retain_graph=True)[0]
+                      for x in (found.rows[taps[1]], expected))  # fmt: skip
+    torch.testing.assert_close(gradient, slow, rtol=1e-4, atol=1e-3)
+
+
+def test_a_text_behind_the_norm_alone(mini):
+    ids = mini.text_tower.tokenize(["a metal nut", "damaged"])
+    embedded, eot = mini.text_tower.embed_tokens(ids), ids.argmax(-1)
+    rows = mini.encode_text(embedded, eot, project=False)
+    assert rows.shape == (2, mini.text_tower.width)
+    assert_close(rows @ mini.model.text_projection, mini.encode_text(embedded, eot))
+    assert mini.encode_text(embedded[:0], eot[:0], project=False).shape == (0, mini.text_tower.width)
+
+
 def test_several_requests_in_one_pass_equal_each_alone(mini, images):
-    requests = ((Tap(4, 2),), (Tap(3, 1), Tap(2, 3)), (Tap(4),))
+    requests = ((Tap(4, 2),), (Tap(3, 1), Tap(2, 3), Tap(3, 2, vv="value_value")), (Tap(4), Tap(4, 2, vv="value_only")))
     pooled = (("cls_raw",), ("cls",), ())
     alone = [spec(mini, *taps, pooled=names) for taps, names in zip(requests, pooled, strict=True)]
     merged = alone[0].merge(alone[1]).merge(alone[2])
@@ -294,6 +372,8 @@ def test_the_mean_is_that_of_the_projected_patches(mini, images):
         (Tap(5), "tap at block 5: mini has blocks 1..4"),
         (Tap(4, 5), "first_vv_block 5: mini has blocks 1..4"),
         (Tap(4, -1), "first_vv_block -1: mini has blocks 1..4"),
+        (Tap(4, 2, vv="mean"), "unknown V-V path 'mean'; known: sum, value_value, value_only, batch_mix"),
+        (Tap(4, vv="value_only"), "V-V path 'value_only' with first_vv_block 0, the plain path"),
     ],
 )
 def test_taps_out_of_range(mini, images, tap, said):

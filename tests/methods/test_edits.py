@@ -10,6 +10,7 @@ from tests.float32 import assert_close
 from zsad_bench.backbones.forward import Increment
 from zsad_bench.errors import BackboneError
 from zsad_bench.methods._edits import (
+    behind_blocks,
     chain,
     deep_text_tokens,
     deep_visual_tokens,
@@ -221,3 +222,28 @@ def test_deep_text_tokens_that_do_not_fit(mini):
         deep_text_tokens(mini, deep(9), eot)
     with pytest.raises(ValueError, match=r"deep tokens \[0\] are \(2, 16\), expected \(len,32\)"):
         deep_text_tokens(mini, [torch.zeros(2, 16)], eot)
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_stands_behind_a_block_comes_before_the_next(mini, images, request_):
+    changes = [lambda rows: 2 * rows, lambda rows: rows + 1]
+    edit = behind_blocks(changes)
+    rows = tokens(1, 5, 64)
+    assert [edit(block, rows).mean() for block in (1, 2, 3, 4)] == [
+        rows.mean(), (2 * rows).mean(), (rows + 1).mean(), rows.mean()
+    ]  # fmt: skip
+    x = mini.embed_patches(images)
+    for block in (1, 2, 3, 4):
+        x, _ = mini.vision.block(block, x, False, "own")
+        x = changes[block - 1](x) if block <= len(changes) else x
+    found = mini.encode_image(images, request_, edit)
+    assert_close(found.pooled("cls"), mini.vision.project(x[:, 0]))
+    ids = mini.text_tower.tokenize(["a metal nut"])
+    embedded, eot = mini.text_tower.embed_tokens(ids), ids.argmax(-1)
+    y = mini.text_tower.place(embedded)
+    for block in (1, 2, 3):
+        y = mini.text_tower.block(block, y, "own")
+        y = changes[block - 1](y) if block <= len(changes) else y
+    assert_close(mini.encode_text(embedded, eot, edit), mini.text_tower.read(y[[0], eot]))

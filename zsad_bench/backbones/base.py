@@ -157,7 +157,7 @@ class Backbone(nn.Module):
         n_rows = x.shape[1]
         last = tower.n_blocks if spec.pooled else max((tap.block for tap in spec.taps), default=0)
         x, at_taps = run_vision(tower, x, spec.taps, last, forward.activation, edit, checkpoint_blocks)
-        rows = {tap: at_taps[tap.block, tap.first_vv_block] for tap in spec.taps}
+        rows = {tap: at_taps[tap.block, tap.first_vv_block, tap.vv] for tap in spec.taps}
         return Features(
             rows={tap: found if tap.raw else tower.project(found) for tap, found in rows.items()},
             vectors={name: self._pool(name, x[:, :n_rows]) for name in spec.pooled},
@@ -192,23 +192,24 @@ class Backbone(nn.Module):
         truncate_context: bool = True,
         activation: Activation = "own",
         checkpoint_blocks: bool = False,
+        project: bool = True,
     ) -> Tensor:
         """Text features (n,D) read at end-of-text.
 
         embeddings: (n,T,Wt), T at most L, learnable context already in place, no position added. eot: (n,) int64.
         edit: called before each block with its number and all rows (n,T,Wt), returns as many.
         truncate_context: leave out the rows behind the last end-of-text; exact, and several times faster.
-        checkpoint_blocks: as for images.
+        checkpoint_blocks: as for images. project: False leaves out the projection behind the final norm, (n,Wt).
 
         Raises:
             ValueError: shapes that do not fit. BackboneError: there is no text tower.
         """
         tower = self.text_tower
         if not len(embeddings):
-            return embeddings.new_zeros(0, self.vision.joint_width)
+            return embeddings.new_zeros(0, self.vision.joint_width if project else tower.width)
         check_text(embeddings, eot, tower.width, tower.context_length)
         known = self._activation(tower, activation)
-        return run_text(tower, embeddings, eot, known, edit, truncate_context, checkpoint_blocks)
+        return run_text(tower, embeddings, eot, known, edit, truncate_context, checkpoint_blocks, project)
 
     def encode_prompts(self, texts: Sequence[str], chunk: int = 256, activation: Activation = "own") -> Tensor:
         """Features (n,D) of plain sentences, `chunk` at a time: memory O(chunk), the same values for any chunk."""

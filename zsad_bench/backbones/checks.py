@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zsad_bench.backbones.towers import VisionTower
 from zsad_bench.errors import BackboneError, UsageError
-from zsad_bench.types import Activation, EncoderSpec, Pooled
+from zsad_bench.types import Activation, EncoderSpec, Pooled, VvPath
 
 
 def check_size(height: int, width: int, patch: int, name: str) -> None:
@@ -41,6 +41,12 @@ def check_request(spec: EncoderSpec, tower: VisionTower, name: str) -> None:
             )
         if tap.first_vv_block and "vv" not in tower.paths:
             raise BackboneError(f"first_vv_block {tap.first_vv_block}: {name} has no V-V path; take 0, the plain one")
+        if tap.vv not in get_args(VvPath):
+            raise BackboneError(f"unknown V-V path '{tap.vv}'; known: {', '.join(get_args(VvPath))}")
+        if tap.vv != "sum" and not tap.first_vv_block:
+            raise BackboneError(
+                f"V-V path '{tap.vv}' with first_vv_block 0, the plain path; give the block it starts at"
+            )
     for pooled in sorted(spec.pooled):
         if pooled not in get_args(Pooled):
             raise BackboneError(f"unknown pooled feature '{pooled}'; known: {', '.join(get_args(Pooled))}")

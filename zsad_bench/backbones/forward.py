@@ -4,21 +4,23 @@ Axes: B images, P prefix rows, N patches, T rows in all (P + N, then what edits 
 texts, Wt text width, D joint width.
 
 The V-V path was proposed by CLIP Surgery (arXiv 2304.05653) and is used here as AnomalyCLIP (arXiv 2310.18961) does:
-a running sum of value-value attention outputs, computed from the plain path and never fed back into it.
+a running sum of value-value attention outputs, computed from the plain path and never fed back into it. Streams, too,
+leave the plain path at a block and never return to it, but each of their blocks feeds the next one (`types.VvPath`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from zsad_bench.backbones.towers import TextTower, VisionTower
-from zsad_bench.types import Activation, PosInterp, Tap
+from zsad_bench.backbones.towers import TextTower, VisionTower, VvTower
+from zsad_bench.types import Activation, PosInterp, Tap, VvPath
 
 
 @dataclass(frozen=True)
@@ -45,23 +47,27 @@ def run_vision(
     activation: Activation = "own",
     edit: Edit | None = None,
     use_checkpoint: bool = False,
-) -> tuple[Tensor, dict[tuple[int, int], Tensor]]:
-    """Rows after `last_block`, (B,T,C), and at (block, first_vv_block) of every tap its first P+N rows, unprojected.
+) -> tuple[Tensor, dict[tuple[int, int, VvPath], Tensor]]:
+    """Rows after `last_block`, (B,T,C), and the first P+N rows at every tap, unprojected.
 
+    Their keys are (block, first_vv_block, vv) of a tap.
     tokens: (B,P+N,C), as they enter block 1. One plain pass serves every V-V path asked for. What an edit adds is
     added to the V-V sums that have already started, too; one that changes the number of rows may do so only where no
-    sum runs, and only behind the patches.
+    sum runs, and only behind the patches. A stream that has started is edited by itself, by another call with its rows.
 
     Raises:
         ValueError: an edit that loses rows, changes another axis, or changes their number beside a running sum.
     """
     n_rows = tokens.shape[1]
-    wanted = {(tap.block, tap.first_vv_block) for tap in taps}
-    ends = {first: max(block for block, f in wanted if f == first) for _, first in wanted if first}
+    wanted = {(tap.block, tap.first_vv_block, tap.vv) for tap in taps}
+    paths = {(first, kind) for _, first, kind in wanted if first}
+    ends = {path: max(block for block, *other in wanted if tuple(other) == path) for path in paths}
     sums: dict[int, Tensor] = {}
-    at_taps: dict[tuple[int, int], Tensor] = {}
+    streams: dict[tuple[int, VvPath], Tensor] = {}
+    at_taps: dict[tuple[int, int, VvPath], Tensor] = {}
     for number in range(1, last_block + 1):
-        sums = {first: total for first, total in sums.items() if number <= ends[first]}
+        sums = {first: total for first, total in sums.items() if number <= ends[first, "sum"]}
+        streams = {path: rows for path, rows in streams.items() if number <= ends[path]}
         if edit is not None:
             made = edit(number, tokens)
             after = edited(tokens, made)
@@ -70,7 +76,12 @@ def run_vision(
                 step = made.step if isinstance(made, Increment) else after - tokens
                 sums = {first: total + step for first, total in sums.items()}
             tokens = after
-        sums |= {first: tokens for first in ends if first == number}
+            streams = {path: edited(rows, edit(number, rows)) for path, rows in streams.items()}
+        for path in paths:
+            if path == (number, "sum"):
+                sums[number] = tokens
+            elif path[0] == number:
+                streams[path] = tokens
         if use_checkpoint and torch.is_grad_enabled() and tokens.requires_grad:
             tokens, vv = checkpoint(tower.block, number, tokens, bool(sums), activation, use_reentrant=False)
         else:
@@ -78,8 +89,30 @@ def run_vision(
         if sums:
             assert vv is not None  # the tower was asked for it
             sums = {first: total + vv for first, total in sums.items()}
-        at_taps |= {(b, f): sums.get(f, tokens)[:, :n_rows] for b, f in wanted if b == number}
+        streams = {
+            path: _stream_block(cast("VvTower", tower), number, rows, path[1], activation, use_checkpoint)
+            for path, rows in streams.items()
+        }
+        for block, first, kind in wanted:
+            if block == number:
+                at_block = sums.get(first, tokens) if kind == "sum" else streams.get((first, kind), tokens)
+                at_taps[block, first, kind] = at_block[:, :n_rows]
     return tokens, at_taps
+
+
+def _stream_block(
+    tower: VvTower, number: int, rows: Tensor, kind: VvPath, activation: Activation, use_checkpoint: bool
+) -> Tensor:
+    """Rows (B,T,C) of a stream behind one more block. What attends to what is a matter of how rows are grouped."""
+    if kind == "batch_mix":
+        grouped = rows.transpose(0, 1)
+    else:
+        grouped = rows if kind == "value_value" else rows.flatten(0, 1)[:, None]
+    if use_checkpoint and torch.is_grad_enabled() and rows.requires_grad:
+        out: Tensor = checkpoint(tower.value_block, number, grouped, activation, use_reentrant=False)
+    else:
+        out = tower.value_block(number, grouped, activation)
+    return out.transpose(0, 1) if kind == "batch_mix" else out.reshape(rows.shape)
 
 
 def run_text(
@@ -90,8 +123,9 @@ def run_text(
     edit: Edit | None = None,
     truncate_context: bool = True,
     use_checkpoint: bool = False,
+    project: bool = True,
 ) -> Tensor:
-    """Projected features at row `eot`, (n,D), not normalised; see `Backbone.encode_text`.
+    """Features at row `eot`, (n,D), or (n,Wt) without projection, not normalised; see `Backbone.encode_text`.
 
     Attention is causal and only row `eot` is read, so the rows behind the last one read change nothing: leaving
     them out is exact.
@@ -111,7 +145,7 @@ def run_text(
             tokens = checkpoint(tower.block, number, tokens, activation, use_reentrant=False)
         else:
             tokens = tower.block(number, tokens, activation)
-    return tower.read(tokens[torch.arange(len(tokens), device=tokens.device), eot])
+    return tower.read(tokens[torch.arange(len(tokens), device=tokens.device), eot], project)
 
 
 def resize_positions(

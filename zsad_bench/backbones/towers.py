@@ -51,6 +51,14 @@ class VisionTower(Protocol):
         ...
 
 
+class VvTower(VisionTower, Protocol):
+    """A visual tower whose `paths` have "vv"."""
+
+    def value_block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
+        """Output of a block whose attention is of values with values, (B,T,C); all else as in `block`."""
+        ...
+
+
 class TextTower(Protocol):
     """The text side of a family's model: causal blocks, read at end-of-text. width: Wt. activation: as for images."""
 
@@ -80,6 +88,6 @@ class TextTower(Protocol):
         """Output of block 1..n_blocks, (n,T,Wt); no row sees one behind it."""
         ...
 
-    def read(self, rows: Tensor) -> Tensor:
-        """Rows (n,Wt) behind the last block as features, (n,D)."""
+    def read(self, rows: Tensor, project: bool = True) -> Tensor:
+        """Rows (n,Wt) behind the last block as features, (n,D); not projected they are normed rows, (n,Wt)."""
         ...

@@ -6,7 +6,7 @@ added to them; `chain` runs several. Axes as in `backbones/base.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -83,6 +83,19 @@ def patch_injections(increments: Mapping[int, Injection], patches: slice) -> Edi
             return rows
         step = increments[block](rows[:, patches])
         return Increment(F.pad(step, (0, 0, patches.start, rows.shape[1] - patches.stop)).to(rows.dtype))
+
+    return edit
+
+
+def behind_blocks(changes: Iterable[Callable[[Tensor], Tensor]]) -> Edit:
+    """Change i of all rows follows block i+1, that is, comes before block i+2 (AA-CLIP's adapters).
+
+    A tap at block i+1 is read before it. What follows the last block never comes.
+    """
+    by_block = dict(enumerate(changes, start=2))
+
+    def edit(block: int, rows: Tensor) -> Tensor:
+        return by_block[block](rows) if block in by_block else rows
 
     return edit
 

@@ -210,6 +210,10 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     def begin_training(self, categories: Sequence[Category]) -> None:
         """Called once before the first stage, with the categories that there are to learn from."""
 
+    def augmented(self, batch: Batch) -> Batch:
+        """The batch to learn from: a method's own augmentation of training images and masks, alike."""
+        return batch
+
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms of a batch, on unsmoothed maps; their sum is minimised."""
         raise NotImplementedError(f"{type(self).__name__} has no losses")
@@ -501,7 +505,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         if batch.masks is None and self.learns_from(self.config) == "masks":
             raise UsageError(f"{self.title} learns from masks, and this auxiliary data has none; take another prior")
-        stage = self._running_stage()
+        stage, batch = self._running_stage(), self.augmented(batch)
         if stage.observes:
             with torch.no_grad():
                 self.observe(self.encode(batch.images, batch.samples), batch)

@@ -41,7 +41,7 @@ _COMPUTED = {"gelu": F.gelu, "quickgelu": QuickGELU()}
 
 
 class ClipVision:
-    """The visual tower (`backbones.towers.VisionTower`), with the V-V path beside plain attention."""
+    """The visual tower (`backbones.towers.VvTower`), with V-V attention beside and in the place of its own."""
 
     paths = frozenset({"plain", "vv"})
     pos_interps: tuple[PosInterp, ...] = ("bilinear", "bicubic", "bicubic_antialias")
@@ -72,6 +72,12 @@ class ClipVision:
         out = tokens + block.ls_1(_attend(block.attn, q, k, v))
         out = out + block.ls_2(_mlp(block, block.ln_2(out), activation))
         return out, block.ls_1(_attend(block.attn, v, v, v)) if with_vv else None
+
+    def value_block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
+        block = self.blocks[number - 1]
+        v = _split(block, tokens)[2]
+        out = tokens + block.ls_1(_attend(block.attn, v, v, v))
+        return out + block.ls_2(_mlp(block, block.ln_2(out), activation))
 
     def norm(self, tokens: Tensor) -> Tensor:
         return self.visual.ln_post(tokens)
@@ -116,8 +122,9 @@ class ClipText:
         out = tokens + block.ls_1(_attend(block.attn, q, k, v, is_causal=True))
         return out + block.ls_2(_mlp(block, block.ln_2(out), activation))
 
-    def read(self, rows: Tensor) -> Tensor:
-        return self.model.ln_final(rows) @ self.model.text_projection
+    def read(self, rows: Tensor, project: bool = True) -> Tensor:
+        normed: Tensor = self.model.ln_final(rows)
+        return normed @ self.model.text_projection if project else normed
 
 
 def _split(block: ResidualAttentionBlock, x: Tensor) -> tuple[Tensor, ...]:
