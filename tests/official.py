@@ -115,10 +115,20 @@ def aa_clip_files(vision: int, text: int, joint: int, n_text: int, n_vision: int
     return [{"epoch": 5, "text_adapter": texts}, {"epoch": 15, "image_adapter": images}]
 
 
+def april_gan_file(width: int, joint: int, maps: int = 4) -> dict[str, Tensor]:
+    """The state dict of APRIL-GAN's linear maps; width: of the visual tower."""
+    import torch
+
+    draw = torch.Generator().manual_seed(9)
+    shapes = {"weight": (joint, width), "bias": (joint,)}
+    return {f"fc.{i}.{k}": torch.randn(*shape, generator=draw) for i in range(maps) for k, shape in shapes.items()}
+
+
 # Method -> the contents of its released checkpoint's files, in the widths of a backbone.
 FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
     "adaclip": lambda b: [adaclip_file(b.vision.width, b.vision.joint_width, b.text_tower.width, depth=3)],
     "anomalyclip": lambda b: [{"prompt_learner": anomalyclip_file(b.text_tower.width, deep=2)}],
+    "april_gan": lambda b: [{"trainable_linearlayer": april_gan_file(b.vision.width, b.vision.joint_width)}],
     "faprompt": lambda b: [{"prompt_learner": faprompt_file(b.text_tower.width, b.vision.joint_width, deep=2)}],
     "aa_clip": lambda b: aa_clip_files(b.vision.width, b.text_tower.width, b.vision.joint_width, 1, 1, 4),
 }

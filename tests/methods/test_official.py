@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.official import FILES, IGNORED, anomalyclip_file, faprompt_file
+from tests.official import FILES, IGNORED, anomalyclip_file, april_gan_file, faprompt_file
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.load import architecture
@@ -39,16 +39,16 @@ def files(width: int, joint: int, deep: int) -> dict[str, dict[str, Tensor]]:
 
 @pytest.fixture(scope="module")
 def small_files() -> dict[str, dict[str, Tensor]]:
-    """Both files in the widths of the miniature. Shared: do not change them."""
-    return files(32, 48, 2)
+    """The files in the widths of the miniature. Shared: do not change them."""
+    return files(32, 48, 2) | {"april_gan": april_gan_file(64, 48)}
 
 
 def imported(make, name: str, state: Mapping[str, Tensor], backbone) -> ZeroShotMethod:
     overrides, tensors = FORMS[name].read(state, backbone)
     method = make(name, **overrides)
+    FORMS[name].check(state, method)
     assert tensors.keys() == method.own_state().keys(), f"{name}: not every parameter is in the file, or not only they"
     method.load_state_dict(tensors, strict=False)
-    FORMS[name].check(state, method)
     return method
 
 
@@ -172,6 +172,19 @@ def test_buffers_and_projections_do_not_matter(name, small_files, mini):
     same(same_tensors, tensors)
 
 
+def test_linear_maps_come_to_their_places_and_no_others_are_taken_for_them(mini, make):
+    state = april_gan_file(64, 48)
+    method = imported(make, "april_gan", found("april_gan", {"trainable_linearlayer": state, "epoch": 3}), mini)
+    for i, linear in enumerate(method.maps):
+        assert torch.equal(linear.weight, state[f"fc.{i}.weight"]), f"map {i} has another's weights"
+        assert torch.equal(linear.bias, state[f"fc.{i}.bias"])
+    adapter = {
+        "filo": {f"adapter.{key}": tensor for key, tensor in state.items()}
+    }  # another method has such names, too
+    with pytest.raises(CheckpointError, match=r"adapter\.fc\.0.*; expected trainable_linearlayer\.fc\.0\.weight"):
+        found("april_gan", adapter)
+
+
 # --- round trips ------------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +268,12 @@ def odd(state: Mapping[str, Tensor]) -> Tensor:
         ("anomalyclip", lambda s: s["ctx_pos"].fill_(float("nan")), "ctx_pos: found values that are not finite"),
         ("anomalyclip", lambda s: s.update(ctx_pos=s["ctx_pos"].long()), "ctx_pos: found torch.int64, expected float"),
         ("anomalyclip", lambda s: s.update(tokenized_prompts_neg=odd(s)), "found token 1 at (0, 0, 3), expected 343"),
+        ("april_gan", lambda s: s.pop("fc.1.weight"), "fc.1.weight: found nothing, expected (48, 64)"),
+        ("april_gan", lambda s: s.update({"fc.2.bias": torch.zeros(47)}),
+         "fc.2.bias: found (47,), expected (48,) on mini"),
+        ("april_gan", lambda s: s.update({"fc.weight": torch.zeros(2)}), "fc.weight: found (2,), expected no such key"),
+        ("april_gan", lambda s: [s.pop("fc.3.weight"), s.pop("fc.3.bias")],
+         "fc.2.weight: found 3 linear maps, expected 4, one for each of the blocks [1, 2, 3, 4]"),
         ("faprompt", lambda s: s.pop("patch_meta_net.linear2.bias"), "linear2.bias: found nothing, expected (32,)"),
         ("faprompt", lambda s: s.update({"patch_meta_net.linear1.weight": torch.zeros(30, 481)}),
          "linear1.weight: found (30, 481), expected (n_patches * 48 // 16, n_patches * 48) on mini"),

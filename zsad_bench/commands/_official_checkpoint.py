@@ -127,11 +127,11 @@ def _fill(
     if fixed:
         raise UsageError(f"--set {fixed[0]}: the file's own shapes say {fixed[0]}={overrides[fixed[0]]}")
     method = _build(name, backbone, overrides, settings)
+    form.check(state, method)
     expected = method.own_state()
     for key in tensors.keys() | expected.keys():
         if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape:
             raise UsageError(f"--set {' '.join(settings)}: with it {name} has other parameters than the file")
-    form.check(state, method)
     method.load_state_dict(tensors, strict=False)
     return method
 
