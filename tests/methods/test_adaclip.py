@@ -117,6 +117,7 @@ def test_on_a_small_backbone_both_encoders_are_prompted(adaclip):
         ({"fusion_weight": -0.1}, UsageError, "fusion_weight=-0.1; expected 0 or more"),
         ({"n_clusters": 0}, UsageError, "n_clusters=0; expected 1 or more"),
         ({"gradient_clip": 0.0}, UsageError, "gradient_clip=0.0; expected more than 0"),
+        ({"mosaic_prob": 1.5}, UsageError, "mosaic_prob=1.5; expected 0 to 1, or null"),
         ({"text_chunk": 0}, UsageError, "text_chunk=0; expected 1 or more"),
     ],
 )
@@ -134,6 +135,8 @@ def test_the_optimiser_is_that_of_the_released_code(adaclip):
     method = adaclip(gradient_clip=1.0)
     stage = method.stages()[0]
     assert (stage.clip, stage.epochs, stage.batch_size) == (1.0, 5, 1)
+    assert stage.mosaic == {"mvtec": 0.2}, "mosaics of MVTec AD alone"
+    assert adaclip(mosaic_prob=0.5).stages()[0].mosaic == {"*": 0.5}
     optimizer = method.optimizer_for(stage)
     assert isinstance(optimizer, torch.optim.AdamW)
     options = optimizer.param_groups[0]

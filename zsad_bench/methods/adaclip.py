@@ -9,8 +9,9 @@ blocks; hybrid semantic fusion clusters them and makes the image's feature from 
 
 Paper and code differ in the fusion, in what Dice is taken over and in a rounding: the presets of `fidelity`. Where ours
 differs from the code: any batch size works; k-means draws from one fixed seed, so that an image's clusters depend on
-the image alone; the text prompts of block 1, which never get a gradient, do not exist; the last epoch counts, while the
-code keeps the one that is best on a dataset whose numbers it reports.
+the image alone; a mosaic has its own label, not that of the image whose place it takes; the text prompts of block 1,
+which never get a gradient, do not exist; the last epoch counts, while the code keeps the one that is best on a dataset
+whose numbers it reports.
 
 Axes: B images, L taps, N patches, K clustered patches, C vision width, D joint width, M prompts of a block, W text
 width, S sentences of a class.
@@ -34,6 +35,7 @@ from zsad_bench.errors import BackboneError, CheckpointError, UsageError
 from zsad_bench.losses import DiceOver, focal, mask_losses
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._edits import DeepTokenCast, chain, deep_text_tokens, deep_visual_tokens, visual_tokens
+from zsad_bench.methods._mosaic import mosaics
 from zsad_bench.methods._official import Key, Method, OfficialForm, Part, known_sizes, numbered, renamed
 from zsad_bench.methods._scoring import added, l2_normalize, scaled_sigma, smooth, state_logits, upsample
 from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod, filled, silent
@@ -89,6 +91,8 @@ class AdaClipConfig(MethodConfig):
     same for every image.
     dice: over an image, or over each of its rows of pixels, which is what the code's batches of one come to.
     prompt_half: static + dynamic prompts are rounded to half precision where they enter.
+    mosaic_prob: share of the training images that a mosaic of four of their category replaces; None is a fifth of
+    MVTec AD's and none of any other dataset's.
     gradient_clip: largest norm of the gradient; None does not clip. The authors warn of unstable training.
     text_chunk: images whose texts are encoded at once. checkpoint_blocks: recompute blocks in the backward pass.
     gaussian_sigma: None is 4 px at 518 px, scaled with the image.
@@ -111,6 +115,7 @@ class AdaClipConfig(MethodConfig):
     dice: DiceOver = filled()
     prompt_half: bool = filled()
     gaussian_sigma: float = filled()
+    mosaic_prob: float | None = None
     text_chunk: int = silent(4)
     truncate_context: bool = silent(True)
     checkpoint_blocks: bool = silent(False)
@@ -295,6 +300,7 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
             raise UsageError(f"{cls.title}: taps={list(resolved.taps)}; expected one block or more, each once")
         if resolved.fusion_weight > 1:
             raise UsageError(f"{cls.title}: fusion_weight={resolved.fusion_weight}; expected a share from 0 to 1")
+        mosaics(cls.title, resolved.mosaic_prob)
         if resolved.gradient_clip is not None:
             check_bounds(cls.title, resolved, above_zero=("gradient_clip",))
         _check_prompts(cls.title, resolved, backbone)
@@ -306,7 +312,8 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         def adamw(parameters: Parameters) -> torch.optim.Optimizer:
             return torch.optim.AdamW(parameters, lr=c.lr, betas=(0.5, 0.999), weight_decay=c.weight_decay)
 
-        return [Stage("prompts", c.epochs, c.batch_size, optimizer=adamw, clip=c.gradient_clip)]
+        mosaic = mosaics(self.title, c.mosaic_prob)
+        return [Stage("prompts", c.epochs, c.batch_size, optimizer=adamw, clip=c.gradient_clip, mosaic=mosaic)]
 
     # -- images --------------------------------------------------------------------------------------------------
     def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
