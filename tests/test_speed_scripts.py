@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.methods import toys as toy_methods
 from zsad_bench import registry
 from zsad_bench.errors import TrainingError, UsageError
 from zsad_bench.planning.configure import trains
@@ -65,6 +66,22 @@ def test_every_method_is_measured(name, measured, mini):
         assert step["seconds"] > 0, f"{name}, {stage}: a step in no time"
         assert "loss" in step["losses"], f"{name}, {stage}: only {list(step['losses'])} was logged"
         assert all(math.isfinite(v) for v in step["losses"].values()), f"{name}, {stage}: {step['losses']}"
+
+
+def test_whatever_a_method_asks_of_the_interface_it_is_measured(measured, mini, plug_in):
+    """Toys that adapt, encode by themselves, score whole categories, and observe."""
+    plug_in("zsad_toys", {}, methods=toy_methods.ENTRY_POINTS)
+    toy_methods.forget()
+    try:
+        for name in toy_methods.ENTRY_POINTS:
+            found = measured.measure_test(name, mini, "cpu", SMALL, repeats=1)
+            transductive = registry.load("methods", name).transductive
+            assert found["images"] == (measured.CATEGORY if transductive else 1), f"{name}: another number of images"
+            assert 0 < found["seconds"] < math.inf, f"{name}: an image in no time"
+            for stage in found["stages"]:
+                assert measured.measure_step(name, stage, mini, "cpu", SMALL)["seconds"] > 0, f"{name}, {stage}"
+    finally:
+        toy_methods.forget()
 
 
 def test_text_learners_see_all_auxiliary_classes(measured, mini, monkeypatch):

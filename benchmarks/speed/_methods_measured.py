@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from _machine import processor
 
 if TYPE_CHECKING:
     from zsad_bench.backbones.base import Backbone
+    from zsad_bench.methods.base import ZeroShotMethod
     from zsad_bench.types import Batch, Category
 
 # torch is imported inside functions: on Linux a process starts with the peak of the one that started it.
@@ -29,6 +31,7 @@ SMALL: dict[str, Any] = {  # --small: shows that the script runs, its numbers sa
 SMALL_SIZE = 48
 TEST = "test"  # the job that is no training stage
 REPEATS, TRAIN_BATCH = 3, 2
+CATEGORY = 4  # test images that a transductive method sees together
 MIB = 2**20
 # Classes of the auxiliary data: some methods read the names of all of them at every step (here MVTec AD's fifteen).
 CLASSES = (
@@ -74,43 +77,66 @@ def measure_test(
 ) -> dict[str, Any]:
     """Seconds of one test image (median, after a warm-up, texts cached), of its texts alone, and of building.
 
+    A method with a memory has observed one training batch. Of one that adapts, the adaptation is in the seconds. Of a
+    transductive method they are one image's share of a category.
+
     Raises:
         ValueError: a score or a map that is not finite.
     """
     import torch
 
-    from zsad_bench.methods._prediction import predict
-    from zsad_bench.planning.configure import build
+    from zsad_bench.methods._prediction import predict, predict_set
+    from zsad_bench.planning.configure import build, encodes_alone
 
     loaded = reset_peak(device)
     built, method = timed(lambda: build(name, backbone, overrides, seed=0).eval().to(device), device)
     size = method.config.image_size
-    batch = random_batches(size, batch_size=1, count=1)[0].to(device)
+    count = CATEGORY if method.transductive else 1
+    fill_memory(method, device)
+    batch = random_batches(size, batch_size=count, count=1)[0].to(device)
+    samples = [replace(sample, category=batch.samples[0].category) for sample in batch.samples]
+    score = predict_set if method.transductive else predict
     with torch.no_grad():
 
         def whole():
-            return predict(method, method.encode(batch.images, batch.samples), batch.samples)
+            return score(method, method.encode(batch.images, samples), samples)
 
-        features = method.encode(batch.images, batch.samples)
-        prediction = predict(method, features, batch.samples)
+        features = method.encode(batch.images, samples)
+        prediction = score(method, features, samples)
         maps = prediction.score.new_zeros(()) if prediction.map is None else prediction.map
         if not (prediction.score.isfinite().all() and maps.isfinite().all()):
             raise ValueError(f"{name}: the score or the map of a random image is not finite")
         seconds = [timed(whole, device)[0] for _ in range(repeats)]
-        cached = [timed(lambda: predict(method, features, batch.samples), device)[0] for _ in range(repeats)]
+        # A method that encodes by itself may read its texts there; elsewhere scoring alone shows them more sharply.
+        alone = encodes_alone(type(method))
+        reads_texts = whole if alone else lambda: score(method, features, samples)
+        cached = seconds if alone else [timed(reads_texts, device)[0] for _ in range(repeats)]
         method.clear_text_cache()
-        first, _ = timed(lambda: predict(method, features, batch.samples), device)
+        first, _ = timed(reads_texts, device)
     return {
         "title": method.title,
         "stages": [stage.name for stage in method.stages()],
         "image_size": size,
         "build_s": built,
         "text_s": max(0.0, first - statistics.median(cached)),
-        "seconds": statistics.median(seconds),
+        "seconds": statistics.median(seconds) / count,
+        "images": count,
         "repeats": repeats,
         "loaded_mib": loaded,
         "peak_mib": peak(device),
     }
+
+
+def fill_memory(method: ZeroShotMethod, device: str) -> None:
+    """Shows a training batch to each stage that only observes; without it there is nothing to score with."""
+    for stage in method.stages():
+        if stage.observes:
+            table = RandomTable(method.config.image_size, steps=1)
+            method.begin_training(table.categories())
+            method.begin_stage(stage)
+            method.training_step(table[0].to(device), 0)
+            method.on_train_end()
+    method.eval()
 
 
 def measure_step(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _methods_measured import CLASSES, REPEATS, TRAIN_BATCH
+from _methods_measured import CATEGORY, CLASSES, REPEATS, TRAIN_BATCH
 
 from zsad_bench import registry
 from zsad_bench.errors import UsageError
@@ -22,7 +22,8 @@ HOW_TO_READ = f"""\
 How to read it: absolute times belong to this machine, so compare the column "× CLIP", one test image relative to plain
 CLIP's. A test image is the median of {{repeats}} after a warm-up: encoding, scoring, up-sampling and smoothing, texts
 cached. "Texts once" is what the cache saves: paid once per category, or once per checkpoint where prompts name no
-object; texts that depend on the image are in the test image. "Build" makes the method from a loaded backbone. A
+object; texts that depend on the image are in the test image, and so is what a method learns from it. A transductive
+method's test image is its share of a category of {CATEGORY} images. "Build" makes the method from a loaded backbone. A
 training step is the second one, on a batch of {TRAIN_BATCH} and with {len(CLASSES)} auxiliary classes: forward (the
 images are encoded anew), losses, backward and optimiser; "–" is training-free. "Peak" is the largest memory of the
 process (on a GPU: of its tensors), and "above" is the part beyond the memory after loading the backbone. Image sizes
