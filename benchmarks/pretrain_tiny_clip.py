@@ -140,7 +140,7 @@ def loss_of(backbone: Backbone, sampler: Sampler, step: int) -> dict[str, torch.
     place = {text: at for at, text in enumerate(texts)}
     tower = backbone.text_tower
     ids = tower.tokenize(texts)
-    encoded = F.normalize(backbone.encode_text(tower.embed_tokens(ids), ids.argmax(-1)), dim=-1)
+    encoded = F.normalize(backbone.encode_text(tower.embed_tokens(ids), tower.end_of_text(ids)), dim=-1)
     normal, abnormal, dense_normal, dense_abnormal = (encoded[[place[c.text] for c in group]] for group in groups)
     half = len(rows) // 2
     own = torch.cat([normal[:half], abnormal[half:]])

@@ -124,11 +124,42 @@ def april_gan_file(width: int, joint: int, maps: int = 4) -> dict[str, Tensor]:
     return {f"fc.{i}.{k}": torch.randn(*shape, generator=draw) for i in range(maps) for k, shape in shapes.items()}
 
 
+def filo_file(vision: int, joint: int, text: int, n_ctx: int = 12) -> dict[str, Tensor]:
+    """The state dict of FiLo: what it learned, and some of the frozen CLIP's names."""
+    import torch
+
+    draw = torch.Generator().manual_seed(9)
+    shapes: dict[str, tuple[int, ...]] = {
+        "adapter.fc.0.weight": (joint // 2, joint),
+        "adapter.fc.2.weight": (joint, joint // 2),
+        "clip_model.visual.conv1.weight": (vision, 3, 2, 2),
+        "clip_model.visual.attn.in_proj_bias": (3,),
+        "clip_model.visual.transformer.resblocks.7.attn.qkv.weight": (3, 3),
+        "text_encoder.positional_embedding": (77, text),
+    }
+    for side in ("normal", "abnormal"):
+        shapes |= {
+            f"{side}_prompt_learner.ctx": (n_ctx, text),
+            f"{side}_prompt_learner.meta_net.linear1.weight": (joint // 16, joint),
+            f"{side}_prompt_learner.meta_net.linear1.bias": (joint // 16,),
+            f"{side}_prompt_learner.meta_net.linear2.weight": (text, joint // 16),
+            f"{side}_prompt_learner.meta_net.linear2.bias": (text,),
+        }
+    for level in range(4):
+        shapes |= {f"decoder_linear.fc.{level}.weight": (joint, vision), f"decoder_linear.fc.{level}.bias": (joint,)}
+    for level in range(3):
+        for height, width in ((1, 1), (3, 3), (5, 5), (7, 7), (1, 5), (5, 1)):
+            shapes[f"decoder_cov.fc_{height}{width}.{level}.weight"] = (joint, vision, height, width)
+            shapes[f"decoder_cov.fc_{height}{width}.{level}.bias"] = (joint,)
+    return {name: torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
+
+
 # Method -> the contents of its released checkpoint's files, in the widths of a backbone.
 FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
     "adaclip": lambda b: [adaclip_file(b.vision.width, b.vision.joint_width, b.text_tower.width, depth=3)],
     "anomalyclip": lambda b: [{"prompt_learner": anomalyclip_file(b.text_tower.width, deep=2)}],
     "april_gan": lambda b: [{"trainable_linearlayer": april_gan_file(b.vision.width, b.vision.joint_width)}],
+    "filo": lambda b: [{"filo": filo_file(b.vision.width, b.vision.joint_width, b.text_tower.width)}],
     "faprompt": lambda b: [{"prompt_learner": faprompt_file(b.text_tower.width, b.vision.joint_width, deep=2)}],
     "aa_clip": lambda b: aa_clip_files(b.vision.width, b.text_tower.width, b.vision.joint_width, 1, 1, 4),
 }

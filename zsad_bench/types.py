@@ -125,12 +125,14 @@ class Tap(NamedTuple):
     block: 1..L, counted from the input side. first_vv_block: 0 reads the plain path; otherwise the V-V path
     that starts at that block (blocks before it return the plain path). vv: what kind of path that is.
     raw: the block's output (width) instead of the final norm and projection (D).
+    attended: the plain path inside the block, after its attention was added and before its MLP.
     """
 
     block: int
     first_vv_block: int = 0
     raw: bool = False
     vv: VvPath = "sum"
+    attended: bool = False
 
 
 # How the table of positions is brought to another grid; a backbone says which of these it can do.

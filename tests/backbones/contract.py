@@ -44,7 +44,8 @@ def it_is_frozen_and_named_by_its_weights(backbone: Backbone) -> None:
     assert backbone.weights_hash == hash_weights(backbone.model.state_dict())
     assert backbone.id == f"{backbone.name}@{backbone.weights_hash[:12]}"
     assert len(backbone.mean) == len(backbone.std) == 3
-    assert backbone.offers <= {"text", "vv", "logit_scale", "cls"}
+    assert backbone.offers <= {"text", "bidirectional_text", "vv", "logit_scale", "cls"}
+    assert "text" in backbone.offers or "bidirectional_text" not in backbone.offers
     assert ("cls" in backbone.offers) == (backbone.vision.n_prefix > 0)
     assert backbone.scale_block(24) == backbone.vision.n_blocks, "the last block is the last one"
 
@@ -174,6 +175,21 @@ def the_v_v_path_where_it_is_offered(backbone: Backbone) -> None:
 
 
 @check
+def blocks_are_read_inside_where_it_is_offered(backbone: Backbone) -> None:
+    tower, images = backbone.vision, images_for(backbone, 2, 2)
+    inside = Tap(1, raw=True, attended=True)
+    if "attended" not in tower.paths:
+        with pytest.raises(BackboneError, match=rf"tap inside block 1: {backbone.name} cannot be read between"):
+            backbone.encode_image(images, spec(backbone, 2, inside))
+        return
+    tokens = tower.embed(images, "bilinear")
+    found = backbone.encode_image(images, spec(backbone, 2, inside, Tap(1, raw=True)))
+    assert_close(found.rows[inside], tower.attend(1, tokens))
+    assert_close(found.rows[Tap(1, raw=True)], tower.block(1, tokens, False, "own")[0])
+    assert not torch.equal(found.rows[inside], found.rows[Tap(1, raw=True)]), "the MLP adds nothing"
+
+
+@check
 def images_do_not_depend_on_their_batch(backbone: Backbone) -> None:
     images = images_for(backbone, 2, 3, count=3)
     request = spec(backbone, 2, Tap(backbone.vision.n_blocks), pooled=pooled_names(backbone))
@@ -233,23 +249,33 @@ def texts_where_they_are_offered(backbone: Backbone) -> None:
         return
     tower = backbone.text_tower
     ids = tower.tokenize(TEXTS)
-    eot = ids.argmax(-1)
+    eot = tower.end_of_text(ids)
     assert ids.shape == (3, tower.context_length)
-    assert ids.dtype == torch.int64
+    assert ids.dtype == eot.dtype == torch.int64
+    assert eot.shape == (3,)
+    assert eot[1] < eot[2], "a longer text ends later"
+    assert len({int(row[end]) for row, end in zip(ids, eot, strict=True)}) == 1, "texts end in one token"
+    assert torch.equal(tower.end_of_text(ids[:, : int(eot.max()) + 1]), eot), "padding moves the end"
     assert all(not row[end + 1 :].any() for row, end in zip(ids, eot, strict=True)), "something behind end-of-text"
     embedded = tower.embed_tokens(ids)
     assert embedded.shape == (3, tower.context_length, tower.width)
     x = tower.place(embedded)
     for block in range(1, tower.n_blocks + 1):
-        x = tower.block(block, x, "own")
-    expected = tower.read(x[torch.arange(3), eot])
+        x = tower.block(block, x, eot, "own")
+    expected = tower.read(x, eot)
     assert expected.shape == (3, backbone.vision.joint_width), "texts and images meet in one space"
     assert tower.read(x[torch.arange(3), eot], project=False).shape == (3, tower.width)
     assert_close(backbone.encode_prompts(TEXTS), expected)
     assert_close(backbone.encode_text(embedded, eot, truncate_context=False), expected)
-    rows = torch.randn(1, 6, tower.width, generator=torch.Generator().manual_seed(0))
-    later = rows.clone()
-    later[:, 4:] += 1
-    assert_close(tower.block(1, rows, "own")[:, :4], tower.block(1, later, "own")[:, :4], "a row sees those behind it")
+    rows, end = torch.randn(1, 6, tower.width, generator=torch.Generator().manual_seed(0)), torch.tensor([3])
+    for first, sees in ((4, False), (3, tower.bidirectional)):
+        later = rows.clone()
+        later[:, first:] += torch.randn(tower.width, generator=torch.Generator().manual_seed(1))
+        before, after = (tower.block(1, each, end, "own")[:, :first] for each in (rows, later))
+        moved = float((before - after).abs().max()) > 1e-3
+        assert moved == sees, f"rows in front of row {first} {'see' if moved else 'do not see'} it; it ends at row 3"
+        if first > int(end):
+            assert_close(before, after, "what is behind end-of-text is looked at")
+            assert_close(tower.read(rows, end), tower.read(later, end), "it is read behind its end")
     with pytest.raises(UsageError, match="tokens"):
         tower.tokenize(["nut " * tower.context_length])

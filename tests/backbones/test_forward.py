@@ -20,8 +20,11 @@ def spec(backbone, *taps, pooled=("cls",), size=32, interp="bilinear", activatio
 
 
 def slow_paths(model, x, first):
-    """Every block's plain and V-V output, one head at a time, from tokens x (T,C) of one image."""
-    plain, local = [], []
+    """Every block's plain and V-V output, one head at a time, from tokens x (T,C) of one image.
+
+    The third list has the rows between attention and MLP.
+    """
+    plain, local, between = [], [], []
     y = None
     for number, block in enumerate(model.visual.transformer.resblocks, start=1):
         if number == first:
@@ -42,13 +45,14 @@ def slow_paths(model, x, first):
         if y is not None:
             y = y + attend(v, v, v)
         x = x + attend(q, k, v)
+        between.append(x)
         hidden = F.layer_norm(x, (width,), block.ln_2.weight, block.ln_2.bias, 1e-5)
         hidden = hidden @ block.mlp.c_fc.weight.T + block.mlp.c_fc.bias
         hidden = hidden * torch.sigmoid(1.702 * hidden)
         x = x + hidden @ block.mlp.c_proj.weight.T + block.mlp.c_proj.bias
         plain.append(x)
         local.append(x if y is None else y)
-    return plain, local
+    return plain, local, between
 
 
 def test_plain_path_is_open_clip_at_native_size(mini, mini_clip, images):
@@ -72,7 +76,7 @@ def test_vv_path_is_the_formula_written_out(mini, images, first):
     with torch.no_grad():
         found = mini.encode_image(images, spec(mini, *taps, pooled=("cls", "cls_raw")))
         for i, tokens in enumerate(mini.embed_patches(images)):
-            plain, local = slow_paths(mini.model, tokens, first)
+            plain, local, _ = slow_paths(mini.model, tokens, first)
             for tap in taps:
                 expected = (local if tap.first_vv_block else plain)[tap.block - 1]
                 expected = expected if tap.raw else mini.vision.project(expected)
@@ -80,6 +84,28 @@ def test_vv_path_is_the_formula_written_out(mini, images, first):
             last = plain[-1][0]
             assert_close(found.pooled("cls_raw")[i], last @ mini.model.visual.proj)
             assert_close(found.pooled("cls")[i], mini.vision.project(last))
+
+
+def test_a_block_is_read_between_attention_and_mlp(mini, images):
+    taps = {Tap(b, 0, raw, attended=True) for b in (1, 3, 4) for raw in (False, True)}
+    with torch.no_grad():
+        found = mini.encode_image(images, spec(mini, *taps, Tap(3, raw=True)))
+        for i, tokens in enumerate(mini.embed_patches(images)):
+            plain, _, between = slow_paths(mini.model, tokens, 1)
+            for tap in taps:
+                expected = between[tap.block - 1]
+                assert_close(found.rows[tap][i], expected if tap.raw else mini.vision.project(expected))
+            assert_close(found.rows[Tap(3, raw=True)][i], plain[2])
+    with pytest.raises(BackboneError, match="tap inside block 2: the V-V path cannot be read between"):
+        mini.encode_image(images, spec(mini, Tap(2, 1, attended=True)))
+
+
+def test_the_last_block_run_may_be_one_that_is_read_inside(mini, images):
+    request = spec(mini, Tap(2, attended=True, raw=True), pooled=())
+    with torch.no_grad():
+        found = mini.encode_image(images, request).rows[Tap(2, attended=True, raw=True)]
+        between = slow_paths(mini.model, mini.embed_patches(images)[0], 1)[2]
+    assert_close(found[0], between[1])
 
 
 STREAMS = ("value_value", "value_only", "batch_mix")

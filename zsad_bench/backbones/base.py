@@ -64,9 +64,13 @@ class Backbone(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """What a method may need of a backbone, as far as there: "text", "vv", "logit_scale", "cls"."""
+        """What a method may need of a backbone, as far as there.
+
+        They are "text", "bidirectional_text", "vv", "logit_scale" and "cls".
+        """
         there = {
             "text": self.text is not None,
+            "bidirectional_text": self.text is not None and self.text.bidirectional,
             "vv": "vv" in self.vision.paths,
             "logit_scale": self.logit_scale is not None,
             "cls": self.vision.n_prefix > 0,
@@ -157,7 +161,7 @@ class Backbone(nn.Module):
         n_rows = x.shape[1]
         last = tower.n_blocks if spec.pooled else max((tap.block for tap in spec.taps), default=0)
         x, at_taps = run_vision(tower, x, spec.taps, last, forward.activation, edit, checkpoint_blocks)
-        rows = {tap: at_taps[tap.block, tap.first_vv_block, tap.vv] for tap in spec.taps}
+        rows = {tap: at_taps[tap._replace(raw=True)] for tap in spec.taps}
         return Features(
             rows={tap: found if tap.raw else tower.project(found) for tap, found in rows.items()},
             vectors={name: self._pool(name, x[:, :n_rows]) for name in spec.pooled},
@@ -194,9 +198,10 @@ class Backbone(nn.Module):
         checkpoint_blocks: bool = False,
         project: bool = True,
     ) -> Tensor:
-        """Text features (n,D) read at end-of-text.
+        """Text features (n,D).
 
-        embeddings: (n,T,Wt), T at most L, learnable context already in place, no position added. eot: (n,) int64.
+        embeddings: (n,T,Wt), T at most L, learnable context already in place, no position added. eot: (n,) int64, the
+        row of each text's end (`TextTower.end_of_text` of its ids, moved by what was put in front of it).
         edit: called before each block with its number and all rows (n,T,Wt), returns as many.
         truncate_context: leave out the rows behind the last end-of-text; exact, and several times faster.
         checkpoint_blocks: as for images. project: False leaves out the projection behind the final norm, (n,Wt).
@@ -216,8 +221,10 @@ class Backbone(nn.Module):
         parts = []
         for start in range(0, max(len(texts), 1), chunk):
             ids = self.text_tower.tokenize(texts[start : start + chunk])
-            embedded = self.text_tower.embed_tokens(ids)
-            parts.append(self.encode_text(embedded, ids.argmax(dim=-1), activation=activation))
+            eot = self.text_tower.end_of_text(ids)
+            longest = int(eot.max()) + 1 if len(eot) else 0  # a context may be several times as long as its texts
+            embedded = self.text_tower.embed_tokens(ids[:, :longest])
+            parts.append(self.encode_text(embedded, eot, activation=activation))
         return torch.cat(parts)
 
     def _activation(self, tower: VisionTower | TextTower, asked: Activation) -> Activation:
@@ -274,5 +281,8 @@ class BackboneFamily:
 
     @classmethod
     def architecture(cls, name: str) -> Backbone:
-        """The backbone without values (meta device): widths, blocks and token ids are known, its `id` is the name."""
+        """The backbone without values (meta device): widths and blocks are known, its `id` is the name.
+
+        So are token ids, unless the family's vocabulary comes with its weights: then `tokenize` raises BackboneError.
+        """
         raise NotImplementedError

@@ -41,6 +41,9 @@ def check_request(spec: EncoderSpec, tower: VisionTower, name: str) -> None:
             )
         if tap.first_vv_block and "vv" not in tower.paths:
             raise BackboneError(f"first_vv_block {tap.first_vv_block}: {name} has no V-V path; take 0, the plain one")
+        if tap.attended and ("attended" not in tower.paths or tap.first_vv_block):
+            path = "the V-V path" if tap.first_vv_block else name
+            raise BackboneError(f"tap inside block {tap.block}: {path} cannot be read between attention and MLP")
         if tap.vv not in get_args(VvPath):
             raise BackboneError(f"unknown V-V path '{tap.vv}'; known: {', '.join(get_args(VvPath))}")
         if tap.vv != "sum" and not tap.first_vv_block:

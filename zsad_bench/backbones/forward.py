@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from zsad_bench.backbones.towers import TextTower, VisionTower, VvTower
+from zsad_bench.backbones.towers import SplitTower, TextTower, VisionTower, VvTower
 from zsad_bench.types import Activation, PosInterp, Tap, VvPath
 
 
@@ -47,10 +47,9 @@ def run_vision(
     activation: Activation = "own",
     edit: Edit | None = None,
     use_checkpoint: bool = False,
-) -> tuple[Tensor, dict[tuple[int, int, VvPath], Tensor]]:
-    """Rows after `last_block`, (B,T,C), and the first P+N rows at every tap, unprojected.
+) -> tuple[Tensor, dict[Tap, Tensor]]:
+    """Rows after `last_block`, (B,T,C), and for each tap, as a raw one, its first P+N rows, unprojected.
 
-    Their keys are (block, first_vv_block, vv) of a tap.
     tokens: (B,P+N,C), as they enter block 1. One plain pass serves every V-V path asked for. What an edit adds is
     added to the V-V sums that have already started, too; one that changes the number of rows may do so only where no
     sum runs, and only behind the patches. A stream that has started is edited by itself, by another call with its rows.
@@ -59,12 +58,12 @@ def run_vision(
         ValueError: an edit that loses rows, changes another axis, or changes their number beside a running sum.
     """
     n_rows = tokens.shape[1]
-    wanted = {(tap.block, tap.first_vv_block, tap.vv) for tap in taps}
-    paths = {(first, kind) for _, first, kind in wanted if first}
-    ends = {path: max(block for block, *other in wanted if tuple(other) == path) for path in paths}
+    wanted = {tap._replace(raw=True) for tap in taps}
+    paths = {(tap.first_vv_block, tap.vv) for tap in wanted if tap.first_vv_block}
+    ends = {path: max(tap.block for tap in wanted if (tap.first_vv_block, tap.vv) == path) for path in paths}
     sums: dict[int, Tensor] = {}
     streams: dict[tuple[int, VvPath], Tensor] = {}
-    at_taps: dict[tuple[int, int, VvPath], Tensor] = {}
+    at_taps: dict[Tap, Tensor] = {}
     for number in range(1, last_block + 1):
         sums = {first: total for first, total in sums.items() if number <= ends[first, "sum"]}
         streams = {path: rows for path, rows in streams.items() if number <= ends[path]}
@@ -82,6 +81,8 @@ def run_vision(
                 sums[number] = tokens
             elif path[0] == number:
                 streams[path] = tokens
+        here = {tap for tap in wanted if tap.block == number}
+        at_taps |= {tap: cast("SplitTower", tower).attend(number, tokens)[:, :n_rows] for tap in here if tap.attended}
         if use_checkpoint and torch.is_grad_enabled() and tokens.requires_grad:
             tokens, vv = checkpoint(tower.block, number, tokens, bool(sums), activation, use_reentrant=False)
         else:
@@ -93,10 +94,10 @@ def run_vision(
             path: _stream_block(cast("VvTower", tower), number, rows, path[1], activation, use_checkpoint)
             for path, rows in streams.items()
         }
-        for block, first, kind in wanted:
-            if block == number:
-                at_block = sums.get(first, tokens) if kind == "sum" else streams.get((first, kind), tokens)
-                at_taps[block, first, kind] = at_block[:, :n_rows]
+        for tap in here:
+            if not tap.attended:
+                of_stream = streams.get((tap.first_vv_block, tap.vv), tokens)
+                at_taps[tap] = (sums.get(tap.first_vv_block, tokens) if tap.vv == "sum" else of_stream)[:, :n_rows]
     return tokens, at_taps
 
 
@@ -125,10 +126,9 @@ def run_text(
     use_checkpoint: bool = False,
     project: bool = True,
 ) -> Tensor:
-    """Features at row `eot`, (n,D), or (n,Wt) without projection, not normalised; see `Backbone.encode_text`.
+    """Features, (n,D), or (n,Wt) without projection, not normalised; see `Backbone.encode_text`.
 
-    Attention is causal and only row `eot` is read, so the rows behind the last one read change nothing: leaving
-    them out is exact.
+    No tower looks behind end-of-text, so leaving out what is behind the last one of all texts is exact.
     """
     n_rows = int(eot.max()) + 1 if truncate_context else embeddings.shape[1]
     tokens = tower.place(embeddings[:, :n_rows])
@@ -142,10 +142,10 @@ def run_text(
                 )
             tokens = after
         if use_checkpoint and torch.is_grad_enabled() and tokens.requires_grad:
-            tokens = checkpoint(tower.block, number, tokens, activation, use_reentrant=False)
+            tokens = checkpoint(tower.block, number, tokens, eot, activation, use_reentrant=False)
         else:
-            tokens = tower.block(number, tokens, activation)
-    return tower.read(tokens[torch.arange(len(tokens), device=tokens.device), eot], project)
+            tokens = tower.block(number, tokens, eot, activation)
+    return tower.read(tokens, eot, project)
 
 
 def resize_positions(

@@ -50,7 +50,7 @@ def brings_weights(name: str) -> bool:
 
 
 def architecture(name: str) -> Backbone:
-    """The backbone of a name without values: widths, blocks and token ids are known; its id is the name.
+    """The backbone of a name without values, as `BackboneFamily.architecture` describes it; its id is the name.
 
     Raises:
         UnknownNameError: no such name. BackboneError: one that no backbone can be made of.

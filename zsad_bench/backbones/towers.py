@@ -17,9 +17,9 @@ class VisionTower(Protocol):
     """The visual side of a family's model, block by block.
 
     width: C. joint_width: D, of what `project` gives. native_grid: patch rows and columns that the table of positions
-    was trained for. n_prefix: P; where there are any, row 0 is the class token. paths: "plain", and "vv" where blocks
-    have a V-V output. pos_interps: ways to resize positions. activation: what the weights were trained with;
-    activations: all that `block` can compute, this one included.
+    was trained for. n_prefix: P; where there are any, row 0 is the class token. paths: "plain"; "vv" where blocks have
+    a V-V output; "attended" where it is a `SplitTower`. pos_interps: ways to resize positions. activation: what the
+    weights were trained with; activations: all that `block` can compute, this one included.
     """
 
     width: int
@@ -51,6 +51,14 @@ class VisionTower(Protocol):
         ...
 
 
+class SplitTower(VisionTower, Protocol):
+    """A visual tower whose blocks can be read between attention and MLP; its `paths` hold "attended"."""
+
+    def attend(self, number: int, tokens: Tensor) -> Tensor:
+        """The rows (B,T,C) that enter block 1..n_blocks plus their attention, (B,T,C): what its MLP is added to."""
+        ...
+
+
 class VvTower(VisionTower, Protocol):
     """A visual tower whose `paths` have "vv"."""
 
@@ -60,20 +68,30 @@ class VvTower(VisionTower, Protocol):
 
 
 class TextTower(Protocol):
-    """The text side of a family's model: causal blocks, read at end-of-text. width: Wt. activation: as for images."""
+    """The text side of a family's model, block by block. width: Wt. activation: as for images.
+
+    A causal tower is read at end-of-text, and no row sees one behind it. In a bidirectional tower every row up to
+    end-of-text sees every other one, and the tower says itself where it is read. In both, rows behind end-of-text are
+    padding and change nothing.
+    """
 
     width: int
     n_blocks: int
     context_length: int
+    bidirectional: bool
     activation: str
     activations: frozenset[str]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (n,L) int64 on the tower's device, zero behind end-of-text; end-of-text is each row's largest id.
+        """Token ids (n,L) int64 on the tower's device, zero behind end-of-text. Row 0 is the start of the text.
 
         Raises:
             UsageError: a text is longer than the context (nothing is cut off in silence).
         """
+        ...
+
+    def end_of_text(self, ids: Tensor) -> Tensor:
+        """The row of end-of-text, (n,) int64, of ids (n,T) that `tokenize` made."""
         ...
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
@@ -84,10 +102,10 @@ class TextTower(Protocol):
         """Rows that enter block 1, (n,T,Wt): embeddings with their positions; T at most L."""
         ...
 
-    def block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
-        """Output of block 1..n_blocks, (n,T,Wt); no row sees one behind it."""
+    def block(self, number: int, tokens: Tensor, eot: Tensor, activation: Activation) -> Tensor:
+        """Output of block 1..n_blocks, (n,T,Wt). eot: (n,) rows of end-of-text; those behind it are not looked at."""
         ...
 
-    def read(self, rows: Tensor, project: bool = True) -> Tensor:
-        """Rows (n,Wt) behind the last block as features, (n,D); not projected they are normed rows, (n,Wt)."""
+    def read(self, tokens: Tensor, eot: Tensor, project: bool = True) -> Tensor:
+        """What the last block left, (n,T,Wt), as features (n,D); not projected they are normed rows, (n,Wt)."""
         ...

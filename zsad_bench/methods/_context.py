@@ -182,4 +182,5 @@ def _learned_temperature(backbone: Backbone) -> float:
 
 
 def _count_tokens(backbone: Backbone, words: str) -> int:
-    return int(backbone.text_tower.tokenize([words]).argmax(-1)) - 1  # without start-of-text
+    tower = backbone.text_tower
+    return int(tower.end_of_text(tower.tokenize([words]))) - 1  # without start-of-text

@@ -206,7 +206,7 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
         deep: Tensor = self.deep_tokens
         if self.config.ensemble == "seeds":  # every sequence reads its own member's
             deep = deep.transpose(0, 1).repeat(1, 2, 1, 1)
-        ends = zip(self.token_ids.argmax(-1), self._contexts(), strict=True)
+        ends = zip(self.backbone.text_tower.end_of_text(self.token_ids), self._contexts(), strict=True)
         eot = torch.stack([end for end, own in ends for _ in own])
         return self.backbone.encode_text(
             self.prompts(),

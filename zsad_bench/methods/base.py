@@ -43,6 +43,7 @@ USUAL_SIZE = 518  # pixels, of the published evaluations
 # How a message names what a backbone may offer; a name that is not here stands for itself.
 _OFFERS = {
     "text": "a text tower",
+    "bidirectional_text": "a bidirectional text tower",
     "vv": "a V-V path",
     "logit_scale": "a learned logit scale",
     "cls": "a class token",
@@ -89,6 +90,8 @@ class Stage:
     of several that fit the longest counts.
     clip: largest norm of the gradient; None does not clip.
     observes: no gradients and no optimiser; each batch goes to `observe`.
+    learns_from: "labels" of a stage whose losses read no masks though the method needs them in another; None is what
+    the method says.
     mosaic: share of the training images that are replaced by mosaics of four images of their category, by the name of
     their dataset, "*" for any other; `methods/_mosaic.py` has that of the released trainings.
     """
@@ -103,6 +106,7 @@ class Stage:
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     clip: float | None = None
     observes: bool = False
+    learns_from: Literal["masks", "labels"] | None = None
     mosaic: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -213,6 +217,16 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     def augmented(self, batch: Batch) -> Batch:
         """The batch to learn from: a method's own augmentation of training images and masks, alike."""
         return batch
+
+    def remark(self, category: Category) -> str:
+        """What its numbers on this category have to say of themselves, in a few words; "" for nearly every method.
+
+        It stands in rows, and a run prints it once with its categories. It is asked before anything is trained.
+
+        Raises:
+            UsageError: the category is one that it can neither learn from nor be tested on.
+        """
+        return ""
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms of a batch, on unsmoothed maps; their sum is minimised."""

@@ -95,9 +95,9 @@ class CoCoOp(ContextLearner[CoCoOpConfig]):
     def raw_texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,2,D) raw text features, normal first: a pair for every image, in training and at test."""
         ids = self.token_ids([s.category for s in samples])
-        eot, deep = ids.argmax(-1), () if self.deep_tokens is None else list(self.deep_tokens)
+        tower, deep = self.backbone.text_tower, () if self.deep_tokens is None else list(self.deep_tokens)
         context = (self.ctx + self.shift(features)[:, None]).repeat_interleave(2, 0)
-        embedded = self.backbone.text_tower.embed_tokens(ids)
+        eot, embedded = tower.end_of_text(ids), tower.embed_tokens(ids)
         raw = self.backbone.encode_text(
             torch.cat([embedded[:, :1], context, embedded[:, 1 + self.config.n_ctx :]], 1),
             eot,

@@ -52,9 +52,9 @@ class CoOp(ContextLearner[CoOpConfig]):
     def raw_texts(self, categories: Sequence[Category]) -> Tensor:
         """(n,2,D) raw text features of n categories, normal first."""
         ids = self.token_ids(categories)
-        eot = ids.argmax(-1)
-        embedded = self.backbone.text_tower.embed_tokens(ids)
-        n_ctx, width = self.config.n_ctx, self.backbone.text_tower.width
+        tower = self.backbone.text_tower
+        eot, embedded = tower.end_of_text(ids), tower.embed_tokens(ids)
+        n_ctx, width = self.config.n_ctx, tower.width
         context = self.ctx.expand(2, n_ctx, width).repeat(len(categories), 1, 1)
         prompts = torch.cat([embedded[:, :1], context, embedded[:, 1 + n_ctx :]], 1)
         position = self.config.class_token_position

@@ -251,7 +251,8 @@ class Dive(ZeroShotMethod[DiveConfig]):
     # -- text -----------------------------------------------------------------------------------------------------
     def _encode_text(self, ids: Tensor, contexts: Tensor, deep: str) -> Tensor:
         """(n,D) raw features of prompts whose rows 1..m are replaced by the contexts, (m,Wt) or (n,m,Wt)."""
-        embedded, eot, m = self.backbone.text_tower.embed_tokens(ids), ids.argmax(-1), self.config.n_ctx
+        tower, m = self.backbone.text_tower, self.config.n_ctx
+        embedded, eot = tower.embed_tokens(ids), tower.end_of_text(ids)
         prompts = torch.cat([embedded[:, :1], contexts.expand(len(ids), -1, -1), embedded[:, 1 + m :]], 1)
         return self.backbone.encode_text(
             prompts,

@@ -305,7 +305,7 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     def static_texts(self) -> Tensor:
         """(1+K,D) raw text features that no image has touched, normal first; kept wherever gradients are off."""
         if torch.is_grad_enabled() or self._static is None:
-            normal, abnormal = self.token_ids.argmax(-1)
+            normal, abnormal = self.backbone.text_tower.end_of_text(self.token_ids)
             eot = torch.stack([normal, *[abnormal] * self.config.n_prompts])
             texts = self._encode(torch.cat([self.normal_prompt(), self.abnormal_prompts()]), eot)
             if torch.is_grad_enabled():
@@ -316,7 +316,8 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     def adapted_texts(self, shift: Tensor) -> Tensor:
         """(B,K,D) raw features of the abnormal prompts of each image, from one text call; shift (B,W)."""
         prompts = self.abnormal_prompts(shift)
-        texts = self._encode(prompts, self.token_ids[1].argmax().expand(len(prompts)))
+        eot = self.backbone.text_tower.end_of_text(self.token_ids[1:])
+        texts = self._encode(prompts, eot.expand(len(prompts)))
         per_image: Tensor = texts.unflatten(0, (len(shift), -1))
         return per_image
 

@@ -33,6 +33,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     target_partial, auxiliary_partial: "36 of 3000" where the data are not all that their dataset has, and "" where they
     are; of several auxiliary datasets "mvtec 363 of 1725". Such a number is not compared with others.
     transductive: whether the scores of an image depend on the other images of its category.
+    remark: what the method says of its numbers on this category, such as "generic details"; "" for nearly every one.
     error_bound: how far the value may be from the exact one; None when it is exact.
     ci_low, ci_high, ci_level: confidence interval of the value over the category's images, and its level; or None.
     n_skipped: images that could not be read and were left out on demand; they are in no other number.
@@ -70,6 +71,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     draw: int = 0
     data_options: str = ""
     transductive: bool = False
+    remark: str = ""
     metric: str
     value: float | None
     reason: str | None = None

@@ -133,6 +133,7 @@ class RowWriter:
                 store.Row(
                     **{**self.common, **cell},
                     category=category.name,
+                    remark=self.method.remark(category),
                     metric=metric,
                     value=None if undefined else value,
                     reason=reason if undefined else None,

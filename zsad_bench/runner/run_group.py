@@ -72,6 +72,8 @@ def run_group(
         check_leaks(run, opened, say)
         for note in run.learned_from.notes if run.learned_from else ():
             say(note)
+        for line in remarks(run, [targets[asked] for asked in run.spec.targets]):
+            say(line)
     rows_on_board = cache(lambda method: rows_of(first.board, method, since) if skip_complete else [])
     claimed: set[str] = set()
     for run in runs:
@@ -93,6 +95,24 @@ def run_group(
         reporter.tested(needed, asked)
     reporter.done(needed)
     return [run.record for run in runs]
+
+
+def remarks(run: PreparedRun, targets: Sequence[ZeroShotDataModule]) -> list[str]:
+    """What the method says of categories that it learns from or is tested on, one line for each remark.
+
+    Raises:
+        UsageError: a category that it cannot take.
+    """
+    modules = [*(run.learned_from.modules if run.learned_from else ()), *targets]
+    said: dict[str, dict[str, None]] = {}
+    for module in modules:
+        for category in module.categories():
+            if remark := run.method.remark(category):
+                said.setdefault(remark, {})[f"{category.dataset}/{category.name}"] = None
+    return [
+        f"{run.method.title}: {remark} for {len(names)} {'class' if len(names) == 1 else 'classes'}: {', '.join(names)}"
+        for remark, names in said.items()
+    ]
 
 
 def _look_up(

@@ -60,10 +60,11 @@ class Edits(ZeroShotMethod[EditsConfig]):
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
         texts = [f"a photo of a {state} {c.prompt_name}" for c in categories for state in ("good", "broken")]
-        ids = self.backbone.text_tower.tokenize(texts)
+        tower = self.backbone.text_tower
+        ids = tower.tokenize(texts)
         encoded = self.backbone.encode_text(
-            self.backbone.text_tower.embed_tokens(ids),
-            ids.argmax(-1),
+            tower.embed_tokens(ids),
+            tower.end_of_text(ids),
             edit=lambda block, tokens: tokens + self.read[block - 1],
         )
         return F.normalize(encoded, dim=-1).unflatten(0, (-1, 2))

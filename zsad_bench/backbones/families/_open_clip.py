@@ -41,9 +41,11 @@ _COMPUTED = {"gelu": F.gelu, "quickgelu": QuickGELU()}
 
 
 class ClipVision:
+    """The visual tower (`backbones.towers.SplitTower`), with the V-V path beside plain attention."""
+
     """The visual tower (`backbones.towers.VvTower`), with V-V attention beside and in the place of its own."""
 
-    paths = frozenset({"plain", "vv"})
+    paths = frozenset({"plain", "vv", "attended"})
     pos_interps: tuple[PosInterp, ...] = ("bilinear", "bicubic", "bicubic_antialias")
     n_prefix = 1
 
@@ -73,6 +75,11 @@ class ClipVision:
         out = out + block.ls_2(_mlp(block, block.ln_2(out), activation))
         return out, block.ls_1(_attend(block.attn, v, v, v)) if with_vv else None
 
+    def attend(self, number: int, tokens: Tensor) -> Tensor:
+        block = self.blocks[number - 1]
+        q, k, v = _split(block, tokens)
+        return tokens + block.ls_1(_attend(block.attn, q, k, v))
+
     def value_block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
         block = self.blocks[number - 1]
         v = _split(block, tokens)[2]
@@ -88,6 +95,8 @@ class ClipVision:
 
 class ClipText:
     """The causal text tower (`towers.TextTower`) with CLIP's tokenizer. name: of the backbone, for messages."""
+
+    bidirectional = False
 
     def __init__(self, model: CLIP, name: str) -> None:
         self.model, self.name, self.blocks = model, name, model.transformer.resblocks
@@ -110,19 +119,23 @@ class ClipText:
         device = self.model.positional_embedding.device
         return ids if device.type == "meta" else ids.to(device)
 
+    def end_of_text(self, ids: Tensor) -> Tensor:
+        return ids.argmax(dim=-1)  # the last word of CLIP's vocabulary
+
     def embed_tokens(self, ids: Tensor) -> Tensor:
         return self.model.token_embedding(ids)
 
     def place(self, embeddings: Tensor) -> Tensor:
         return embeddings + self.model.positional_embedding[: embeddings.shape[1]].to(embeddings.dtype)
 
-    def block(self, number: int, tokens: Tensor, activation: Activation) -> Tensor:
+    def block(self, number: int, tokens: Tensor, eot: Tensor, activation: Activation) -> Tensor:
         block = self.blocks[number - 1]
         q, k, v = _split(block, tokens)
         out = tokens + block.ls_1(_attend(block.attn, q, k, v, is_causal=True))
         return out + block.ls_2(_mlp(block, block.ln_2(out), activation))
 
-    def read(self, rows: Tensor, project: bool = True) -> Tensor:
+    def read(self, tokens: Tensor, eot: Tensor, project: bool = True) -> Tensor:
+        rows = tokens[torch.arange(len(tokens), device=tokens.device), eot]
         normed: Tensor = self.model.ln_final(rows)
         return normed @ self.model.text_projection if project else normed
 
