@@ -38,11 +38,14 @@ SEEDS = (0, 1, 2)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("methods", nargs="*", metavar="METHOD", help="default: every method that trains")
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help="default: every method that trains on it")
     parser.add_argument("--runs", type=Path, help="folder of runs whose checkpoints to take")
     options = parser.parse_args()
     backbone = load_backbone(DEMO.backbone)
     for name in options.methods or filter(trains, registry.names("methods")):
+        if lacking := registry.load("methods", name).needs - backbone.offers:
+            print(f"\n{name} is left out: {backbone.name} does not offer {', '.join(sorted(lacking))}", flush=True)
+            continue
         print(f"\n## {registry.load('methods', name).title}\n", flush=True)
         print("| prior | where | | untrained | trained | change |\n|---|---|---|---|---|---|", flush=True)
         for prior in ("rich", "limited"):

@@ -7,15 +7,19 @@ the rooms' own conftest files.
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from zsad_bench.backbones.base import Backbone
 
 os.environ.update(
     HF_HUB_OFFLINE="1",  # an unreachable hub answers in 0.1 s instead of 48 s
@@ -103,3 +107,24 @@ def mini(mini_clip):
     from zsad_bench.backbones.families._open_clip import from_model
 
     return from_model(copy.deepcopy(mini_clip), "mini")
+
+
+@pytest.fixture(scope="session")
+def mini_for(mini) -> Callable[[str], Backbone]:
+    """mini_for(method): the first random miniature that offers what a method needs. Shared: do not change it.
+
+    Skips the test where the library of that miniature is not installed.
+    """
+    from tests.miniature import miniature_blip
+    from zsad_bench import registry
+
+    made = [lambda: mini, functools.cache(miniature_blip)]
+
+    def fitting(method: str) -> Backbone:
+        needs = registry.load("methods", method).needs
+        for make in made:
+            if needs <= make().offers:
+                return make()
+        raise AssertionError(f"no miniature of tests/miniature.py offers what {method} needs: {sorted(needs)}")
+
+    return fitting

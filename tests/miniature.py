@@ -1,4 +1,4 @@
-"""A world small enough for tests: a random miniature CLIP, batches for it, and generated data of a few images.
+"""A world small enough for tests: random miniatures of CLIP and BLIP, batches for them, and a few generated images.
 
 Torch and our own modules are imported inside, so that the root conftest can set the environment first.
 """
@@ -19,6 +19,17 @@ MINI: dict[str, Any] = {
     "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 4, "head_width": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
 }
+MINI_BLIP: dict[str, Any] = {
+    "vision_config": {"image_size": 32, "patch_size": 8, "hidden_size": 64, "intermediate_size": 96,
+                      "num_hidden_layers": 4, "num_attention_heads": 2},
+    "text_config": {"vocab_size": 70, "hidden_size": 36, "intermediate_size": 64, "num_hidden_layers": 3,
+                    "num_attention_heads": 3, "max_position_embeddings": 80, "bos_token_id": 2, "eos_token_id": 3,
+                    "sep_token_id": 3, "pad_token_id": 0},
+    "image_text_hidden_size": 48,
+}  # fmt: skip
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# Letters alone spell every word; two words are pieces of their own.
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", ",", *LETTERS, *(f"##{c}" for c in LETTERS), "object", "photo"]
 SCALE = 0.04  # of the usual number of images: 2 to 4 a category and label
 
 
@@ -34,6 +45,32 @@ def random_clip(config: dict[str, Any]) -> Any:
             for parameter in model.parameters():
                 parameter.add_(0.1 * torch.randn(parameter.shape))
     return model
+
+
+def random_blip(activation: str = "quick_gelu") -> Any:
+    """A retrieval model of transformers, made as `random_clip` is. activation: of both towers, in its words.
+
+    Skips the test where transformers is not installed.
+    """
+    import pytest
+    import torch
+
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra `transformers`)")
+    parts = {name: {**MINI_BLIP[name], "hidden_act": activation} for name in ("vision_config", "text_config")}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = transformers.BlipForImageTextRetrieval(transformers.BlipConfig(**{**MINI_BLIP, **parts})).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model
+
+
+def miniature_blip(activation: str = "quick_gelu") -> Backbone:
+    """The backbone around `random_blip`, with a vocabulary of letters."""
+    from zsad_bench.backbones.families.blip import from_model
+
+    return from_model(random_blip(activation), f"mini-blip-{activation}", VOCABULARY)
 
 
 def random_batch(size: int, count: int = 5, seed: int = 1) -> Batch:

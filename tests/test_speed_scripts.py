@@ -56,7 +56,8 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))
-def test_every_method_is_measured(name, measured, mini):
+def test_every_method_is_measured(name, measured, mini_for):
+    mini = mini_for(name)
     found = measured.measure_test(name, mini, "cpu", SMALL, repeats=1)
     assert bool(found["stages"]) == trains(name), f"{name}: stages {found['stages']} would be trained"
     assert found["seconds"] > 0, f"{name}: an image in no time"
@@ -108,7 +109,15 @@ def test_a_loss_that_is_not_finite_gives_no_time(measured, mini, monkeypatch):
 
 
 def test_random_weights_are_the_same_every_time(measured):
-    assert measured.random_backbone(small=True).id == measured.random_backbone(small=True).id
+    first, again = (measured.random_backbone("clip", small=True) for _ in range(2))
+    assert first.id == again.id
+
+
+def test_a_method_is_measured_on_a_backbone_that_offers_what_it_needs(measured):
+    pytest.importorskip("transformers", reason="transformers is not installed (extra `transformers`)")
+    for name in registry.names("methods"):
+        backbone = measured.random_backbone(name, small=True)
+        assert registry.load("methods", name).needs <= backbone.offers, f"{name} on {backbone.name}"
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------

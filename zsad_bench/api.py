@@ -78,7 +78,7 @@ def load_method(
 
     checkpoint: a file that a run wrote; it brings its configuration. Without one, a method that trains is untrained.
     backbone: loaded, or by name; None is that of the checkpoint, else that of the papers (ViT-L-14-336-quickgelu with
-    OpenAI's weights). On "tiny" a method gets the settings of the demo suite, which are made for it.
+    OpenAI's weights, BLIP's own for BLIP). On "tiny" a method gets the demo suite's settings, which are made for it.
     settings: fields of the method's configuration, as `--set` takes them: `image_size=240`.
 
     Raises:
@@ -97,7 +97,7 @@ def load_method(
     if backbone is None and path is not None:
         backbone = checkpoints.read_header(path).backbone.partition("@")[0]
     if backbone is None:
-        backbone = load_backbone(PAPER.backbone, PAPER.weights)
+        backbone = load_backbone(*PAPER.backbone_for(name))
     elif isinstance(backbone, str):
         backbone = load_backbone(backbone)
     if path is not None:
@@ -124,7 +124,7 @@ def save_method(method: ZeroShotMethod, path: str | Path, learned_from: ZeroShot
     from zsad_bench.runner import checkpoint
 
     _require_ready(method)
-    if not method.trains():
+    if not method.trains(method.config):
         raise UsageError(f"{method.title} learns nothing, so there is nothing to save; load_method makes it anew")
     modules = [learned_from] if isinstance(learned_from, ZeroShotDataModule) else learned_from.modules
     names = [module.name for module in modules]
@@ -303,7 +303,7 @@ def _require_ready(method: ZeroShotMethod) -> None:
 
     if not isinstance(method, ZeroShotMethod):
         raise UsageError(f"expected a method as load_method gives it, found {method!r}")
-    if method.trains() and not method.is_trained:
+    if method.trains(method.config) and not method.is_trained:
         name = method.registry_name()
         raise UsageError(
             f"{name} learns from auxiliary data and has learned nothing yet; load it with "

@@ -22,12 +22,24 @@ if TYPE_CHECKING:
 # torch is imported inside functions: on Linux a process starts with the peak of the one that started it.
 
 BACKBONE = "ViT-L-14-336-quickgelu"
+BLIP = "blip-itm-large-coco"  # for methods that need what no CLIP offers
 SMALL: dict[str, Any] = {  # --small: shows that the script runs, its numbers say nothing
     "embed_dim": 48,
     "quick_gelu": True,
     "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 4, "head_width": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
 }
+SMALL_BLIP: dict[str, Any] = {
+    "vision_config": {"image_size": 32, "patch_size": 8, "hidden_size": 64, "intermediate_size": 96,
+                      "num_hidden_layers": 4, "num_attention_heads": 2},
+    "text_config": {"vocab_size": 70, "hidden_size": 36, "intermediate_size": 64, "num_hidden_layers": 3,
+                    "num_attention_heads": 3, "max_position_embeddings": 80, "bos_token_id": 2, "eos_token_id": 3,
+                    "sep_token_id": 3, "pad_token_id": 0},
+    "image_text_hidden_size": 48,
+}  # fmt: skip
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# BLIP's own vocabulary comes with its weights; this one spells, so texts are some tokens longer than they would be.
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", *LETTERS, *(f"##{c}" for c in LETTERS), "object", "photo"]
 SMALL_SIZE = 48
 TEST = "test"  # the job that is no training stage
 REPEATS, TRAIN_BATCH = 3, 2
@@ -47,7 +59,7 @@ def measure(name: str, job: str, device: str, small: bool, repeats: int) -> dict
 
     overrides = {"image_size": SMALL_SIZE} if small else {}
     configure(name, overrides)  # its imports are no part of what the method needs
-    backbone = random_backbone(small).to(device)
+    backbone = random_backbone(name, small).to(device)
     found = (
         measure_test(name, backbone, device, overrides, repeats)
         if job == TEST
@@ -61,15 +73,24 @@ def measure(name: str, job: str, device: str, small: bool, repeats: int) -> dict
     return found | {"where": where, "torch": torch.__version__, "backbone": backbone.name}
 
 
-def random_backbone(small: bool = False) -> Backbone:
-    """ViT-L/14-336 (or a miniature) as open_clip initialises it from seed 0."""
+def random_backbone(method: str, small: bool = False) -> Backbone:
+    """ViT-L/14-336 (or a miniature) as open_clip initialises it from seed 0; BLIP's large one where a method needs it.
+
+    Raises:
+        BackboneError: it does, and transformers is not installed.
+    """
     import torch
     from open_clip.model import CLIP
 
-    from zsad_bench.backbones.families._open_clip import from_model, named_config
+    from zsad_bench import registry
+    from zsad_bench.backbones.families import _open_clip, blip
 
     torch.manual_seed(0)
-    return from_model(CLIP(**(SMALL if small else named_config(BACKBONE))), "miniature" if small else BACKBONE)
+    if "bidirectional_text" not in registry.load("methods", method).needs:
+        config = SMALL if small else _open_clip.named_config(BACKBONE)
+        return _open_clip.from_model(CLIP(**config), "miniature" if small else BACKBONE)
+    config, name = (SMALL_BLIP, "miniature BLIP") if small else (blip.CONFIGS[BLIP], BLIP)
+    return blip.from_model(blip.build_model(config, name), name, VOCABULARY)
 
 
 def measure_test(

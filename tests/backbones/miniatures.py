@@ -49,4 +49,11 @@ def dinov2() -> list[Backbone]:
     return [from_model(random_timm(), "mini-dinov2"), from_model(random_timm(4), "mini-reg4-dinov2")]
 
 
-OF_FAMILY = {"open_clip": open_clip, "tiny": tiny, "dinov2": dinov2}
+def blip() -> list[Backbone]:
+    from tests.miniature import miniature_blip
+
+    return [miniature_blip("quick_gelu"), miniature_blip("gelu")]
+
+
+OF_FAMILY = {"open_clip": open_clip, "tiny": tiny, "dinov2": dinov2, "blip": blip}
+LIBRARY = {"blip": "transformers"}  # of an extra, without which a family has no models

@@ -8,19 +8,31 @@ import re
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.backbones import contract, miniatures
+from tests.miniature import random_blip
 from zsad_bench import registry
 from zsad_bench.backbones import load
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import BackboneError, RegistrationError, UnknownNameError
 
 FAMILIES = registry.names("backbones")
-family_ = pytest.mark.parametrize("name", FAMILIES)
+OF_FAMILIES = ("open_clip", "timm")  # libraries that nothing else imports
+LACKING = {name: library for name, library in miniatures.LIBRARY.items() if find_spec(library) is None}
+
+
+def with_its_library(name: str):
+    """The family as a parameter that skips where its library is not installed."""
+    reason = f"{LACKING.get(name)} is not installed, an extra"
+    return pytest.param(name, marks=pytest.mark.skipif(name in LACKING, reason=reason))
+
+
+family_ = pytest.mark.parametrize("name", [with_its_library(name) for name in FAMILIES])
 
 
 @cache
@@ -59,7 +71,10 @@ def test_names_and_architectures(name, tmp_path):
     assert empty.device == torch.device("cpu"), "where its token ids are"
     assert empty.vision.n_blocks > 0
     assert empty.nearest_size(518) % empty.vision.patch_size == 0
-    if "text" in empty.offers:
+    if family.vocabulary_with_weights:
+        with pytest.raises(BackboneError, match=f"^{family.example} reads no text without its vocabulary, "):
+            empty.text_tower.tokenize(["a nut"])
+    elif "text" in empty.offers:
         assert empty.text_tower.tokenize(["a nut"]).device == torch.device("cpu")
     assert not load.weights_at_hand(family.example, tmp_path / "gone.safetensors")
     with pytest.raises(BackboneError, match=r"gone\.safetensors|config\.json"):
@@ -92,6 +107,18 @@ def test_weights_of_one_family_given_to_another(tmp_path, mini_clip):
         load.load_backbone("vit_small_patch14_dinov2", tmp_path / "clip.pt")
 
 
+def test_weights_that_two_families_could_have(tmp_path):
+    """A CLIP of transformers has BLIP's names in one of its towers, and is neither of theirs."""
+    pytest.importorskip("transformers", reason="transformers is not installed (extra `transformers`)")
+    torch.save(random_blip().state_dict(), tmp_path / "blip.pt")
+    with pytest.raises(BackboneError, match=r"^blip\.pt holds weights of BLIP \(transformers\), but ViT-L-14 is CLIP"):
+        load.load_backbone("ViT-L-14", tmp_path / "blip.pt")
+    torch.save({"vision_model.embeddings.class_embedding": torch.zeros(2)}, tmp_path / "hf.pt")
+    for name in ("ViT-L-14", "blip-itm-base-coco"):
+        with pytest.raises(BackboneError, match=r"^hf\.pt: its keys are those of another model of the transformers"):
+            load.load_backbone(name, tmp_path / "hf.pt")
+
+
 def test_only_families_import_what_they_are_made_of():
     package = Path(__file__).parents[2] / "zsad_bench"
     found = []
@@ -101,7 +128,7 @@ def test_only_families_import_what_they_are_made_of():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found += [f"{path.name}: {name}" for name in names if name.partition(".")[0] in ("open_clip", "timm")]
+            found += [f"{path.name}: {name}" for name in names if name.partition(".")[0] in OF_FAMILIES]
             inside = [name for name in names if name.startswith("zsad_bench.backbones.families")]
             found += [f"{path.name}: {name}" for name in inside]
     assert not found, f"a family is known outside of its file: {found}"

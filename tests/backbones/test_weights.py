@@ -90,7 +90,9 @@ def test_another_architecture_is_named(state, model, change, said):
 @pytest.mark.parametrize("prefix", ["", "module.", "model."])
 def test_weights_of_another_kind_are_named(tmp_path, prefix):
     torch.save({f"{prefix}vision_model.embeddings.class_embedding": torch.zeros(2)}, tmp_path / "hf.pt")
-    with pytest.raises(BackboneError, match=r"hf\.pt: its keys are those of the transformers library; use the"):
+    with pytest.raises(
+        BackboneError, match=r"hf\.pt: its keys are those of another model of the transformers library; of a CLIP, use"
+    ):
         read_state(tmp_path / "hf.pt", MARKS)
     torch.save({f"{prefix}conv.weight": torch.zeros(2)}, tmp_path / "cnn.pt")
     with pytest.raises(OtherWeights, match=r"cnn\.pt has no visual\.conv1\.weight, but .*conv\.weight, …") as caught:

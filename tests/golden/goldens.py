@@ -51,8 +51,9 @@ def names_with_a_test() -> list[str]:
 def golden_source(name: str) -> str | None:
     """What computed the golden numbers of a method: the string AGAINST of its test; None of what is no method."""
     statements = ast.parse((HERE / f"test_{name}.py").read_text(encoding="utf-8")).body
-    constants = {s.targets[0].id: s.value.value for s in statements  # type: ignore[attr-defined]
-                 if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant)}  # fmt: skip
+    constants = {s.targets[0].id: s.value.value for s in statements
+                 if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)
+                 and isinstance(s.value, ast.Constant)}  # fmt: skip
     return constants.get("AGAINST")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.made_up_rows import make_row
 from zsad_bench.assets import data_folder
 from zsad_bench.leaderboard.tables import claims, papers, render
+from zsad_bench.leaderboard.tables.comparability import why_not
 from zsad_bench.leaderboard.tables.mixed_rows import refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 from zsad_bench.leaderboard.tables.status import states
@@ -241,3 +243,22 @@ def test_mixed_rows_are_refused(changes, what):
     refuse_mixed([make_row(), make_row(backbone="none", weights_hash="none")], "x")
     with pytest.raises(RowError, match=f"more than one {what}: .*; choose one"):
         refuse_mixed([make_row(), make_row(**changes)], "choose one")
+
+
+def test_a_method_with_a_backbone_of_its_own_stands_beside_the_others_without_a_difference():
+    from zsad_bench.errors import RowError
+
+    own = [make_row(method="blip", backbone=name, weights_hash=f"hash of {name}") for name in ("b1", "b2")]
+    refuse_mixed([make_row(), own[0]], "choose one", {"blip"})
+    with pytest.raises(RowError, match=r"more than one backbone of blip: b1 .*, b2 .*; choose one"):
+        refuse_mixed([make_row(), *own], "choose one", {"blip"})
+    with pytest.raises(RowError, match="more than one data hash of cloth"):
+        refuse_mixed(
+            [make_row(), make_row(method="blip", backbone="b1", weights_hash="w1", data_hash="d2")],
+            "choose one",
+            {"blip"},
+        )
+    printed = next(one for one in PUBLISHED if one.entry.method == "blip" and one.scope == "visa")
+    rows = [make_row(method="blip", backbone="b1", target="visa", metric=printed.metric)]
+    said = why_not(printed, rows, ["visa"], dataclasses.replace(FACTS, own_backbones=frozenset({"blip"})))
+    assert said == "backbone and image size of this method are not stated in the paper"

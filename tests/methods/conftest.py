@@ -1,4 +1,4 @@
-"""Methods on the random miniature, and what they say of a batch."""
+"""Methods on a random miniature, and what they say of a batch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from tests.methods import toys as toy_methods
 from tests.miniature import random_batch
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build
 from zsad_bench.runner.test_pass import run_pass
@@ -42,11 +43,14 @@ def batch() -> Batch:
 
 
 @pytest.fixture
-def make(mini, batch) -> Callable[..., ZeroShotMethod]:
-    """make(name, seed=3, **settings): a method of its own for this test, at 48 px; what observes has seen the batch."""
+def make(mini_for, batch) -> Callable[..., ZeroShotMethod]:
+    """make(name, seed=3, backbone=None, **settings): a method of its own for this test, at 48 px.
 
-    def made(name: str, seed: int = 3, **settings) -> ZeroShotMethod:
-        method = build(name, mini, {"image_size": SIZE, **settings}, seed)
+    What observes has seen the batch. backbone: None is the miniature that offers what the method needs.
+    """
+
+    def made(name: str, seed: int = 3, backbone: Backbone | None = None, **settings) -> ZeroShotMethod:
+        method = build(name, backbone or mini_for(name), {"image_size": SIZE, **settings}, seed)
         for number, stage in enumerate(method.stages()):
             if stage.observes:
                 learn(method, number, batch)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors import safe_open
 
 from tests.methods.conftest import learn, some
 from zsad_bench import registry
+from zsad_bench.backbones.towers import TextTower
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import TrainingError, UsageError
 from zsad_bench.methods.base import ZeroShotMethod
@@ -40,6 +42,7 @@ descending = of(lambda cls: cls.losses is not ZeroShotMethod.losses)  # by gradi
 untrained = of(lambda cls: not cls.trains())
 transductive = of(lambda cls: cls.transductive)
 image_by_image = of(lambda cls: not cls.transductive)
+reading = of(lambda cls: "text" in cls.needs)
 contenders = of(lambda cls: not cls.is_sanity_check)
 
 
@@ -54,6 +57,25 @@ def assert_same(found: Prediction, expected: Prediction, what: str, tolerance: f
         if one is not None:
             off = float((one - other).abs().max())
             assert off <= tolerance, f"{what}: {part} off by {off:.1e}, allowed {tolerance:.0e}"
+
+
+class OtherIds:
+    """A text tower whose tokens have other numbers: the smallest are the largest, and padding is not zero."""
+
+    def __init__(self, tower: TextTower) -> None:
+        self.tower = tower
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tower, name)
+
+    def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
+        return 10**6 - self.tower.tokenize(texts)
+
+    def end_of_text(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.tower.end_of_text(10**6 - ids)
+
+    def embed_tokens(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.tower.embed_tokens(10**6 - ids)
 
 
 def differ(one: Prediction, other: Prediction) -> bool:
@@ -86,18 +108,20 @@ def test_labels_and_masks_have_no_way_in(name):
 
 @every
 def test_stages(name, make):
-    stages = make(name).stages()
+    method = make(name)
+    stages = method.stages()
     assert bool(stages) == class_of(name).trains(), (
         f"{name}: overrides `stages` and has none in its usual configuration"
     )
+    assert method.trains(method.config) == method.trains(), f"{name}: says something else of its usual configuration"
     assert len({stage.name for stage in stages}) == len(stages), f"{name}: two stages share a name, and so a log"
 
 
 @every
-def test_configuration_is_plain_and_resolves_to_itself(name, mini, make):
+def test_configuration_is_plain_and_resolves_to_itself(name, make):
     method = make(name)
     stored = json.loads(json.dumps(method.resolved_config()))
-    again = class_of(name).resolve(configure(name, stored), mini)
+    again = class_of(name).resolve(configure(name, stored), method.backbone)
     assert again == method.config, f"{name}: a configuration read back from a checkpoint resolves to something else"
 
 
@@ -192,6 +216,17 @@ def test_the_seed_matters_where_it_is_said_to(name, make, predict, batch):
     assert changed == depends, f"{name}: the seed {'changes' if changed else 'does not change'} predictions"
 
 
+@reading
+def test_token_ids_are_the_towers_own(name, make, predict, batch):
+    """Under other numbers for the same words nothing changes: only the tower knows which of them ends a text."""
+    method = make(name)
+    backbone = copy.copy(method.backbone)  # beside the tower all is shared, and nothing is changed
+    backbone.text = OtherIds(backbone.text_tower)
+    renumbered = make(name, backbone=backbone)
+    expected, found = predict(method, batch), predict(renumbered, batch)
+    assert_same(found, expected, f"{name}: other numbers for the same tokens", 1e-5)
+
+
 # --- what it learns ---------------------------------------------------------------------------------------------------
 
 
@@ -222,8 +257,9 @@ def test_scoring_leaves_no_trace(name, make, predict, batch):
 
 
 @trained
-def test_each_stage_trains_its_trainables_and_nothing_else(name, make, batch, mini):
+def test_each_stage_trains_its_trainables_and_nothing_else(name, make, batch):
     method = make(name)
+    backbone = method.backbone
     for number, stage in enumerate(method.stages()):
         before = {key: parameter.detach().clone() for key, parameter in method.named_parameters()}
         for parameter in method.parameters():
@@ -240,7 +276,9 @@ def test_each_stage_trains_its_trainables_and_nothing_else(name, make, batch, mi
         assert all(parameters[key].grad.isfinite().all() for key in reached), f"{name}: a gradient is not finite"
         moved = {key for key, p in parameters.items() if not torch.equal(p, before[key])}
         assert moved == trainables, f"{name}, {stage.name}: one step moved {sorted(moved)[:5]}"
-        assert hash_weights(mini.model.state_dict()) == mini.weights_hash, f"{name}, {stage.name}: frozen weights moved"
+        assert hash_weights(backbone.model.state_dict()) == backbone.weights_hash, (
+            f"{name}, {stage.name}: frozen weights moved"
+        )
         for network, was in method.frozen_networks.items():
             now = hash_weights(method.get_submodule(network).state_dict())
             assert now == was, f"{name}, {stage.name}: the frozen network {network} moved"
@@ -296,13 +334,13 @@ def test_one_image_is_a_batch(name, make, batch):
 
 
 @trained
-def test_a_checkpoint_brings_back_the_predictions(name, make, predict, batch, mini, tmp_path):
+def test_a_checkpoint_brings_back_the_predictions(name, make, predict, batch, tmp_path):
     method = make(name)
     learn(method, 0, batch)
     expected = predict(method, batch)
     training = {"prior": "limited", "prior_hash": "abc", "auxiliary": ["demo_limited"], "seed": 3}
     checkpoint.save(tmp_path / "one.safetensors", method, training)
-    loaded, header = checkpoint.load(tmp_path / "one.safetensors", mini, name)
+    loaded, header = checkpoint.load(tmp_path / "one.safetensors", method.backbone, name)
     assert_same(predict(loaded.eval(), batch), expected, f"{name}: loaded from its checkpoint")
     assert loaded.config == method.config
     assert header.training == training

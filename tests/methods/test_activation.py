@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from tests.miniature import random_batch
+from tests.miniature import miniature_blip, random_batch
 from zsad_bench import registry
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.families._open_clip import from_model
 from zsad_bench.planning.configure import build
 
@@ -25,7 +28,7 @@ VARIANTS = [
 
 
 @pytest.fixture(scope="module")
-def exact(mini_clip):
+def exact_clip(mini_clip):
     """The miniature with exact GELU in the place of QuickGELU, built so."""
     model = copy.deepcopy(mini_clip)
     for block in (*model.visual.transformer.resblocks, *model.transformer.resblocks):
@@ -33,10 +36,18 @@ def exact(mini_clip):
     return from_model(model, "exact")
 
 
+@pytest.fixture(scope="module")
+def exact_of(mini, exact_clip) -> Callable[[Backbone], Backbone]:
+    """exact_of(miniature): the one that is like it, but for exact GELU."""
+    blip = functools.cache(lambda: miniature_blip("gelu"))
+    return lambda miniature: exact_clip if miniature is mini else blip()
+
+
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
-def test_the_activation_asked_for_is_the_one_computed(name, settings, mini, exact):
+def test_the_activation_asked_for_is_the_one_computed(name, settings, mini_for, exact_of):
     batch, predictions = random_batch(SIZE, count=2), []
-    for backbone, activation in ((mini, "gelu"), (exact, "own"), (mini, "own")):
+    quick = mini_for(name)
+    for backbone, activation in ((quick, "gelu"), (exact_of(quick), "own"), (quick, "own")):
         overrides = {"image_size": SIZE, "activation": activation, **settings}
         method = build(name, backbone, overrides, seed=3).eval()
         with torch.no_grad():

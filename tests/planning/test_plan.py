@@ -132,7 +132,11 @@ def test_every_file_of_recipes_is_a_recipe():
 def test_the_papers_protocols():
     tables = plan(recipes.load(recipes.find("faprompt_tables_1_2")))
     assert {cell.target for cell in tables.cells} == set(PAPER.targets)
-    assert tables.recipe.published == ("april_gan", "anovl", "filo", "blip")
+    assert tables.recipe.published == ("april_gan", "anovl", "filo")
+    with_blip = [
+        {job.method for job in group.jobs} for group in tables.groups if "blip" in {j.method for j in group.jobs}
+    ]
+    assert all(methods == {"blip"} for methods in with_blip), "one process has one backbone"
     levels = {name: registry.load("datasets", name).level for name in {cell.target for cell in tables.cells}}
     assert sum(level != "pixel" for level in levels.values()) == 13
     assert sum(level != "image" for level in levels.values()) == 14

@@ -11,6 +11,7 @@ from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.methods.anomalyclip import AnomalyClipConfig
 from zsad_bench.planning import suite
 from zsad_bench.planning.suite import DEMO, PAPER
+from zsad_bench.runner.run_spec import RunSpec
 
 
 @pytest.fixture
@@ -75,6 +76,28 @@ def test_overrides_of_a_method_win_over_those_of_all():
     assert both.overrides_for("anomalyclip") == {"image_size": 96, "lr": 2.0}
     assert both.overrides_for("clip") == {"image_size": 96, "lr": 1.0}
     assert both.overrides_for("clip") is not both.overrides["*"], "a caller could change the suite"
+
+
+def test_every_method_has_a_backbone_in_the_paper_suite_that_offers_what_it_needs():
+    pytest.importorskip("transformers", reason="transformers is not installed (extra `transformers`)")
+    offers = {name: load.architecture(name).offers for name in {PAPER.backbone, *PAPER.backbones.values()}}
+    for name in registry.names("methods"):
+        needs, (backbone, weights) = registry.load("methods", name).needs, PAPER.backbone_for(name)
+        assert needs <= offers[backbone], f"{name} cannot run on {backbone}"
+        assert needs <= offers[PAPER.backbone] or name in PAPER.backbones
+        assert weights == (None if name in PAPER.backbones else PAPER.weights)
+        assert name not in PAPER.backbones or not needs <= offers[PAPER.backbone], f"{name} could run on the others'"
+
+
+def test_a_run_takes_its_methods_own_backbone_unless_another_is_named():
+    def weights_of(method: str, **named: str) -> tuple[str, str | None]:
+        return RunSpec(PAPER, method, "none", ("visa",), **named).weights_of
+
+    assert weights_of("clip") == ("ViT-L-14-336-quickgelu", "openai")
+    assert weights_of("blip") == ("blip-itm-base-coco", None)
+    assert weights_of("blip", weights="/x") == ("blip-itm-base-coco", "/x")
+    assert weights_of("blip", backbone="ViT-L-14-336-quickgelu") == ("ViT-L-14-336-quickgelu", None)
+    assert weights_of("blip", backbone="blip-itm-large-coco") == ("blip-itm-large-coco", None)
 
 
 def test_suites_name_what_exists():

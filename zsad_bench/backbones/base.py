@@ -237,13 +237,14 @@ class BackboneFamily:
     """One way to find, check and run weights: one file in `families/`, or an entry point `zsad_bench.backbones`.
 
     title: as printed. marks: names of parameters by which its weight files are recognised.
-    example: a name of it, for messages.
+    example: a name of it, for messages. vocabulary_with_weights: its vocabulary comes with them, not with its code.
     """
 
     name: ClassVar[str]  # the registry name
     title: ClassVar[str]
     marks: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[str]
+    vocabulary_with_weights: ClassVar[bool] = False
 
     @classmethod
     def names(cls) -> list[str]:
@@ -283,6 +284,6 @@ class BackboneFamily:
     def architecture(cls, name: str) -> Backbone:
         """The backbone without values (meta device): widths and blocks are known, its `id` is the name.
 
-        So are token ids, unless the family's vocabulary comes with its weights: then `tokenize` raises BackboneError.
+        So are token ids, but with `vocabulary_with_weights`, where `tokenize` raises BackboneError.
         """
         raise NotImplementedError

@@ -145,12 +145,13 @@ def _unwrap(loaded: Any, path: Path, marks: Sequence[str]) -> dict[str, Tensor]:
         names = tensor_names(loaded)
         if not names:
             raise BackboneError(f"{path.name} holds no state dict: expected parameter names and tensors") from None
+        problem = f"{path.name} has no {marks[0]}, but {', '.join(names[:3])}, …"
         if any(".vision_model." in f".{name}" for name in names):
-            raise BackboneError(
-                f"{path.name}: its keys are those of the transformers library; use the open_clip or OpenAI form of "
-                "these weights"
-            ) from None
-        raise OtherWeights(f"{path.name} has no {marks[0]}, but {', '.join(names[:3])}, …", path, names) from None
+            problem = (
+                f"{path.name}: its keys are those of another model of the transformers library; of a CLIP, use the "
+                "open_clip or OpenAI form"
+            )
+        raise OtherWeights(problem, path, names) from None
 
 
 def _first_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:

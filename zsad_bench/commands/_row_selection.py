@@ -15,7 +15,7 @@ from zsad_bench.leaderboard.tables import pivot as pivots
 from zsad_bench.leaderboard.tables.mixed_rows import comparable, refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.options import Option
-from zsad_bench.planning.suite import SUITES
+from zsad_bench.planning.suite import PAPER, SUITES
 from zsad_bench.results import rows as store
 from zsad_bench.results.row import Row
 
@@ -42,6 +42,7 @@ def all_facts() -> Facts:
         official=frozenset(
             n for n, cls in built.items() if "fidelity" in getattr(cls.Config, "__dataclass_fields__", {})
         ),
+        own_backbones=frozenset(PAPER.backbones),
         counts={cls.name: cls.expected[:2] for cls in catalog.real()},
         footnotes=footnotes(titles),
     )
@@ -126,7 +127,7 @@ def chosen_rows(
             left_out.append(f"Left out: {sentence}.")
             console.print(left_out[-1], style="yellow")
     else:
-        refuse_mixed(rows, _MIXED)
+        refuse_mixed(rows, _MIXED, SUITES[suite].backbones)
     if remarks is not None:
         remarks += left_out
     return rows

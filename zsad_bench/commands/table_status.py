@@ -77,12 +77,13 @@ def training(runs: Path) -> states.Training:
         if is_paper:
             events += folder.read_events()
     measured = trained_seconds(sorted(events, key=lambda event: event["time"]))
-    learns: dict[str, bool] = {}
+    learns: dict[tuple[str, Variant], bool] = {}
 
     def seconds(method: str, settings: Mapping[str, object], prior: str) -> float | None:
-        if not learns.setdefault(method, trains(method)):
-            return 0.0
-        return measured.get((method, str(Variant(settings)), prior))
+        variant = Variant(settings)
+        if (method, variant) not in learns:
+            learns[method, variant] = trains(method, settings)
+        return measured.get((method, str(variant), prior)) if learns[method, variant] else 0.0
 
     return seconds
 

@@ -412,7 +412,7 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
             ids = torch.stack([self.token_ids(categories[int(row)]) for row in rows])
             deep = [each if each.ndim == 2 else each[rows].repeat_interleave(ids.shape[1], 0) for each in prompts]
             rows_of_ids = ids.flatten(0, 1)
-            eot = rows_of_ids.argmax(-1)
+            eot = self.backbone.text_tower.end_of_text(rows_of_ids)
             raw = self.backbone.encode_text(
                 self.backbone.text_tower.embed_tokens(rows_of_ids),
                 eot,
@@ -569,7 +569,8 @@ def _check_prompts(title: str, config: AdaClipConfig, backbone: Backbone) -> Non
             )
     if "text" in config.branches:
         shortest = [template.replace("{}", "x") for template in read("adaclip")["templates"]]
-        longest = int(backbone.text_tower.tokenize(shortest).argmax(-1).min()) - 1
+        tower = backbone.text_tower
+        longest = int(tower.end_of_text(tower.tokenize(shortest)).min()) - 1
         if config.length > longest:
             raise UsageError(
                 f"{title}: length={config.length}, but its shortest sentence has {longest} tokens that text prompts "

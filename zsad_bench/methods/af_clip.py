@@ -162,7 +162,7 @@ class AfClip(ZeroShotMethod[AfClipConfig]):
         c, tower = self.config, self.backbone.text_tower
         context = self.context.expand(len(self.token_ids), -1, -1)
         prompts = torch.cat([context, tower.embed_tokens(self.token_ids)], 1)[:, : tower.context_length]
-        eot = c.n_ctx + self.token_ids.argmax(-1)
+        eot = c.n_ctx + tower.end_of_text(self.token_ids)
         return self.backbone.encode_text(prompts, eot, truncate_context=c.truncate_context, activation=c.activation)
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
@@ -267,7 +267,7 @@ def misalignment(tokens_BND: Tensor, masks_BN: Tensor, pairs: Literal["image", "
 
 def _check_length(title: str, config: AfClipConfig, backbone: Backbone) -> None:
     tower = backbone.text_tower
-    longest = int(tower.tokenize(config.sentences).argmax(-1).max()) + 1
+    longest = int(tower.end_of_text(tower.tokenize(config.sentences)).max()) + 1
     if (rows := config.n_ctx + longest) > tower.context_length:
         raise UsageError(
             f"{title}: n_ctx={config.n_ctx} and a sentence of {longest} tokens are {rows} rows, {backbone.name} reads "

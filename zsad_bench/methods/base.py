@@ -399,8 +399,11 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
 
     # -- training -------------------------------------------------------------------------------------------------
     @classmethod
-    def trains(cls) -> bool:
-        """Whether it has stages. How many epochs they last is a matter of configuration."""
+    def trains(cls, config: ConfigT | None = None) -> bool:
+        """Whether it has stages, however many epochs they last.
+
+        config: a configuration may change it, and then the class overrides this; None is its usual one.
+        """
         return cls.stages is not ZeroShotMethod.stages
 
     def trainables(self, stage: Stage) -> dict[str, nn.Parameter]:
@@ -582,7 +585,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         return [] if there else [CategoryMetricsCallback()]
 
     def on_test_start(self) -> None:
-        if self.trains() and not self.is_trained:
+        if self.trains(self.config) and not self.is_trained:
             rank_zero_warn(f"{self.title} learns from auxiliary data and has learned nothing; it is tested untrained")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:

@@ -83,9 +83,14 @@ def build(method: str, backbone: Backbone, overrides: Mapping[str, Any], seed: i
     return built
 
 
-def trains(method: str) -> bool:
-    """Whether a method learns anything."""
-    return bool(registry.load("methods", method).trains())
+def trains(method: str, overrides: Mapping[str, Any] | None = None) -> bool:
+    """Whether a method learns anything, in its usual configuration or with these fields replaced.
+
+    Raises:
+        UsageError, UnknownNameError: as `configure`.
+    """
+    cls = registry.load("methods", method)
+    return bool(cls.trains(configure(method, overrides) if overrides else None))
 
 
 def takes_epochs(method: str) -> bool:

@@ -12,7 +12,7 @@ from zsad_bench.data import prior as priors
 from zsad_bench.data.overlap import check_names
 from zsad_bench.errors import UsageError
 from zsad_bench.planning import learnable
-from zsad_bench.planning.configure import configure, encodes_alone, takes_epochs, trains
+from zsad_bench.planning.configure import configure, encodes_alone, takes_epochs
 from zsad_bench.planning.recipe import Recipe, RecipeBlock, Variant
 from zsad_bench.planning.suite import SUITES, Suite
 from zsad_bench.planning.target import distinct, target_of
@@ -139,10 +139,10 @@ def plan(
     for block in recipe.blocks:
         named = _targets(recipe, block)
         targets = tuple(named) or tuple(name for name in suite.targets if name not in without)
-        learns = {v.method: recipe.checkpoint is None and trains(v.method) for v in block.variants}
+        learns = {id(v): recipe.checkpoint is None and _trains(recipe, suite, v) for v in block.variants}
+        learners = dict.fromkeys(v.method for v in block.variants if learns[id(v)])
         shares = {
-            prior: _shares(recipe, block, targets, named, prior, suite, [m for m in learns if learns[m]], left_out)
-            for prior in block.priors
+            prior: _shares(recipe, block, targets, named, prior, suite, learners, left_out) for prior in block.priors
         }
         for job, variant, auxiliary in _jobs(block, targets, shares, learns):
             known = (id(variant), job.epochs)
@@ -268,9 +268,12 @@ def _shares(
 
 
 def _jobs(
-    block: RecipeBlock, targets: tuple[str, ...], shares: Mapping[str, list[Share]], learns: Mapping[str, bool]
+    block: RecipeBlock, targets: tuple[str, ...], shares: Mapping[str, list[Share]], learns: Mapping[int, bool]
 ) -> Iterator[tuple[Job, Variant, tuple[str, ...]]]:
-    """Every job of a block with the auxiliary data it learns from; repeats first, then priors."""
+    """Every job of a block with the auxiliary data it learns from; repeats first, then priors.
+
+    learns: id of a variant -> whether it trains.
+    """
     tested = [of for _, of in shares[block.priors[0]]]
     # What a prior learns from is still tested by what learns nothing.
     rest = tuple(target for target in targets if not any(target in of for of in tested))
@@ -280,14 +283,14 @@ def _jobs(
     for number, (seed, draw) in enumerate(repeats):
         for variant in block.variants:
             draws = drawing[variant.method]
-            if learns[variant.method] or not (number == 0 or (draws and draw == repeats[0][1])):
+            if learns[id(variant)] or not (number == 0 or (draws and draw == repeats[0][1])):
                 continue
             for of in tested:
                 frozen = Job(variant.method, variant.settings, None, "none", None, seed if draws else 0, (), False, of)
                 yield frozen, variant, ()
         for prior, by_auxiliary in shares.items():
             for variant in block.variants:
-                if not learns[variant.method]:
+                if not learns[id(variant)]:
                     continue
                 epochs = block.epochs if takes_epochs(variant.method) else None
                 for auxiliary, of in by_auxiliary:
@@ -303,19 +306,36 @@ def _encoder_key(recipe: Recipe, suite: Suite, variant: Variant, job: Job) -> Ha
         UsageError, UnknownNameError: settings that the method does not have.
     """
     own = {"epochs": job.epochs} if job.epochs is not None and job.trains else {}
-    try:
-        config = configure(job.method, {**suite.overrides_for(job.method), **job.settings, **own})
-    except UsageError as error:
-        raise type(error)(f"{recipe.at(variant.line)}{error}") from None
+    config = _configured(recipe, suite, variant, own)
     if encodes_alone(registry.load("methods", job.method)):
         return None
-    return (config.image_size, config.pos_interp, config.activation)
+    backbone = recipe.backbone or suite.backbone_for(job.method)[0]
+    return (backbone, config.image_size, config.pos_interp, config.activation)
+
+
+def _trains(recipe: Recipe, suite: Suite, variant: Variant) -> bool:
+    """Whether a variant learns anything; wrong settings are refused as `_configured` does."""
+    cls = registry.load("methods", variant.method)
+    return bool(cls.trains(_configured(recipe, suite, variant)))
+
+
+def _configured(recipe: Recipe, suite: Suite, variant: Variant, own: Mapping[str, Any] | None = None) -> Any:
+    """The configuration of a variant in a suite, not resolved. own: fields on top of it.
+
+    Raises:
+        UsageError, UnknownNameError: settings that the method does not have, with file and line.
+    """
+    overrides = {**suite.overrides_for(variant.method), **variant.settings, **(own or {})}
+    try:
+        return configure(variant.method, overrides)
+    except UsageError as error:
+        raise type(error)(f"{recipe.at(variant.line)}{error}") from None
 
 
 def _check_masks(recipe: Recipe, suite: Suite, variant: Variant, auxiliary: tuple[str, ...]) -> None:
     """Refuses what learns from masks, with file and line, where an auxiliary dataset has none."""
     if unmasked := learnable.unmasked(auxiliary):
-        config = configure(variant.method, {**suite.overrides_for(variant.method), **variant.settings})
+        config = _configured(recipe, suite, variant)
         try:
             learnable.check_masks(variant.method, config, unmasked)
         except UsageError as error:

@@ -17,7 +17,9 @@ GENERATED = ("demo_textures", "demo_objects", "demo_medical")
 @dataclass(frozen=True)
 class Suite:
     """targets: registry names, tested when found. overrides: method name -> config fields that differ from the
-    paper's defaults; "*" holds for every method. generated: targets that are drawn by the project itself."""
+    paper's defaults; "*" holds for every method. generated: targets that are drawn by the project itself.
+    backbones: method name -> what it runs on where no backbone is named, because the suite's does not offer what it
+    needs; with the weights that its family goes with."""
 
     name: str
     backbone: str
@@ -25,6 +27,12 @@ class Suite:
     targets: tuple[str, ...]
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     generated: tuple[str, ...] = ()
+    backbones: Mapping[str, str] = field(default_factory=dict)
+
+    def backbone_for(self, method: str) -> tuple[str, str | None]:
+        """The backbone of a method where none is named, and its weights (None: those its family goes with)."""
+        own = self.backbones.get(method)
+        return (self.backbone, self.weights) if own is None else (own, None)
 
     def overrides_for(self, method: str) -> dict[str, Any]:
         return {**self.overrides.get("*", {}), **self.overrides.get(method, {})}
@@ -36,6 +44,7 @@ PAPER = Suite(
     weights="openai",
     targets=tuple("mvtec visa btad aitex dagm dtd elpv sdd mpdd brainmri headct lag br35h "
                   "colondb clinicdb kvasir endo isic tn3k".split()),
+    backbones={"blip": "blip-itm-base-coco"},
 )  # fmt: skip
 
 DEMO = Suite(

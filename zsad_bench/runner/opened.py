@@ -49,7 +49,7 @@ class Opened:
         self._kept.pop(key, None)
 
     def backbone(self, spec: RunSpec) -> Backbone:
-        """The backbone that a run asks for, or its suite's."""
+        """The backbone that a run asks for, or its method's in the suite."""
         name, weights = spec.weights_of
         return self.once(("backbone", name, weights), lambda: load_backbone(name, weights))
 

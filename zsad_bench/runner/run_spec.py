@@ -47,15 +47,16 @@ class RunSpec:
     @property
     def variant(self) -> Variant:
         """What differs from the suite."""
-        if trains(self.method):
+        if trains(self.method, self.overrides):
             return differing(self.settings, self.epochs if takes_epochs(self.method) else None, self.augment)
         return differing(self.settings)
 
     @property
     def weights_of(self) -> tuple[str, str | None]:
         """The backbone and its weights; the suite's weights are for the suite's backbone."""
-        backbone = self.backbone or self.suite.backbone
-        return backbone, self.weights or (self.suite.weights if backbone == self.suite.backbone else None)
+        usual, weights = self.suite.backbone_for(self.method)
+        backbone = self.backbone or usual
+        return backbone, self.weights or (weights if backbone == usual else None)
 
     @property
     def id(self) -> str:

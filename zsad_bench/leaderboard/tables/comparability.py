@@ -42,6 +42,8 @@ def why_not(published: Published, rows: Iterable[Row], targets: Collection[str],
 
 
 def _row_differs(row: Row, published: Published, facts: Facts) -> str:
+    if row.method in facts.own_backbones:
+        return "backbone and image size of this method are not stated in the paper"
     preset = fidelity(row.variant, row.method, facts)
     swapped = row.target == "mvtec" and not published.table.startswith("dive")
     auxiliary = "dtd" if published.prior == "limited" else "visa" if swapped else "mvtec"

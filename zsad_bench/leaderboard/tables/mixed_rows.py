@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 
 from zsad_bench.errors import RowError
@@ -61,13 +61,15 @@ def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], l
     return rows, sentences
 
 
-def refuse_mixed(rows: Sequence[Row], what_to_do: str) -> None:
+def refuse_mixed(rows: Sequence[Row], what_to_do: str, own_backbones: Collection[str] = ()) -> None:
     """Returns when the rows may stand in one table.
+
+    own_backbones: methods that run on another backbone than the others; each of them on one.
 
     Raises:
         RowError: they mix backbones, or hashes of weights or data; says which, and what to do.
     """
-    fields = sorted({field for _, scope, setting in _REFUSED for field in (scope, setting) if field})
+    fields = sorted({"method", *(field for _, scope, setting in _REFUSED for field in (scope, setting) if field)})
     kinds = [
         (dict(zip(fields, values, strict=True)), n) for values, n in Counter(map(attrgetter(*fields), rows)).items()
     ]
@@ -75,7 +77,8 @@ def refuse_mixed(rows: Sequence[Row], what_to_do: str) -> None:
         by_scope: dict[str, Counter] = {}
         for kind, n in kinds:
             if (setting, kind[setting]) != ("backbone", "none"):  # sanity methods have none
-                by_scope.setdefault(kind[scope] if scope else "", Counter())[kind[setting]] += n
+                place = kind[scope] if scope else kind["method"] if kind["method"] in own_backbones else ""
+                by_scope.setdefault(place, Counter())[kind[setting]] += n
         for where, counts in by_scope.items():
             if len(counts) > 1:
                 values = ", ".join(f"{str(v)[:16]} ({n} rows)" for v, n in sorted(counts.items(), key=str))

@@ -86,12 +86,14 @@ class Facts:
     """What the caller passes in, since the leaderboard reads rows only.
 
     titles: of methods and datasets. built: methods that can be run. official: those with a preset of released code.
+    own_backbones: methods that run on another backbone than the others, which no paper states.
     counts: dataset -> (normal, anomalous) test images in the paper's composition. footnotes: dataset -> a sentence.
     """
 
     titles: Mapping[str, str] = field(default_factory=dict)
     built: frozenset[str] = frozenset()
     official: frozenset[str] = frozenset()
+    own_backbones: frozenset[str] = frozenset()
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     footnotes: Mapping[str, str] = field(default_factory=dict)
 
