@@ -45,6 +45,18 @@ def test_what_does_not_train_is_planned_once(planned):
     ]
 
 
+def test_a_variant_that_draws_nothing_is_planned_once(planned):
+    made = planned(
+        "suite: demo\nmethods: [anovl, {anovl: {tta_steps: 0}}]\npriors: [rich]\ntargets: [demo_textures]\n"
+        "seeds: [0, 1]\n"
+    )
+    assert sorted((cell.job.settings.get("tta_steps", 5), cell.job.seed) for cell in made.cells) == [
+        (0, 0),
+        (5, 0),
+        (5, 1),
+    ]
+
+
 def test_one_training_serves_all_its_targets(planned):
     made = planned(
         "suite: demo\nmethods: [coop]\npriors: [limited]\nparts:\n"

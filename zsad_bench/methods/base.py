@@ -125,7 +125,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     encoder_trains: gradients flow through `encode` while it trains.
     adapts_at_test: `score` gets one image at a time, with gradients on and its own parameters requiring them;
     parameters and buffers are put back after each image, so that no image knows of another.
-    stochastic_at_test: scores depend on the seed even without training; draws come from `generator_for`.
+    stochastic_at_test: scores depend on the seed even without training; draws come from `generator_for`. Where a
+    configuration decides, `draws_at_test` says so, and the object has its answer.
     transductive: it scores all images of a category at once, in `score_set`; such rows are marked. Where this or
     `adapts_at_test` depends on the configuration, `__init__` sets it on the object.
     is_sanity_check: a floor to compare with, no contender.
@@ -143,7 +144,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     needs: ClassVar[frozenset[str]] = frozenset()
     encoder_trains: ClassVar[bool] = False
     adapts_at_test: bool = False
-    stochastic_at_test: ClassVar[bool] = False
+    stochastic_at_test: bool = False
     transductive: bool = False
     is_sanity_check: ClassVar[bool] = False
     official: ClassVar[OfficialForm | None] = None
@@ -157,6 +158,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         self.backbone = backbone
         self.config = self.resolve(self.Config() if config is None else config, backbone)
         self._check_filled()
+        self.stochastic_at_test = self.draws_at_test(self.config)
         self.stage = None
         self._frozen: dict[str, str] = {}
         self._texts: dict[Category, Tensor] = {}
@@ -246,6 +248,11 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         `labels`: those of whole images are enough, and masks change nothing.
         """
         return "masks"
+
+    @classmethod
+    def draws_at_test(cls, config: ConfigT) -> bool:
+        """Whether scores depend on the seed even without training; a configuration, resolved or not, may change it."""
+        return cls.stochastic_at_test
 
     # -- images ---------------------------------------------------------------------------------------------------
     @property

@@ -144,7 +144,8 @@ def plan(
         shares = {
             prior: _shares(recipe, block, targets, named, prior, suite, learners, left_out) for prior in block.priors
         }
-        for job, variant, auxiliary in _jobs(block, targets, shares, learns):
+        drawing = {id(variant): _draws(recipe, suite, variant) for variant in block.variants}
+        for job, variant, auxiliary in _jobs(block, targets, shares, learns, drawing):
             known = (id(variant), job.epochs)
             if known not in encoder_keys:
                 encoder_keys[known] = _encoder_key(recipe, suite, variant, job)
@@ -268,21 +269,24 @@ def _shares(
 
 
 def _jobs(
-    block: RecipeBlock, targets: tuple[str, ...], shares: Mapping[str, list[Share]], learns: Mapping[int, bool]
+    block: RecipeBlock,
+    targets: tuple[str, ...],
+    shares: Mapping[str, list[Share]],
+    learns: Mapping[int, bool],
+    drawing: Mapping[int, bool],
 ) -> Iterator[tuple[Job, Variant, tuple[str, ...]]]:
     """Every job of a block with the auxiliary data it learns from; repeats first, then priors.
 
-    learns: id of a variant -> whether it trains.
+    learns, drawing: id of a variant -> whether it trains, and whether its test depends on the seed although it does not.
     """
     tested = [of for _, of in shares[block.priors[0]]]
     # What a prior learns from is still tested by what learns nothing.
     rest = tuple(target for target in targets if not any(target in of for of in tested))
     tested += [rest] if rest else []
     repeats = block.repeats()
-    drawing = {v.method: registry.load("methods", v.method).stochastic_at_test for v in block.variants}
     for number, (seed, draw) in enumerate(repeats):
         for variant in block.variants:
-            draws = drawing[variant.method]
+            draws = drawing[id(variant)]
             if learns[id(variant)] or not (number == 0 or (draws and draw == repeats[0][1])):
                 continue
             for of in tested:
@@ -330,6 +334,14 @@ def _configured(recipe: Recipe, suite: Suite, variant: Variant, own: Mapping[str
         return configure(variant.method, overrides)
     except UsageError as error:
         raise type(error)(f"{recipe.at(variant.line)}{error}") from None
+
+
+def _draws(recipe: Recipe, suite: Suite, variant: Variant) -> bool:
+    """Whether a test of the variant depends on the seed even where nothing is trained. Raises as `_configured`."""
+    cls = registry.load("methods", variant.method)
+    if not cls.stochastic_at_test:
+        return False
+    return bool(cls.draws_at_test(_configured(recipe, suite, variant)))
 
 
 def _check_masks(recipe: Recipe, suite: Suite, variant: Variant, auxiliary: tuple[str, ...]) -> None:
