@@ -30,7 +30,7 @@ MINI_BLIP: dict[str, Any] = {
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # Letters alone spell every word; two words are pieces of their own.
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", ",", *LETTERS, *(f"##{c}" for c in LETTERS), "object", "photo"]
-SCALE = 0.04  # of the usual number of images: 2 to 4 a category and label
+SCALE = 0.04  # of the usual number of images: 2 to 4 per category and label
 
 
 def random_clip(config: dict[str, Any]) -> Any:

@@ -121,7 +121,7 @@ def _plugged_in(room: Room, path: tuple[str, ...]) -> plugins.Found:
 
 @cache
 def _say(line: str) -> None:
-    """Once a process: every command lists names again and again."""
+    """Once per process: every command lists names again and again."""
     say(f"zsad-bench: {line}", error=True)
 
 

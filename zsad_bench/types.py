@@ -138,7 +138,7 @@ class Tap(NamedTuple):
 # How the table of positions is brought to another grid; a backbone says which of these it can do.
 PosInterp = Literal["bilinear", "bicubic", "bicubic_antialias", "timm", "official"]
 Activation = Literal["own", "gelu", "quickgelu"]
-# One vector an image: class token normed and projected, projected without the norm, mean of the patches.
+# One vector per image: class token normed and projected, projected without the norm, mean of the patches.
 Pooled = Literal["cls", "cls_raw", "mean"]
 
 

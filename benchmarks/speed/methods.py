@@ -29,7 +29,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "speed_methods.md"
 
 
 def measure_all(names: Sequence[str], device: str, small: bool, repeats: int = REPEATS) -> list[dict[str, Any]]:
-    """One record a method: `test`, `steps` by stage, and `others`, the share of the cores that other processes took.
+    """One record per method: `test`, `steps` by stage, and `others`, the share of the cores that other processes took.
 
     A job that fails leaves its last line under `failed`.
     """

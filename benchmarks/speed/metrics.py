@@ -165,7 +165,7 @@ def _where() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=IMAGES)
-    parser.add_argument("--size", type=int, default=SIZE, help="pixels a side")
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels per side")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="turns, of which the median counts")
     parser.add_argument("--out", type=Path, help=f"page to write; {PAGE.name} at full size")
     parser.add_argument("--peak", choices=("exact", "binned"), help=argparse.SUPPRESS)

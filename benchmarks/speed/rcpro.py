@@ -1,6 +1,6 @@
 """CPU time of RCPRO and AUPIMO against the plain way of computing them: `python benchmarks/speed/rcpro.py --help`.
 
-RCPRO at 200 thresholds: ours (one sort and one union-find an image) against labelling every image at every threshold
+RCPRO at 200 thresholds: ours (one sort and one union-find per image) against labelling every image at every threshold
 with scipy. AUPIMO: ours against anomalib's, where that is installed. Both sides run alternately in one process, on the
 same generated images, and the ratio of CPU times is taken pair by pair, so that other work on the machine matters
 little; the median is printed, with its extremes. Both sides must give the same number, or nothing is printed.

@@ -161,7 +161,7 @@ def table(found: Sequence[Turn]) -> str:
             f"| {title} | {sum(ours):.0f} | {sum(alone):.0f} | {100 * (sum(ours) / sum(alone) - 1):+.1f} % | {each} |"
         )
     work = f"{found[0].n_groups} groups, {found[0].n_rows} rows, {len(found)} turns"
-    head = f"{work}; {platform.machine()}, a core for each side, one thread a process."
+    head = f"{work}; {platform.machine()}, a core for each side, one thread per process."
     return "\n".join([head, "", *lines])
 
 

@@ -19,7 +19,7 @@ from zsad_bench.sweep.sweep_folder import SweepFolder
 
 RECIPE = """
 suite: demo
-methods: [clip, anomalyclip, april_gan, winclip]
+methods: [clip, anomalyclip, tps, winclip]
 priors: [limited]
 targets: [demo_textures, demo_medical]
 settings: {image_size: 32}
@@ -77,7 +77,7 @@ def test_a_sweep_computes_writes_tables_and_then_has_nothing_to_do(zsad, recipe,
     assert said.code == 0, said.err
     assert said.err == ""
     assert ran() == ["clip+anomalyclip", "winclip"]
-    assert "published numbers only, nothing to run: april_gan" in said.out
+    assert "published numbers only, nothing to run: tps" in said.out
     assert "6 cells: 6 done" in said.out
     assert "\x1b" not in said.out, "colours or cursor movements although nobody watches a terminal"
     assert "tables: leaderboards/demo/README.md" in said.out

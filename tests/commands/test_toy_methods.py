@@ -161,7 +161,7 @@ def test_each_method_is_told_what_it_took(bench, monkeypatch):
     for one, other in zip(costs["toy_adapts"], costs["toy_no_text"], strict=True):
         assert one[0] == pytest.approx(other[0], rel=0.2), "they shared one pass, and both are told its time"
     adapting, plain = (sum(seconds for _, seconds in costs[name]) for name in ("toy_adapts", "toy_no_text"))
-    assert adapting > plain, "three steps of gradient descent an image take longer than none"
+    assert adapting > plain, "three steps of gradient descent per image take longer than none"
 
 
 # --- sweep, in processes of its own ----------------------------------------------------------------------------------
@@ -241,8 +241,8 @@ class Broken(ZeroShotMethod[MethodConfig]):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("maps = maps[:, ::2, ::2]", r"map of shape \(\d+, 32, 32\), one number a pixel .*; found \(\d+, 16, 16\)"),
-        ("score = score[:1]", r"score of shape \(\d+,\), one number an image; found \(1,\)"),
+        ("maps = maps[:, ::2, ::2]", r"map of shape \(\d+, 32, 32\), one number per pixel .*; found \(\d+, 16, 16\)"),
+        ("score = score[:1]", r"score of shape \(\d+,\), one number per image; found \(1,\)"),
         ("score = score / 0", "a finite score; found nan or an infinity"),
         ("maps[0, 0, 0] = float('nan')", "a finite map; found nan or an infinity"),
         ("maps = maps.double()", "map in float32; found float64"),

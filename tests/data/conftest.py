@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCALE = 0.04  # of the usual number of images: 3 to 4 a category and label
+SCALE = 0.04  # of the usual number of images: 3 to 4 per category and label
 
 
 @pytest.fixture

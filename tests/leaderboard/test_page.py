@@ -159,7 +159,7 @@ def test_the_same_rows_give_the_same_bytes(folder, board):
 def test_pictures_that_may_not_be_passed_on_are_counted(folder, board):
     _, data = page_of(folder, board)
     gallery = data["gallery"]
-    assert gallery["withheld"] == {"Photos": 6}, "two a line of three"
+    assert gallery["withheld"] == {"Photos": 6}, "two per line of three"
     assert {cell(gallery["cards"]["target"], i) for i in range(gallery["n"])} == {"cloth"}
     assert len(gallery["images"]) == 2, "one image a kind, shared by all lines"
     assert gallery["n"] == 6

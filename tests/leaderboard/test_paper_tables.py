@@ -213,8 +213,7 @@ def test_the_state_of_every_published_number():
         "zsad-bench bench --suite paper --method faprompt --prior rich --targets visa --set fidelity=official"
     )
     assert done.seconds == pytest.approx(0.1 * 10), "10 images at the 0.1 s per image of the rows"
-    assert of["faprompt_1", "filo", "visa", "image_auroc"].state == "not built"
-    assert of["faprompt_1", "filo", "visa", "image_auroc"].why_not == "its method is not built"
+    assert not [key for key, one in of.items() if key[0] in ("faprompt_1", "faprompt_2") and one.state == "not built"]
     shunt = of["dive_limited", "tps", "all", "image_auroc"]
     assert (shunt.state, shunt.command) == ("not built", "")
     assert shunt.why_not == "its method is not built: only its abstract is public"

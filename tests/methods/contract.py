@@ -139,7 +139,7 @@ def test_encoder_specs_merge_and_are_keys(name, make):
 @every
 def test_shapes_and_types(name, make, predict, batch):
     found = predict(make(name), batch)
-    assert found.score.shape == (5,), f"{name}: one score an image, found {tuple(found.score.shape)}"
+    assert found.score.shape == (5,), f"{name}: one score per image, found {tuple(found.score.shape)}"
     assert found.score.dtype == torch.float32, f"{name}: scores are {found.score.dtype}"
     assert found.score.isfinite().all(), f"{name}: a score is not finite"
     if found.map is not None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zsad_bench.errors import BackboneError
+from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.types import Category, SampleInfo
 
@@ -27,6 +27,7 @@ class PlainConfig(MethodConfig):
 class Plain(ZeroShotMethod[PlainConfig]):
     """Texts are a learned number and a module of two layers; `encoded` counts who was encoded."""
 
+    title = "Plain"
     Config = PlainConfig
 
     def __init__(self, backbone, config=None) -> None:
@@ -57,6 +58,16 @@ def stage(*trainables: str, **options) -> Stage:
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_stage_is_the_one_that_began_last_or_an_error_that_names_the_call(plain):
+    with pytest.raises(UsageError, match=r"^.+ is in no stage of training; call begin_stage\(stage\) first$"):
+        _ = plain.stage
+    for part in ("number", "layers"):
+        plain.begin_stage(now := stage(part))
+        assert plain.stage is now
+    plain.on_train_end()
+    assert plain.stage is now
 
 
 def test_texts_that_learn_are_encoded_at_each_step(plain):

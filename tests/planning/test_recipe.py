@@ -85,8 +85,8 @@ def test_parts_take_over_what_they_do_not_name(load):
 
 
 def test_methods_with_published_numbers_only_do_not_stop_it(load):
-    found = load("suite: paper\nmethods: [april_gan, clip, tps]\npriors: [rich]\n")
-    assert found.published == ("april_gan", "tps")
+    found = load("suite: paper\nmethods: [clip, tps]\npriors: [rich]\n")
+    assert found.published == ("tps",)
     assert settings(found.blocks[0]) == [("clip", {})]
 
 

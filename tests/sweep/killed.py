@@ -153,9 +153,18 @@ def killed_at(step: int, run: Callable[[], int]) -> bool:
 
 def main() -> None:
     folder, seed, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    for module in ("commands.sweep", "commands.table", "sweep.schedule", "methods.clip", "methods.anomalyclip",
-                   "methods.random", "data.demo.suite", "data.datasets.demo_medical"):  # fmt: skip
+    from zsad_bench import registry
+
+    for module in ("cli", "commands.sweep", "commands.table", "sweep.schedule", "sweep.worker", "runner.run_group",
+                   "runner.train", "runner.board_metadata", "runner.wandb_captions", "runner.wandb_reporter",
+                   "results.class_embeddings", "results.prior_contents", "metrics.functional.component_tree",
+                   "metrics.callback", "data.vanished", "data.demo.suite"):  # fmt: skip
         importlib.import_module(f"zsad_bench.{module}")
+    for room in ("datasets", "backbones", "methods"):  # a sweep looks through all datasets and families of backbones
+        for name in registry.names(room):
+            registry.load(room, name)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("numba")
     import jsonargparse  # noqa: F401
     import torch
 

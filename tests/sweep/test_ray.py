@@ -86,6 +86,7 @@ def test_tasks_start_in_order_on_one_gpu_each(nodes, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".seen-*")), "the mark that nodes look for was left behind"
 
 
+@pytest.mark.slow
 def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
     third = nodes.add_node(**NODE, node_ip_address="127.0.0.4")
     nodes.wait_for_nodes()

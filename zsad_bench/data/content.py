@@ -215,7 +215,7 @@ def index_of(root: Path) -> ContentIndex:
 
 
 def troubles() -> list[str]:
-    """Why what was read in this process could not be remembered; one line a folder."""
+    """Why what was read in this process could not be remembered; one line per folder."""
     return list(dict.fromkeys(index.trouble for index in _opened if index.trouble))
 
 

@@ -1,4 +1,4 @@
-"""Which samples of a table can be decoded, known before anything is learned from them; a process opens a file once.
+"""Which samples of a table can be decoded, known before anything is learned from them; a process opens each file once.
 
 Pixels of a few images are in memory at a time, whatever the size of the table.
 """

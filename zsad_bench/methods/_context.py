@@ -67,7 +67,7 @@ class ContextConfig(MethodConfig):
 
 
 def warm_cosine(epoch: int, epochs: int, lr: float, warmup_lr: float) -> float:
-    """The learning rate of an epoch, counted from 0: one of warming up, then half a cosine stepped once an epoch."""
+    """The learning rate of an epoch, counted from 0: one of warming up, then half a cosine stepped once per epoch."""
     return warmup_lr if epoch == 0 else lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
 
 

@@ -90,7 +90,7 @@ def _check(method: Scorer, prediction: Prediction, count: int, size: tuple[int, 
         if tensor is None:
             continue
         if tuple(tensor.shape) != shape:
-            meaning = "one number an image" if name == "score" else "one number a pixel of the images as they came"
+            meaning = "one number per image" if name == "score" else "one number per pixel of the images as they came"
             raise _broken(method, f"{name} of shape {shape}, {meaning}; found {tuple(tensor.shape)}")
         if tensor.dtype != torch.float32:
             raise _broken(method, f"{name} in float32; found {str(tensor.dtype).removeprefix('torch.')}")

@@ -95,7 +95,7 @@ def predict_from(
     sigma: float,
     align_corners: bool = False,
 ) -> Prediction:
-    """The plainest prediction from a pair of texts an image: score from a pooled feature, map from one tap.
+    """The plainest prediction from one pair of texts per image: score from a pooled feature, map from one tap.
 
     Score: anomalous probability of the pooled feature. Map: anomalous probability of the patches, up-sampled, smoothed.
     """

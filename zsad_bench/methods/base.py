@@ -1,7 +1,8 @@
 """What a method is: text on one side, a frozen visual tower on the other, and a score where they meet.
 
-A method never sees labels at test time, computes no metric and knows no dataset's path. One file a method; the file
-name is its registry name. `CONTRIBUTING.md` has a complete one, and the table of what can be asked for.
+A method never sees labels at test time, computes no metric and knows no dataset's path. One file per method; the file
+name is its registry name. `CONTRIBUTING.md` has a complete one, and the table of what can be asked for. What a Trainer
+calls of a method is in `_trainer_part.py`.
 """
 
 from __future__ import annotations
@@ -13,24 +14,23 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
-from lightning import Callback, LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.weights import hash_weights
-from zsad_bench.errors import BackboneError, CheckpointError, TrainingError, UsageError
+from zsad_bench.errors import BackboneError
 from zsad_bench.methods._config import default
 from zsad_bench.methods._official import OfficialForm
-from zsad_bench.methods._prediction import predict
+from zsad_bench.methods._stage import Parameters as Parameters  # methods take both from here
+from zsad_bench.methods._stage import Stage as Stage
+from zsad_bench.methods._trainer_part import TrainerPart
 from zsad_bench.types import (
     Activation,
     Batch,
     Category,
     EncoderSpec,
     Features,
-    ImageBatch,
     Pooled,
     PosInterp,
     Prediction,
@@ -73,49 +73,9 @@ class MethodConfig:
 
 
 ConfigT = TypeVar("ConfigT", bound=MethodConfig)
-Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
-Scheduler = Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stretch of training.
-
-    trainables: names of the parameters, or of the modules around them, that learn in it; all others are frozen. None
-    is everything that is the method's own.
-    optimizer: from those parameters, or from groups of them, to an optimiser.
-    scheduler: from the optimiser and the number of times it will be stepped to a scheduler; stepped after each epoch,
-    or after each batch where `schedule_each` says so.
-    groups: name of a parameter or module -> options of the optimiser for it alone, such as {"decoder": {"lr": 1e-4}};
-    of several that fit the longest counts.
-    clip: largest norm of the gradient; None does not clip.
-    observes: no gradients and no optimiser; each batch goes to `observe`.
-    learns_from: "labels" of a stage whose losses read no masks though the method needs them in another; None is what
-    the method says.
-    mosaic: share of the training images that are replaced by mosaics of four images of their category, by the name of
-    their dataset, "*" for any other; `methods/_mosaic.py` has that of the released trainings.
-    """
-
-    name: str
-    epochs: int
-    batch_size: int
-    trainables: tuple[str, ...] | None = None
-    optimizer: Callable[[Parameters], torch.optim.Optimizer] | None = None
-    scheduler: Scheduler | None = None
-    schedule_each: Literal["epoch", "step"] = "epoch"
-    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    clip: float | None = None
-    observes: bool = False
-    learns_from: Literal["masks", "labels"] | None = None
-    mosaic: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.observes == (self.optimizer is not None):
-            wrong = "has an optimizer though it only observes" if self.observes else "has no optimizer"
-            raise ValueError(f"stage '{self.name}' {wrong}")
-
-
-class ZeroShotMethod(LightningModule, Generic[ConfigT]):
+class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     """Base of every method. Subclasses give `title`, `paper`, `Config`, and those of the hooks below that they need.
 
     Config fields that are `filled()` and left at None are filled in by `resolve`, from the backbone (block numbers,
@@ -150,7 +110,6 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     official: ClassVar[OfficialForm | None] = None
 
     config: ConfigT
-    stage: Stage | None  # that trains now, or did last
 
     def __init__(self, backbone: Backbone, config: ConfigT | None = None) -> None:
         super().__init__()
@@ -159,7 +118,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         self.config = self.resolve(self.Config() if config is None else config, backbone)
         self._check_filled()
         self.stochastic_at_test = self.draws_at_test(self.config)
-        self.stage = None
+        self._stage = None
         self._frozen: dict[str, str] = {}
         self._texts: dict[Category, Tensor] = {}
         self._kept_where = self._where()
@@ -290,8 +249,8 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     def text_features(self, categories: Sequence[Category]) -> Tensor:
         """(n,2,D) text features of n categories.
 
-        What needs no gradient is encoded once a category and kept, while gradients are on as well: a frozen text side
-        costs one encoding a stage. What is detached counts as frozen.
+        What needs no gradient is encoded once per category and kept, while gradients are on as well: a frozen text side
+        costs one encoding per stage. What is detached counts as frozen.
         """
         grad = torch.is_grad_enabled()
         # A tensor of inference mode can take no part in a backward pass.
@@ -434,7 +393,7 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
         self._check_names(stage, "groups", stage.groups, learning)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in learning)
-        self.stage = stage
+        self._stage = stage
         self.automatic_optimization = not stage.observes
         self.clear_text_cache()
 
@@ -470,151 +429,6 @@ class ZeroShotMethod(LightningModule, Generic[ConfigT]):
     def _where(self) -> tuple[torch.device, torch.dtype]:
         first = next(self.backbone.parameters())
         return first.device, first.dtype
-
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            self.train()  # Lightning leaves modules in the mode that it finds them in
-        if stage == "fit" and self.stage is None:  # a script that goes straight to `Trainer.fit`
-            stages = self.stages()
-            if len(stages) != 1:
-                raise UsageError(f"{self.title} has {len(stages)} stages; call begin_stage(stage) before Trainer.fit")
-            data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it undeclared
-            if data is not None:
-                self.begin_training(data.categories())
-            self.begin_stage(stages[0])
-        if stage == "fit":
-            self._ask_for_mosaics(self._running_stage().mosaic)
-
-    def _ask_for_mosaics(self, mosaic: Mapping[str, float]) -> None:
-        """Only the data can make them: it alone has the other images of a category."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it undeclared
-        if hasattr(data, "mosaic"):
-            data.mosaic = mosaic
-        elif mosaic:
-            of = ", ".join("any dataset" if name == "*" else name for name in mosaic)
-            rank_zero_warn(
-                f"{self.title} learns from mosaics of images of {of}, which loaders of one's own do not make; give "
-                "Trainer.fit a data module of zsad_bench"
-            )
-
-    def _running_stage(self) -> Stage:
-        if self.stage is None:
-            raise UsageError(f"{self.title} is in no stage of training; call begin_stage(stage) first")
-        return self.stage
-
-    def configure_optimizers(self) -> Any:
-        stage = self._running_stage()
-        if stage.observes:
-            return None
-        optimizer = self.optimizer_for(stage)
-        if stage.scheduler is None:
-            return optimizer
-        each = stage.schedule_each
-        times = stage.epochs if each == "epoch" else int(self.trainer.estimated_stepping_batches)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": stage.scheduler(optimizer, times), "interval": each},
-        }
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        if (clip := self._running_stage().clip) is not None:  # the stage's own, whatever the Trainer was told
-            gradient_clip_val, gradient_clip_algorithm = clip, "norm"
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        if batch.masks is None and self.learns_from(self.config) == "masks":
-            raise UsageError(f"{self.title} learns from masks, and this auxiliary data has none; take another prior")
-        stage, batch = self._running_stage(), self.augmented(batch)
-        if stage.observes:
-            with torch.no_grad():
-                self.observe(self.encode(batch.images, batch.samples), batch)
-            return None
-        terms = self.losses(self.encode(batch.images, batch.samples), batch)
-        total = torch.stack(list(terms.values())).sum()
-        if not total.isfinite():
-            values = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
-            raise TrainingError(
-                f"{self.title}: the loss is not finite in step {self.global_step} of stage '{stage.name}' "
-                f"({values}); lower the learning rate with --set lr=…, or look at this auxiliary data"
-            )
-        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
-        for name, value in {"loss": total, **{f"loss_{name}": value for name, value in terms.items()}}.items():
-            self.log(
-                name, value, prog_bar=name == "loss", on_step=False, on_epoch=True, batch_size=len(batch),
-                sync_dist=spread,
-            )  # fmt: skip
-        return total
-
-    def on_train_end(self) -> None:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._running_stage().observes):
-            self.end_stage()
-        self.clear_text_cache()
-        self.is_trained = True
-
-    # -- a Trainer of the user's own ------------------------------------------------------------------------------
-    def predict_step(self, batch: Batch | ImageBatch, batch_idx: int = 0) -> Prediction:
-        """Scores (B,) and maps (B,H,W) of a batch, labels unseen: what `Trainer.predict` returns, batch by batch.
-
-        Raises:
-            UsageError: images of another size than `config.image_size`, or a transductive method.
-            PromiseError: the prediction is not what the interface promises.
-        """
-        if self.transductive:
-            raise UsageError(
-                f"{self.title} scores whole categories, and a batch by itself means nothing to it; test it with "
-                "`zsad-bench bench` or zsad_bench.evaluate"
-            )
-        size, (height, width) = self.config.image_size, batch.images.shape[-2:]
-        if (height, width) != (size, size):
-            raise UsageError(
-                f"{self.title} reads images of {size} x {size} pixels, these are {width} x {height}; give the data "
-                f"module image_size={size}"
-            )
-        with torch.no_grad():  # adaptation turns gradients on where it needs them
-            return predict(self, self.encode(batch.images, batch.samples), batch.samples)
-
-    # Lightning declares tensors, and hands whatever it gets to the callbacks.
-    def test_step(self, batch: Batch, batch_idx: int = 0) -> Prediction:  # type: ignore[override]
-        """As `predict_step`; the metrics are the business of the callback below."""
-        return self.predict_step(batch)
-
-    def configure_callbacks(self) -> list[Callback]:
-        """The metrics of `Trainer.test`, unless the Trainer has them already."""
-        from zsad_bench.metrics.callback import CategoryMetricsCallback
-
-        present: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it undeclared
-        there = any(isinstance(callback, CategoryMetricsCallback) for callback in present)
-        return [] if there else [CategoryMetricsCallback()]
-
-    def on_test_start(self) -> None:
-        if self.trains(self.config) and not self.is_trained:
-            rank_zero_warn(f"{self.title} learns from auxiliary data and has learned nothing; it is tested untrained")
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        self.clear_text_cache()
-        self.is_trained = True
-        return super().load_state_dict(state_dict, strict, assign)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name: value for name, value in state.items() if self.is_own(name)}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over what `on_save_checkpoint` kept, and adds the frozen weights that Lightning looks for.
-
-        Raises:
-            CheckpointError: tensors that are missing, unknown or of another shape.
-        """
-        try:
-            self.load_own_state(checkpoint["state_dict"])
-        except ValueError as error:
-            raise CheckpointError(f"Lightning's checkpoint is not of this {self.title}: {error}") from None
-        checkpoint["state_dict"] = self.state_dict()
 
     # -- checks ---------------------------------------------------------------------------------------------------
     def _check_needs(self, backbone: Backbone) -> None:

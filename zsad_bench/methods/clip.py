@@ -1,4 +1,4 @@
-"""CLIP, zero-shot: one normal and one anomalous sentence a category; nothing is trained.
+"""CLIP, zero-shot: one normal and one anomalous sentence per category; nothing is trained.
 
 The row "CLIP" of the AnomalyCLIP (arXiv 2310.18961, appendix) and FAPrompt tables. The two sentences are read from
 that appendix; results are sensitive to them, so they are options. Its maps come from the plain last block, which in

@@ -34,7 +34,7 @@ _ZSAD_LOCAL_WEIGHT = 4.0  # of AnomalyCLIP
 class CoCoOpConfig(ContextConfig):
     """Context from the words of `ctx_init`; `preset` fills what is None, the other fields as in `ContextConfig`.
 
-    batch_size: the original has 1 for lack of memory; with two short prompts an image 8 cost little.
+    batch_size: the original has 1 for lack of memory; with two short prompts per image, 8 cost little.
     deep_tokens: AnomalyCLIP's, in front of text blocks 2..deep_depth (None is 9 of 12 scaled to the backbone).
     """
 

@@ -8,7 +8,7 @@ program does. Where each part comes from:
 - Paper and its figure 2: the two state prompts and the semantic prompt, learnable tokens in both groups, visual prompts
   from the semantic prompt before block 1, a dense attention to description embeddings in the last blocks, two residual
   offsets under an orthogonality penalty.
-- A detailed third-party summary of the paper: P = 9 with 4 tokens a layer, h = 4, the last three blocks from Q' = 21,
+- A detailed third-party summary of the paper: P = 9 with 4 tokens per layer, h = 4, the last three blocks from Q' = 21,
   multi-head attention with 16 heads, tau = 0.07, the form of the five losses and their sum, the scores.
 - Our choice, the sources at hand being silent: m = 12 and the full stop (AnomalyCLIP's), one semantic context for all
   classes, separate deep tokens for the two groups, the LayerNorms and biases of the injection, its shared projection,

@@ -7,7 +7,7 @@ Compound abnormality prompting (CAP): K abnormal prompts share the normal tokens
 mean is the abnormal prototype. Data-dependent abnormality prior (DAP): the most abnormal patches of an image go
 through a small network whose output is added to the abnormal tokens, and the image is read a second time.
 
-Where ours differs: all adapted prompts of a batch are one text call; the static texts are encoded once a checkpoint;
+Where ours differs: all adapted prompts of a batch are one text call; the static texts are encoded once per checkpoint;
 sequences are cut after end-of-text, which is exact; the unused projections do not exist; a batch of one works.
 Paper and code differ in what the presets of `fidelity` set. Not built: the "weighted prompts" of the paper's Table 5,
 whose form is not stated.

@@ -5,7 +5,7 @@ from the paper and from each other: Accurate-WinCLIP (zqhang; no licence file kn
 mala-lab's WinCLIP (likewise none known). None of their code was opened: ours follows the paper and their observed
 behaviour, with which tests/golden compares it on random weights.
 
-Where ours differs from all of them: the patch embedding is computed once an image, the windows of a batch run
+Where ours differs from all of them: the patch embedding is computed once per image, the windows of a batch run
 together, and each scale is aggregated by one matrix product. `fidelity` sets what paper and Accurate-WinCLIP do
 differently: the templates and how a class is called. The few-shot part of WinCLIP is not here.
 

@@ -134,7 +134,7 @@ def plan(
     entries: dict[Hashable, _Entry] = {}
     absent: list[tuple[Job, str, str]] = []
     left_out: dict[tuple[str, str], None] = {}
-    encoder_keys: dict[Hashable, Hashable] = {}  # looked up once a variant: there may be thousands of jobs
+    encoder_keys: dict[Hashable, Hashable] = {}  # looked up once per variant: there may be thousands of jobs
     checked: set[Hashable] = set()
     for block in recipe.blocks:
         named = _targets(recipe, block)
@@ -277,7 +277,7 @@ def _jobs(
 ) -> Iterator[tuple[Job, Variant, tuple[str, ...]]]:
     """Every job of a block with the auxiliary data it learns from; repeats first, then priors.
 
-    learns, drawing: id of a variant -> whether it trains, and whether its test depends on the seed although it does not.
+    learns, drawing: id of a variant -> whether it trains; whether, untrained, its test depends on the seed.
     """
     tested = [of for _, of in shares[block.priors[0]]]
     # What a prior learns from is still tested by what learns nothing.

@@ -126,7 +126,7 @@ def read_pictures(folder: str | Path, key: str) -> list[Picture]:
 
 
 def shrunk(array: NDArray) -> NDArray:
-    """The array (H,W) or (H,W,3), uint8, float32 or bool, with at most `LARGEST_SIDE` a side; pixels are averaged."""
+    """The array (H,W) or (H,W,3), uint8, float32 or bool, with at most `LARGEST_SIDE` per side; pixels are averaged."""
     share = LARGEST_SIDE / max(array.shape[:2])
     if share >= 1:
         return array

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods.base import MethodConfig, ZeroShotMethod
-from zsad_bench.types import Category, Features, Prediction, SampleInfo, Tap
+from zsad_bench.types import Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 DIARY: list[str] = []  # id of each image that was adapted to
 
@@ -27,12 +28,14 @@ class Adapts(ZeroShotMethod[AdaptsConfig]):
     needs = frozenset({"text"})
     adapts_at_test = True
 
-    def __init__(self, backbone, config=None) -> None:
+    seen: Tensor
+
+    def __init__(self, backbone: Backbone, config: AdaptsConfig | None = None) -> None:
         super().__init__(backbone, config)
         self.shift = nn.Parameter(torch.zeros(2, backbone.vision.joint_width))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
-    def visual_requests(self):
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset({Tap(self.backbone.vision.n_blocks)}), frozenset({"cls"})
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod
-from zsad_bench.types import Batch, Category, Features, Prediction, SampleInfo, Tap
+from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Edits(ZeroShotMethod[EditsConfig]):
     needs = frozenset({"text"})
     encoder_trains = True
 
-    def __init__(self, backbone, config=None) -> None:
+    def __init__(self, backbone: Backbone, config: EditsConfig | None = None) -> None:
         super().__init__(backbone, config)
         generator = torch.Generator().manual_seed(self.config.seed)
         seen, read = (
@@ -44,7 +46,7 @@ class Edits(ZeroShotMethod[EditsConfig]):
     def tap(self) -> Tap:
         return Tap(self.backbone.vision.n_blocks, self.config.first_vv_block)
 
-    def visual_requests(self):
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset({self.tap()}), frozenset({"cls"})
 
     def stages(self) -> list[Stage]:
@@ -67,7 +69,8 @@ class Edits(ZeroShotMethod[EditsConfig]):
             tower.end_of_text(ids),
             edit=lambda block, tokens: tokens + self.read[block - 1],
         )
-        return F.normalize(encoded, dim=-1).unflatten(0, (-1, 2))
+        pairs: Tensor = F.normalize(encoded, dim=-1).unflatten(0, (-1, 2))
+        return pairs
 
     def logits(self, rows_BND: Tensor, samples: Sequence[SampleInfo]) -> Tensor:
         return 10 * F.normalize(rows_BND, dim=-1) @ self.text_for(samples).mT
@@ -84,5 +87,5 @@ class Edits(ZeroShotMethod[EditsConfig]):
         return {"image": F.cross_entropy(logits, batch.labels)}
 
     @classmethod
-    def learns_from(cls, config):
+    def learns_from(cls, config: EditsConfig) -> Literal["labels"]:
         return "labels"

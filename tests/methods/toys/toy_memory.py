@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod
-from zsad_bench.types import Batch, Category, Features, Prediction, SampleInfo, Tap
+from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 DIARY: list[tuple] = []  # ("classes", names) and ("stage", rows remembered)
 
@@ -27,7 +29,9 @@ class Memory(ZeroShotMethod[MemoryConfig]):
     title = "Toy: memory"
     Config = MemoryConfig
 
-    def __init__(self, backbone, config=None) -> None:
+    memory: Tensor
+
+    def __init__(self, backbone: Backbone, config: MemoryConfig | None = None) -> None:
         super().__init__(backbone, config)
         self.register_buffer("memory", torch.empty(0, backbone.vision.width))
         self.parts: list[Tensor] = []
@@ -36,7 +40,7 @@ class Memory(ZeroShotMethod[MemoryConfig]):
     def tap(self) -> Tap:
         return Tap(self.backbone.vision.n_blocks - 1, raw=True)
 
-    def visual_requests(self):
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset({self.tap()}), frozenset()
 
     def stages(self) -> list[Stage]:
@@ -66,5 +70,5 @@ class Memory(ZeroShotMethod[MemoryConfig]):
         return Prediction(distance.amax(1), maps)
 
     @classmethod
-    def learns_from(cls, config):
+    def learns_from(cls, config: MemoryConfig) -> Literal["labels"]:
         return "labels"

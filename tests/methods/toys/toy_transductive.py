@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 
 from zsad_bench.methods.base import MethodConfig, ZeroShotMethod
-from zsad_bench.types import Features, Prediction, SampleInfo, Tap
+from zsad_bench.types import Features, Pooled, Prediction, SampleInfo, Tap
 
 DIARY: list[tuple[str, ...]] = []  # the ids of each call
 
@@ -20,7 +20,7 @@ class Transductive(ZeroShotMethod[MethodConfig]):
     def tap(self) -> Tap:
         return Tap(self.backbone.vision.n_blocks, raw=True)
 
-    def visual_requests(self):
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset({self.tap()}), frozenset()
 
     def score_set(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:

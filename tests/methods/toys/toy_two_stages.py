@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
-from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod
-from zsad_bench.types import Batch, Category, Features, Prediction, SampleInfo, Tap
+from zsad_bench.backbones.base import Backbone
+from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod
+from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
 DIARY: list[tuple] = []  # ("step", stage, rates of the groups, norm of the gradient) and ("text", stage, name)
 
@@ -33,26 +38,28 @@ class TwoStages(ZeroShotMethod[TwoStagesConfig]):
     Config = TwoStagesConfig
     needs = frozenset({"text"})
 
-    def __init__(self, backbone, config=None) -> None:
+    def __init__(self, backbone: Backbone, config: TwoStagesConfig | None = None) -> None:
         super().__init__(backbone, config)
+        self.in_stage = ""
         c, width = self.config, backbone.vision.joint_width
         generator = torch.Generator().manual_seed(c.seed)
         self.shift = nn.Parameter(0.1 * torch.randn(2, width, generator=generator))
-        self.adapter = nn.ModuleDict({"down": nn.Linear(width, 4, bias=False), "up": nn.Linear(4, width, bias=False)})
-        for layer in self.adapter.values():
+        down, up = nn.Linear(width, 4, bias=False), nn.Linear(4, width, bias=False)
+        self.adapter = nn.ModuleDict({"down": down, "up": up})
+        for layer in (down, up):
             nn.init.normal_(layer.weight, std=0.1, generator=generator)
 
-    def visual_requests(self):
+    def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset({Tap(self.backbone.vision.n_blocks)}), frozenset({"cls"})
 
     def stages(self) -> list[Stage]:
         c = self.config
 
-        def sgd(parameters):
-            return torch.optim.SGD(parameters, lr=c.lr)
+        def sgd(parameters: Parameters) -> SGD:
+            return SGD(parameters, lr=c.lr)
 
-        def halved(optimizer, times):  # down to nothing: `times` has to be right
-            return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / times)
+        def halved(optimizer: Optimizer, times: int) -> LambdaLR:  # down to nothing: `times` has to be right
+            return LambdaLR(optimizer, lambda step: 1 - step / times)
 
         return [
             Stage("texts", c.text_epochs, c.batch_size, ("shift",), sgd, halved, clip=c.largest_gradient),
@@ -60,8 +67,12 @@ class TwoStages(ZeroShotMethod[TwoStagesConfig]):
                   groups={"adapter": {}, "adapter.up": {"lr": c.slow_lr}}),
         ]  # fmt: skip
 
+    def begin_stage(self, stage: Stage) -> None:
+        super().begin_stage(stage)
+        self.in_stage = stage.name
+
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
-        DIARY.extend(("text", self.stage.name if self.stage else "", c.name) for c in categories)
+        DIARY.extend(("text", self.in_stage, c.name) for c in categories)
         texts = [f"a photo of a {state} {c.prompt_name}" for c in categories for state in ("good", "broken")]
         encoded = F.normalize(self.backbone.encode_prompts(texts), dim=-1).unflatten(0, (-1, 2))
         return F.normalize(encoded + self.shift, dim=-1)
@@ -83,12 +94,18 @@ class TwoStages(ZeroShotMethod[TwoStagesConfig]):
             assert not text.requires_grad, "the texts are frozen in this stage"
         return terms
 
-    def optimizer_step(self, epoch, batch_idx, optimizer, *rest, **more) -> None:
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
         rates = tuple(group["lr"] for group in optimizer.param_groups)
-        super().optimizer_step(epoch, batch_idx, optimizer, *rest, **more)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         gradients = [p.grad.norm() for group in optimizer.param_groups for p in group["params"]]
         DIARY.append(("step", self.stage.name, rates, float(torch.stack(gradients).norm())))
 
     @classmethod
-    def learns_from(cls, config):
+    def learns_from(cls, config: TwoStagesConfig) -> Literal["labels"]:
         return "labels"

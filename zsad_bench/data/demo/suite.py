@@ -52,7 +52,7 @@ class Part:
     defects: tuple[str, ...] | None = None
 
 
-# Targets: 50 + 50 a class. Auxiliary: 400 images each, so that only the prior's breadth differs.
+# Targets: 50 + 50 per class. Auxiliary: 400 images each, so that only the prior's breadth differs.
 # Held back: classes like the auxiliary ones, to judge candidates of the tiny CLIP on; never trained on, never a target.
 PARTS: dict[str, Part] = {
     "demo_textures": Part(("perforated", "terrazzo", "carpet"), 150, 150),
