@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from tests.float32 import assert_close
 from zsad_bench.backbones.load import architecture
-from zsad_bench.errors import UsageError
+from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.methods._scoring import l2_normalize
 from zsad_bench.methods.af_clip import AfClip, AfClipConfig, masks_on_grid, misalignment, neighbourhood_means
 from zsad_bench.types import Category, Tap
@@ -267,3 +267,8 @@ def test_what_it_refuses(af_clip, settings, message):
 def test_the_longest_context_that_fits(af_clip):
     with torch.no_grad():
         assert af_clip(n_ctx=72).raw_texts().isfinite().all()
+
+
+def test_a_tower_read_at_its_first_row_is_refused(mini_for):
+    with pytest.raises(BackboneError, match="AF-CLIP puts its context in front of the row .* take a CLIP"):
+        AfClip(mini_for("blip"))

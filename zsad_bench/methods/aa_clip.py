@@ -308,7 +308,7 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
         """Colours of stage 2, then rotation, shift and flips of image and mask alike, with zeros at the border."""
         if not self.config.augment:
             return batch
-        stage, images, masks = self._running_stage().name, [], []
+        stage, images, masks = self.stage.name, [], []
         for image, mask, sample in zip(batch.images, batch.pixel_masks, batch.samples, strict=True):
             generator = self.generator_for(sample, f"augmentation of epoch {self.current_epoch} of {stage}")
             if stage == IMAGES and chance(0.7, generator):
@@ -345,7 +345,7 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
         ids = self.backbone.text_tower.tokenize(texts)
         rows = self.backbone.encode_text(
             self.backbone.text_tower.embed_tokens(ids),
-            ids.argmax(-1),
+            self.backbone.text_tower.end_of_text(ids),
             behind_blocks(self.text_adapters),
             truncate_context=self.config.truncate_context,
             activation=self.config.activation,
@@ -449,7 +449,7 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
     # -- losses --------------------------------------------------------------------------------------------------
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Focal and two Dice terms of each level; of texts their orthogonality, of images their cross-entropy."""
-        if self._running_stage().name == TEXTS:
+        if self.stage.name == TEXTS:
             return self._text_losses(features, batch)
         cosines = features.extra["patches"].unbind(1)
         return {

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from zsad_bench.backbones.base import Backbone
-from zsad_bench.errors import UsageError
+from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.losses import binary_focal
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._scoring import added, l2_normalize, scaled_sigma, smooth, upsample
@@ -116,6 +116,11 @@ class AfClip(ZeroShotMethod[AfClipConfig]):
 
     @classmethod
     def resolve(cls, config: AfClipConfig, backbone: Backbone) -> AfClipConfig:
+        if "bidirectional_text" in backbone.offers:
+            raise BackboneError(
+                f"{cls.title} puts its context in front of the row that a bidirectional text tower is read at, and "
+                f"{backbone.name} has such a tower; take a CLIP with --backbone"
+            )
         config = super().resolve(config, backbone)
         usual = tuple(dict.fromkeys(backbone.scale_block(k) for k in (6, 12, 18, 24)))
         resolved = replace(

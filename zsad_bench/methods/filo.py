@@ -514,7 +514,7 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """First stage: focal and two Dice terms, summed over the levels. Second: cross-entropy of the image."""
-        categories, stage = [sample.category for sample in batch.samples], self._running_stage().name
+        categories, stage = [sample.category for sample in batch.samples], self.stage.name
         image = self.image_features(features, adapted=stage == ADAPTER)
         if stage == ADAPTER:
             with torch.no_grad():

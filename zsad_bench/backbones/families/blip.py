@@ -189,8 +189,9 @@ class BlipText:
         function = block.intermediate.intermediate_act_fn if activation == "own" else _COMPUTED[activation]
         return block.output.LayerNorm(out + block.output.dense(function(block.intermediate.dense(out))))
 
-    def read(self, tokens: Tensor, eot: Tensor) -> Tensor:
-        return self.model.text_proj(tokens[:, 0])
+    def read(self, tokens: Tensor, eot: Tensor, project: bool = True) -> Tensor:
+        rows = tokens[:, 0]  # BERT norms at the end of each block
+        return self.model.text_proj(rows) if project else rows
 
 
 def word_pieces(vocabulary: Sequence[str]) -> Tokenizer:
