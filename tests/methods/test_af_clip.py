@@ -270,5 +270,5 @@ def test_the_longest_context_that_fits(af_clip):
 
 
 def test_a_tower_read_at_its_first_row_is_refused(mini_for):
-    with pytest.raises(BackboneError, match="AF-CLIP puts its context in front of the row .* take a CLIP"):
+    with pytest.raises(BackboneError, match=r"AF-CLIP puts its context in front of the row .* take a CLIP"):
         AfClip(mini_for("blip"))
