@@ -335,7 +335,7 @@ def test_losses_of_stage_one(path: Path, capture: str, dice: str) -> None:
     expected = w.golden[f"{place}loss_focal_dicea_dicen_per_level"]
     close(torch.stack([torch.stack(each) for each in terms]), expected, LOSSES, f"terms of each level, Dice {dice}")
     method.config = replace(method.config, dice=dice)
-    method.stage = method.stages()[0]
+    method._stage = method.stages()[0]
     for i in range(len(image)):
         batch = one(w.batch, i)
         with torch.no_grad():

@@ -14,6 +14,7 @@ from tests.miniature import miniature_blip, random_batch
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.families._open_clip import from_model
+from zsad_bench.methods._prediction import predict
 from zsad_bench.planning.configure import build
 
 SIZE = 48
@@ -50,8 +51,8 @@ def test_the_activation_asked_for_is_the_one_computed(name, settings, mini_for, 
     for backbone, activation in ((quick, "gelu"), (exact_of(quick), "own"), (quick, "own")):
         overrides = {"image_size": SIZE, "activation": activation, **settings}
         method = build(name, backbone, overrides, seed=3).eval()
-        with torch.no_grad():
-            predictions.append(method.score(method.encode(batch.images, batch.samples), batch.samples))
+        with torch.no_grad():  # adaptation turns gradients on where it needs them
+            predictions.append(predict(method, method.encode(batch.images, batch.samples), batch.samples))
     asked, built, plain = predictions
     assert torch.allclose(asked.score, built.score, atol=1e-6), f"{name}: a pass of the score runs another activation"
     assert torch.allclose(asked.map, built.map, atol=1e-6), f"{name}: a pass of the map runs another activation"

@@ -242,11 +242,12 @@ def test_texts_of_a_batch_are_those_of_its_images(adaclip, read, batch):
                 vectors = []
                 for sentence in sentences:
                     ids = tower.tokenize([sentence])
-                    rows = tower.block(1, tower.place(tower.embed_tokens(ids)), "gelu")
+                    eot = tower.end_of_text(ids)
+                    rows = tower.block(1, tower.place(tower.embed_tokens(ids)), eot, "gelu")
                     rows = torch.cat([rows[:, :1], deep[None], rows[:, 6:]], 1)
                     for block in (2, 3):
-                        rows = tower.block(block, rows, "gelu")
-                    vectors.append(l2_normalize(tower.read(rows[:, ids.argmax()]))[0])
+                        rows = tower.block(block, rows, eot, "gelu")
+                    vectors.append(l2_normalize(tower.read(rows, eot))[0])
                 states.append(l2_normalize(torch.stack(vectors).mean(0)))
             assert torch.allclose(torch.stack(states), whole[i], atol=1e-5), f"texts of image {i}"
 

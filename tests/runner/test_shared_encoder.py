@@ -74,10 +74,15 @@ def test_methods_with_different_requests_share_one_encoding(mini, calls):
 
 
 def test_all_methods_that_only_read_taps_share_one_encoding(mini, calls):
-    """Of whatever fits this backbone: overriding `encode` costs a pass of its own, and nothing else does."""
+    """Of whatever fits this backbone: overriding `encode`, or asking for more of an image, costs more; nothing else does."""
     classes = {name: registry.load("methods", name) for name in registry.names("methods")}
     fitting = {name: cls for name, cls in classes.items() if cls.needs <= mini.offers}
-    reading = [name for name, cls in fitting.items() if cls.encode is ZeroShotMethod.encode]
+    hooks = ("encode", "extra_features")
+    reading = [
+        name
+        for name, cls in fitting.items()
+        if all(getattr(cls, hook) is getattr(ZeroShotMethod, hook) for hook in hooks)
+    ]
     methods = built(mini, *[(name, {}) for name in reading])
     asked: dict[ForwardSpec, EncoderSpec] = {}
     sharing: dict[ForwardSpec, set[str]] = {}
