@@ -74,7 +74,7 @@ def test_methods_with_different_requests_share_one_encoding(mini, calls):
 
 
 def test_all_methods_that_only_read_taps_share_one_encoding(mini, calls):
-    """Of whatever fits this backbone: overriding `encode`, or asking for more of an image, costs more; nothing else does."""
+    """Of whatever fits this backbone: overriding `encode` or asking for more of an image costs more, nothing else."""
     classes = {name: registry.load("methods", name) for name in registry.names("methods")}
     fitting = {name: cls for name, cls in classes.items() if cls.needs <= mini.offers}
     hooks = ("encode", "extra_features")
