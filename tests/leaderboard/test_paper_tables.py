@@ -90,6 +90,7 @@ def test_the_means_leave_mvtec_out():
         ({"auxiliary": "dtd"}, "auxiliary set dtd"),
         ({"n_images": 11}, "counts of visa: 7 \\+ 4"),
         ({"n_skipped": 1}, "images skipped 1"),
+        ({"remark": "generic details"}, "remark generic details"),
         ({"data_options": "variant=all"}, "data options"),
     ],
 )
@@ -215,6 +216,9 @@ def test_the_state_of_every_published_number():
     )
     assert done.seconds == pytest.approx(0.1 * 10), "10 images at the 0.1 s per image of the rows"
     facts = dataclasses.replace(FACTS, built=frozenset(registry.names("methods")))
+    filo = next(one for one in states(PUBLISHED, [], facts) if one.published.entry.method == "filo")
+    assert "--set boxes=grounding_dino" in filo.command, "without boxes it is not the printed row"
+    assert not filo.published.entry.meant(Variant({"fidelity": "official"}))
     lacking = {one.published.entry.method for one in states(PUBLISHED, [], facts) if one.state == "not built"}
     assert lacking == {"tps", "faprompt"}, "FAPrompt's weighted prompts, of its Table 5, are not known"
     shunt = of["dive_limited", "tps", "all", "image_auroc"]

@@ -54,6 +54,7 @@ def _row_differs(row: Row, published: Published, facts: Facts) -> str:
         ("fidelity", preset, "official" if preset else ""),
         ("auxiliary set", row.auxiliary, auxiliary if row.prior != "none" else ""),
         ("images skipped", row.n_skipped, 0),
+        ("remark", row.remark, ""),
         ("protocol", "transductive" if row.transductive else "", ""),
         ("target data", row.target_partial and f"{row.target} {row.target_partial} images", ""),
         ("auxiliary data", row.auxiliary_partial and f"{row.auxiliary_partial} images", ""),

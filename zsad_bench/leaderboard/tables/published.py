@@ -47,6 +47,8 @@ _LINES: dict[str, tuple[str, dict[str, Any] | None]] = {
 }
 
 
+# What the papers ran under the plain name of a method where our default is another.
+_AS_PRINTED: dict[str, dict[str, Any]] = {"filo": {"boxes": "grounding_dino"}}
 _DEFAULT = ("prior_from", "patches")
 
 
@@ -164,7 +166,7 @@ def _published(line: Mapping[str, str]) -> Published:
         method, settings = _LINES.get(label, (label, {}))
         label = label if label in _LINES else ""
     else:
-        method, settings = line["method"], {}
+        method, settings = line["method"], _AS_PRINTED.get(line["method"], {})
     note = "which part this line switches off is not certain" if label == _UNCERTAIN else ""
     return Published(
         table=table,
