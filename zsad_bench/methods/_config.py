@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
 
 T = TypeVar("T")
@@ -12,6 +13,11 @@ T = TypeVar("T")
 def default(value: T | None, otherwise: T) -> T:
     """The value, or what stands in for None."""
     return otherwise if value is None else value
+
+
+def quarter_blocks(backbone: Backbone) -> tuple[int, ...]:
+    """Blocks 6, 12, 18 and 24 of 24, which most published methods read, scaled to the backbone's tower, each once."""
+    return tuple(dict.fromkeys(backbone.scale_block(block) for block in (6, 12, 18, 24)))
 
 
 def check_bounds(title: str, config: Any, *, above_zero: tuple[str, ...] = (), **least: float) -> None:

@@ -37,7 +37,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import BackboneError, CheckpointError, UsageError
 from zsad_bench.losses import mask_losses
 from zsad_bench.methods._augment import chance, flipped, jittered, moved, uniform
-from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._config import check_bounds, default, quarter_blocks
 from zsad_bench.methods._edits import behind_blocks
 from zsad_bench.methods._official import Key, Method, OfficialForm, Part, renamed
 from zsad_bench.methods._scoring import added, l2_normalize, scaled_sigma, upsample
@@ -256,7 +256,7 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
             config,
             stage1_attention=default(config.stage1_attention, preset["stage1_attention"]),
             set_minmax=default(config.set_minmax, preset["set_minmax"]),
-            levels=tuple(default(config.levels, tuple(sorted({backbone.scale_block(k) for k in (6, 12, 18, 24)})))),
+            levels=tuple(default(config.levels, quarter_blocks(backbone))),
             first_vv_block=default(config.first_vv_block, backbone.scale_block(6)),
             text_adapters=default(config.text_adapters, min(backbone.scale_text_block(3), n_texts - 1)),
             vision_adapters=default(config.vision_adapters, min(backbone.scale_block(6), n_blocks - 1)),

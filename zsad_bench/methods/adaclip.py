@@ -33,7 +33,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.forward import Edit
 from zsad_bench.errors import BackboneError, CheckpointError, UsageError
 from zsad_bench.losses import DiceOver, focal, mask_losses
-from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._config import check_bounds, default, quarter_blocks
 from zsad_bench.methods._edits import DeepTokenCast, chain, deep_text_tokens, deep_visual_tokens, visual_tokens
 from zsad_bench.methods._mosaic import mosaics
 from zsad_bench.methods._official import Key, Method, OfficialForm, Part, known_sizes, numbered, renamed
@@ -273,11 +273,10 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
     def resolve(cls, config: AdaClipConfig, backbone: Backbone) -> AdaClipConfig:
         config = super().resolve(config, backbone)
         preset = PRESETS[config.fidelity]
-        scaled = dict.fromkeys(backbone.scale_block(block) for block in (6, 12, 18, 24))
         resolved = replace(
             config,
             depth=default(config.depth, max(2, backbone.scale_text_block(4))),
-            taps=tuple(default(config.taps, tuple(scaled))),
+            taps=tuple(default(config.taps, quarter_blocks(backbone))),
             fusion=default(config.fusion, preset["fusion"]),
             dice=default(config.dice, preset["dice"]),
             prompt_half=default(config.prompt_half, preset["prompt_half"]),

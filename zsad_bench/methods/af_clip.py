@@ -31,7 +31,7 @@ from torch.nn.utils import skip_init
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.losses import binary_focal
-from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._config import check_bounds, default, quarter_blocks
 from zsad_bench.methods._scoring import added, l2_normalize, scaled_sigma, smooth, upsample
 from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
@@ -122,10 +122,9 @@ class AfClip(ZeroShotMethod[AfClipConfig]):
                 f"{backbone.name} has such a tower; take a CLIP with --backbone"
             )
         config = super().resolve(config, backbone)
-        usual = tuple(dict.fromkeys(backbone.scale_block(k) for k in (6, 12, 18, 24)))
         resolved = replace(
             config,
-            taps=tuple(default(config.taps, usual)),
+            taps=tuple(default(config.taps, quarter_blocks(backbone))),
             neighbourhoods=tuple(config.neighbourhoods),
             n_heads=default(config.n_heads, max(1, round(8 * backbone.vision.width / 1024))),
             gaussian_sigma=default(config.gaussian_sigma, scaled_sigma(4.0, config.image_size)),

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.losses import dice, focal
-from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._config import check_bounds, default, quarter_blocks
 from zsad_bench.methods._mosaic import mosaics
 from zsad_bench.methods._official import Key, Method, OfficialForm, Part, numbered, renamed
 from zsad_bench.methods._scoring import added, l2_normalize, smooth, state_logits, upsample
@@ -117,8 +117,7 @@ class AprilGan(ZeroShotMethod[AprilGanConfig]):
     @classmethod
     def resolve(cls, config: AprilGanConfig, backbone: Backbone) -> AprilGanConfig:
         config = super().resolve(config, backbone)
-        blocks = tuple(backbone.scale_block(k) for k in (6, 12, 18, 24))
-        resolved = replace(config, taps=tuple(default(config.taps, blocks)))
+        resolved = replace(config, taps=tuple(default(config.taps, quarter_blocks(backbone))))
         if not resolved.taps:
             raise UsageError(f"{cls.title}: taps=[]; expected at least one block")
         check_bounds(cls.title, resolved, above_zero=("temperature", "lr"), gaussian_sigma=0)

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
 from zsad_bench.losses import mask_losses
-from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._config import check_bounds, default, quarter_blocks
 from zsad_bench.methods._scoring import (
     added,
     l2_normalize,
@@ -99,7 +99,7 @@ class Blip(ZeroShotMethod[BlipConfig]):
     def resolve(cls, config: BlipConfig, backbone: Backbone) -> BlipConfig:
         config = super().resolve(replace(config, image_size=default(config.image_size, backbone.image_size)), backbone)
         depth = backbone.vision.n_blocks
-        usual = (depth,) if config.layers == "last" else tuple(backbone.scale_block(k) for k in (6, 12, 18, 24))
+        usual = (depth,) if config.layers == "last" else quarter_blocks(backbone)
         resolved = replace(
             config,
             taps=tuple(default(config.taps, usual)),

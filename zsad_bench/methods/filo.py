@@ -31,7 +31,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.losses import DiceOver, mask_losses
 from zsad_bench.methods._boxes import ALL, Found, Placed, Reading, candidates, is_accepted, place
-from zsad_bench.methods._config import check_bounds, default
+from zsad_bench.methods._config import check_bounds, default, quarter_blocks
 from zsad_bench.methods._mosaic import mosaics
 from zsad_bench.methods._official import Key, Method, OfficialForm, Part, Shape, renamed
 from zsad_bench.methods._scoring import added, l2_normalize, scaled_sigma, upsample
@@ -244,8 +244,7 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
     def resolve(cls, config: FiLoConfig, backbone: Backbone) -> FiLoConfig:
         config = super().resolve(config, backbone)
         reading: Reading = "official" if config.fidelity == "official" else "clean"
-        usual = tuple(dict.fromkeys(backbone.scale_block(k) for k in (6, 12, 18, 24)))  # shallow towers have fewer
-        blocks = tuple(default(config.blocks, usual))
+        blocks = tuple(default(config.blocks, quarter_blocks(backbone)))
         lists, generic = read_lists(config.details)
         resolved = replace(
             config,
