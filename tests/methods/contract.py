@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from safetensors import safe_open
 
 from tests.methods.conftest import learn, some
@@ -128,9 +129,10 @@ def test_configuration_is_plain_and_resolves_to_itself(name, make):
 
 @every
 def test_encoder_specs_merge_and_are_keys(name, make):
-    spec = make(name).encoder_spec
-    assert hash(spec) == hash(make(name).encoder_spec), f"{name}: two equal methods ask differently"
-    assert spec.merge(spec) == spec
+    for ready in (nn.Module.eval, nn.Module.train):  # a run asks before any stage has begun, ready to train
+        spec = ready(make(name)).encoder_spec
+        assert hash(spec) == hash(ready(make(name)).encoder_spec), f"{name}: two equal methods ask differently"
+        assert spec.merge(spec) == spec
 
 
 # --- what it predicts -------------------------------------------------------------------------------------------------

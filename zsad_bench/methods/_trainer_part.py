@@ -65,6 +65,10 @@ class TrainerPart(LightningModule):
             raise UsageError(f"{self.title} is in no stage of training; call begin_stage(stage) first")
         return self._stage
 
+    def in_stage(self, name: str) -> bool:
+        """Whether that stage trains now, or did last. No stage has begun when a run asks what training will read."""
+        return self._stage is not None and self._stage.name == name
+
     # -- training -------------------------------------------------------------------------------------------------
     def setup(self, stage: str) -> None:
         if stage == "fit":

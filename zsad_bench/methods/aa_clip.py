@@ -365,7 +365,7 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
 
     # -- images --------------------------------------------------------------------------------------------------
     def _teaches_texts(self) -> bool:
-        return self.training and self.stage is not None and self.stage.name == TEXTS
+        return self.training and self.in_stage(TEXTS)
 
     def stage1_taps(self) -> list[Tap]:
         """The fixed patch features that stage 1 learns from, one for each level of its loss."""
@@ -449,7 +449,7 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
     # -- losses --------------------------------------------------------------------------------------------------
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Focal and two Dice terms of each level; of texts their orthogonality, of images their cross-entropy."""
-        if self.stage.name == TEXTS:
+        if self.in_stage(TEXTS):
             return self._text_losses(features, batch)
         cosines = features.extra["patches"].unbind(1)
         return {
