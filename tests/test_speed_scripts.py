@@ -85,6 +85,20 @@ def test_whatever_a_method_asks_of_the_interface_it_is_measured(measured, mini, 
         toy_methods.forget()
 
 
+def test_one_process_measures_method_after_method(measured, monkeypatch):
+    """As on a GPU: one backbone serves them all, and one that fails is named while the others are measured."""
+    script = importlib.import_module("methods")
+    fails = registry.load("methods", "coop")
+    monkeypatch.setattr(
+        fails, "losses", lambda self, features, batch: {"global": features.pooled("cls").sum() * math.nan}
+    )
+    monkeypatch.setattr(script, "_in_process", script._on_device)
+    clip, coop, dive = script.measure_all(["clip", "coop", "dive"], "cpu", small=True, repeats=1)
+    assert clip["failed"] == dive["failed"] == {}
+    assert ["global nan" in reason for reason in coop["failed"].values()] == [True]
+    assert dive["steps"]["prompts_and_injections"]["seconds"] > 0
+
+
 def test_text_learners_see_all_auxiliary_classes(measured, mini, monkeypatch):
     """DIVE reads the class names off the training data: two images alone would make its step too cheap."""
     told = []
@@ -109,14 +123,14 @@ def test_a_loss_that_is_not_finite_gives_no_time(measured, mini, monkeypatch):
 
 
 def test_random_weights_are_the_same_every_time(measured):
-    first, again = (measured.random_backbone("clip", small=True) for _ in range(2))
+    first, again = (measured.random_backbone(measured.random_of("clip"), small=True) for _ in range(2))
     assert first.id == again.id
 
 
 def test_a_method_is_measured_on_a_backbone_that_offers_what_it_needs(measured):
     pytest.importorskip("transformers", reason="transformers is not installed (extra `transformers`)")
     for name in registry.names("methods"):
-        backbone = measured.random_backbone(name, small=True)
+        backbone = measured.random_backbone(measured.random_of(name), small=True)
         assert registry.load("methods", name).needs <= backbone.offers, f"{name} on {backbone.name}"
 
 
@@ -125,8 +139,8 @@ def test_a_method_is_measured_on_a_backbone_that_offers_what_it_needs(measured):
 
 def test_a_line_compares_with_clip_and_with_the_loaded_backbone(shown):
     clip, two = shown.cells([record("clip", 4.0), record("slow", 10.0, {"one": 30.0})])
-    assert clip == ["CLIP", "518", "4.00", "1.00", "0.50", "<0.01", "1,250", "250", "–", "–", "–"]
-    assert two == ["SLOW", "518", "10.0", "2.50", "0.50", "<0.01", "1,250", "250", "30.0", "2,500", "1,500"]
+    assert clip == ["CLIP", "518", "4.00", "1.00", "0.50", "0.001", "1,250", "250", "–", "–", "–"]
+    assert two == ["SLOW", "518", "10.0", "2.50", "0.50", "0.001", "1,250", "250", "30.0", "2,500", "1,500"]
     assert all(len(line) == len(shown.HEAD) for line in (clip, two)), "a cell without a head, or the other way round"
     (alone,) = shown.cells([record("slow", 10.0)])
     assert alone[3] == "–", f"without plain CLIP there is no ratio, shown was {alone[3]}"

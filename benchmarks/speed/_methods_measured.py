@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def measure(name: str, job: str, device: str, small: bool, repeats: int) -> dict
 
     overrides = {"image_size": SMALL_SIZE} if small else {}
     configure(name, overrides)  # its imports are no part of what the method needs
-    backbone = random_backbone(name, small).to(device)
+    backbone = _last_backbone(random_of(name), small).to(device)  # a Trainer leaves it on the CPU
     found = (
         measure_test(name, backbone, device, overrides, repeats)
         if job == TEST
@@ -73,24 +74,33 @@ def measure(name: str, job: str, device: str, small: bool, repeats: int) -> dict
     return found | {"where": where, "torch": torch.__version__, "backbone": backbone.name}
 
 
-def random_backbone(method: str, small: bool = False) -> Backbone:
-    """ViT-L/14-336 (or a miniature) as open_clip initialises it from seed 0; BLIP's large one where a method needs it.
+def random_of(method: str) -> str:
+    """Which backbone a method is measured on: `BACKBONE`, or `BLIP` where it needs what no CLIP offers."""
+    from zsad_bench import registry
+
+    return BLIP if "bidirectional_text" in registry.load("methods", method).needs else BACKBONE
+
+
+def random_backbone(name: str, small: bool = False) -> Backbone:
+    """ViT-L/14-336 (or a miniature) as open_clip initialises it from seed 0, or BLIP's large one.
 
     Raises:
-        BackboneError: it does, and transformers is not installed.
+        BackboneError: BLIP is asked for, and transformers is not installed.
     """
     import torch
     from open_clip.model import CLIP
 
-    from zsad_bench import registry
     from zsad_bench.backbones.families import _open_clip, blip
 
     torch.manual_seed(0)
-    if "bidirectional_text" not in registry.load("methods", method).needs:
+    if name != BLIP:
         config = SMALL if small else _open_clip.named_config(BACKBONE)
         return _open_clip.from_model(CLIP(**config), "miniature" if small else BACKBONE)
-    config, name = (SMALL_BLIP, "miniature BLIP") if small else (blip.CONFIGS[BLIP], BLIP)
+    config, name = (SMALL_BLIP, "miniature BLIP") if small else (blip.CONFIGS[name], name)
     return blip.from_model(blip.build_model(config, name), name, VOCABULARY)
+
+
+_last_backbone = lru_cache(maxsize=1)(random_backbone)  # methods leave it as it was: one serves many of them
 
 
 def measure_test(

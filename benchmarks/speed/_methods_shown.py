@@ -54,7 +54,10 @@ def cells(records: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _seconds(value: float) -> str:
-    return "<0.01" if value < 0.01 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    for below, digits in ((0.1, 3), (10, 2)):
+        if value < below:
+            return "<0.001" if value < 0.0005 else f"{value:.{digits}f}"
+    return f"{value:.1f}"
 
 
 def _memory(found: dict[str, Any]) -> list[str]:

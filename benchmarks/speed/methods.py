@@ -1,8 +1,9 @@
 """Time and memory of every method on a full-size backbone: `python benchmarks/speed/methods.py --help`.
 
 ViT-L/14-336 with seeded random weights (nothing is downloaded), each method with its own defaults, images and masks
-drawn at random. Every test image and every training stage is measured in a process of its own, one after the other,
-so that peak memory is that method's alone. A run of all methods writes its table into docs/speed_methods.md.
+drawn at random. On a CPU every test image and every training stage is measured in a process of its own, one after the
+other, so that peak memory is that method's alone. On a GPU, whose memory is counted by tensor, one process measures all
+of them with one backbone. A run of all methods writes its table into docs/speed_methods.md.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ def measure_all(names: Sequence[str], device: str, small: bool, repeats: int = R
 
     A job that fails leaves its last line under `failed`.
     """
+    find = _on_device if device == "cuda" else _in_process
     records = []
     for name in names:
         record: dict[str, Any] = {"name": name, "steps": {}, "failed": {}}
-        before, own = busy_seconds(), _children()
+        before, own = busy_seconds(), _own_seconds()
         started, jobs = time.perf_counter(), [TEST]
         while jobs:
             job = jobs.pop(0)
-            found = _in_process(name, job, device, small, repeats)
+            found = find(name, job, device, small, repeats)
             if isinstance(found, str):
                 record["failed"][job] = found
             elif job == TEST:
@@ -51,7 +53,7 @@ def measure_all(names: Sequence[str], device: str, small: bool, repeats: int = R
             said = found if isinstance(found, str) else f"{found['seconds']:.2f} s, {found['peak_mib']:,.0f} MiB"
             print(f"{name}, {job}: {said}", file=sys.stderr, flush=True)
         spent = (time.perf_counter() - started) * (os.cpu_count() or 1)
-        record["others"] = max(0.0, busy_seconds() - before - (_children() - own)) / spent if before else None
+        record["others"] = max(0.0, busy_seconds() - before - (_own_seconds() - own)) / spent if before else None
         records.append(record)
     return records
 
@@ -69,9 +71,28 @@ def _in_process(name: str, job: str, device: str, small: bool, repeats: int) -> 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _on_device(name: str, job: str, device: str, small: bool, repeats: int) -> dict[str, Any] | str:
+    """What `measure` finds in this process, whose GPU memory is free of the job before; or the last line of its error.
+
+    Whatever a method raises is that method's: the others are measured all the same.
+    """
+    import gc
+
+    import torch
+
+    try:
+        return measure(name, job, device, small, repeats)
+    except Exception as error:  # also out of memory
+        return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _own_seconds() -> float:
+    """CPU time of this process and of those that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def main() -> int:

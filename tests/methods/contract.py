@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from safetensors import safe_open
+from torch import nn
 
 from tests.methods.conftest import learn, some
 from zsad_bench import registry
