@@ -214,6 +214,10 @@ class Features:
             extra=_select(self.extra, images),
         )
 
+    def with_extra(self, extra: Mapping[str, Any]) -> Features:
+        """The same features, with more in `extra`."""
+        return replace(self, extra={**self.extra, **extra}) if extra else self
+
     def _at(self, tap: Tap) -> Tensor:
         if tap not in self.rows:
             raise KeyError(f"{tap} was not asked for; there are: {', '.join(map(str, self.rows)) or 'none'}")

@@ -135,6 +135,16 @@ def test_encoder_specs_merge_and_are_keys(name, make):
         assert spec.merge(spec) == spec
 
 
+@every
+def test_equal_keys_mean_equal_extra_features(name, make, batch):
+    one, other = make(name, seed=0).eval(), make(name, seed=1).eval()
+    if one.extra_key() is None or one.extra_key() != other.extra_key():
+        return  # nothing is shared
+    extra, again = (method.extra_features(batch.images, batch.samples) for method in (one, other))
+    assert extra.keys() == again.keys()
+    assert all(torch.equal(extra[key], again[key]) for key in extra), f"{name}: seeds that share have other values"
+
+
 # --- what it predicts -------------------------------------------------------------------------------------------------
 
 

@@ -97,6 +97,19 @@ def test_all_methods_that_only_read_taps_share_one_encoding(mini, calls):
     assert {spec.forward: spec for spec in calls} == asked, "an encoding is not the union of what was asked of it"
 
 
+def test_seeds_share_what_else_they_need_of_an_image(mini, calls):
+    """AnoVL's other views depend on neither its seed nor its adaptation; on which views there are they do."""
+    seeds = {f"seed {seed}": build("anovl", mini, {"image_size": SIZE}, seed).eval() for seed in (0, 1, 2)}
+    shared(built(mini, ("anovl", {})), random_batch(SIZE))
+    alone = len(calls)
+    assert alone > 1, "one pass for the image and at least one for its views"
+    calls.clear()
+    shared(seeds, random_batch(SIZE))
+    assert len(calls) == alone, f"three seeds took {len(calls)} passes, one takes {alone}"
+    assert_each_as_alone(seeds, random_batch(SIZE))
+    assert_each_as_alone(built(mini, ("anovl", {}), ("anovl", {"views": ("rotations",)})), random_batch(SIZE))
+
+
 def test_another_forward_pass_is_another_encoding(mini, calls):
     methods = built(mini, ("clip", {}), ("clip", {"pos_interp": "bicubic"}), ("anomalyclip", {}))
     found = shared(methods, random_batch(SIZE))

@@ -21,7 +21,7 @@ anomalous.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple
@@ -190,6 +190,9 @@ class AnoVl(ZeroShotMethod[AnoVlConfig]):
             views = views_of(some, c.views).flatten(0, 1)
             parts += [self.backbone.encode_image(part, spec).pooled("cls") for part in views.split(at_once)]
         return {"views": torch.cat(parts).unflatten(0, (len(images), n_views))}
+
+    def extra_key(self) -> Hashable | None:
+        return self.encoder_spec.forward, self.config.views
 
     # -- where they meet -----------------------------------------------------------------------------------------
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:

@@ -8,7 +8,7 @@ calls of a method is in `_trainer_part.py`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -156,9 +156,16 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     def extra_features(self, images: Tensor, samples: Sequence[SampleInfo]) -> dict[str, Tensor]:
         """What else of the images is needed, such as a frozen second network's answer; rows are images.
 
-        It stands in `features.extra`, and the pass over the visual tower stays shared with other methods.
+        The result is in `features.extra`, and the pass over the visual tower stays shared with other methods.
         """
         return {}
+
+    def extra_key(self) -> Hashable | None:
+        """All that `extra_features` depends on at test, beside the images: equal keys of one class share one answer.
+
+        So seeds and variants that are tested together pay for it once. None: it is computed for this method alone.
+        """
+        return None
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
         """(n,2,D) normalised normal and anomalous text features of n categories."""
@@ -238,12 +245,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
 
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
         """Features of a batch under `encoder_spec`. Overridden by methods that change what is encoded."""
-        return self.with_extra(self.encoder(images, samples), images, samples)
-
-    def with_extra(self, features: Features, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
-        """The features, with what `extra_features` says of the same images."""
-        extra = self.extra_features(images, samples)
-        return replace(features, extra={**features.extra, **extra}) if extra else features
+        return self.encoder(images, samples).with_extra(self.extra_features(images, samples))
 
     # -- texts ----------------------------------------------------------------------------------------------------
     def text_features(self, categories: Sequence[Category]) -> Tensor:

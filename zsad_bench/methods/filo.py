@@ -19,7 +19,7 @@ Axes: B images, N patches, C vision width, D joint width, W text width, H W pixe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -113,6 +113,11 @@ class FiLoConfig(MethodConfig):
     sentence_chunk: int = silent(256)
     checkpoint_blocks: bool = silent(False)
     seed: int = 111  # of the initial parameters; a run sets it to its own
+
+
+# What decides where a detector's boxes lead to.
+BOX_FIELDS = ("image_size", "boxes", "detector", "box_threshold", "largest_box", "cells", "best_box", "phrases",
+              "no_box", "region", "details", "details_hash", "class_names")  # fmt: skip
 
 
 class Shift(nn.Module):
@@ -470,6 +475,9 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
                   zip(self._detect(images, samples), samples, strict=True)]  # fmt: skip
         positions = torch.tensor([each.position for each in placed], device=images.device)
         return {"position": positions, "inside": torch.stack([each.inside for each in placed])}
+
+    def extra_key(self) -> Hashable | None:
+        return tuple(getattr(self.config, name) for name in BOX_FIELDS)
 
     def _detect(self, images: Tensor, samples: Sequence[SampleInfo]) -> list[Found]:
         mean, std = (torch.tensor(each, device=images.device)[:, None, None] for each in

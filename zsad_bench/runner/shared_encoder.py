@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from lightning import LightningModule
@@ -28,6 +28,13 @@ class Cost:
 
     encode: float = 0.0
     score: float = 0.0
+
+
+class Extra(NamedTuple):
+    """What `extra_features` gave for a batch, and the seconds that it took."""
+
+    features: dict[str, Tensor]
+    seconds: float
 
 
 class SharedPass(LightningModule):
@@ -78,16 +85,23 @@ class SharedPass(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         images, samples = batch.images, batch.samples
         shared, seconds = self._encode(images, samples)
+        extras: dict[Hashable, Extra] = {}
         predictions = {}
         for label, method in self.by_label.items():
-            started = device_clock(images.device)
-            features = self._features(method, shared, images, samples)
+            if shares(method):
+                forward = method.encoder_spec.forward
+                extra = self._extra(method, extras, images, samples)
+                features = shared[forward].with_extra(extra.features)
+                encode = seconds[forward] + extra.seconds
+            else:
+                started = device_clock(images.device)
+                features = method.encode(images, samples)
+                encode = device_clock(images.device) - started
             encoded = device_clock(images.device)
             if method.transductive:
                 self._keep(label, only(features, method.encoder_spec), samples)
             else:
                 predictions[label] = predict(method, features, samples)
-            encode = encoded - started + (seconds[method.encoder_spec.forward] if shares(method) else 0.0)
             self._account(label, samples, Cost(encode, device_clock(images.device) - encoded))
         return predictions
 
@@ -102,16 +116,20 @@ class SharedPass(LightningModule):
             seconds[forward] = encoder.seconds - before
         return features, seconds
 
-    def _features(
-        self,
-        method: ZeroShotMethod,
-        shared: Mapping[ForwardSpec, Features],
-        images: Tensor,
-        samples: Sequence[SampleInfo],
-    ) -> Features:
-        if shares(method):
-            return method.with_extra(shared[method.encoder_spec.forward], images, samples)
-        return method.encode(images, samples)
+    def _extra(
+        self, method: ZeroShotMethod, extras: dict[Hashable, Extra], images: Tensor, samples: Sequence[SampleInfo]
+    ) -> Extra:
+        """What the method needs beside the pass; from `extras` where a method before it had the same key."""
+        own = method.extra_key()
+        key = None if own is None else (type(method), own)
+        if key in extras:
+            return extras[key]
+        started = device_clock(images.device)
+        features = method.extra_features(images, samples)
+        extra = Extra(features, device_clock(images.device) - started)
+        if key is not None:
+            extras[key] = extra
+        return extra
 
     def _account(self, label: str, samples: Sequence[SampleInfo], cost: Cost) -> None:
         """A batch of several categories costs each of them its share."""

@@ -55,6 +55,9 @@ class SecondNetwork(ZeroShotMethod[SecondNetworkConfig]):
         edges: Tensor = self.edges(images)
         return {"edges": edges.abs().mean(1)}
 
+    def extra_key(self) -> int:
+        return WEIGHTS
+
     def maps(self, features: Features) -> Tensor:
         patches = F.normalize(features.patches(self.tap()), dim=-1)
         unlike = 1 - (patches @ F.normalize(patches.mean(1), dim=-1)[..., None])[..., 0]
