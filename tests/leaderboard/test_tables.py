@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import random
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError
+from zsad_bench.leaderboard.page.content import content
 from zsad_bench.leaderboard.tables.grid import BEST
 from zsad_bench.leaderboard.tables.leaderboard_files import print_tables, write_leaderboard
 from zsad_bench.leaderboard.tables.leaderboard_tables import build, means
@@ -162,6 +164,18 @@ def test_page_is_byte_stable_and_complete(board, tmp_path):
     assert {"mean", "sd", "n_runs", "n_categories", "n_categories_expected"} <= lines[0].keys()
     exact = means([row for row in rows if row.target == "cloth"]).values()
     assert [(float(line["mean"]), float(line["sd"])) for line in lines] == [(one.mean, one.sd) for one in exact]
+
+
+def test_a_method_without_numbers_is_named_with_the_reason(board, tmp_path):
+    rows = make_rows()
+    method = rows[0].method
+    append(tmp_path / "rows" / "a.jsonl", rows)
+    layout = dataclasses.replace(board, absent={"elsewhere": "its weights are not free", method: "a reason of old"})
+    write_leaderboard(tmp_path / "rows", tmp_path, layout)
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "elsewhere has no line: its weights are not free." in page
+    assert "a reason of old" not in page, "it has numbers"
+    assert content(build(rows, layout), ["a.jsonl"])["how"][-1] in page, "the page has the same words"
 
 
 def test_tables_that_are_gone_take_their_files_along(board, tmp_path):

@@ -71,6 +71,7 @@ def layout(suite: Suite) -> LeaderboardLayout:
         footnotes=footnotes(titles),
         metric_notes={"pixel_rcpro": described()},
         sanity=tuple(name for name, cls in registry.classes("methods").items() if cls.is_sanity_check),
+        absent=suite.absent,
     )
 
 

@@ -19,7 +19,8 @@ class Suite:
     """targets: registry names, tested when found. overrides: method name -> config fields that differ from the
     paper's defaults; "*" holds for every method. generated: targets that are drawn by the project itself.
     backbones: method name -> what it runs on where no backbone is named, because the suite's does not offer what it
-    needs; with the weights that its family goes with."""
+    needs; with the weights that its family goes with. absent: method name -> why the leaderboard has no
+    numbers of it."""
 
     name: str
     backbone: str
@@ -28,6 +29,7 @@ class Suite:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     generated: tuple[str, ...] = ()
     backbones: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def backbone_for(self, method: str) -> tuple[str, str | None]:
         """The backbone of a method where none is named, and its weights (None: those its family goes with)."""
@@ -72,6 +74,7 @@ DEMO = Suite(
         "winclip": {"class_names": "prompt_name"},
     },
     generated=GENERATED,
+    absent={"blip": "it needs BLIP's own towers, of which there are no tiny trained ones, and random ones say nothing"},
 )
 
 SUITES = {suite.name: suite for suite in (DEMO, PAPER)}

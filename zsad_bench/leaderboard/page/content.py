@@ -9,7 +9,7 @@ from typing import Any
 from zsad_bench import metric_keys
 from zsad_bench.leaderboard.page.provenance import packed_rows
 from zsad_bench.leaderboard.tables.grid import BEST, GridCell
-from zsad_bench.leaderboard.tables.leaderboard_files import HOW_TO_READ
+from zsad_bench.leaderboard.tables.leaderboard_files import how_to_read
 from zsad_bench.leaderboard.tables.leaderboard_tables import COLUMNS, Report, Table, cell, means
 from zsad_bench.leaderboard.tables.mixed_rows import LINE
 from zsad_bench.results.row import Row
@@ -27,7 +27,7 @@ def content(report: Report, row_files: Sequence[str]) -> dict[str, Any]:
     return {
         "suite": layout.suite,
         "page_command": f"zsad-bench page {layout.suite}",
-        "how": HOW_TO_READ.split("\n\n"),
+        "how": how_to_read(report),
         "metric_notes": {metric: note for metric, note in layout.metric_notes.items() if metric in metrics},
         "metrics": [[metric, title(metric)] for metric in metrics],
         "lines": [

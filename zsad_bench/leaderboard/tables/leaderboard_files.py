@@ -75,7 +75,10 @@ def readme(report: Report, row_files: Sequence[str]) -> str:
         parts.append("No rows yet.")
     else:
         shown = {metric for table in report.tables for metric in table.columns}
-        parts += [HOW_TO_READ, *(f"{note}." for metric, note in layout.metric_notes.items() if metric in shown)]
+        parts += [
+            *how_to_read(report),
+            *(f"{note}." for metric, note in layout.metric_notes.items() if metric in shown),
+        ]
     for table in report.tables:
         notes = [table.note, *map(render.escaped, table.marked)]
         parts += [
@@ -93,6 +96,13 @@ def readme(report: Report, row_files: Sequence[str]) -> str:
         ]
         parts += ["## Provenance", "\n".join(facts)]
     return "\n\n".join(parts) + "\n"
+
+
+def how_to_read(report: Report) -> list[str]:
+    """What is to be known of all tables, a paragraph each: how numbers are made, and which methods have none."""
+    layout, methods = report.layout, {row.method for row in report.rows}
+    absent = [f"{layout.title(name)} has no line: {why}." for name, why in layout.absent.items() if name not in methods]
+    return [*HOW_TO_READ.split("\n\n"), *absent]
 
 
 def print_tables(rows: Iterable[Row], console: Console, layout: LeaderboardLayout) -> None:

@@ -26,7 +26,8 @@ class LeaderboardLayout:
     in a table of its own and in no mean. titles: method and other target names as printed. note, apart_note: the line
     under every table of the groups, and of the others; apart_notes: target, or what stands before its colon -> another
     line than that. footnotes: target -> a sentence under each table it is in. metric_notes: metric -> what must stand
-    beside its column. sanity: methods at the bottom of each table, marked.
+    beside its column. sanity: methods at the bottom of each table, marked. absent: method -> why it has no
+    rows here.
     """
 
     suite: str
@@ -39,6 +40,7 @@ class LeaderboardLayout:
     footnotes: Mapping[str, str] = field(default_factory=dict)
     metric_notes: Mapping[str, str] = field(default_factory=dict)
     sanity: tuple[str, ...] = ("center_prior", "random")
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, name: str) -> str:
         """A method or target as printed."""
