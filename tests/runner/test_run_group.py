@@ -17,7 +17,8 @@ from tests.miniature import SCALE
 from zsad_bench import registry
 from zsad_bench.console import Console
 from zsad_bench.data import prior as priors
-from zsad_bench.errors import CheckpointError, OverlapError, UsageError
+from zsad_bench.errors import CheckpointError, OverlapError, TrainingError, UsageError, ZsadError
+from zsad_bench.methods.anomalyclip import AnomalyClip
 from zsad_bench.methods.clip import Clip
 from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.planning.suite import PAPER
@@ -221,10 +222,35 @@ def test_what_was_learned_from_is_never_tested_on(group_in, quiet, tmp_path, mon
     ({"settings": {"batch_size": 0}, "methods": ("anomalyclip",)}, "batches of 0"),
     ({"settings": {"image_size": 33}}, "multiples of 8"),
 ])  # fmt: skip
-def test_impossible_numbers_are_refused_before_anything_runs(group_in, quiet, tmp_path, monkeypatch, fields, said):
+def test_impossible_numbers_are_refused_before_training(group_in, quiet, tmp_path, monkeypatch, fields, said):
     monkeypatch.setattr(run_group, "fit", lambda *args: pytest.fail("training began"))
     with pytest.raises(UsageError, match=said):
         run(group_in(tmp_path, **fields), quiet)
+
+
+def fails_to_build(monkeypatch) -> None:
+    def refuse(self, backbone, config=None):
+        raise UsageError("its second network is not on this machine")
+
+    monkeypatch.setattr(AnomalyClip, "__init__", refuse)
+
+
+def fails_to_train(monkeypatch) -> None:
+    def broken(self, features, batch):
+        raise TrainingError("its second network is not on this machine")
+
+    monkeypatch.setattr(AnomalyClip, "losses", broken)
+
+
+@pytest.mark.parametrize("fails", [fails_to_build, fails_to_train])
+def test_a_run_that_fails_takes_no_other_along(ran, group_in, quiet, tmp_path, monkeypatch, fails):
+    fails(monkeypatch)
+    with pytest.raises(ZsadError, match="its second network"):
+        run(group_in(tmp_path), quiet)
+    said = "AnomalyCLIP · prior limited · seed 1 is left out: its second network is not on this machine"
+    assert quiet.file.getvalue().count(said) == 1
+    expected = {key: value for key, value in values(ran.record.rows).items() if key[0] != "anomalyclip"}
+    assert values(store.load(tmp_path / "board" / "rows")) == expected
 
 
 @pytest.mark.parametrize("blow", [RuntimeError("the disk melted"), KeyboardInterrupt()], ids=lambda e: type(e).__name__)
@@ -257,8 +283,6 @@ def test_a_terminal_gets_bars(group_in, tmp_path, capsys):
 
 
 def test_ctrl_c_while_training_leaves_as_such(group_in, quiet, tmp_path, monkeypatch):
-    from zsad_bench.methods.anomalyclip import AnomalyClip
-
     def interrupted(self, features, batch):
         raise KeyboardInterrupt
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 
 from lightning import seed_everything
 
+from zsad_bench import registry
 from zsad_bench.atomic import write_whole
 from zsad_bench.console import Console
 from zsad_bench.data import mask_sizes
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.content import troubles
 from zsad_bench.data.overlap import see
+from zsad_bench.errors import ZsadError
 from zsad_bench.planning.target import categories_of
 from zsad_bench.results import rows as store
 from zsad_bench.runner import checkpoint, guard, resume, test_pass
@@ -44,7 +48,7 @@ def run_group(
     """Trains what needs training and tests everything; one record per spec.
 
     All specs are tested in the same passes, so that images are encoded once for all; rows are on disk as soon as a
-    category is done.
+    category is done. A run that cannot be prepared or trained is named and left out, and the others go on without it.
 
     specs: of one backbone, board and options of data. skip_complete: categories whose rows are on the board are not
     tested again, and a training whose checkpoint is still in `runs` is not repeated. trained: called with the spec and
@@ -52,7 +56,8 @@ def run_group(
     runs left is not skipped. opened: what this process opened already.
 
     Raises:
-        ZsadError: anything a user can fix, before training where it can be known by then.
+        ZsadError: anything a user can fix. What concerns all runs comes before training; what stopped some of them
+            comes at the end, when the others are on the board.
     """
     opened = opened or Opened()
     first = specs[0]
@@ -65,9 +70,11 @@ def run_group(
     for data in targets.values():
         for note in data.notes:
             say(note)
+    stopped = Stopped(console, alone=len(specs) == 1)
     for spec in specs:  # all of them, before the first is taken
-        prepare(spec, opened)
-    runs = [take(spec, opened) for spec in specs]
+        with stopped.unless_it_works(spec):
+            prepare(spec, opened)
+    runs = [take(spec, opened) for spec in stopped.others(specs)]
     for run in runs:
         check_leaks(run, opened, say)
         for note in run.learned_from.notes if run.learned_from else ():
@@ -89,12 +96,42 @@ def run_group(
     reporter = WandbReporter(mirror, targets)
     learning = [run for run in needed if run.learned_from]
     for run in learning:
-        _train(run, console, since if skip_complete else None, trained, reporter, named=len(learning) > 1)
+        with stopped.unless_it_works(run.spec):
+            _train(run, console, since if skip_complete else None, trained, reporter, named=len(learning) > 1)
+    needed = [run for run in needed if run.spec.id not in stopped.errors]
     for asked, data in targets.items():
         test_pass.test(asked, data, needed, console)
         reporter.tested(needed, asked)
     reporter.done(needed)
+    stopped.raise_the_first()
     return [run.record for run in runs]
+
+
+@dataclass
+class Stopped:
+    """Runs that an error stopped, while others go on. alone: there are no others, and the error is raised at once."""
+
+    console: Console
+    alone: bool
+    errors: dict[str, ZsadError] = field(default_factory=dict)  # by id of the spec
+
+    @contextmanager
+    def unless_it_works(self, spec: RunSpec) -> Iterator[None]:
+        try:
+            yield
+        except ZsadError as error:
+            if self.alone:
+                raise
+            self.errors[spec.id] = error
+            title = registry.load("methods", spec.method).title
+            self.console.print(f"{title} · prior {spec.prior} · seed {spec.seed} is left out: {error}", style="red")
+
+    def others(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
+        return [spec for spec in specs if spec.id not in self.errors]
+
+    def raise_the_first(self) -> None:
+        for error in self.errors.values():
+            raise error
 
 
 def remarks(run: PreparedRun, targets: Sequence[ZeroShotDataModule]) -> list[str]:
