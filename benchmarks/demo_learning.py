@@ -1,7 +1,7 @@
 """What the trained methods learn on the demo suite: `python benchmarks/demo_learning.py [--runs FOLDER] [METHOD …]`.
 
 Prints a Markdown table per method: for both priors and three seeds, before and after training, the loss and the image
-and pixel AUROC on its own training images and on held-back auxiliary classes (targets stand in leaderboards/demo).
+and pixel AUROC on its own training images and on held-back auxiliary classes. Targets: see leaderboards/demo.
 Values are means over categories; ± is the standard deviation over seeds. Reported as they are.
 
 --runs takes the checkpoints of runs that `zsad-bench bench` has made instead of training again.

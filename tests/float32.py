@@ -1,7 +1,7 @@
 """When two float32 results are the same: what another order of the same sums may change, and nothing beyond it.
 
 Another processor, library, number of threads, batch or place in a batch takes another kernel, which sums in another
-order and may or may not round between product and sum. So `torch.equal` is asked of the same computation alone: the
+order and may or may not round between product and sum. So `torch.equal` compares the same computation only: the
 same function of the same shapes, read at the same place. Everything else is asked to be close.
 """
 

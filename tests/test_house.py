@@ -122,7 +122,7 @@ def test_the_leaderboard_builds_on_what_is_kept(module):
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """The sets of modules that import each other, directly or on a way around; [] when there is none."""
+    """The sets of modules that import each other, directly or indirectly; [] when no modules do."""
 
     def reached(start: str) -> set[str]:
         seen: set[str] = set()

@@ -1,5 +1,5 @@
 # pytest tests/test_locks.py
-"""Locks exclude, also where a file system has none; and one that is held or cannot be had is told before training."""
+"""Locks exclude, also on a file system without locks; one that is held or unavailable is reported before training."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_one_at_a_time_and_free_again(system, tmp_path, capsys):
     ):
         pytest.fail("two hold it")
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == (system is not None), f"told once, and only where there are none: {said}"
+    assert len(said) == (system is not None), f"printed once, and only on a file system without locks: {said}"
     assert all(os.strerror(system) in line and "has no locks" in line for line in said)
     assert not list(tmp_path.glob("*.held")), "it stays held"
 

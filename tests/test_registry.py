@@ -48,7 +48,7 @@ class Bolts(PublicDataModule):
 
 @pytest.fixture(autouse=True)
 def said_anew():
-    """What is said once per process is said once per test."""
+    """Lines that are printed once per process are printed once per test."""
     registry._say.cache_clear()
 
 

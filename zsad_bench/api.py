@@ -235,7 +235,7 @@ def evaluate(method: ZeroShotMethod, dataset: ZeroShotDataModule | str, **option
     a run, on the device that a Trainer would choose; the method is put back where it was. Nothing is written.
 
     Columns: method, target, category, metric, value (float64 in [0, 1], nan where undefined), reason (why it is),
-    error_bound, ci_low, ci_high, ci_level (float64, nan where there is none), n_images, n_anomalous, n_skipped,
+    error_bound, ci_low, ci_high, ci_level (float64, nan where undefined), n_images, n_anomalous, n_skipped,
     n_vanished, n_regions (nullable integers), image_size, backbone. Notes on the data are warnings.
 
     Raises:

@@ -36,7 +36,7 @@ class Console(console.Console):
         self.print(line, style="yellow")
 
     def pairs(self, lines: Iterable[tuple[str, str]]) -> None:
-        """One line per pair: a name, in a column of its own, and what there is to say of it."""
+        """One line per pair: a name, in a column of its own, and its description."""
         lines = list(lines)
         width = max((len(name) for name, _ in lines), default=0)
         for name, text in lines:
@@ -47,7 +47,7 @@ class Console(console.Console):
         super().rule(styled(title) if isinstance(title, str) else title, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """What stands in tables, without markup."""
+        """The cells of a table as strings, without markup."""
         options |= {"markup": False, "emoji": False, "highlight": False}
         lines = "\n".join(map(printable, text.split("\n")))  # a header may have two
         return super().render_str(lines, **options)

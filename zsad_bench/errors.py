@@ -13,7 +13,7 @@ class ZsadError(Exception):
 
 
 class UsageError(ZsadError):
-    """What was asked cannot be done as asked: a wrong option or value; exit code 2."""
+    """A wrong option or value in the request; exit code 2."""
 
     exit_code = 2
 
@@ -23,7 +23,7 @@ class UnknownNameError(UsageError):
 
 
 class RegistrationError(ZsadError):
-    """A method or dataset that is registered and cannot be had: a file or an entry point is at fault; it is named."""
+    """A registered method or dataset that cannot be loaded; the message names the file or entry point at fault."""
 
 
 class BackboneError(ZsadError):

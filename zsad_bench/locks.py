@@ -1,7 +1,7 @@
-"""One process at a time: the lock of a file, also where the file system has none to give.
+"""One process at a time: the lock of a file, also on file systems without locks.
 
-Network file systems without a lock daemon refuse locks (ENOLCK), some have none at all (ENOSYS, EOPNOTSUPP). There the
-existence of a file takes their place; it is beside the lock file of other systems, which stays when its lock is gone.
+Network file systems without a lock daemon refuse locks (ENOLCK), and some do not know them (ENOSYS, EOPNOTSUPP). There
+the existence of a file replaces a lock. This file lies beside the usual lock file, which stays when it is released.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from zsad_bench.printable import say
 
 NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
-_without: dict[Path, bool] = {}  # folder -> whether its file system has no locks, as far as it was asked
+_without: dict[Path, bool] = {}  # folder -> whether its file system has no locks, for the folders tested so far
 _told: set[int] = set()  # devices of file systems without locks
 
 
 class Held(TimeoutError):
-    """Another process holds a lock for longer than it was waited for."""
+    """Another process held a lock for longer than we waited."""
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def _acquired(path: Path, seconds: float) -> Any:
 
 
 def _has_none(folder: Path) -> bool:
-    """Whether the file system of a folder has no locks; asked of a file without a name, once."""
+    """Whether the file system of a folder has no locks; tested once, on an unnamed file."""
     if folder in _without:
         return _without[folder]
     try:

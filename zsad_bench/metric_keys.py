@@ -1,7 +1,7 @@
 """Every metric there is, by its key, and what tables, figures and pages call it: all lists of metrics follow from here.
 
-Every metric is a fraction in [0, 1], higher is better. How it is computed stands in `metrics/`; a test holds that every
-key here has a value, or a reason to have none, in every mode.
+Every metric is a fraction in [0, 1], higher is better. The computations are in `metrics/`; a test checks that every
+key here has a value, or a reason for a missing value, in every mode.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
         on_bad_image: Annotated[Literal["stop", "skip"], Option(help="skip counts what it leaves out")] = "stop"
         executor: ExecutorOptions  # another such dataclass, whose options stand among these
 
-A field without a default has to be typed. An underscore is a hyphen on the command line, and one at the end is none.
+A field without a default has to be typed. An underscore is a hyphen on the command line, and one at the end is dropped.
 Words are split and help is printed by argparse; every refusal is a `UsageError` of ours, with the name as it is typed.
 """
 
@@ -162,7 +162,7 @@ def split_names(text: str, option: str) -> tuple[str, ...]:
     """The names of a list with commas, each once.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the list has no name.
     """
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not found:

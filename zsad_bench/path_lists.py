@@ -1,7 +1,7 @@
-"""Texts that name several things, paths among them: a path that exists is taken whole, whatever stands in it.
+"""Texts that name several things, paths among them: a path that exists is taken whole, whatever characters it has.
 
-    --targets 'folder:/a/lot 7, left,visa'           two targets, where there is a folder "/a/lot 7, left"
-    --prior @/a/2026-11-26T10:30/kept.jsonl:shots=4  a manifest and an item, where there is such a file
+    --targets 'folder:/a/lot 7, left,visa'           two targets, if a folder "/a/lot 7, left" exists
+    --prior @/a/2026-11-26T10:30/kept.jsonl:shots=4  a manifest and an item, if such a file exists
 
 Of several ends that exist the farthest counts. Rows hold a path in one spelling (`spell`) that needs no file to be read
 back: separators, percent signs and what cannot be printed stand byte by byte, as `%` and two digits.

@@ -14,7 +14,7 @@ def printable(text: str) -> str:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a name can stand in rows and pages; one made on a system of another encoding cannot."""
+    """Whether rows and pages can hold a name; they cannot hold one from a system with another encoding."""
     try:
         text.encode()
     except UnicodeEncodeError:

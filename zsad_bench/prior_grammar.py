@@ -14,7 +14,7 @@ Unit = Literal["pair", "name"]
 
 @dataclass(frozen=True)
 class Part:
-    """What is kept of one auxiliary dataset's test split; the defaults keep all of it.
+    """Which images of one auxiliary dataset's test split are used; the defaults use all of them.
 
     types: how many kinds of anomaly; unit: what a kind is. shots: how many anomalous images. normals: "all",
     "matched" (to the categories that keep an anomalous image), or how many. listed: sample ids, of a manifest.
@@ -39,10 +39,10 @@ class Part:
 
 
 def parts_of(name: str) -> tuple[Part, ...]:
-    """The parts of a prior's name as rows hold it; `dataset` is what stands in front, a named prior included.
+    """The parts of a prior's name as rows hold it; `dataset` is the name before the items, also of a named prior.
 
     Raises:
-        UnknownNameError, UsageError: an item that there is not, or a value that does not fit.
+        UnknownNameError, UsageError: an unknown item, or a value that does not fit.
     """
     parts = []
     for base, *items in path_lists.parts_of_name(name):

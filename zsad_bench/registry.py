@@ -32,7 +32,7 @@ _PACKAGES = {
     "datasets": "zsad_bench.data.datasets",
     "backbones": "zsad_bench.backbones.families",
 }
-# These tell a method, a dataset and a family of backbones from each other and all from anything else.
+# These distinguish a method, a dataset and a family of backbones from each other and from anything else.
 _HOOKS = {"methods": "score", "datasets": "index", "backbones": "architecture"}
 _BASES = {"methods": "ZeroShotMethod", "datasets": "ZeroShotDataModule", "backbones": "BackboneFamily"}
 _NOT_ENTRIES = {"base"}
@@ -55,7 +55,7 @@ def names(room: Room) -> list[str]:
 
 
 def describe(room: Room) -> list[Entry]:
-    """The entries of a room, sorted by name, read without importing them; the summary of one that cannot be says so."""
+    """The entries of a room, sorted by name, read without importing them; the summary of an unreadable one says so."""
     return [_read_entry(place) for _, place in sorted(_places(room).items())]
 
 
@@ -75,7 +75,7 @@ def load(room: Room, name: str) -> type[Any]:
 
 
 def classes(room: Room) -> dict[str, type[Any]]:
-    """Name -> class of all that can be loaded, by name; of each that cannot, standard error says why, once."""
+    """Name -> class of every entry that can be loaded, by name; standard error reports each other one, once."""
     loaded = {}
     for name in names(room):
         try:
@@ -191,7 +191,7 @@ def _read_entry(place: PlugIn) -> Entry:
 
 
 def _spec(module: str) -> ModuleSpec | None:
-    """Where a module lies. The packages around it are not imported, as `importlib.util.find_spec` would do."""
+    """The spec of a module. Unlike `importlib.util.find_spec`, this does not import the packages around it."""
     top, *inner = module.split(".")
     spec, name = importlib.util.find_spec(top), top
     for part in inner:

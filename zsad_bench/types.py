@@ -40,7 +40,7 @@ class SampleInfo:
 class Sample:
     """One line of a dataset's table. Paths are POSIX and relative to the dataset's root.
 
-    masks: united; empty when there is none (normal images, image-level datasets).
+    masks: united; empty for images without a mask (normal images, image-level datasets).
     label: 0 normal, 1 anomalous. anomaly_type: "good" for normal images; several types are separated by commas.
     crop: left, top, right, bottom in pixels of the file, of image and masks alike; None is the whole file.
     """
@@ -79,7 +79,7 @@ class Batch:
 
     @property
     def pixel_masks(self) -> Tensor:
-        """`masks`. ValueError: there are none."""
+        """`masks`. ValueError: the batch has no masks."""
         if self.masks is None:
             raise ValueError("these images have labels and no masks; a loss that reads masks cannot learn from them")
         return self.masks
@@ -120,7 +120,7 @@ VvPath = Literal["sum", "value_value", "value_only", "batch_mix"]
 
 
 class Tap(NamedTuple):
-    """One dense output asked of the visual tower.
+    """One dense output that the visual tower has to give.
 
     block: 1..L, counted from the input side. first_vv_block: 0 reads the plain path; otherwise the V-V path
     that starts at that block (blocks before it return the plain path). vv: what kind of path that is.
@@ -159,7 +159,7 @@ class ForwardSpec:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What is asked of the frozen visual tower: dense outputs and pooled ones. Hashable and mergeable."""
+    """The outputs that the frozen visual tower has to give, dense and pooled. Hashable and mergeable."""
 
     forward: ForwardSpec
     taps: frozenset[Tap] = frozenset()

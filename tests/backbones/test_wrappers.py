@@ -56,7 +56,7 @@ def test_any_stack_of_prefixes_reads_the_same(stack, trainer, inside):
         content = BESIDE | content
     found = find_state(content, MARKS)
     assert same(found.state)
-    assert found.prefix == "".join(f"{name}." for name, _ in reversed(stack)), "it is not told as it stands in the file"
+    assert found.prefix == "".join(f"{name}." for name, _ in reversed(stack)), "the prefix is not the one in the file"
 
 
 @pytest.mark.parametrize("others", [("ema", "model"), ("module", "state_dict"), ("", "ema"), ("module", "")])

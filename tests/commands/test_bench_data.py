@@ -78,7 +78,7 @@ def test_masks_that_vanish_are_counted_and_said(zsad, tmp_path, widgets):
     )
     found = rows(tmp_path)
     assert {(row.n_vanished, row.n_anomalous) for row in found} == {(2, 3)}
-    assert "empty mask" not in said.err, "what is said at the end needs no warning in between"
+    assert "empty mask" not in said.err, "a line at the end reports it, so no warning is needed before"
 
 
 def test_a_bad_image_stops_the_run_or_is_counted(zsad, refused, tmp_path, widgets):

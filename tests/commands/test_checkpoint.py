@@ -242,7 +242,7 @@ def test_code_in_a_pickle_is_not_run(refused, tmp_path):
 def test_truncated(refused, official, kept):
     content = official.read_bytes()
     official.write_bytes(content[: kept if isinstance(kept, int) else int(len(content) * kept)])
-    assert "that are no torch file, or a truncated one" in refused(1, "import-checkpoint", "official.pth", *IMPORT)
+    assert "that are not a torch file, or a truncated one" in refused(1, "import-checkpoint", "official.pth", *IMPORT)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_text_and_safetensors_are_no_torch_files(refused, tmp_path):
     (tmp_path / "notes.pth").write_text("these are not the tensors you are looking for")
     save_file({"ctx_pos": torch.zeros(2)}, tmp_path / "safe.pth")
     for name in ("notes.pth", "safe.pth"):
-        assert "no torch file" in refused(1, "import-checkpoint", name, *IMPORT)
+        assert "not a torch file" in refused(1, "import-checkpoint", name, *IMPORT)
     assert "no such file" in refused(1, "import-checkpoint", "nothing.pth", *IMPORT)
     assert "no such file" in refused(1, "import-checkpoint", ".", *IMPORT)
 

@@ -28,14 +28,14 @@ def test_a_torn_line_is_told_everywhere_and_the_rest_kept(zsad, rows, tmp_path):
     first, second = rows.read_text().splitlines()
     rows.write_text(f"{first}\n{first[:200]}\n{second}\n")
     said = zsad("rows", "verify", "leaderboards/demo")
-    assert said.code == 1, "a torn line must be a failure of verify"
+    assert said.code == 1, "a half-written line must be a failure of verify"
     assert "clip.jsonl:2: not a line of JSON" in said.out
     assert "2 whole rows" in said.out
     said = zsad("table", "pivot", "--out", "out")
     assert (said.code, said.err) == (0, "")
     remark = "Left out: clip.jsonl:2: damaged or half-written"
     assert remark in said.out, "the terminal hides that a row was left out"
-    assert "60.0" in said.out, "the rows around the torn line must be averaged"
+    assert "60.0" in said.out, "the rows around the half-written line must be averaged"
     for name in ("pivot.md", "pivot.tex"):
         assert remark in (tmp_path / "out" / name).read_text(), f"{name} hides that a row was left out"
     said = zsad("table", "demo")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -53,12 +54,28 @@ def bench(zsad, small, tmp_path, recwarn) -> Callable[..., SimpleNamespace]:
     return ran
 
 
+@pytest.fixture(scope="module")
+def shared() -> dict[str, Any]:
+    """Results of a run that several tests read; the first of them fills it."""
+    return {}
+
+
+@pytest.fixture
+def two_stages(bench, shared) -> list[tuple]:
+    """The diary of a run of `toy_two_stages`."""
+    if "two_stages" not in shared:
+        bench("board", methods="toy_two_stages")
+        shared["two_stages"] = list(toy_two_stages.DIARY)
+    return shared["two_stages"]
+
+
 def values(rows: list[Row], method: str = "") -> dict[tuple, float | None]:
     return {(r.method, r.category, r.metric): r.value for r in rows if method in ("", r.method)}
 
 
-def test_all_of_them_are_benchmarked_in_one_run(bench):
+def test_all_of_them_are_benchmarked_in_one_run(bench, shared):
     ran = bench("board")
+    shared["values"] = values(ran.rows)
     assert {(row.method, row.category) for row in ran.rows} == {(m, c) for m in toys.NAMES for c in CATEGORIES}
     priors = {row.method: row.prior for row in ran.rows}
     assert priors == {name: "limited" if name in TRAINED else "none" for name in toys.NAMES}
@@ -77,9 +94,8 @@ def test_all_of_them_are_benchmarked_in_one_run(bench):
     assert remembered > 0
 
 
-def test_stages_have_their_schedule_their_groups_and_their_limit(bench):
-    bench("board", methods="toy_two_stages")
-    steps = [entry[1:] for entry in toy_two_stages.DIARY if entry[0] == "step"]
+def test_stages_have_their_schedule_their_groups_and_their_limit(two_stages):
+    steps = [entry[1:] for entry in two_stages if entry[0] == "step"]
     config = toy_two_stages.TwoStagesConfig()
     first = [(rates, norm) for stage, rates, norm in steps if stage == "texts"]
     each = len(first) // config.text_epochs
@@ -96,11 +112,10 @@ def test_stages_have_their_schedule_their_groups_and_their_limit(bench):
     assert max(norm for _, norm in second) > config.largest_gradient, "nobody asked for a limit in the second stage"
 
 
-def test_a_frozen_text_side_is_encoded_once_a_stage(bench):
-    bench("board", methods="toy_two_stages")
-    steps = Counter(entry[1] for entry in toy_two_stages.DIARY if entry[0] == "step")
+def test_a_frozen_text_side_is_encoded_once_a_stage(two_stages):
+    steps = Counter(entry[1] for entry in two_stages if entry[0] == "step")
     assert steps["images"] > 1, "one step shows nothing"
-    encoded = Counter(entry[1:] for entry in toy_two_stages.DIARY if entry[0] == "text")
+    encoded = Counter(entry[1:] for entry in two_stages if entry[0] == "text")
     frozen = {
         category: n for (stage, category), n in encoded.items() if stage == "images" and category not in CATEGORIES
     }
@@ -112,8 +127,8 @@ def test_a_frozen_text_side_is_encoded_once_a_stage(bench):
     assert set(tested.values()) == {1}, f"when tested, texts of a category are encoded {tested}"
 
 
-def test_the_size_of_batches_changes_no_number(bench):
-    one = values(bench("one").rows)
+def test_the_size_of_batches_changes_no_number(bench, shared):
+    one = shared.get("values") or values(bench("one").rows)
     other = values(bench("other", "--data", "batch_size=3").rows)
     assert one.keys() == other.keys()
     for key, value in one.items():

@@ -1,5 +1,5 @@
 # pytest tests/data/test_content.py
-"""What is remembered of files is what they hold, whatever happens to the files, to the index or beside it."""
+"""The cache agrees with the files, whatever happens to the files, to the index or beside it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zsad_bench.data.looks import look
 
 @pytest.fixture
 def settled(monkeypatch):
-    """Files are old enough to be remembered as soon as they are written."""
+    """Files are old enough to be cached as soon as they are written."""
     monkeypatch.setattr(content, "SETTLED", -(10**12))
 
 
@@ -220,7 +220,7 @@ def test_a_damaged_index_is_neither_trusted_nor_fatal(root, tmp_path, settled, r
         assert index.looks(["x.png"]) == looks
     reads.clear()
     ContentIndex(root, tmp_path / "index").digests(NAMES)
-    assert not reads, "the index was not mended"
+    assert not reads, "the index was not repaired"
 
 
 @pytest.mark.parametrize("what", ["folder is a file", "file is a folder"])

@@ -24,7 +24,7 @@ NAMES = [name for name in registry.names("datasets") if not issubclass(registry.
 
 @pytest.fixture(scope="module", params=NAMES)
 def build(request, cache, tmp_path_factory):
-    """build(**options): a data module of the dataset, of its miniature where the real files are not to be had."""
+    """build(**options): a data module of the dataset, of its miniature where the real files are missing."""
     name = request.param
     cls = registry.load("datasets", name)
     fixed = {"scale": SCALE} if issubclass(cls, DemoDataModule) else {}

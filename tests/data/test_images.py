@@ -131,8 +131,9 @@ def test_with_worker_processes_an_error_is_still_its_one_line(tmp_path):
     del caught
 
 
-def test_what_is_no_name_kind_or_domain():
+def test_a_wrong_name_kind_or_domain_is_refused():
     picture = np.zeros((4, 4), np.uint8)
-    for options, words in (({"name": "007"}, "no name"), ({"kind": "objekt"}, "object"), ({"domain": "x"}, "domain")):
+    refused = (({"name": "007"}, "not a name"), ({"kind": "objekt"}, "object"), ({"domain": "x"}, "domain"))
+    for options, words in refused:
         with pytest.raises(UsageError, match=words):
             Images([picture], **options)

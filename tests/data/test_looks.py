@@ -1,5 +1,5 @@
 # pytest tests/data/test_looks.py
-"""Signatures: what people do to images leaves them alike, and images that have nothing in common are told apart."""
+"""Signatures: what people do to images leaves them alike, and images that have nothing in common differ."""
 
 from __future__ import annotations
 

@@ -200,8 +200,8 @@ def test_catch_all_types_can_be_left_out():
     ("spec", "says"),
     [
         ("mvtec:types=74", "types=74, but dataset 'mvtec' has 73"),
-        ("mvtec:shots=1259", "1259 anomalous images asked of dataset 'mvtec', which has 1258 left"),
-        ("mvtec:normals=468", "468 normal images asked"),
+        ("mvtec:shots=1259", "1259 anomalous images requested from dataset 'mvtec', which has 1258 left"),
+        ("mvtec:normals=468", "468 normal images requested"),
     ],
 )
 def test_more_than_there_is_is_an_error(spec, says):

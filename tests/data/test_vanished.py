@@ -1,5 +1,5 @@
 # pytest tests/data/test_vanished.py
-"""What is said of masks that vanish names the dataset, the count and the size, and nothing where none has."""
+"""The line on vanished masks names the dataset, the count and the size; without such masks there is no line."""
 
 from __future__ import annotations
 

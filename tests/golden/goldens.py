@@ -39,7 +39,7 @@ def golden_dir() -> Path:
 
 
 def golden_files() -> list[Path]:
-    """Every golden array file there is, sorted by name."""
+    """Every golden array file, sorted by name."""
     return sorted(golden_dir().glob("*.npz"))
 
 
@@ -49,7 +49,7 @@ def names_with_a_test() -> list[str]:
 
 
 def golden_source(name: str) -> str | None:
-    """What computed the golden numbers of a method: the string AGAINST of its test; None of what is no method."""
+    """What computed the golden numbers of a method: the string AGAINST of its test; None for tests of other things."""
     statements = ast.parse((HERE / f"test_{name}.py").read_text(encoding="utf-8")).body
     constants = {s.targets[0].id: s.value.value for s in statements
                  if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)
@@ -68,7 +68,7 @@ def golden_paths(name: str) -> list[Path]:
 
 
 def golden_params(name: str) -> list:
-    """`golden_paths` as parameters named after the files; where there is none, one that skips and says so."""
+    """`golden_paths` as parameters named after the files; without a file, one that skips and says so."""
     params = [pytest.param(path, id=path.name) for path in golden_paths(name)]
     missing = pytest.mark.skip(reason=f"no {name}*.npz among the golden files")
     return params or [pytest.param(None, id="none", marks=missing)]

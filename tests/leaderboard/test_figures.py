@@ -73,19 +73,15 @@ def picture(kind: str, name: str, seed: int) -> Pick:
     return Pick(kind, name, 1, 0.3, image, mask, map_, 0.0, 1.0, {"auroc": 0.75, "aupro": 0.5, "rcpro": None})
 
 
-@pytest.fixture
-def board(tmp_path):
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> list[map_grid.ImageMaps]:
     """Pictures of the cells of `values`: two categories of each dataset; parts may not be passed on."""
+    board = tmp_path_factory.mktemp("board")
     for row in values(np.random.default_rng(0)):
         about = {"target": row.target, "title": row.target.title(), "licence": "of its own",
                  "redistribute": row.target == "cloth"}  # fmt: skip
         pick = picture("largest", f"{row.target}/{row.category}/1.png", ord(row.category))
-        write_pictures(tmp_path, row.key, row.category, [pick], about)
-    return tmp_path
-
-
-@pytest.fixture
-def images(board):
+        write_pictures(board, row.key, row.category, [pick], about)
     keys = map_grid.cells(values(np.random.default_rng(0)), map_grid.CellChoice("limited"), FACTS)
     return map_grid.image_maps(board, keys)
 
@@ -144,8 +140,8 @@ def collisions(figure) -> list[str]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()  # puts every text where it belongs
     sheet = figure.bbox
     hidden = {label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in beyond(axis)}
     boxes = []
@@ -156,7 +152,7 @@ def collisions(figure) -> list[str]:
             and text.get_text().strip()
             and (text.axes is None or text.axes.axison)
         ):
-            boxes.append((text.get_text(), text.get_window_extent(canvas.get_renderer())))
+            boxes.append((text.get_text(), text.get_window_extent(renderer)))
     outside = [f"{t!r} leaves the sheet" for t, b in boxes if b.x0 < -1 or b.y0 < -1 or b.x1 > sheet.x1 + 1]
     across = [
         f"{a!r} over {b!r}" for (a, one), (b, two) in itertools.combinations(boxes, 2)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from functools import cache
 
 import pytest
 
@@ -17,6 +18,7 @@ from zsad_bench.leaderboard.tables.render import latex
 SPECIAL = "50% of {a_b} & $c^2 #1 ~x \\y – … · × Δ − ±"
 
 
+@cache
 def pages() -> dict[str, str]:
     """Every paper table from the printed numbers, a table of special letters and one that is far too wide."""
     found = {name: latex(numbers(name, read_published(), [], Facts())[0], f"made {name}") for name in TABLES}

@@ -119,7 +119,7 @@ def test_filters_are_kept_in_the_address(page):
     assert [line[1] for line in lines(page)] == ["limited", "none"]
     page.click("[data-open=columns] summary")
     page.click("[data-id='columns:pixel_f1max']")
-    assert "pixel F1-max" in page.texts("#tables thead th"), "a metric beyond the Markdown table's cannot be had"
+    assert "pixel F1-max" in page.texts("#tables thead th"), "a metric that the Markdown table lacks cannot be selected"
     assert page.texts("#gallery .card figcaption > b") == ["DIVE", "Random"], "the gallery shows what is filtered out"
 
 
@@ -240,7 +240,7 @@ def options(browser, name: str) -> list[str]:
 
 
 def test_it_opens_on_what_has_pictures(browser, tmp_path):
-    """The first dataset by name has none of the first kind, and the first table none at all."""
+    """The first dataset by name has no picture of the first kind, and the first table has no picture."""
     about = {"licence": "Apache-2.0", "redistribute": True}
     rows = []
     for target, picks in (("a_bare", []), ("b_images", ["false_alarm", "best"]), ("cloth", ["largest", "worst"])):

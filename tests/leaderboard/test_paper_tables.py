@@ -109,7 +109,7 @@ def test_a_difference_only_where_comparable(changes, why):
 def test_exact_aupro_and_dives_metrics_are_never_compared():
     rows = printed_as_rows(metric="pixel_aupro")
     _, numbers = papers.numbers("faprompt_2", PUBLISHED, rows, FACTS)
-    assert not [n for n in numbers if n.measured.mean is not None], "exact AUPRO stands in the column of the other form"
+    assert not [n for n in numbers if n.measured.mean is not None], "exact AUPRO is in the column of the other form"
     rows = [
         make_row(method="dive", prior="limited", auxiliary="dtd", target=t, metric=m, value=0.5, image_size=518,
                  backbone="ViT-L-14-336-quickgelu")

@@ -206,7 +206,7 @@ def test_torn_lines_are_told_beside_the_tables(board, tmp_path):
         write_leaderboard(tmp_path / "rows", tmp_path, board)
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "- a.jsonl:2: damaged or half-written, not JSON and was ignored" in page, "the page hides that a row is lost"
-    assert "6 read, all standing" in page, "the rows around the torn line were lost"
+    assert "6 read, all standing" in page, "the rows around the half-written line were lost"
 
 
 def test_no_rows_is_said(board, tmp_path):

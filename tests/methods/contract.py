@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -52,6 +52,14 @@ def class_of(name: str) -> type[ZeroShotMethod]:
     return registry.load("methods", name)
 
 
+@cache
+def described(names: tuple[str, ...]) -> list[registry.Entry]:
+    """The methods as `ls` reads them from their files, once for all tests. names: those that are installed now."""
+    entries = registry.describe("methods")
+    assert [entry.name for entry in entries] == list(names)
+    return entries
+
+
 def assert_same(found: Prediction, expected: Prediction, what: str, tolerance: float = 0.0) -> None:
     for part in ("score", "map"):
         one, other = getattr(found, part), getattr(expected, part)
@@ -90,13 +98,14 @@ def differ(one: Prediction, other: Prediction) -> bool:
 
 @every
 def test_it_is_presented(name):
-    entry = next(entry for entry in registry.describe("methods") if entry.name == name)
+    entries = described(tuple(registry.names("methods")))
+    entry = next(entry for entry in entries if entry.name == name)
     assert entry.title == class_of(name).title, f"{name}: `ls` prints '{entry.title}', the class says otherwise"
     assert entry.title.strip(), f"{name}: the title is empty"
     assert entry.summary.endswith("."), (
         f"{name}: the first line of the file's docstring is no sentence: {entry.summary!r}"
     )
-    titles = [other.title for other in registry.describe("methods")]
+    titles = [other.title for other in entries]
     assert titles.count(entry.title) == 1, f"{name}: another method is titled '{entry.title}' too"
     assert class_of(name).registry_name() == name, f"{name}: rows would call it {class_of(name).registry_name()}"
 

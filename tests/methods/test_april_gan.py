@@ -120,7 +120,7 @@ def test_what_mosaics_are_asked_for(april_gan, prob, mosaic):
 
 
 class Nothing(ZeroShotDataModule):
-    """A data module that only shows what was asked of it."""
+    """A data module that only records its requests."""
 
     def prepare_data(self) -> None: ...
     def setup(self, stage=None) -> None: ...

@@ -21,7 +21,7 @@ CATEGORIES = [Category("made_up", name, name, "object", "industrial") for name i
 
 
 class Given(LightningModule):
-    """Returns as prediction what stands in the images' first channel."""
+    """Returns the images' first channel as prediction."""
 
     def test_step(self, batch: Batch, batch_idx: int) -> Prediction:
         maps = batch.images[:, 0]

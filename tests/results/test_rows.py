@@ -118,7 +118,7 @@ def test_old_and_new_rows_are_one_board(tmp_path):
     rows = load(tmp_path / "rows")
     assert [row.schema for row in rows] == [2] * len(old) + [1] * len(old)
     assert {row.variant for row in rows if row.schema == 2} == {row.variant for row in old}
-    refuse_mixed(rows, "a board that goes on is refused")
+    refuse_mixed(rows, "a resumed board is refused")
     alone, together = comparable(old)[0], comparable(rows)[0]
     assert len(together) == 2 * len(alone), "old rows are left out beside new ones"
 
@@ -188,7 +188,7 @@ def test_torn_line_in_the_middle_is_left_out_and_the_rest_kept(tmp_path, line):
     before, after = make_row(category="before"), make_row(category="after")
     path.write_text(f"{before.to_json()}\n{line}\n{after.to_json()}\n")
     with pytest.warns(RowWarning, match="a.jsonl:2: damaged or half-written, not JSON and was ignored") as said:
-        assert load(path) == [before, after], "the rows around a torn line must be kept"
+        assert load(path) == [before, after], "the rows around a half-written line must be kept"
     assert len(said) == 1, "one line is one warning"
     assert read(tmp_path).torn == [(path, 2, False)]
 
@@ -248,7 +248,7 @@ def test_two_processes_append_while_another_reads(tmp_path):
     counts = [0]
     while any(worker.poll() is None for worker in workers):
         rows, torn = read(folder)
-        assert not torn, f"a line that was just being written was taken for torn: {torn}"
+        assert not torn, f"a line that was just being written was reported as damaged: {torn}"
         counts.append(len(rows))
     assert [worker.returncode for worker in workers] == [0, 0], "an appending process failed"
     assert counts == sorted(counts), "rows that had been read were gone later"

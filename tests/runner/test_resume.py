@@ -1,5 +1,5 @@
 # pytest tests/runner/test_resume.py
-"""A cell group that goes on: what has complete rows is not computed again, and a training that was saved is reused."""
+"""A resumed cell group: a cell with complete rows is not computed again, and a training that was saved is reused."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def whole(group_in, tmp_path_factory) -> SimpleNamespace:
 
 
 @pytest.fixture
-def torn(whole, group_in, quiet, tmp_path):
-    """torn(keep): a finished run of which only the rows stay that `keep` wants."""
+def unfinished(whole, group_in, quiet, tmp_path):
+    """unfinished(keep): a run of which only those rows are left that `keep` accepts."""
 
     def tear(keep) -> Group:
         group = group_in(tmp_path)
@@ -75,8 +75,8 @@ def scored(monkeypatch) -> list[int]:
     return seen
 
 
-def test_a_complete_group_costs_nothing(torn, quiet, fits, scored):
-    group = torn(lambda row: True)
+def test_a_complete_group_costs_nothing(unfinished, quiet, fits, scored):
+    group = unfinished(lambda row: True)
     before, folders = numbers(group.board), set(group.runs.iterdir())
     fits.clear()
     scored.clear()
@@ -85,9 +85,10 @@ def test_a_complete_group_costs_nothing(torn, quiet, fits, scored):
     assert numbers(group.board) == before
 
 
-def test_what_is_missing_is_computed_and_nothing_else(torn, whole, quiet, fits, monkeypatch):
+def test_what_is_missing_is_computed_and_nothing_else(unfinished, whole, quiet, fits, monkeypatch):
     monkeypatch.setattr(opened, "TEST_BATCH", 3)  # batches straddle the categories of four
-    group = torn(lambda row: not (row.category == "terrazzo" and (row.method, row.metric) != ("clip", "image_ap")))
+    kept = ("clip", "image_ap")
+    group = unfinished(lambda row: not (row.category == "terrazzo" and (row.method, row.metric) != kept))
     left = numbers(group.board)
     fits.clear()
     added = run(group, quiet, skip_complete=True).rows
@@ -100,14 +101,14 @@ def test_what_is_missing_is_computed_and_nothing_else(torn, whole, quiet, fits, 
     assert {key: after[key] for key in left} == left
 
 
-def test_going_on_gives_the_very_same_numbers(torn, whole, quiet):
-    group = torn(lambda row: row.category == "perforated")
+def test_going_on_gives_the_very_same_numbers(unfinished, whole, quiet):
+    group = unfinished(lambda row: row.category == "perforated")
     run(group, quiet, skip_complete=True)
     assert numbers(group.board) == whole.numbers
 
 
-def test_a_lost_checkpoint_is_trained_again_and_said_so(torn, whole, quiet, fits):
-    group = torn(lambda row: row.category != "carpet")
+def test_a_lost_checkpoint_is_trained_again_and_said_so(unfinished, whole, quiet, fits):
+    group = unfinished(lambda row: row.category != "carpet")
     for file in group.runs.glob("*/anomalyclip.safetensors"):
         file.write_bytes(b"torn")
     fits.clear()
@@ -118,8 +119,8 @@ def test_a_lost_checkpoint_is_trained_again_and_said_so(torn, whole, quiet, fits
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"settings": {"lr": 0.5}}, {"prior": "rich"}], ids=str)
-def test_a_checkpoint_of_another_training_is_not_reused(torn, group_in, quiet, fits, tmp_path, change):
-    torn(lambda row: True)
+def test_a_checkpoint_of_another_training_is_not_reused(unfinished, group_in, quiet, fits, tmp_path, change):
+    unfinished(lambda row: True)
     fits.clear()
     other = group_in(tmp_path, methods=("anomalyclip",), **change)
     assert run(other, quiet, skip_complete=True).rows

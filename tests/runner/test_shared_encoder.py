@@ -94,7 +94,7 @@ def test_all_methods_that_only_read_taps_share_one_encoding(mini, calls):
     assert largest >= {"clip", "clip_ac", "coop", "cocoop", "anomalyclip", "faprompt", "af_clip"}, sorted(largest)
     shared(methods, random_batch(SIZE))
     assert len(calls) == len(asked), f"encoded {len(calls)} times for {len(asked)} ways to run the tower: {sharing}"
-    assert {spec.forward: spec for spec in calls} == asked, "an encoding is not the union of what was asked of it"
+    assert {spec.forward: spec for spec in calls} == asked, "an encoding is not the union of the requests"
 
 
 def test_seeds_share_what_else_they_need_of_an_image(mini, calls):

@@ -76,7 +76,7 @@ def test_closing_stops_what_runs(tmp_path):
     assert next(events).kind == "started"
     assert next(events).kind == "tick"
     events.close()
-    assert gone(int((tmp_path / "one.log").read_text())), "the process goes on"
+    assert gone(int((tmp_path / "one.log").read_text())), "the process still runs"
 
 
 def test_a_worker_ends_when_its_sweep_is_killed(tmp_path):
@@ -124,7 +124,7 @@ def test_done_is_what_has_all_its_rows(tmp_path, group):
     file = tmp_path / "rows" / "coop.jsonl"
     file.parent.mkdir()
     file.write_text(line("coop", "visa", "a") + line("coop", "visa", "b")[:-9])
-    assert not any(board.refresh().is_done(cell) for cell in cells.values()), "a torn line is no row"
+    assert not any(board.refresh().is_done(cell) for cell in cells.values()), "a half-written line counts as a row"
     file.write_text(line("coop", "visa", "a") + line("coop", "visa", "b") + "nonsense\n")
     assert [board.refresh().is_done(cell) for cell in cells.values()] == [True, False, False, False]
     file.write_text(line("coop", "visa", "a"))
@@ -175,10 +175,10 @@ def test_only_what_shows_signs_of_life_runs(tmp_path):
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_sweep_survives_being_killed_and_a_second_one_beside_it(tmp_path, kills):
+@pytest.mark.slow
+def test_a_sweep_survives_being_killed_twenty_times_and_a_second_one_beside_it(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.sweep.killed", str(tmp_path), "0", str(kills)],
+        [sys.executable, "-m", "tests.sweep.killed", str(tmp_path), "0", "20"],
         cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -50,7 +50,7 @@ def logs(folder: Path) -> dict[str, str]:
 
 
 def waits_for(file: Path) -> str:
-    """Code that goes on when the file is there."""
+    """Code that continues when the file exists."""
     return (
         f"import os, signal, time; from pathlib import Path; {file.stem} = Path({str(file)!r})\n"
         f"while not {file.stem}.exists(): time.sleep(0.05)\n"
@@ -112,7 +112,7 @@ def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
     assert "lost on" in said[1], f"the log does not say why there are two starts: {said}"
     assert said[1].endswith("started again")
     assert len(said) == 3
-    assert gone(pids[twice[0]]), "the process of the lost node goes on"
+    assert gone(pids[twice[0]]), "the process of the lost node still runs"
 
 
 def test_what_loses_its_ray_worker_each_time_is_given_up(nodes, tmp_path):
@@ -139,7 +139,7 @@ def test_closing_stops_what_runs_and_starts_nothing_more(nodes, tmp_path):
             break
     pids = [int(until_said(tmp_path / f"{name}.log")) for name in running]
     events.close()
-    assert all(map(gone, pids)), "a process goes on"
+    assert all(map(gone, pids)), "a process still runs"
     assert set(logs(tmp_path)) == running, "what waited was started"
 
 

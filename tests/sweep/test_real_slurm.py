@@ -192,7 +192,7 @@ def test_closing_cancels_jobs_that_run_and_wait(cluster, tmp_path):
     pid = int(until_said(tasks[0].log))
     assert len(states()) == 3
     events.close()
-    assert gone(pid), "the process goes on"
+    assert gone(pid), "the process still runs"
     assert states() == {}, "jobs are left in the queue"
 
 

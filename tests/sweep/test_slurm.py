@@ -84,7 +84,7 @@ def test_closing_cancels_the_jobs(tmp_path):
         pass
     pid = int(until_said(tmp_path / "logs" / "one.log"))
     events.close()
-    assert gone(pid), "the process goes on"
+    assert gone(pid), "the process still runs"
 
 
 def test_a_job_that_cannot_start_its_process_says_why(tmp_path):

@@ -28,8 +28,9 @@ class Backbone(nn.Module):
     """Frozen towers, always in eval mode.
 
     model: holds the weights, under the names of their family. weights_hash: of its values; "" where it has none
-    (`BackboneFamily.architecture`). mean, std: of the preprocessing, for RGB in [0, 1]. text: None where there is none.
-    logit_scale: logarithm of the learned factor on cosines, as CLIP has it; None where there is none.
+    (`BackboneFamily.architecture`). mean, std: of the preprocessing, for RGB in [0, 1]. text: None without a text
+    tower.
+    logit_scale: logarithm of the learned factor on cosines, as in CLIP; None for a model without one.
     """
 
     logit_scale: Tensor | None
@@ -79,7 +80,7 @@ class Backbone(nn.Module):
 
     @property
     def text_tower(self) -> TextTower:
-        """`text`. BackboneError: there is none."""
+        """`text`. BackboneError: the backbone has no text tower."""
         if self.text is None:
             raise BackboneError(f"{self.name} has no text tower; take a method that needs none, or another --backbone")
         return self.text
@@ -207,7 +208,7 @@ class Backbone(nn.Module):
         checkpoint_blocks: as for images. project: False leaves out the projection behind the final norm, (n,Wt).
 
         Raises:
-            ValueError: shapes that do not fit. BackboneError: there is no text tower.
+            ValueError: shapes that do not fit. BackboneError: the backbone has no text tower.
         """
         tower = self.text_tower
         if not len(embeddings):

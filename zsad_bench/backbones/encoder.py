@@ -1,4 +1,4 @@
-"""A frozen encoder: a backbone, what is asked of it, and how much time it took.
+"""A frozen encoder: a backbone, the outputs requested from it, and the time that it took.
 
 The shared test pass and every training hold one. A store of features takes its place by having the same call.
 """

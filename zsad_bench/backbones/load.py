@@ -59,7 +59,7 @@ def architecture(name: str) -> Backbone:
 
 
 def listing() -> dict[str, str]:
-    """What can be loaded: name, or how a name is made -> what there is to say of it; family by family."""
+    """The backbones that can be loaded: name, or pattern of names -> a description; family by family."""
     return {name: said for family in _families().values() for name, said in family.listing().items()}
 
 

@@ -16,7 +16,7 @@ _DEEPEST = 16  # dictionaries in dictionaries; nobody's are deeper, and a loop e
 
 
 class Found(NamedTuple):
-    """A state dict in a file. prefix: what stood before all of its names, "" of a plain one."""
+    """A state dict in a file. prefix: what all of its names began with, "" for a plain one."""
 
     state: dict[str, Tensor]
     prefix: str

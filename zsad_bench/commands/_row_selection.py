@@ -53,7 +53,7 @@ def footnotes(titles: Mapping[str, str]) -> dict[str, str]:
     footnotes = {}
     for name, cls in registry.classes("datasets").items():
         others = [titles.get(other, other) for other in getattr(cls, "shares_images_with", ())]
-        if others:  # in one order, so that it is said once where both stand
+        if others:  # in one order, so that a line with both prints it once
             both = " and ".join(sorted([titles[name], *others]))
             footnotes[name] = f"{both} share images: their numbers are not independent."
     return footnotes

@@ -17,7 +17,7 @@ SuiteOfRows = Annotated[str | None, Option("demo|paper", "whose rows; default: p
 
 @dataclass(frozen=True, kw_only=True)
 class OnlyOptions:
-    """What is kept of rows."""
+    """Which rows a command uses."""
 
     metric: Annotated[str | None, Option("NAME[,NAME…]", "keep only these")] = None
     prior: Annotated[str | None, Option("NAME[,NAME…]", "keep only these")] = None

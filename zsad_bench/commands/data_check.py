@@ -64,7 +64,7 @@ def run(options: Options) -> int:
 
 
 def _check_all(options: Options) -> int:
-    """Datasets that are not there do not count, unless there is none at all."""
+    """Missing datasets do not count, unless all are missing."""
     console, under = Console(), locations.data_root()
     codes: list[int] = []
     absent: list[str] = []

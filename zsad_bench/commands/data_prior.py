@@ -40,7 +40,7 @@ def run(options: Options) -> int:
     """Prints the composition of a prior, its draw and hash, and writes the manifest where it is asked for.
 
     Raises:
-        UsageError: a wrong specification, or a manifest of a union. DatasetError: its data is not there.
+        UsageError: a wrong specification, or a manifest of a union. DatasetError: its data is missing.
     """
     from zsad_bench.runner.auxiliary import kept
 

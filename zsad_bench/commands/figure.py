@@ -33,7 +33,7 @@ from zsad_bench.planning.suite import PAPER, SUITES
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    name: Annotated[str, Argument("NAME|all", "`zsad-bench figure list` says what there is")]
+    name: Annotated[str, Argument("NAME|all", "`zsad-bench figure list` lists all figures")]
     out: Annotated[str, Option("FOLDER", "where NAME.svg and NAME.png go", writes="folder")] = "figures"
     source: SourceOptions = field(default_factory=SourceOptions)
 

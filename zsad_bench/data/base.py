@@ -89,7 +89,7 @@ class ZeroShotDataModule(LightningDataModule):
     redistribute: ClassVar[bool]
     url: ClassVar[str]
     citation: ClassVar[str]
-    images_are: ClassVar[str] = ""  # "Real photographs", if that can be said of all; begins a note under its tables
+    images_are: ClassVar[str] = ""  # "Real photographs", if all of them are; begins a note under its tables
     root_names: ClassVar[tuple[str, ...]] = ()
     how_to_get: ClassVar[str] = ""
     downloads: ClassVar[tuple[Download, ...]] = ()  # direct links, where the licence and the publisher allow them
@@ -154,7 +154,7 @@ class ZeroShotDataModule(LightningDataModule):
         return found
 
     def locate(self) -> Path | None:
-        """The folder to read when none was asked for; None when there is none. Others are listed in `notes`."""
+        """The folder to read by default; None when no folder was found. Further folders are listed in `notes`."""
         found, *others = self.places() or (None,)
         if also := ", ".join(str(place) for place in others if place != self.packaged()):
             self.notes.append(f"{found} is read as {self.name}; there is also {also} (--data {self.name}.root=FOLDER)")
@@ -249,7 +249,7 @@ class ZeroShotDataModule(LightningDataModule):
         )
 
     def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
-        """What the manifest says of each file's content: its sha256, remembered while the file stays as it is."""
+        """The manifest's entry for each file's content: its sha256, cached until the file changes."""
         return index_of(self.root).digests(paths)
 
     @cached_property

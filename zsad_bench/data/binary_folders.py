@@ -23,7 +23,7 @@ class TwoFolders(NamedTuple):
         return any(files.any_case(root, folder) for folder in (self.normal, self.anomalous))
 
     def anomalous_in(self, root: Path) -> list[str]:
-        """Names of the images in the folder of anomalous ones; [] when there is none."""
+        """Names of the images in the folder of anomalous ones; [] when it is missing."""
         folder = files.any_case(root, self.anomalous)
         return files.images(root / folder) if folder else []
 

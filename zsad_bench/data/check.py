@@ -1,7 +1,7 @@
 """Whether a dataset is whole: every file is opened as a run would open it, and each problem is reported, file by file.
 
 Pixels of at most `workers` images are in memory at a time, whatever the dataset's size; of each file stay its size,
-mode, hashes and signature. Runs find these remembered (`data/content.py`); a check itself reads every file each time.
+mode, hashes and signature. Runs use cached values (`data/content.py`); a check reads every file each time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Kind = Literal[
     "mask_size", "inverted_masks", "mask_among_images", "uniform", "duplicate", "contradiction",
 ]  # fmt: skip
 
-LARGE = 60_000_000  # pixels: read, and said, since each takes some 10 bytes of memory while it is read
+LARGE = 60_000_000  # pixels: read and reported, since each takes some 10 bytes of memory while it is read
 _WINDOW = 64  # files handed out at a time, so that results do not pile up
 
 
@@ -171,7 +171,7 @@ def _opened(
     done_to: set[tuple[str, str]] = set()
     total = large = 0
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # of large images and odd metadata; what counts is said here
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # on large images and odd metadata; the report covers them
         looked = _each(lambda group: _look(module, group), list(of_image.values()), workers)
         for done, seen in enumerate(looked, 1):
             findings += seen.findings
@@ -324,7 +324,7 @@ def _counts(module: ZeroShotDataModule, counted: Expected) -> Iterator[tuple[Fin
     known = [name for name, expected_of in getattr(module, "variants", {}).items() if expected_of[:2] == counted[:2]]
     if known:
         line += f"; {known[0]} is published with these counts"
-    # Numbers that nobody verified on files are no ground for calling a copy broken.
+    # Counts that nobody verified on files are not a reason to call a copy broken.
     yield Finding("counts", line), bool(known) or expected.evidence != "V"
 
 

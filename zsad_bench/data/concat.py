@@ -40,7 +40,7 @@ class ConcatData(LightningDataModule):
         self.mosaic: Mapping[str, float] = {}
 
     def categories(self) -> list[Category]:
-        """The categories that there are to learn from, dataset after dataset."""
+        """The categories of the auxiliary data, dataset after dataset."""
         return [category for module in self.modules for category in module.categories()]
 
     def prepare_data(self) -> None:

@@ -1,14 +1,14 @@
-"""What files hold, found by reading them once and remembered on disk for as long as they stay as they are.
+"""The content of files, read once and cached on disk until a file changes.
 
-Of a file is kept the sha256 of its bytes (where processors have instructions for it, faster than any other of its
+The cache holds the sha256 of a file's bytes (where processors have instructions for it, faster than any other of its
 strength; also what publishers state of their archives) and, where the leak guard asked, how the decoded image looks.
 The first is believed while size, times and inode are those seen when it was read, the second as long as the content is
-the same. As git does, what changed less than two seconds before it was read is not remembered: within the tick of a
+the same. As git does, a file that changed less than two seconds before it was read is not cached: within the tick of a
 file system's clock a second change would not show.
 
-One file a data root, of lines that are only ever appended, each with a checksum of its own: processes need no locks,
-which home folders on networks may not have, and a line that was torn is a line that is not there. The folder may be
-deleted at any time; where it cannot be written everything works, and is read again each time.
+One file per data root; lines are only appended, each with its own checksum: processes need no locks,
+which home folders on networks may not have, and a half-written line counts as missing. The folder may be
+deleted at any time; where it cannot be written everything works, but files are read again each time.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class ContentIndex:
         return digest
 
     def digests(self, paths: Iterable[str]) -> dict[str, str]:
-        """The sha256 of each file, hex; `UNREADABLE` where it may not be read or is not there."""
+        """The sha256 of each file, hex; `UNREADABLE` where it may not be read or is missing."""
         digests = self._in_shares(self.digest, list(dict.fromkeys(paths)), _READERS)
         return dict(digests)
 
@@ -117,7 +117,7 @@ class ContentIndex:
             self._keep_look(digest, seen)
 
     def save(self) -> None:
-        """Writes what is new. A folder that cannot be written is remembered in `trouble`, and not an error."""
+        """Writes new entries. A folder that cannot be written is noted in `trouble`, and is not an error."""
         lines, self._unsaved = self._unsaved, []
         if not lines or self.trouble:
             return
@@ -215,7 +215,7 @@ def index_of(root: Path) -> ContentIndex:
 
 
 def troubles() -> list[str]:
-    """Why what was read in this process could not be remembered; one line per folder."""
+    """Why this process could not cache what it read; one line per folder."""
     return list(dict.fromkeys(index.trouble for index in _opened if index.trouble))
 
 
@@ -240,7 +240,7 @@ def _line(record: list[Any]) -> bytes:
 
 
 def _record(line: bytes) -> Any:
-    """What was written, or None for a line that was torn or damaged."""
+    """The entry of a line, or None for a line that is half-written or damaged."""
     check, _, text = line.partition(b" ")
     if check != b"%08x" % zlib.crc32(text):
         return None

@@ -1,6 +1,6 @@
 """Large images cut into samples: where the parts lie, and which of them a mask marks.
 
-Only masks are decoded, once each and remembered for the life of the process; of images the header is read.
+Only masks are decoded, once each and cached for the life of the process; of images only the header is read.
 """
 
 from __future__ import annotations

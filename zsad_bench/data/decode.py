@@ -32,7 +32,7 @@ Size = tuple[int, int]  # width, height
 
 LOSSY_THRESHOLD = 127  # of masks in a lossy format, where none is given: ringing is a few grey levels on either side
 
-# What is said of what was done, by its key, as [one file|several] need it. `data check` and runs use these words.
+# The line that reports a step of decoding, by its key, for [one file|several]. `data check` and runs print these words.
 Doubt = Literal["inverted_masks", "mask_among_images"]
 
 SAID = {
@@ -287,7 +287,7 @@ def _errors(path: Path | str, what: str) -> Iterator[None]:
 
 
 class _Strict:
-    """While a thread is within, Pillow fills in nothing for what is missing, whatever another library asked of it."""
+    """While a thread is within, Pillow does not fill in missing pixels, even if another library allows it."""
 
     def __init__(self) -> None:
         self._lock, self._within, self._before = threading.Lock(), 0, False

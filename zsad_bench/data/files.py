@@ -124,7 +124,7 @@ def plain(name: str) -> str:
 
 
 def any_case(folder: Path, path: str) -> str | None:
-    """The POSIX path of the folder below `folder` that this one names in any letter case; None when there is none.
+    """The POSIX path of the folder below `folder` that this one names in any letter case; None when no path matches.
 
     Where several differ only in their case, the one as written, else the first by name.
     """

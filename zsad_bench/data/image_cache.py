@@ -53,7 +53,7 @@ class ImageCache:
         return self.folder / digest[:2] / f"{digest}.npz"
 
     def read(self, place: Path, size: int, masked: bool) -> Arrays | None:
-        """The arrays, or None when there are none or the file is damaged."""
+        """The arrays, or None when the file is missing or damaged."""
         try:
             with np.load(place, allow_pickle=False) as kept:
                 pixels, bits = kept["pixels"], kept["mask"] if masked else None

@@ -67,7 +67,7 @@ class Images(LightningDataModule):
                 raise UsageError(did_you_mean(f"{what} of images", str(value), known))
         prompt = readable(name)
         if not prompt:
-            raise UsageError(f"name={name!r} is no name to prompt with; say what the images show, as in name='bottle'")
+            raise UsageError(f"name={name!r} is not a name to prompt with; say what the images show: name='bottle'")
         self.images = _listed(images)
         self.category = Category(DATASET, name, prompt, kind, domain)
         self.image_size, self.mean, self.std = image_size, mean, std

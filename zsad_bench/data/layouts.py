@@ -2,7 +2,7 @@
 
 meta_json: a `meta.json` of records beside the images, as the AnomalyCLIP family of scripts writes it. mvtec_style:
 `{category}/test/{type}/` with masks in `{category}/ground_truth/{type}/`. raw: as downloaded, read by the dataset's
-own file. Detection takes them in this order, or in the dataset's own; the choice stands in the notes and can be forced.
+own file. Detection takes them in this order, or in the dataset's own; the choice is in the notes and can be forced.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Rules(NamedTuple):
     partial: bool = False
 
     def category(self, name: str) -> str | None:
-        """Our category of that name, in any letter case; None when there is none."""
+        """Our category of that name, in any letter case; None when we have no such category."""
         if name in self.categories:
             return self.categories[name]
         return {known.casefold(): ours for known, ours in self.categories.items()}.get(name.casefold())
@@ -133,12 +133,12 @@ def read_meta_json(root: Path, rules: Rules, notes: list[str]) -> list[Sample]:
         stray = " or ".join(f"{name}/" for name in _STRAY)
         notes.append(f"{path}: {dropped} records are not images, or of {stray}, which no test set holds, and left out")
     if lost:
-        notes.append(f"partial: {lost} test records of {path} are left out, as their image or mask is not there")
+        notes.append(f"partial: {lost} test records of {path} are left out, as their image or mask is missing")
     return samples
 
 
 class _AbsentError(DatasetError):
-    """A file that a list names and that is not there."""
+    """A file that a list names and that is missing."""
 
 
 def _records(path: Path) -> list[tuple[Literal["train", "test"], str, dict]]:

@@ -30,7 +30,7 @@ _BLOCK = 256  # images compared at a time: 2 MB for a thousand others
 
 
 class Look(NamedTuple):
-    """What the leak guard knows of an image file.
+    """The leak guard's data on an image file.
 
     pixels: 32 hex digits of the sha256 of width, height and the 8-bit RGB pixels as a run decodes them.
     signature: 256 int8, row-major waves; None where the image is flat (one colour, or nearly so).
@@ -95,7 +95,7 @@ def match(images: NDArray[np.int8], others: NDArray[np.int8]) -> Matches:
 
 
 def as_array(signatures: list[bytes | None]) -> NDArray[np.int8]:
-    """(N,256) int8, zeros where there is none."""
+    """(N,256) int8, zeros for an image without a signature."""
     filled = [one or bytes(WAVES * WAVES) for one in signatures]
     return np.frombuffer(b"".join(filled), np.int8).reshape(len(filled), WAVES * WAVES)
 

@@ -22,7 +22,7 @@ from zsad_bench.data.looks import as_array, match
 from zsad_bench.errors import OverlapError
 from zsad_bench.types import Sample
 
-_MANY = 300  # images to decode from where it is said, since it takes a while
+_MANY = 300  # from this many images to decode, a line says so, since it takes a while
 _MEND = "take another prior or another target"
 
 

@@ -34,7 +34,7 @@ _LOWER = {
 
 
 class RefusedError(ValueError):
-    """The file is whole and no rule says what its pixels are. remedy: what to do about it."""
+    """The file is complete, but no rule defines its pixels. remedy: what to do about it."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason)
@@ -305,7 +305,7 @@ def _key(file: Image.Image, form: Form) -> np.ndarray | None:
     key = file.info.get("transparency")
     if not isinstance(key, int):
         return None
-    # Pillow scales samples of two and four bits to 8, and not what is said of them.
+    # Pillow scales samples of two and four bits to 8, and leaves their metadata as it was.
     scaled = key * 255 // ((1 << form.bits) - 1) if form.bits in (2, 4) else key
     return np.where(np.asarray(file.convert("L")) == scaled, np.uint8(0), np.uint8(255))
 

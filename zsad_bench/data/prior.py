@@ -233,7 +233,7 @@ def _round_robin(
     """`count` samples, one per visit over the ranked strata, exhausted ones skipped."""
     if count > len(samples):
         raise UsageError(
-            f"prior: {count} {what} images asked of dataset '{part.dataset}', which has {len(samples)} left"
+            f"prior: {count} {what} images requested from dataset '{part.dataset}', which has {len(samples)} left"
         )
     strata: dict[str, dict[str, Sample]] = defaultdict(dict)
     for sample in samples:

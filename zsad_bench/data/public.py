@@ -175,7 +175,7 @@ class PublicDataModule(ZeroShotDataModule):
         """The samples of the asked variant, given those of a prepared copy, which has been composed already.
 
         Raises:
-            UsageError: another variant than the default was asked for and cannot be had from a prepared copy.
+            UsageError: a prepared copy does not contain the requested variant, which is not the default.
         """
         if self.variant != next(iter(self.variants)):
             raise UsageError(

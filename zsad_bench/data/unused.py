@@ -27,7 +27,7 @@ class Unused:
     nameless: list[str] = field(default_factory=list)
 
     def lines(self, root: Path) -> dict[str, str]:
-        """Kind -> one line, for each kind that there is."""
+        """Kind -> one line, for each kind that occurs."""
         meanings = {
             "images": "image files of no sample, left out",
             "empty": "empty image files (0 bytes), left out; restore them",

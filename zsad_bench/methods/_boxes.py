@@ -44,7 +44,7 @@ class Placed(NamedTuple):
 def candidates(boxes: Tensor, scores: Tensor, threshold: float, largest: float, no_box: Reading) -> Tensor:
     """(k,) numbers of the boxes whose score is above `threshold` and whose area is below `largest`, in their order.
 
-    Where there is none, `official` takes the best of all boxes, whatever its score and area, `clean` none.
+    Without such a box, `official` takes the best of all boxes at any score and area, and `clean` takes no box.
     """
     passed = ((scores > threshold) & (boxes[:, 2] * boxes[:, 3] < largest)).nonzero()[:, 0]
     if no_box == "official" and not len(passed) and len(scores):

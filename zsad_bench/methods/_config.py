@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def default(value: T | None, otherwise: T) -> T:
-    """The value, or what stands in for None."""
+    """The value, or the default that replaces None."""
     return otherwise if value is None else value
 
 

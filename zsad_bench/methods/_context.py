@@ -32,7 +32,7 @@ from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, Samp
 
 @dataclass(frozen=True)
 class ContextConfig(MethodConfig):
-    """What stands in both configurations, with the released CoOp's training settings (ViT, 16 shots).
+    """The fields that both configurations share, with the released CoOp's training settings (ViT, 16 shots).
 
     n_ctx: context tokens; None is as many as `ctx_init` has, or the method's own number. ctx_init: words whose
     embeddings the context starts from; empty draws it from a normal distribution with `init_std`.

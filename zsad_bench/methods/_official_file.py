@@ -31,7 +31,7 @@ class Content:
 
 
 class Released(NamedTuple):
-    """state: of all parts. prefix: what stood before the names of each that lay elsewhere than it is saved, else ""."""
+    """state: of all parts. prefix: of the names of each part that is not in its usual place, else ""."""
 
     state: dict[str, Tensor]
     prefix: str
@@ -41,7 +41,7 @@ def open_files(paths: Sequence[Path]) -> Content:
     """The content of one file or several; nothing in them is executed.
 
     Raises:
-        CheckpointError: missing, truncated, no torch file, or one that asks for code.
+        CheckpointError: missing, truncated, not a torch file, or one that asks for code.
     """
     opened = [_open_one(path) for path in paths]
     digests = [sha256 for _, sha256 in opened]
@@ -157,7 +157,7 @@ def _open_one(path: Path) -> tuple[Any, str]:
         if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
             raise CheckpointError(f"{what}: found a pickle of more than tensors, which is never run") from None
         raise CheckpointError(
-            f"{what}: found {path.stat().st_size} bytes that are no torch file, or a truncated one; copy it anew"
+            f"{what}: found {path.stat().st_size} bytes that are not a torch file, or a truncated one; copy it anew"
         ) from None
 
 

@@ -18,7 +18,7 @@ from zsad_bench.types import Features, Prediction, SampleInfo
 
 
 class Scorer(Protocol):
-    """What is asked of a method here: the part of `ZeroShotMethod` that scores."""
+    """The part of `ZeroShotMethod` that scores, which is all that this module needs."""
 
     @property
     def adapts_at_test(self) -> bool: ...

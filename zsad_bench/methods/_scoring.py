@@ -23,7 +23,7 @@ def l2_normalize(x: Tensor) -> Tensor:
 
 
 def added(terms: Sequence[Tensor]) -> Tensor:
-    """The sum of one or more tensors, in their order; where a plain `sum` has a 0 that is no tensor to begin with."""
+    """The sum of one or more tensors, in their order; a plain `sum` would start from a 0 that is not a tensor."""
     return reduce(torch.add, terms)
 
 

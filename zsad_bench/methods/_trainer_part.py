@@ -21,7 +21,7 @@ from zsad_bench.types import Batch, Category, Features, ImageBatch, Prediction, 
 
 
 class TrainerPart(LightningModule):
-    """The part of `ZeroShotMethod` that serves a Trainer; by itself it is no method."""
+    """The part of `ZeroShotMethod` that serves a Trainer; by itself it is not a method."""
 
     title: ClassVar[str]
     adapts_at_test: bool

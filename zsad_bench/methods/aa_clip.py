@@ -170,7 +170,7 @@ def scaled_over_set(values: Tensor) -> Tensor:
 class AaClipForm(OfficialForm):
     """Two state dicts, usually in two files; the last of the text adapters is the projection.
 
-    How many adapters and levels there are is not asked of the file: they are the released ones, scaled to the backbone.
+    The numbers of adapters and levels are not read from the file: they are the released ones, scaled to the backbone.
     """
 
     parts = (

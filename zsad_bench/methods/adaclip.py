@@ -558,7 +558,7 @@ def _released_keys(depth: int, length: int, vision: bool, text: bool) -> list[Ke
 
 
 def _check_prompts(title: str, config: AdaClipConfig, backbone: Backbone) -> None:
-    """Refuses prompts before blocks that there are not, and text prompts that would overwrite end-of-text."""
+    """Refuses prompts before blocks that do not exist, and text prompts that would overwrite end-of-text."""
     blocks = {"vision": backbone.vision.n_blocks, "text": backbone.text_tower.n_blocks}
     for branch, n_blocks in blocks.items():
         if branch in config.branches and config.depth > n_blocks:

@@ -44,7 +44,7 @@ class AfClipConfig(MethodConfig):
     taps: numbers of the blocks that are read; None is 6, 12, 18, 24 of 24, scaled to the backbone.
     neighbourhoods: odd sides, in patches, of the windows that each tap is smoothed over; 1 leaves it as it is.
     neighbourhood_sigma: of the Gaussian inside these windows, in patches.
-    sentences: normal first; the context stands in front of their start-of-text.
+    sentences: normal first; the context precedes their start-of-text.
     n_heads, head_width: of the adapter; None is 8 heads in a tower of width 1024, scaled to the backbone's.
     focal_gamma: of both focal losses.
     map_weight: of the focal and L1 losses of the map. align_weight: of the alignment of patches. Both 0: it learns
@@ -263,7 +263,7 @@ def misalignment(tokens_BND: Tensor, masks_BN: Tensor, pairs: Literal["image", "
     n_unlike = counts.prod(1).sum()
     if n_unlike == 0:
         return tokens_BND.new_zeros(())
-    # Each pair of unlike patches is there twice, in both orders; the factor stands in both sums.
+    # Each pair of unlike patches occurs twice, in both orders; the factor is in both sums.
     unlike = (sums[:, 0] * sums[:, 1]).sum() / n_unlike
     alike = sums.square().sum() / counts.square().sum()
     return unlike - alike

@@ -134,7 +134,7 @@ class AnoVl(ZeroShotMethod[AnoVlConfig]):
             raise UsageError(f"{cls.title}: mix={resolved.mix}; expected 0 to 1")
         if resolved.view_batch is not None:
             check_bounds(cls.title, resolved, view_batch=1)
-        backbone.forward_spec(resolved.image_size, resolved.pos_interp)  # refuses a size that is no whole grid
+        backbone.forward_spec(resolved.image_size, resolved.pos_interp)  # refuses a size that is not whole patches
         return resolved
 
     # -- text ----------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ class AnoVl(ZeroShotMethod[AnoVlConfig]):
 class Adapter:
     """A residual map of patches (…,D) with its optimiser: (1 - mix) x + mix a(x).
 
-    a(x) = U^T tanh(W x/|x| + b) with the normalised sentences U (S,D), or W x/|x| + b where there are none.
+    a(x) = U^T tanh(W x/|x| + b) with the normalised sentences U (S,D), or W x/|x| + b without sentences.
     """
 
     def __init__(self, config: AnoVlConfig, sentences_SD: Tensor | None, draws: Draws) -> None:

@@ -150,13 +150,13 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         return []
 
     def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
-        """What is asked of the visual tower: dense taps, and pooled features by name."""
+        """The outputs that the visual tower has to give: dense taps, and pooled features by name."""
         return frozenset(), frozenset()
 
     def extra_features(self, images: Tensor, samples: Sequence[SampleInfo]) -> dict[str, Tensor]:
         """What else of the images is needed, such as a frozen second network's answer; rows are images.
 
-        The result is in `features.extra`, and the pass over the visual tower stays shared with other methods.
+        The result is in `features.extra`. The pass over the visual tower is still shared with other methods.
         """
         return {}
 
@@ -180,16 +180,16 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         raise NotImplementedError(f"{type(self).__name__} has no score_set")
 
     def begin_training(self, categories: Sequence[Category]) -> None:
-        """Called once before the first stage, with the categories that there are to learn from."""
+        """Called once before the first stage, with the categories of the auxiliary data."""
 
     def augmented(self, batch: Batch) -> Batch:
         """The batch to learn from: a method's own augmentation of training images and masks, alike."""
         return batch
 
     def remark(self, category: Category) -> str:
-        """What its numbers on this category have to say of themselves, in a few words; "" for nearly every method.
+        """A remark on the method's numbers of this category, in a few words; "" for nearly every method.
 
-        It stands in rows, and a run prints it once with its categories. It is asked before anything is trained.
+        Rows hold it, and a run prints it once with its categories. It is called before anything is trained.
 
         Raises:
             UsageError: the category is one that it can neither learn from nor be tested on.
@@ -227,7 +227,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
 
         Raises:
             BackboneError: a tap or pooled feature that the tower does not have.
-            UsageError: an image size that is no multiple of the patch, or another thing that it cannot compute.
+            UsageError: an image size that is not a multiple of the patch, or another option that it cannot compute.
         """
         c = self.config
         forward = self.backbone.forward_spec(c.image_size, c.pos_interp, c.activation)

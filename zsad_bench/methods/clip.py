@@ -2,7 +2,7 @@
 
 The row "CLIP" of the AnomalyCLIP (arXiv 2310.18961, appendix) and FAPrompt tables. The two sentences are read from
 that appendix; results are sensitive to them, so they are options. Its maps come from the plain last block, which in
-CLIP's large towers is known to be inverted on many objects (published pixel AUROC below 0.5): that is not mended here.
+CLIP's large towers is known to be inverted on many objects (published pixel AUROC below 0.5): not corrected here.
 """
 
 from __future__ import annotations

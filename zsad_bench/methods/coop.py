@@ -2,7 +2,7 @@
 
 Paper: Zhou et al., IJCV 2022, arXiv 2109.01134. Official code of the prompt learner: KaiyangZhou/CoOp (MIT), October
 2022; parity with it is tested in tests/golden on random weights. There is no official anomaly-detection code: the
-prompts are those attributed to AnomalyCLIP's appendix (arXiv 2310.18961), which was not at hand word for word.
+prompts are those attributed to AnomalyCLIP's appendix (arXiv 2310.18961), whose exact wording we have not seen.
 
 Our choices where nothing is published: an image is scored against the two prompts of its own category; 50 epochs
 instead of 200 (of 16 shots); 518 px without augmentation; maps from the plain last block, because the published pixel
@@ -26,7 +26,7 @@ from zsad_bench.types import Category, Features, SampleInfo
 
 @dataclass(frozen=True)
 class CoOpConfig(ContextConfig):
-    """16 context tokens, and what stands in `ContextConfig`.
+    """16 context tokens, and the fields of `ContextConfig`.
 
     class_specific: a context of its own for either state. class_token_position: where state and class name stand;
     `middle` puts half of the context behind them.

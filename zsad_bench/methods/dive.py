@@ -283,7 +283,7 @@ class Dive(ZeroShotMethod[DiveConfig]):
         self.class_names = tuple(dict.fromkeys(names))
 
     def begin_training(self, categories: Sequence[Category]) -> None:
-        """Every class of the training data is told apart at every step, whatever is in the batch."""
+        """Every step distinguishes all classes of the training data, not only those of the batch."""
         self.set_auxiliary_classes([category.prompt_name for category in categories])
 
     def bank(self) -> Tensor:
@@ -385,7 +385,7 @@ class Dive(ZeroShotMethod[DiveConfig]):
         The semantic classes are those of `set_auxiliary_classes`, or without it those of the batch.
 
         Raises:
-            ValueError: an image of a class that is none of them.
+            ValueError: an image of a class that is not among them.
         """
         c, text, z = self.config, self.text_for(batch.samples), features.pooled("cls")
         terms = {"state": F.cross_entropy(self.logits(features, text), batch.labels)}

@@ -3,8 +3,8 @@
 Paper: Gu et al., ACM MM 2024, arXiv 2404.13671. Official code: CASIA-IVA-Lab/FiLo (Apache-2.0), commit 36ff29c.
 Written from the paper and observed behaviour; parity with that code is tested in tests/golden on random weights.
 
-Texts: 12 learned rows per state, to which a small network adds what it makes of the image, stand in front of sentences
-that name a detail of the class and a position in the image; details are in prompts/filo.yaml. Images: linear maps of
+Texts: 12 learned rows per state, to which a small network adds its output for the image, precede sentences that
+name a detail of the class and a position in the image; details are in prompts/filo.yaml. Images: linear maps of
 plain tokens of four blocks, and sums of six convolutions of V-V tokens of the last three. At test a detector (Grounding
 DINO) decides which position is meant, and the map is attenuated outside its boxes.
 

@@ -81,7 +81,7 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
         check_bounds(cls.title, resolved, above_zero=("temperature",), gaussian_sigma=0)
         if config.window_batch is not None:
             check_bounds(cls.title, resolved, window_batch=1)
-        backbone.forward_spec(resolved.image_size, resolved.pos_interp)  # refuses a size that is no whole grid
+        backbone.forward_spec(resolved.image_size, resolved.pos_interp)  # refuses a size that is not whole patches
         _check_scales(cls.title, resolved, backbone)
         return resolved
 

@@ -1,7 +1,7 @@
 """Metrics of anomaly scores and maps: pure functions in `functional`, thin torchmetrics classes around them.
 
 Free of torch at import; take what is needed from the submodules (`metrics.category`, `metrics.functional.pixel`…).
-Which metrics there are stands in `zsad_bench/metric_keys.py`.
+All metrics are listed in `zsad_bench/metric_keys.py`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from zsad_bench.types import Batch, Category, Level, Prediction
 
 @runtime_checkable
 class _Counted(Protocol):
-    """A data module that says beforehand how many images of each category it hands out."""
+    """A data module that reports the number of images per category before it hands them out."""
 
     def image_counts(self) -> Counter[Category]: ...
 

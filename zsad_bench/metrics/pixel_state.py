@@ -277,7 +277,7 @@ LOCAL: dict[str, Callable[[PixelMetrics], MetricValue]] = {
 
 @cache
 def has_numba() -> bool:
-    """Whether RCPRO can be had in good time."""
+    """Whether RCPRO can be computed fast."""
     return importlib.util.find_spec("numba") is not None
 
 

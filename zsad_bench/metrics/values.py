@@ -1,4 +1,4 @@
-"""What a metric returns: a number, and when there is none, why; how sure it is, where that can be said."""
+"""The result of a metric: a number, or the reason why it is undefined, and its uncertainty where that is known."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -13,6 +14,8 @@ from zsad_bench import registry, yaml12
 from zsad_bench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
     from zsad_bench.backbones.base import Backbone
     from zsad_bench.methods.base import ZeroShotMethod
 
@@ -35,7 +38,7 @@ def parse_settings(settings: Iterable[str], option: str = "--set", paths: Iterab
             continue
         try:
             parsed[key.strip()] = yaml12.load(text)
-        except (yaml.YAMLError, ValueError):  # ValueError: something like a date that is none
+        except (yaml.YAMLError, ValueError):  # ValueError: such as an impossible date
             raise UsageError(f"{option} {entry}: '{text}' is not a YAML value; quote it") from None
     return parsed
 
@@ -51,18 +54,14 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
     for key in overrides:
         if key not in known:
             raise UnknownNameError(registry.did_you_mean(f"option of {method}", key, known))
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls)
+    parser = _parser(cls)
+    checked = _parsed(parser, overrides)
     hints = get_type_hints(cls)
     for key, value in overrides.items():
         open_ = bool(known[key].metadata.get("filled"))  # until `resolve`, None is as good as what is declared
         fits = value is not None or open_ or NoneType in get_args(hints[key])  # jsonargparse takes None for anything
-        try:
-            parser.parse_object({key: value})
-        except Exception:  # its own message is several lines long
-            fits = False
+        if checked is None:  # one of them does not fit: which?
+            fits = fits and _parsed(parser, {key: value}) is not None
         if not fits:
             declared = f"{known[key].type} | None" if open_ else str(known[key].type)
             choice = get_origin(hints[key]) is Literal and not open_
@@ -70,7 +69,8 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
             raise UsageError(
                 f"{method}: {key}={value!r} does not fit; expected {wanted}{_as_a_list(key, value, declared)}"
             )
-    checked = parser.parse_object(dict(overrides))
+    if checked is None:  # each fits alone, and all of them do not
+        checked = parser.parse_object(dict(overrides))
     return cls(**{name: _frozen(checked[name]) for name in known})
 
 
@@ -106,6 +106,24 @@ def encodes_alone(cls: type[ZeroShotMethod]) -> bool:
     from zsad_bench.methods.base import ZeroShotMethod
 
     return cls.encode is not ZeroShotMethod.encode
+
+
+@cache
+def _parser(cls: type[Any]) -> ArgumentParser:
+    """Reads a configuration's fields by their types. Building it takes ten times as long as using it once."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls)
+    return parser
+
+
+def _parsed(parser: ArgumentParser, values: Mapping[str, Any]) -> Any:
+    """All fields with these values and the defaults; None where a value does not fit."""
+    try:
+        return parser.parse_object(dict(values))
+    except Exception:  # its own message is several lines long
+        return None
 
 
 def _as_a_list(key: str, value: Any, declared: str) -> str:

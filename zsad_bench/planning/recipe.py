@@ -93,7 +93,7 @@ class Recipe:
     checkpoint: Path | None = None
 
     def at(self, line: int) -> str:
-        """How a message begins that is about a line of the file; "" where there is no file."""
+        """The start of a message about a line of the file; "" without a file."""
         return f"{self.file}:{line}: " if self.file else ""
 
     @property
@@ -220,7 +220,7 @@ def published_methods() -> set[str]:
 
 
 def _grid(source: LocatedYaml, path: YamlPath, settings: Any) -> Iterable[dict[str, Any]]:
-    """The settings of every point of a grid; of what has none, the settings alone."""
+    """The settings of every point of a grid; without a grid, the settings alone."""
     if not isinstance(settings, dict):
         source.refuse(path, f"expected settings as {{field: value}}, found {settings!r}")
     fixed = {key: value for key, value in settings.items() if key != "grid"}

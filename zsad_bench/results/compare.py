@@ -69,7 +69,7 @@ class Comparison:
 
 
 def compare(first: str | Path, second: str | Path) -> Comparison:
-    """The rows that stand in two leaderboards, or folders of row files. Memory: O(rows).
+    """The rows that two leaderboards (or folders of row files) share. Memory: O(rows).
 
     Raises:
         RowError: no such folder, a bad line, two values for one key, or several rows of one thing (of two versions).

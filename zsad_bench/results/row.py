@@ -123,7 +123,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
                 self._refuse("an undefined value has no error bound and no interval; found one")
         else:
             if self.reason:
-                self._refuse(f"a value ({value}) and a reason to have none ({self.reason!r}); give one")
+                self._refuse(f"a value ({value}) and a reason for a missing value ({self.reason!r}); give one")
             if not -_DUST <= value <= 1 + _DUST:
                 self._refuse(f"{value} is outside [0, 1]; rows hold fractions, percent is for tables")
             if type(value) is not float or not 0 <= value <= 1:

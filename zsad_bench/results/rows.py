@@ -1,8 +1,8 @@
 """Rows on disk: JSON lines that are appended as soon as a number exists, and survive a kill at any moment.
 
 A killed writer can only leave its last line half-written; that line is left out when loading and cut off before the
-next append. A line further up that is not JSON (a damaged disk, a torn copy) is left out too; both are reported with
-file and line. JSON that is not a row is an error.
+next append. A line further up that is not JSON (a damaged disk, an incomplete copy) is left out too; both are reported
+with file and line. JSON that is not a row is an error.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def row_files(folder: str | Path) -> list[Path]:
 
 
 def read(paths: str | Path | Iterable[str | Path]) -> Loaded:
-    """Every row of a file, a folder or several of them, and the torn lines among them.
+    """Every row of a file, a folder or several of them, and the damaged lines among them.
 
     Raises:
         RowError: naming file and line, for JSON that is not a row; a file that cannot be read.
@@ -166,7 +166,7 @@ def read(paths: str | Path | Iterable[str | Path]) -> Loaded:
 
 
 def load(paths: str | Path | Iterable[str | Path]) -> list[Row]:
-    """The rows that `read` finds; each torn line is a RowWarning.
+    """The rows that `read` finds; each damaged line is a RowWarning.
 
     Raises:
         RowError: as `read`.
@@ -305,7 +305,7 @@ def _read_file(path: Path, found: Loaded) -> None:
 
 
 def _trim_torn_end(path: Path, file: BinaryIO) -> int:
-    """The length of the file once its last line is whole: a torn one is cut off, a missing line end is added."""
+    """The length of the file once its last line is complete: half of one is cut off, a missing line end is added."""
     end = file.seek(0, os.SEEK_END)
     start, tail = end, b""
     while start and b"\n" not in tail:

@@ -54,7 +54,7 @@ def auxiliary(spec: priors.PriorSpec, data_of: DataFactory) -> Auxiliary:
     """The data of a resolved prior; `data_of(name, options)` builds a data module.
 
     Raises:
-        ZsadError: a dataset that is not there, a prior that asks for more than it has, or masks that do not fit.
+        ZsadError: a missing dataset, a prior that asks for more images than it has, or masks that do not fit.
     """
     parts = [kept(part, data_of, {}) for part in spec.parts]
     hashed = priors.prior_hash({part.module.name: part.module.manifest_hash for part in parts})

@@ -37,7 +37,7 @@ def metrics_of(level: Level) -> tuple[str, ...]:
 
 
 def rows_of(board: Path, method: str, since: str = "") -> list[store.Row]:
-    """Every row of a method on a board; [] when there is none.
+    """Every row of a method on a board; [] when the board has no such row.
 
     A half-written last line is left to the run that writes it. since: a run id; only rows of runs that began after it.
     """

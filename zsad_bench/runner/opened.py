@@ -63,7 +63,7 @@ class Opened:
         """The data of the run's prior and draw.
 
         Raises:
-            ZsadError: a dataset that is not there, a prior that asks for more than it has, or masks that do not fit.
+            ZsadError: a missing dataset, a prior that asks for more images than it has, or masks that do not fit.
         """
         prior = self._prior(spec)
         return self.once(self._learns_from(spec, prior), lambda: self._select(spec, prior))

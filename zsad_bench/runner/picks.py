@@ -71,7 +71,7 @@ def _measured(pick: Pick) -> Pick:
 
 
 def draw_sheet(categories: Mapping[str, Mapping[str, Pick]], titles: Mapping[str, str], file: Path) -> None:
-    """Draws one row per category: its largest defect outlined, and the map of every method, black where it has none.
+    """Draws one row per category: its largest defect outlined, and the map of every method, black without maps.
 
     categories: name -> label -> its pick. titles: label -> heading of its column.
     """

@@ -17,7 +17,7 @@ from zsad_bench.variant import variant_of
 def whole_batches(samples: Sequence[Sample], categories: Collection[str], batch_size: int) -> list[Sample]:
     """The samples of every batch that holds one of these categories, in order.
 
-    Whole batches, because the last digits of a score depend on how many images are encoded at once: a run that goes on
+    Whole batches, because the last digits of a score depend on how many images are encoded at once: a resumed run
     then writes what an uninterrupted one would have.
     """
     kept: list[Sample] = []

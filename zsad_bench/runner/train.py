@@ -96,7 +96,7 @@ def fit(
         with stoppable(trainer):
             trainer.fit(method, datamodule=data)
         loader, data.trainer = trainer.train_dataloader, None  # worker processes end with the Trainer
-        for line in [] if loader is None else loader.said:  # there is none without epochs
+        for line in [] if loader is None else loader.said:  # without epochs there is no loader
             if line not in printed:  # every stage reads the same files
                 console.print(line, style="yellow")
             printed.add(line)

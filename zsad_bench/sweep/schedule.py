@@ -57,8 +57,9 @@ def work_through(
 ) -> SweepStatus:
     """How a plan stands after everything ran that has no complete rows.
 
-    folder: takes the plan and what happens; a plan that has one goes on. environment: of each group's process, on top
-    of the executor's own. retry_failed: what failed before as well. status: of `hashed`, where that was called before.
+    folder: where the plan and its events are written; a plan that has one resumes. environment: of each process,
+    in addition to the executor's own. retry_failed: groups that failed before run again. status: of `hashed`, if that
+    was called before.
 
     Raises:
         ZsadError: the board cannot be written, or the executor lacks something.

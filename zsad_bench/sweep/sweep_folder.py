@@ -67,7 +67,7 @@ class SweepFolder:
         """The plan as it was last written; read once per process.
 
         Raises:
-            ZsadError: there is none, or it is of another schema.
+            ZsadError: the folder has no plan, or one of another schema.
         """
         if not self.plan_file.is_file():
             raise ZsadError(f"no plan in {self.path}; start the sweep")

@@ -54,7 +54,7 @@ class SweepStatus:
         return next((error for error in errors if isinstance(error, str)), "")
 
     def failed(self, group: JobGroup) -> str:
-        """What a group that failed said last, or ""."""
+        """The last line that a failed group printed, or ""."""
         last = self.last.get(group.id, {})
         return last["why"] if last.get("kind") == "failed" else ""
 

@@ -70,7 +70,7 @@ def files_below(folder: Path) -> Path:
 
 
 def base_url() -> str:
-    """The server: WANDB_BASE_URL, else what `wandb login --host` remembered, else wandb's own."""
+    """The server: WANDB_BASE_URL, else the one stored by `wandb login --host`, else wandb's own."""
     remembered = configparser.ConfigParser()
     folder = os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb"
     try:

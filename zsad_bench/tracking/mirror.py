@@ -1,4 +1,4 @@
-"""Talks to wandb. Whatever goes wrong there is one warning, and the caller goes on."""
+"""Talks to wandb. Any failure there is one warning, and the caller continues."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Mirror:
     def _begin(self, of: Tracked) -> Any:
         import wandb
 
-        wandb.setup(wandb.Settings(silent=True))  # also what is said before a run begins
+        wandb.setup(wandb.Settings(silent=True))  # also lines that are printed before a run begins
         known = {name: value for name, value in _SETTINGS.items() if name in wandb.Settings.model_fields}
         return wandb.init(
             mode="offline" if self.mode == "offline" else "online",

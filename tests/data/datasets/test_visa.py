@@ -82,7 +82,7 @@ def test_reorganised_tree_has_one_type_and_no_complaint(tmp_path):
 
 
 def test_both_trees_in_one_folder(raw):
-    """The reorganised one is taken, the note says so, and the other can be had."""
+    """The reorganised one is taken, the note says so, and the other can be selected."""
     miniature.write(raw, "mvtec_style")
     module, forced = Visa(raw), Visa(raw, layout="raw")
     assert (module.layout, module.root) == ("mvtec_style", raw.resolve() / "1cls")

@@ -14,12 +14,12 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods.base import MethodConfig, Stage, ZeroShotMethod
 from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
 
-DIARY: list[tuple] = []  # ("classes", names) and ("stage", rows remembered)
+DIARY: list[tuple] = []  # ("classes", names) and ("stage", rows stored)
 
 
 @dataclass(frozen=True)
 class MemoryConfig(MethodConfig):
-    """every: of how many patches one is remembered. seed: which one comes first."""
+    """every: one patch out of so many is stored. seed: which one comes first."""
 
     every: int = 3
     seed: int = 0
@@ -63,7 +63,7 @@ class Memory(ZeroShotMethod[MemoryConfig]):
         DIARY.append(("stage", len(self.memory)))
 
     def score(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
-        assert len(self.memory), "nothing was remembered"
+        assert len(self.memory), "no patch was stored"
         patches = F.normalize(features.patches(self.tap()), dim=-1)
         distance = 1 - (patches @ self.memory.mT).amax(-1)
         maps = F.interpolate(distance.unflatten(1, features.grid)[:, None], features.image_size)[:, 0]

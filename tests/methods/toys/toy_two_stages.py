@@ -40,7 +40,7 @@ class TwoStages(ZeroShotMethod[TwoStagesConfig]):
 
     def __init__(self, backbone: Backbone, config: TwoStagesConfig | None = None) -> None:
         super().__init__(backbone, config)
-        self.stage_now = ""
+        self.stage_name = ""
         c, width = self.config, backbone.vision.joint_width
         generator = torch.Generator().manual_seed(c.seed)
         self.shift = nn.Parameter(0.1 * torch.randn(2, width, generator=generator))
@@ -69,10 +69,10 @@ class TwoStages(ZeroShotMethod[TwoStagesConfig]):
 
     def begin_stage(self, stage: Stage) -> None:
         super().begin_stage(stage)
-        self.stage_now = stage.name
+        self.stage_name = stage.name
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
-        DIARY.extend(("text", self.stage_now, c.name) for c in categories)
+        DIARY.extend(("text", self.stage_name, c.name) for c in categories)
         texts = [f"a photo of a {state} {c.prompt_name}" for c in categories for state in ("good", "broken")]
         encoded = F.normalize(self.backbone.encode_prompts(texts), dim=-1).unflatten(0, (-1, 2))
         return F.normalize(encoded + self.shift, dim=-1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import cached_property
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -41,9 +41,7 @@ _COMPUTED = {"gelu": F.gelu, "quickgelu": QuickGELU()}
 
 
 class ClipVision:
-    """The visual tower (`backbones.towers.SplitTower`), with the V-V path beside plain attention."""
-
-    """The visual tower (`backbones.towers.VvTower`), with V-V attention beside and in the place of its own."""
+    """The visual tower (`SplitTower` and `VvTower` of backbones/towers.py): V-V attention beside its own or instead."""
 
     paths = frozenset({"plain", "vv", "attended"})
     pos_interps: tuple[PosInterp, ...] = ("bilinear", "bicubic", "bicubic_antialias")
@@ -105,17 +103,15 @@ class ClipText:
         self.activation = _own_activation(self.blocks)
         self.activations = frozenset({self.activation, *_COMPUTED})
 
-    @cached_property
-    def _tokenizer(self) -> SimpleTokenizer:
-        return SimpleTokenizer(context_length=self.context_length)
-
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        ids = torch.zeros(len(texts), self.context_length, dtype=torch.int64)
-        for row, text in zip(ids, texts, strict=True):
-            found = [self._tokenizer.sot_token_id, *self._tokenizer.encode(text), self._tokenizer.eot_token_id]
-            if len(found) > len(row):
-                raise UsageError(f"text of {len(found)} tokens, {self.name} reads {len(row)}; shorten: {text!r}")
-            row[: len(found)] = torch.tensor(found)
+        rows = []
+        for text in texts:
+            row = _token_ids(text)
+            if len(row) > self.context_length:
+                length = self.context_length
+                raise UsageError(f"text of {len(row)} tokens, {self.name} reads {length}; shorten: {text!r}")
+            rows.append(row + (0,) * (self.context_length - len(row)))
+        ids = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.context_length)
         device = self.model.positional_embedding.device
         return ids if device.type == "meta" else ids.to(device)
 
@@ -138,6 +134,19 @@ class ClipText:
         rows = tokens[torch.arange(len(tokens), device=tokens.device), eot]
         normed: Tensor = self.model.ln_final(rows)
         return normed @ self.model.text_projection if project else normed
+
+
+@cache
+def _tokenizer() -> SimpleTokenizer:
+    """One for all towers: it reads a vocabulary of 49,408 tokens, which takes a while."""
+    return SimpleTokenizer()
+
+
+@lru_cache(maxsize=1 << 14)
+def _token_ids(text: str) -> tuple[int, ...]:
+    """Start, byte pairs, end. The same few thousand sentences are asked for by several methods, and in every step."""
+    tokenizer = _tokenizer()
+    return (tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id)
 
 
 def _split(block: ResidualAttentionBlock, x: Tensor) -> tuple[Tensor, ...]:

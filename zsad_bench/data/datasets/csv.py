@@ -22,7 +22,7 @@ _NEEDED, _KNOWN = ("image", "label"), ("image", "label", "mask", "category")
 class Csv(OwnDataModule):
     """The root is the table. Paths in it are relative to its folder and stay inside.
 
-    Columns stand in any order, in any letter case, apart by comma, semicolon or tab; others are left out. label: 0,
+    Columns: in any order and letter case, separated by comma, semicolon or tab; other columns are ignored. label: 0,
     normal or good; 1, anomalous or bad. Without a column `category` all images are of one, named after the folder.
     """
 

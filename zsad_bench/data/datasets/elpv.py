@@ -108,7 +108,7 @@ def read_grades(path: Path) -> list[Grade]:
 
 
 def _with_labels(root: Path) -> Path | None:
-    """The folder of labels.csv in any version of the download; None when there is none."""
+    """The folder of labels.csv in any version of the download; None when it is missing."""
     return next((root / nested for nested in _NESTED if (root / nested / "labels.csv").is_file()), None)
 
 

@@ -47,7 +47,7 @@ class DemoDataModule(ZeroShotDataModule):
 
     @classmethod
     def available(cls) -> Path:
-        """Where it is, or will be drawn when first used: a generated dataset is always to be had."""
+        """Its folder, which exists or is drawn at first use: a generated dataset is always available."""
         return suite.location(cls.name)
 
     @classmethod

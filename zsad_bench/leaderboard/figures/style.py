@@ -108,7 +108,7 @@ def _layout(figure: Figure) -> ConstrainedLayoutEngine:
 
 
 def save(drawn: Drawn, folder: str | Path, name: str, title: str) -> list[Path]:
-    """The files `name`.svg and `name`.png, whole or not there; without dates or versions inside.
+    """The files `name`.svg and `name`.png, complete or missing; without dates or versions inside.
 
     Raises:
         RowError: the folder cannot be written.
@@ -151,7 +151,7 @@ def marks(names: Iterable[str]) -> dict[str, Mark]:
 
 
 def method_marks(methods: Iterable[str], facts: Facts) -> dict[str, Mark]:
-    """The marks of these methods: the same in every figure, as every method that there is has its own."""
+    """The marks of these methods: the same in every figure, as every method has its own."""
     known = marks([*sorted(facts.built), *sorted(set(methods) - facts.built)])
     return {method: known[method] for method in methods}
 

@@ -28,7 +28,7 @@ class Claim(NamedTuple):
 class Gain(NamedTuple):
     """A method against its best and its weakest competitor, in fractions; None where there is nothing to compare.
 
-    Of "each", the dataset of the largest gain over the best stands in `where`.
+    Of "each", `where` is the dataset of the largest gain over the best.
     """
 
     own: float | None = None

@@ -1,6 +1,6 @@
 """What is marked in tables: numbers on part of the data, and numbers of methods that score a whole test set at once.
 
-Such a number carries its sign wherever it stands and is never the best of anything; the lines below a table say what is
+Such a number carries its sign in every table and is never the best of anything; the lines below a table say what is
 behind it.
 """
 
@@ -85,9 +85,9 @@ def describe(parts: Iterable[Partial], title: Callable[[str], str] = str) -> str
 
 
 def notes(lines: Mapping[str, Iterable[Marked]], n_lines: int = 0, title: Callable[[str], str] = str) -> list[str]:
-    """The sentences under a table, one for each sign that stands in it.
+    """The sentences under a table, one for each sign that the table contains.
 
-    lines: name of a line -> its numbers. n_lines: of the table; what all of them have is said once.
+    lines: name of a line -> its numbers. n_lines: of the table; a remark that applies to all of them is printed once.
     """
     by_name = {name: list(numbers) for name, numbers in lines.items()}
     names_of: dict[Partial, list[str]] = {}

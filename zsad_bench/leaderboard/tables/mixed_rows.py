@@ -1,4 +1,4 @@
-"""Which rows may stand in one table: those of one backbone, data, metric version and configuration of each line."""
+"""Which rows one table may contain: those of one backbone, data, metric version and configuration of each line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REFUSED = (
 
 
 def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], list[str]]:
-    """The rows that may stand in one table, and a sentence on every group that was left out.
+    """The rows that one table may contain, and a sentence on every group that was left out.
 
     Of several data or weights hashes, metric versions, or configurations of one line, the newest run's stands;
     a run from the future counts as the oldest. at: the time now, as rows have it; None asks the clock.
@@ -62,7 +62,7 @@ def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], l
 
 
 def refuse_mixed(rows: Sequence[Row], what_to_do: str, own_backbones: Collection[str] = ()) -> None:
-    """Returns when the rows may stand in one table.
+    """Returns when one table may contain all of the rows.
 
     own_backbones: methods that run on another backbone than the others; each of them on one.
 

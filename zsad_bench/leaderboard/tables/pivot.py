@@ -44,7 +44,7 @@ def pivot(
         kept = [row for row in kept if get(row) in wanted]
     if not kept:
         asked = ", ".join(f"{axis} {'/'.join(values)}" for axis, values in only.items()) or "anything"
-        raise RowError(f"none of {len(rows)} rows has {asked}; see what there is without these options")
+        raise RowError(f"none of {len(rows)} rows has {asked}; leave these options out to see all")
     line_of, column_of, rest_of = _getter(lines, facts), _getter(columns, facts), attrgetter(*_CHOSEN)
     cells: dict[tuple, Pool] = pools(kept, lambda row: (line_of(row), column_of(row)), rest_of)
     _refuse_blurred(cells, lines, columns)

@@ -100,7 +100,7 @@ def terminal(grids: Sequence[Grid], console: Console) -> None:
     """Prints grids, without colour or rules when not a terminal.
 
     Numbers of one that is wider than the terminal are written closer; where that is not enough it is cut between groups
-    of columns and goes on below.
+    of columns and continues below.
     """
     for grid in grids:
         console.print()

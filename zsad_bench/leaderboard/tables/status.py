@@ -16,7 +16,7 @@ DONE, PART, NOT_RUN, NOT_BUILT = "done", "part", "not run", "not built"
 
 
 class State(NamedTuple):
-    """command: "" where there is none. seconds: of testing; train_seconds: of training, once; None where unknown.
+    """command: "" where no command exists. seconds: of testing; train_seconds: of training, once; None where unknown.
 
     auxiliary: what it learns from, so that trainings that serve several numbers are counted once.
 
@@ -43,7 +43,7 @@ def states(
 ) -> list[State]:
     """One a published number, in their order.
 
-    rows: current ones. training: how long a training took, 0 where there is none, None where that is not known.
+    rows: current ones. training: seconds of a training, 0 without training, None where unknown.
     """
     rows = list(rows)
     of = {name: Numbers(table, published, rows, facts) for name, table in TABLES.items()}

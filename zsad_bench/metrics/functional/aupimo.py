@@ -30,7 +30,7 @@ def aupimo(
 
     maps_BHW: float, any range, higher is more anomalous. masks_BHW: bool.
     labels: (B,) 0 normal, 1 anomalous; without them an image is normal where its mask is empty. An anomalous image with
-    an empty mask is in neither: it has nothing to find, and what is found on it is no false positive.
+    an empty mask is in neither: it has no anomaly to detect, and a detection on it is not a false positive.
     nan without a normal or without an anomalous image. Partitions the normal pixels once: O(B*H*W) time and memory.
 
     Raises:

@@ -107,10 +107,10 @@ def _sorted(metric: str, maps: ArrayLike, masks: ArrayLike, connectivity: int) -
 
 
 def _legacy_thresholds(pixels: SortedPixels) -> NDArray:
-    """200 thresholds in the dtype of the scores, ascending; empty when there is no room for them.
+    """200 thresholds in the dtype of the scores, ascending; empty when they do not fit.
 
     The routine's `arange(min, max, (max - min) / 200)` rounds its count and its first step in the dtype of the maps
-    and goes on in float64; that is followed here step by step, as one threshold more moves results by 5e-4.
+    and continues in float64; that is followed here step by step, as one threshold more moves results by 5e-4.
     """
     low = min(pixels.negatives[0], pixels.thresholds[-1])
     high = max(pixels.negatives[-1], pixels.thresholds[0])

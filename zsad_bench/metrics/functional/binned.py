@@ -1,7 +1,7 @@
 """Pixel metrics of one category from a histogram of constant size, each with a certified bound on its error.
 
 The edges are fixed by the scores' float32 bits, not by a guess of their range: read as integers, the bits of floats
-stand in the order of the floats. Bins are aligned runs of 2^shift neighbouring floats, and shift is the smallest with
+have the same order as the floats. Bins are aligned runs of 2^shift neighbouring floats, and shift is the smallest with
 which the `bins` bins reach from the lowest score to the highest. It can only grow while scores come in, and pairs of
 bins then join exactly, so the counts depend on the set of scores alone: neither on their order nor on the split over
 batches and ranks. Narrow ranges get one bin per float, which is exact; one hot pixel costs next to nothing.

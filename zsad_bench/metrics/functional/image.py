@@ -13,7 +13,7 @@ from zsad_bench.metrics.values import MetricValue, by_key, undefined
 
 
 def auroc_value(ranking: Ranking) -> MetricValue:
-    """AUROC, or why there is none."""
+    """AUROC, or the reason why it is undefined."""
     return MetricValue(auroc_of(ranking)) if ranking.n_neg else undefined("no normal image")
 
 

@@ -43,7 +43,7 @@ class RcproSteps(NamedTuple):
 
 
 class RcproEvents(NamedTuple):
-    """What is kept instead of maps: the scores at which components change. Batches and ranks stand in any order.
+    """The state that replaces maps: the scores at which components change. Batches and ranks come in any order.
 
     A false alarm that only grows changes nothing, so a normal image leaves two events per local maximum, an anomalous
     one at most an event per pixel.

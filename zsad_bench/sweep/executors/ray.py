@@ -1,7 +1,7 @@
 """As many tasks at a time as a Ray cluster has GPUs: this machine's own, or those of a running cluster (RAY_ADDRESS).
 
-A task takes one GPU, the one that Ray names in CUDA_VISIBLE_DEVICES; where there is none it takes its threads' worth of
-CPUs. What a lost node or a killed Ray worker ran is started again elsewhere.
+A task takes one GPU, the one that Ray names in CUDA_VISIBLE_DEVICES; without a GPU it takes as many CPUs as it has
+threads. The tasks of a lost node or a killed Ray worker are started again elsewhere.
 """
 
 from __future__ import annotations
