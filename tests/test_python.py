@@ -250,6 +250,24 @@ def test_stages_are_fitted_one_by_one(tiny):
     assert zb.predict(method, [rand_image()], name="bottle").scores.shape == (1,)
 
 
+@pytest.mark.parametrize("augment", [(), ("flip",)])
+def test_what_predict_has_read_can_be_learned_from(tiny, augment):
+    """By the data module, and by the loader that the Trainer made of it in inference mode."""
+    method = toys.load("toy_two_stages")(tiny, toys.load("toy_two_stages").Config(image_size=96, batch_size=4))
+    data = zb.load_dataset("demo_objects:bottle", method, scale=0.04, batch_size=4, augment=augment)
+    options = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    before = Trainer(**options)
+    read = before.predict(zb.load_method("clip", backbone=tiny, image_size=96), datamodule=data)
+    loader = before.predict_dataloaders
+    assert loader.dataset.epoch == 1
+    for given in ({"datamodule": data}, {"train_dataloaders": loader}):
+        method.begin_stage(method.stages()[0])
+        trainer = Trainer(max_epochs=1, **options)
+        trainer.fit(method, **given)
+        assert trainer.global_step == len(read), given
+    assert loader.dataset.epoch == 2, "a pass was not counted"
+
+
 # --- evaluate ---------------------------------------------------------------------------------------------------------
 
 

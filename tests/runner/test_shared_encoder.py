@@ -10,6 +10,7 @@ from tests.miniature import random_batch
 from zsad_bench import registry
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build
+from zsad_bench.runner import shared_encoder
 from zsad_bench.runner.shared_encoder import SharedPass
 from zsad_bench.types import Batch, EncoderSpec, ForwardSpec
 
@@ -138,3 +139,27 @@ def test_a_method_that_changes_what_is_encoded_goes_alone(mini, calls):
 def test_methods_that_ask_for_nothing_encode_nothing(mini, calls):
     shared(built(mini, ("random", {}), ("center_prior", {})), random_batch(SIZE))
     assert not calls, "images were encoded for methods that look at none"
+
+
+def test_a_whole_category_is_scored_on_the_device_of_its_method(mini, monkeypatch):
+    """AA-CLIP keeps cosines in `Features.extra` alone: nothing else of its features is on a device."""
+    (label, method), *_ = methods = list(built(mini, ("aa_clip", {"fidelity": "official"})).items())
+    batch = random_batch(SIZE)
+    category = batch.samples[0].category
+    places = [i for i, sample in enumerate(batch.samples) if sample.category == category]
+    one_pass = SharedPass(dict(methods)).eval()
+    with torch.no_grad():
+        for part in ([0, 1], [2, 3, 4]):
+            samples = [batch.samples[i] for i in part]
+            one_pass.test_step(Batch(batch.images[part], batch.labels[part], batch.masks[part], samples), 0)
+        own = [batch.samples[i] for i in places]
+        expected = method.score_set(method.encode(batch.images[places], own), own)
+    scored, clocks = one_pass.costs[category][label].score, []
+    # No kernel runs where the backbone is said to be: only the clock is read there.
+    monkeypatch.setattr(type(mini), "device", property(lambda _: torch.device("cuda", 0)))
+    monkeypatch.setattr(shared_encoder, "device_clock", lambda device: clocks.append(device) or float(len(clocks)))
+    found = one_pass.finish(category)[label]
+    assert clocks == 2 * [torch.device("cuda", 0)], "the clock does not wait for the device that scores"
+    assert one_pass.costs[category][label].score == scored + 1.0
+    assert torch.allclose(found.score, expected.score, atol=1e-6)
+    assert torch.allclose(found.map, expected.map, atol=1e-6)

@@ -108,7 +108,9 @@ class ImageTable(Dataset):
 
     def __post_init__(self) -> None:
         # Counts the passes begun, for augmentation to differ between them; shared, as workers outlive a pass.
-        self.epoch = torch.zeros((), dtype=torch.int64)
+        # Trainer.predict makes its loaders in inference mode, whose tensors could not be counted up elsewhere.
+        with torch.inference_mode(False):
+            self.epoch = torch.zeros((), dtype=torch.int64)
         if self.augment is not None or self.mosaics is not None:
             self.epoch.share_memory_()
 

@@ -152,11 +152,11 @@ class SharedPass(LightningModule):
         """
         samples, predictions = self._samples.pop(category, []), {}
         for label, parts in self._kept.pop(category, {}).items():
-            features = joined(parts)
-            device = next(iter((*features.rows.values(), *features.vectors.values())), torch.empty(0)).device
+            features, method = joined(parts), self.by_label[label]
+            device = method.backbone.device  # where features may lie in `extra` alone, at any depth
             started = device_clock(device)
             with torch.no_grad():
-                predictions[label] = predict_set(self.by_label[label], features, samples)
+                predictions[label] = predict_set(method, features, samples)
             self.costs[category][label].score += device_clock(device) - started
         return predictions
 

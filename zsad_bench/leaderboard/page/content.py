@@ -76,6 +76,7 @@ def _table(
         "columns": table.columns,
         "extras": table.extras,
         "runs": {lines[line.key]: line.n_runs for line in table.lines},
+        "remarks": {lines[line.key]: dict(line.remarks) for line in table.lines if line.remarks},
         "cells": _cells(table.cells(), lines),
         "parts": [
             {"category": of[1], "cells": _cells({key: cell(mean) for key, mean in means(rows).items()}, lines)}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zsad_bench.leaderboard.tables.marks import Partial, Partials, describe, union
+from zsad_bench.leaderboard.tables.marks import Partial, Partials, Remark, describe, texts, union
 from zsad_bench.results.row import Row
 
 Run = tuple[int, int]  # training seed, draw of the auxiliary data
@@ -27,7 +27,8 @@ class Measured(NamedTuple):
 
     sd: `deviation` over runs. n_runs: seeds and draws averaged; n_runs_found: with any row. datasets: that entered the
     mean. n_categories: averaged in a run, n_expected: seen in any row of these datasets. parts: what of the data behind
-    it is not whole. transductive: of a method that sees all test images of a category before it scores one.
+    it is not whole. transductive: of a method that sees all test images of a category before it scores one. remarks: of
+    the method on categories of these datasets.
     """
 
     mean: float | None
@@ -39,6 +40,7 @@ class Measured(NamedTuple):
     n_expected: int
     parts: tuple[Partial, ...] = ()
     transductive: bool = False
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def ranked(self) -> bool:
@@ -66,7 +68,7 @@ class Measured(NamedTuple):
             "mean": self.mean, "sd": self.sd, "n_runs": self.n_runs, "n_runs_found": self.n_runs_found,
             "n_categories": self.n_categories, "n_datasets": len(self.datasets),
             "n_categories_expected": self.n_expected, "partial": describe(self.parts),
-            "transductive": self.transductive,
+            "transductive": self.transductive, "remark": texts([self]),
         }  # fmt: skip
 
 
@@ -89,6 +91,7 @@ class Pool:
         self.lines: set[Hashable] = set()
         self.parts: dict[str, dict[Partial, None]] = {}  # by dataset
         self.transductive = False
+        self.remarks: dict[str, dict[Remark, None]] = {}  # by dataset
 
     def add(self, row: Row, line: Hashable = None, parts: Sequence[Partial] = ()) -> None:
         """line: what must be the same for all rows of the cell. parts: what is not whole about the row."""
@@ -98,6 +101,9 @@ class Pool:
             self.parts.setdefault(row.target, {}).update(dict.fromkeys(parts))
         if row.transductive:
             self.transductive = True
+        if row.remark:
+            remark = Remark(row.target, row.category, row.remark)
+            self.remarks.setdefault(row.target, {})[remark] = None
 
     def put(self, run: Run, target: str, category: str, value: float | None) -> None:
         self.runs.setdefault(run, {}).setdefault(target, {})[category] = value
@@ -135,9 +141,13 @@ class Pool:
         datasets = next(run.datasets for run in by_run.values() if run.n_categories == most)
         return Measured(
             _mean(values), deviation(values), len(values), len(by_run), datasets, most, expected,
-            union(of for target, of in sorted(self.parts.items()) if targets is None or target in targets),
-            self.transductive,
+            _of(self.parts, targets), self.transductive, _of(self.remarks, targets),
         )  # fmt: skip
+
+
+def _of(by_target: Mapping[str, Iterable[Any]], targets: Collection[str] | None) -> tuple:
+    """Everything of these datasets, all by default, once."""
+    return union(found for target, found in sorted(by_target.items()) if targets is None or target in targets)
 
 
 def deviation(values: Sequence[float]) -> float | None:

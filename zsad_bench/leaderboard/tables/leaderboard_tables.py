@@ -58,7 +58,7 @@ class LeaderboardLayout:
 class Line:
     """One method under one prior. key: its `LINE` values. extra: what else tells it from the other lines.
 
-    cells: of every metric that it has rows of.
+    cells: of every metric that it has rows of. remarks: mark -> text, of those of its method on these numbers.
     """
 
     key: tuple
@@ -67,6 +67,12 @@ class Line:
     extra: tuple[str, ...]
     sanity: bool
     cells: Mapping[str, GridCell]
+    remarks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The title with the marks of its remarks."""
+        return self.title + ",".join(self.remarks)
 
     @property
     def name(self) -> str:
@@ -106,7 +112,7 @@ class Table:
         lines = []
         for line in self.lines:
             words = [GridCell(text) for text in (line.prior, *line.extra, str(line.n_runs))]
-            title = f"{line.title} *(sanity check)*" if line.sanity else line.title
+            title = f"{line.label} *(sanity check)*" if line.sanity else line.label
             lines.append((title, words + [line.cell(metric) for metric in self.columns]))
         return Grid(self.title, "method", columns, lines)
 
@@ -191,8 +197,10 @@ def build(rows: Iterable[Row], layout: LeaderboardLayout, torn: Sequence[store.T
     present = {row.target for row in kept}
     groups = [target for target in layout.groups if target in present]
     apart = sorted(present - set(groups), key=lambda name: (layout.title(name).casefold(), name))
-    tables = [_table(kept, "overall", "Overall", groups, layout)] if len(groups) > 1 else []
-    tables += [_table(kept, name, layout.title(name), [name], layout) for name in (*groups, *apart)]
+    numbering = marks.numbered(row.remark for row in kept)  # one for all tables, so that a mark means the same in each
+    asked = [("overall", "Overall", groups)] if len(groups) > 1 else []
+    asked += [(name, layout.title(name), [name]) for name in (*groups, *apart)]
+    tables = [_table(kept, *of, layout, numbering) for of in asked]
     left_out += [one.message(one.path.name) for one in torn]
     conflicts = sorted(map(str, current.conflicts))
     return Report(layout, tables, kept, len(read), conflicts, left_out, _undefined(kept, layout), store.ahead(read))
@@ -233,7 +241,9 @@ def _terminal_grid(title: str, tables: Sequence[Table]) -> Grid:
     ends = set()
     for block in by_key.values():
         line = block[0][1]
-        name, runs = line.name + " · sanity" * line.sanity, _count(line.n_runs, "run")
+        # The last table of a block is the mean, which has the remarks of all others.
+        name = line.name + ",".join(block[-1][1].remarks) + " · sanity" * line.sanity
+        runs = _count(line.n_runs, "run")
         if len(tables) > 1:
             lines.append((name, [GridCell(runs), *([GridCell()] * len(metrics))]))
         for table, own in block:
@@ -248,7 +258,14 @@ def _terminal_grid(title: str, tables: Sequence[Table]) -> Grid:
     return Grid(f"{title}: percent, mean over categories{spread}", "method · prior", columns, lines, notes, rules)
 
 
-def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], layout: LeaderboardLayout) -> Table:
+def _table(
+    rows: Sequence[Row],
+    name: str,
+    title: str,
+    targets: Sequence[str],
+    layout: LeaderboardLayout,
+    numbering: Mapping[str, str],
+) -> Table:
     rows = [row for row in rows if row.target in targets]
     by_key: dict[tuple, dict[str, GridCell]] = {}
     for place, number in means(rows).items():
@@ -265,16 +282,19 @@ def _table(rows: Sequence[Row], name: str, title: str, targets: Sequence[str], l
         of = dict(zip(LINE, key, strict=True))
         method = layout.title(of["method"]) + (f" ({of['variant']})" if of["variant"] else "")
         extra = tuple(str(of[field]) for field in extras)
-        lines.append(Line(key, method, of["prior"], extra, of["method"] in layout.sanity, by_key[key]))
+        texts = {remark.text for one in by_key[key].values() for remark in one.number.remarks}
+        remarks = {mark: text for text, mark in numbering.items() if text in texts}
+        lines.append(Line(key, method, of["prior"], extra, of["method"] in layout.sanity, by_key[key], remarks))
     columns = [metric for metric in COLUMNS if metric in present]
     numbers = {line.name: [line.cell(metric).number for metric in columns] for line in lines}
+    n_categories = len({(row.target, row.category) for row in rows})
     return Table(
         name=name,
         title=title,
         caption=_caption(rows, targets, layout),
         note=layout.note_of(targets),
-        marked=marks.notes(numbers, len(lines), layout.title),
-        n_categories=len({(row.target, row.category) for row in rows}),
+        marked=marks.notes(numbers, len(lines), layout.title, numbering, n_categories),
+        n_categories=n_categories,
         columns=columns,
         extras=extras,
         lines=lines,

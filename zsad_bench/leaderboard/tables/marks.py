@@ -1,7 +1,8 @@
-"""What is marked in tables: numbers on part of the data, and numbers of methods that score a whole test set at once.
+"""What is marked in tables: numbers on part of the data, numbers of methods that score a whole test set at once, and
+methods that remark on their numbers.
 
-Such a number carries its sign in every table and is never the best of anything; the lines below a table say what is
-behind it.
+A number of the first two kinds carries its sign in every table and is never the best of anything. A remark is a raised
+number beside the name of its method and changes no rank. The lines below a table say what each of them means.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ PARTIAL, TRANSDUCTIVE = "†", "§"
 _FIELDS = ("target", "category", "n_images", "n_skipped", "target_partial", "auxiliary", "auxiliary_partial")
 _COUNTS = attrgetter(*_FIELDS)
 _NAMED = 4  # places that a sentence names before it counts
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Partial(NamedTuple):
@@ -26,14 +28,25 @@ class Partial(NamedTuple):
     text: str
 
 
+class Remark(NamedTuple):
+    """What a method remarks on its numbers on a category, in its own words."""
+
+    target: str
+    category: str
+    text: str
+
+
 class Marked(Protocol):
-    """A number that may carry signs. parts: what of the data behind it is not whole."""
+    """A number that may carry signs. parts: what of the data behind it is not whole. remarks: of its method."""
 
     @property
     def parts(self) -> tuple[Partial, ...]: ...
 
     @property
     def transductive(self) -> bool: ...
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]: ...
 
 
 class Partials:
@@ -84,10 +97,33 @@ def describe(parts: Iterable[Partial], title: Callable[[str], str] = str) -> str
     return _listed(words, "; ")
 
 
-def notes(lines: Mapping[str, Iterable[Marked]], n_lines: int = 0, title: Callable[[str], str] = str) -> list[str]:
-    """The sentences under a table, one for each sign that the table contains.
+def numbered(texts: Iterable[str]) -> dict[str, str]:
+    """Each distinct remark with its mark, in alphabetical order: {"generic details": "¹"}; "" is none."""
+    return {text: str(i).translate(_RAISED) for i, text in enumerate(sorted({*texts} - {""}), 1)}
 
-    lines: name of a line -> its numbers. n_lines: of the table; a remark that applies to all of them is printed once.
+
+def texts(numbers: Iterable[Marked]) -> str:
+    """What methods remark on these numbers, each text once, as a CSV file has it."""
+    return "; ".join(sorted({remark.text for number in numbers for remark in number.remarks}))
+
+
+def raised(numbers: Iterable[Marked], numbering: Mapping[str, str]) -> str:
+    """What stands beside the name of a line with these numbers: "¹", "¹,²" or nothing. numbering: as `numbered`."""
+    found = {remark.text for number in numbers for remark in number.remarks}
+    return ",".join(mark for text, mark in numbering.items() if text in found)
+
+
+def notes(
+    lines: Mapping[str, Iterable[Marked]],
+    n_lines: int = 0,
+    title: Callable[[str], str] = str,
+    numbering: Mapping[str, str] | None = None,
+    n_categories: int = 0,
+) -> list[str]:
+    """The sentences under a table, one for each sign and remark that the table contains.
+
+    lines: name of a line -> its numbers. n_lines: of the table; what applies to all of them is printed once. numbering: marks of
+    remarks, as `numbered`. n_categories: of the table; a remark on all of them names none.
     """
     by_name = {name: list(numbers) for name, numbers in lines.items()}
     names_of: dict[Partial, list[str]] = {}
@@ -110,6 +146,27 @@ def notes(lines: Mapping[str, Iterable[Marked]], n_lines: int = 0, title: Callab
             f"{TRANSDUCTIVE} Transductive, seeing all test images of a category before any is scored, so not ranked "
             f"beside methods that see one image at a time: {_listed(whole_sets)}."
         )
+    return sentences + _remarks(by_name, numbering or {}, title, n_categories)
+
+
+def _remarks(
+    lines: Mapping[str, Sequence[Marked]], numbering: Mapping[str, str], title: Callable[[str], str], n_categories: int
+) -> list[str]:
+    """A sentence for each remark, with the lines that it is made on and the categories, unless it is on all."""
+    sentences = []
+    for text, mark in numbering.items():
+        by_places: dict[tuple[str, ...], list[str]] = {}
+        for name, numbers in lines.items():
+            found = {remark for number in numbers for remark in number.remarks if remark.text == text}
+            places = sorted(f"{title(remark.target)}/{remark.category}" for remark in found)
+            if places:
+                by_places.setdefault(() if len(places) == n_categories else tuple(places), []).append(name)
+        behind = [_listed(names) + (f" ({_listed(places)})" if places else "") for places, names in by_places.items()]
+        if behind:
+            sentences.append(
+                f"{mark} Remark of the method, so not compared with printed numbers: {text.rstrip('.')}. "
+                f"{'; '.join(behind)}."
+            )
     return sentences
 
 

@@ -85,6 +85,8 @@ class Numbers:
         for row in self.rows:
             self._behind.setdefault((row.method, row.variant, row.metric, row.target), []).append(row)
         self._variants = {entry: self._found(entry) for entry in self.entries}
+        lines = {(entry.method, variant) for entry, of in self._variants.items() for variant in of}
+        self.numbering = marks.numbered(row.remark for row in self.rows if (row.method, row.variant) in lines)
 
     def _found(self, entry: Entry) -> list[Variant]:
         found = {row.variant for row in self.rows if row.method == entry.method}
@@ -99,6 +101,10 @@ class Numbers:
         """As printed, with the preset where there are several."""
         preset = "" if variant is None else self._preset(entry, variant)
         return self.facts.name(entry) + (f" ({preset})" if preset else "")
+
+    def label(self, entry: Entry, variant: Variant | None, numbers: Iterable[Number]) -> str:
+        """The name with the marks of what the method remarks on these numbers."""
+        return self.name(entry, variant) + marks.raised((number.measured for number in numbers), self.numbering)
 
     def _preset(self, entry: Entry, variant: Variant) -> str:
         return fidelity(variant, entry.method, self.facts)
@@ -184,7 +190,7 @@ def _by_dataset(lookup: Numbers, metric: str, at: _At) -> Grid:
         group = lookup.facts.name(entry)
         for variant in lookup.variants(entry):
             numbers = [at(entry, variant, metric, scope) for scope in scopes]
-            columns.append(Column(lookup.name(entry, variant), group))
+            columns.append(Column(lookup.label(entry, variant, numbers), group))
             kinds.append("measured")
             cells.append([_measured(number) for number in numbers])
             if any(number.difference is not None for number in numbers):
@@ -209,8 +215,8 @@ def _by_entry(lookup: Numbers, title: str, places: list[tuple[str, str, str]], a
         tracks += [(entry, variant) for variant in lookup.variants(entry)] or [(entry, None)]
     columns: list[Column] = []
     cells: list[list[GridCell]] = []
-    for name, metric, scope in places:
-        numbers = [at(entry, variant, metric, scope) for entry, variant in tracks]
+    by_place = [[at(entry, variant, metric, scope) for entry, variant in tracks] for _, metric, scope in places]
+    for (name, _, _), numbers in zip(places, by_place, strict=True):
         if any(number.rows for number in numbers):
             columns.append(Column(f"{name}: measured", name))
             cells.append(grid.ranked([_measured(number) for number in numbers]))
@@ -219,7 +225,8 @@ def _by_entry(lookup: Numbers, title: str, places: list[tuple[str, str, str]], a
         if any(number.difference is not None for number in numbers):
             columns.append(Column("Δ", name))
             cells.append([_difference(number) for number in numbers])
-    lines = [(lookup.name(*track), [column[i] for column in cells]) for i, track in enumerate(tracks)]
+    labels = [lookup.label(*track, numbers) for track, numbers in zip(tracks, zip(*by_place, strict=True), strict=True)]
+    lines = [(label, [column[i] for column in cells]) for i, label in enumerate(labels)]
     return Grid(title, "method", columns, lines)
 
 
@@ -268,7 +275,7 @@ def _notes(lookup: Numbers, seen: Sequence[Number]) -> list[str]:
     lines: dict[str, list[Measured]] = {}
     for number in seen:
         lines.setdefault(lookup.name(number.entry, number.variant), []).append(number.measured)
-    notes += marks.notes(lines, title=lookup.facts.title)
+    notes += marks.notes(lines, title=lookup.facts.title, numbering=lookup.numbering)
     for method in dict.fromkeys(entry.method for entry in lookup.entries):
         if reason := lookup.facts.why_not_built(method):
             notes.append(f"{lookup.facts.title(method)} is not built: {reason}. Its numbers are the papers'.")

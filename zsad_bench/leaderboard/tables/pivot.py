@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, cast
 
@@ -66,7 +67,17 @@ def pivot(
     by_method: dict[str, list[Measured]] = {}
     for (line, column), mean in means.items():
         by_method.setdefault(_label(column if across else line), []).append(mean)
-    notes = [*_notes(kept, means.values(), facts), *marks.notes(by_method, title=facts.title)]
+    numbering = marks.numbered(row.remark for row in kept)
+    labels = {name: name + marks.raised(of, numbering) for name, of in by_method.items()}
+    if across:
+        heads = [replace(head, title=labels[head.title]) for head in heads]
+    else:
+        body = [(labels.get(label, label), cells) for label, cells in body]
+    n_categories = len({(row.target, row.category) for row in kept})
+    notes = [
+        *_notes(kept, means.values(), facts),
+        *marks.notes(by_method, title=facts.title, numbering=numbering, n_categories=n_categories),
+    ]
     return Grid(title or "All rows", " · ".join(lines), heads, _ranked(body, across), notes, rules), records
 
 

@@ -18,7 +18,7 @@ from zsad_bench.leaderboard.statistics.spearman import Correlation, spearman
 from zsad_bench.leaderboard.tables import grid, marks
 from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool, deviation
 from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
-from zsad_bench.leaderboard.tables.marks import Partial, Partials, describe, signs, union
+from zsad_bench.leaderboard.tables.marks import Partial, Partials, Remark, describe, signs, union
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.prior_grammar import Part, parts_of, spell
 from zsad_bench.results.row import Row
@@ -51,7 +51,8 @@ class Curve:
 
     whole: the mean under that prior with nothing taken away, over its seeds and draws; in no correlation, for its
     number is not in its name. correlation: of x and quality over draws that all points have.
-    n_categories: of every point, n_expected: seen in any row. parts: what of the data behind it is not whole.
+    n_categories: of every point, n_expected: seen in any row. parts: what of the data behind it is not whole. remarks:
+    of the method on its numbers.
     """
 
     method: str
@@ -67,6 +68,7 @@ class Curve:
     n_expected: int
     parts: tuple[Partial, ...] = ()
     transductive: bool = False
+    remarks: tuple[Remark, ...] = ()
 
 
 class _Place(NamedTuple):
@@ -150,7 +152,8 @@ def _curve(
     full = full if full.n_categories == most else NOTHING
     means = [*(pool.mean() for _, pool in sorted(numbers.items())), full]
     parts, transductive = union(mean.parts for mean in means), any(mean.transductive for mean in means)
-    return Curve(*place, tuple(points), full, correlation, datasets, most, len(expected), parts, transductive)
+    remarks = union(mean.remarks for mean in means)
+    return Curve(*place, tuple(points), full, correlation, datasets, most, len(expected), parts, transductive, remarks)
 
 
 def _point(x: int, by_draw: dict[int, float], draws: set[int], level: float) -> Point:
@@ -183,6 +186,7 @@ def _grid(axis: Axis, metric: str, curves: Sequence[Curve], facts: Facts) -> Gri
     qualities = [[_quality(curve, x) for x in (*numbers, None)] for curve in curves]
     ranked = zip(*map(grid.ranked, zip(*qualities, strict=True)), strict=True)
     lines = []
+    numbering = marks.numbered(remark.text for curve in curves for remark in curve.remarks)
     for curve, quality in zip(curves, ranked, strict=True):
         rho = curve.correlation
         most = max(point.n_draws_found for point in curve.points)
@@ -190,7 +194,8 @@ def _grid(axis: Axis, metric: str, curves: Sequence[Curve], facts: Facts) -> Gri
         name = facts.title(curve.method) + (f" ({curve.variant})" if curve.variant else "")
         lacking = f", {curve.n_categories}/{curve.n_expected} categories" * (curve.n_categories < curve.n_expected)
         words = [GridCell(text) for text in (_signed(rho.value), _interval(rho), draws)]
-        lines.append((f"{name} · {curve.prior}{signs(curve)}{lacking}", [*quality, *words]))
+        marked_name = f"{name} · {curve.prior}{signs(curve)}{marks.raised([curve], numbering)}"
+        lines.append((f"{marked_name}{lacking}", [*quality, *words]))
     marked = {f"{facts.title(curve.method)} · {curve.prior}": [curve] for curve in curves}
     datasets = dict.fromkeys(facts.title(name) for curve in curves for name in curve.datasets)
     what = {"types": "anomaly types", "shots": "anomalous images"}[axis]
@@ -201,7 +206,7 @@ def _grid(axis: Axis, metric: str, curves: Sequence[Curve], facts: Facts) -> Gri
         "categories.",
         f'Spearman: rank correlation of the number of {what} and quality over draws and numbers, without "all"; its '
         f"interval is of {RESAMPLES} resamples of whole draws.",
-        *marks.notes(marked, len(lines), facts.title),
+        *marks.notes(marked, len(lines), facts.title, numbering),
     ]
     return Grid(f"{metric} against the number of {what}", "method · prior", columns, lines, notes)
 
@@ -230,7 +235,7 @@ def _records(curve: Curve) -> list[dict[str, Any]]:
     covered = {
         "n_datasets": len(curve.datasets), "n_categories": curve.n_categories,
         "n_categories_expected": curve.n_expected, "partial": describe(curve.parts),
-        "transductive": curve.transductive,
+        "transductive": curve.transductive, "remark": marks.texts([curve]),
     }  # fmt: skip
     rho = curve.correlation
     correlated = {

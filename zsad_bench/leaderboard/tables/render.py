@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 _ASCII = str.maketrans(
     {"±": "+-", "–": "-", "·": ",", "Δ": "diff", "−": "-", "…": "...", PARTIAL: "*", TRANSDUCTIVE: "#"}
 )
+_RAISED = re.compile("[⁰¹²³⁴-⁹]+")  # marks of remarks
+_LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "−": "$-$", "Δ": r"$\Delta$",
     "…": r"\dots{}", "·": r"$\cdot$", "×": r"$\times$", PARTIAL: r"$^\dagger$", TRANSDUCTIVE: r"\S{}",
+    **{chr(sign): rf"\textsuperscript{{{chr(digit)}}}" for sign, digit in _LOWERED.items()},
 }  # fmt: skip
 _MARKDOWN = str.maketrans({"|": "\\|", "<": "&lt;"})
 
@@ -187,7 +191,9 @@ def _folded(title: str) -> str:
 
 
 def _plain(text: str, console: Console) -> str:
-    return text.translate(_ASCII) if console.options.ascii_only else text
+    if not console.options.ascii_only:
+        return text
+    return _RAISED.sub(lambda mark: f"({mark[0].translate(_LOWERED)})", text.translate(_ASCII))
 
 
 def _markdown_cell(cell: GridCell) -> str:

@@ -5,7 +5,7 @@ const LINES = DATA.lines;
 if (DATA.tables.length > 1 && DATA.tables.every((table) => table.targets.length === 1)) {
   const targets = DATA.tables.flatMap((table) => table.targets);
   DATA.tables.unshift({ name: "", title: "All datasets", targets, note: DATA.tables[0].note, marked: [], caption: "", apart: false,
-    columns: [], extras: [], runs: {}, cells: {}, parts: [] });
+    columns: [], extras: [], runs: {}, remarks: {}, cells: {}, parts: [] });
 }
 const TABLES = new Map(DATA.tables.map((table) => [table.name, table]));
 const METRICS = new Map(DATA.metrics);

@@ -60,6 +60,7 @@ function renderMatrix() {
   };
   put("#matrix .scroll", lines.length
     ? sortable({ id: "matrix", lines, value, paint, sort: state.order, change: (order) => choose({ order }),
+      remarks: remarksIn(unique(columns.map((one) => one.table))),
       columns: [{ id: "method", title: "method", text: true }, { id: "prior", title: "prior", text: true }, ...columns],
       number: (line, id) => numberId(line, state.metric, byId.get(id).table.name, byId.get(id).category) })
     : el("p", { class: "empty" }, "Nothing chosen has this metric."));

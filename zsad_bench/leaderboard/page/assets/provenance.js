@@ -32,8 +32,10 @@ function shortly(number) {
   const { rows, title, runs, categories, images } = origin(number);
   const line = LINES[number.line];
   const prior = line.prior === "none" ? "no prior" : `prior ${line.prior} (${listed(distinct(rows, "prior_hash").map(short))})`;
+  const remarks = distinct(rows, "remark");
   return [
     el("strong", {}, `${number.cell[0]}`), ` ${title}`,
+    remarks.length ? [el("br"), `remark: ${listed(remarks)}`] : null,
     el("br"), `version ${listed(distinct(rows, "method_version"))}, ${prior}`,
     el("br"), `${plural(runs, "run")}: seed ${listed(distinct(rows, "seed"))}, draw ${listed(distinct(rows, "draw"))}`,
     el("br"), `${plural(categories, "category", "categories")}, ${images} images; ${line.precision}, ${listed(distinct(rows, "device"))}`,
@@ -65,6 +67,7 @@ function openPanel(title, text, rows, line) {
     fact("part of the auxiliary data", distinct(rows, "auxiliary_partial").map((text) => `${text} images`)),
     fact("anomalous images without a marked pixel", distinct(rows, "n_vanished")),
     fact("near duplicates of auxiliary images", distinct(rows, "n_near_duplicates")),
+    fact("remark of the method", distinct(rows, "remark")),
   );
   put("#panel",
     el("div", { class: "panel-head" }, el("h2", { id: "panel-title" }, title),
@@ -112,7 +115,7 @@ function showTip(button) {
   const number = numberOf(button.dataset.number);
   const tip = find("#tip");
   if (!number) return;
-  tip.replaceChildren(...shortly(number));
+  put("#tip", shortly(number));
   tip.hidden = false;
   button.setAttribute("aria-describedby", "tip");
   const [here, size] = [button.getBoundingClientRect(), tip.getBoundingClientRect()];

@@ -1,8 +1,9 @@
 // Sortable tables of numbers. One of them is a single stop of the Tab key; arrows move inside it.
 const sorting = (text) => ({ column: text.slice(0, text.lastIndexOf(":")), way: text.slice(text.lastIndexOf(":") + 1) });
 
-// columns: [{id, title, text: true where it is not a number}]; value(line, id) -> text, or a cell; change(sort) on a click.
-function sortable({ id, columns, lines, value, sort, change, number, paint }) {
+// columns: [{id, title, text: true where it is not a number}]; value(line, id) -> text, or a cell; change(sort) on a click;
+// remarks(line) -> [mark, text] of each remark beside the name of its method.
+function sortable({ id, columns, lines, value, sort, change, number, paint, remarks }) {
   const { column, way } = sorting(sort);
   const known = columns.find((one) => one.id === column);
   const sorted = known ? ordered(lines, (line) => key(value(line, column)), way) : lines;
@@ -16,18 +17,24 @@ function sortable({ id, columns, lines, value, sort, change, number, paint }) {
     el("button", { type: "button", onclick: click, "data-id": `${id}:head:${one.id}` }, one.title, arrow));
   });
   const body = sorted.map((line) => el("tr", { class: LINES[line].sanity ? "sanity" : null },
-    columns.map((one, place) => drawn(id, line, one, place, value(line, one.id), number, paint))));
+    columns.map((one, place) => drawn(id, line, one, place, value(line, one.id), number, paint, remarks))));
   const made = el("table", { "data-table": id, onkeydown: moved },
     el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
   made.querySelector("tbody .number")?.setAttribute("tabindex", "0");
   return made;
 }
 
-function drawn(id, line, column, place, value, number, paint) {
+// What stands behind the name of a line's method. A remark's text is its tooltip, and in the notes below the table.
+function nameMarks(line, remarks) {
+  const sanity = LINES[line].sanity ? [" ", el("em", { class: "quiet" }, "sanity check")] : [];
+  return [remarks.map(([mark, text], i) => [i ? "," : "", el("abbr", { class: "remark", title: text }, mark)]), sanity];
+}
+
+function drawn(id, line, column, place, value, number, paint, remarks) {
   if (column.text || !Array.isArray(value)) {
-    const mark = place === 0 && LINES[line].sanity ? [" ", el("em", { class: "quiet" }, "sanity check")] : [];
+    const behind = place === 0 ? nameMarks(line, remarks(line)) : [];
     const text = value === undefined ? "" : Array.isArray(value) ? value[0] : String(value);
-    return el(place === 0 ? "th" : "td", { scope: place === 0 ? "row" : null, class: column.text ? "text" : null }, text, mark);
+    return el(place === 0 ? "th" : "td", { scope: place === 0 ? "row" : null, class: column.text ? "text" : null }, text, behind);
   }
   const name = number(line, column.id);
   const button = el("button", { type: "button", class: value[3] ? "number best" : "number", tabindex: "-1",
@@ -36,6 +43,10 @@ function drawn(id, line, column, place, value, number, paint) {
   paint?.(made, value, column.id);
   return made;
 }
+
+// Of the remarks of a line on numbers of some tables; a mark means the same in all of them.
+const remarksIn = (tables) => (line) => Object.entries(Object.assign({}, ...tables.map((of) => of.remarks[line])))
+  .sort(([, a], [, b]) => (a < b ? -1 : 1));
 
 const key = (value) => (Array.isArray(value) ? value[1] : value);
 
@@ -82,7 +93,7 @@ function renderTables() {
     return METRICS.has(id) ? cellOf(of, id, line) ?? [UNDEFINED, null, null, 0] : LINES[line][id];
   };
   put("#tables .scroll", lines.length
-    ? sortable({ id: "tables", columns, lines, value, sort: state.sort, change: (sort) => choose({ sort }),
+    ? sortable({ id: "tables", columns, lines, value, sort: state.sort, change: (sort) => choose({ sort }), remarks: remarksIn([of]),
       number: (line, metric) => numberId(line, metric, of.name, "") })
     : el("p", { class: "empty" }, of ? "No line has all of this; change the filters." : "There are no rows yet."));
   const notes = of ? [...of.marked, of.note, ...metrics.filter((m) => DATA.metric_notes[m]).map((m) => `${DATA.metric_notes[m]}.`)] : [];
