@@ -122,8 +122,8 @@ def notes(
 ) -> list[str]:
     """The sentences under a table, one for each sign and remark that the table contains.
 
-    lines: name of a line -> its numbers. n_lines: of the table; what applies to all of them is printed once. numbering: marks of
-    remarks, as `numbered`. n_categories: of the table; a remark on all of them names none.
+    lines: name of a line -> its numbers. n_lines: of the table; what applies to all of them is printed once. numbering:
+    marks of remarks, as `numbered`. n_categories: of the table; a remark on all of them names none.
     """
     by_name = {name: list(numbers) for name, numbers in lines.items()}
     names_of: dict[Partial, list[str]] = {}
