@@ -299,6 +299,13 @@ def test_readings_of_a_box():
     assert not inside(box, 10, "official").any(), "-4 counts from the right"
 
 
+def test_a_corner_is_rounded_as_in_the_released_code():
+    # In float32 the right edge is 20.999998: the width is added to the left edge. Centre plus half the width is 21.
+    boxes, scores = torch.tensor([[0.221, 0.5, 0.058, 0.5]]), torch.tensor([0.9])
+    found = place(boxes, scores, [True], 84, "official", "official", "official", "official")
+    assert found.inside.any(0).nonzero()[:, 0].tolist() == [16, 17, 18, 19], "columns from 16.128 to 20.999998"
+
+
 def test_images_without_an_accepted_box():
     boxes, scores = torch.tensor([[0.1, 0.1, 0.1, 0.1]]), torch.tensor([0.9])
     clean = place(boxes, scores, [False], SIZE)

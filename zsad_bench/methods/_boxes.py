@@ -130,6 +130,8 @@ def place(
         untouched = torch.full((size, size), no_box == "clean", device=boxes.device)
         return Placed(cell(middle, size, cells) if no_box == "official" else ALL, middle, untouched)
     pixels = boxes[kept] * size
-    corners = torch.cat([pixels[:, :2] - pixels[:, 2:] / 2, pixels[:, :2] + pixels[:, 2:] / 2], 1)
-    x, y = pixels[best(scores[kept], best_box), :2].tolist()
-    return Placed(cell((x, y), size, cells), (x, y), inside(corners, size, region))
+    # In the released code's order of operations: another order rounds some corners to another pixel.
+    first = pixels[:, :2] - pixels[:, 2:] / 2
+    last = pixels[:, 2:] + first
+    x, y = ((first + last) / 2)[best(scores[kept], best_box)].tolist()
+    return Placed(cell((x, y), size, cells), (x, y), inside(torch.cat([first, last], 1), size, region))
