@@ -267,6 +267,26 @@ def test_losses_by_hand():
     assert float(noise) == pytest.approx(-(np.log(q[:, 1]) + np.log(p[:, 0])).sum() / 2, abs=1e-6)
 
 
+def test_gradients_are_exact_where_both_texts_nearly_agree(anovl):
+    """Adam makes large steps of small gradients: the rounding of what the texts share must not be among them."""
+    method, generator = anovl(), torch.Generator().manual_seed(0)
+    text = torch.randn(1, 48, generator=generator) + 0.01 * torch.randn(2, 48, generator=generator)
+    text = text / text.norm(dim=-1, keepdim=True)
+    rows = torch.randn(36, 48, generator=generator)
+    noise = torch.randn(36, 48, generator=generator)
+
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        shift = torch.zeros(48, dtype=dtype, requires_grad=True)
+        both = torch.stack([rows, rows + noise]).to(dtype) + shift
+        entropy, against_noise = adaptation_losses(*method.logits(both, text.to(dtype)))
+        (entropy + method.config.noise_weight * against_noise).backward()
+        return shift.grad.double()
+
+    exact = gradient(torch.float64)
+    off = float((gradient(torch.float32) - exact).abs().max() / exact.abs().max())
+    assert off < 2e-6, f"gradients are off by {off:.1e} of the largest"
+
+
 @pytest.mark.parametrize("adapter", ["text", "linear"])
 def test_an_adapter_by_hand(anovl, batch, adapter):
     method, sample = anovl(adapter=adapter, mix=0.25), batch.samples[0]

@@ -216,8 +216,13 @@ class AnoVl(ZeroShotMethod[AnoVlConfig]):
         return self.patch_probabilities(views, text_B2D)
 
     def logits(self, rows_XND: Tensor, text_X2D: Tensor) -> Tensor:
-        """(…,N,2): cosine with both texts over the temperature."""
-        return l2_normalize(rows_XND) @ text_X2D.mT / self.config.temperature
+        """(…,N,2): cosines with both texts over the temperature, less the mean of the two, which a softmax ignores.
+
+        Both texts nearly agree. Without the subtraction the rounding of their common part is most of the error of
+        small gradients, and Adam makes large steps of small gradients.
+        """
+        apart_X2D = text_X2D - text_X2D.mean(-2, keepdim=True)
+        return l2_normalize(rows_XND) @ apart_X2D.mT / self.config.temperature
 
     def patch_probabilities(self, rows_BND: Tensor, text_B2D: Tensor) -> Tensor:
         """(B,N): anomalous probability."""
