@@ -242,7 +242,14 @@ def fails_to_train(monkeypatch) -> None:
     monkeypatch.setattr(AnomalyClip, "losses", broken)
 
 
-@pytest.mark.parametrize("fails", [fails_to_build, fails_to_train])
+def fails_on_a_category(monkeypatch) -> None:
+    def refuse(self, category):
+        raise UsageError("its second network is not on this machine")
+
+    monkeypatch.setattr(AnomalyClip, "remark", refuse)
+
+
+@pytest.mark.parametrize("fails", [fails_to_build, fails_on_a_category, fails_to_train])
 def test_a_run_that_fails_takes_no_other_along(ran, group_in, quiet, tmp_path, monkeypatch, fails):
     fails(monkeypatch)
     with pytest.raises(ZsadError, match="its second network"):

@@ -70,17 +70,19 @@ def run_group(
     for data in targets.values():
         for note in data.notes:
             say(note)
-    stopped = Stopped(console, alone=len(specs) == 1)
+    failures = Failures(console, len(specs))
     for spec in specs:  # all of them, before the first is taken
-        with stopped.unless_it_works(spec):
+        with failures.of(spec):
             prepare(spec, opened)
-    runs = [take(spec, opened) for spec in stopped.others(specs)]
-    for run in runs:
-        check_leaks(run, opened, say)
-        for note in run.learned_from.notes if run.learned_from else ():
-            say(note)
-        for line in remarks(run, [targets[asked] for asked in run.spec.targets]):
-            say(line)
+    runs = []
+    for run in [take(spec, opened) for spec in specs if spec.id not in failures.errors]:
+        with failures.of(run.spec):
+            check_leaks(run, opened, say)
+            for line in remarks(run, [targets[asked] for asked in run.spec.targets]):
+                say(line)
+            for note in run.learned_from.notes if run.learned_from else ():
+                say(note)
+            runs.append(run)
     rows_on_board = cache(lambda method: rows_of(first.board, method, since) if skip_complete else [])
     claimed: set[str] = set()
     for run in runs:
@@ -96,40 +98,39 @@ def run_group(
     reporter = WandbReporter(mirror, targets)
     learning = [run for run in needed if run.learned_from]
     for run in learning:
-        with stopped.unless_it_works(run.spec):
+        with failures.of(run.spec):
             _train(run, console, since if skip_complete else None, trained, reporter, named=len(learning) > 1)
-    needed = [run for run in needed if run.spec.id not in stopped.errors]
+    needed = [run for run in needed if run.spec.id not in failures.errors]
     for asked, data in targets.items():
         test_pass.test(asked, data, needed, console)
         reporter.tested(needed, asked)
     reporter.done(needed)
-    stopped.raise_the_first()
+    failures.raise_first()
     return [run.record for run in runs]
 
 
 @dataclass
-class Stopped:
-    """Runs that an error stopped, while others go on. alone: there are no others, and the error is raised at once."""
+class Failures:
+    """Runs of a group that an error stopped, while the others go on. n_runs: a single run raises its error at once."""
 
     console: Console
-    alone: bool
+    n_runs: int
     errors: dict[str, ZsadError] = field(default_factory=dict)  # by id of the spec
 
     @contextmanager
-    def unless_it_works(self, spec: RunSpec) -> Iterator[None]:
+    def of(self, spec: RunSpec) -> Iterator[None]:
+        """Keeps and prints the ZsadError of what is done inside."""
         try:
             yield
         except ZsadError as error:
-            if self.alone:
+            if self.n_runs == 1:
                 raise
             self.errors[spec.id] = error
             title = registry.load("methods", spec.method).title
             self.console.print(f"{title} · prior {spec.prior} · seed {spec.seed} is left out: {error}", style="red")
 
-    def others(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
-        return [spec for spec in specs if spec.id not in self.errors]
-
-    def raise_the_first(self) -> None:
+    def raise_first(self) -> None:
+        """Nothing when all runs worked."""
         for error in self.errors.values():
             raise error
 
