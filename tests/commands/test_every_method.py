@@ -7,6 +7,7 @@ from math import isfinite
 
 import pytest
 
+from tests.miniature import shrink
 from zsad_bench import registry
 from zsad_bench.planning.configure import trains
 from zsad_bench.results import rows as store
@@ -17,10 +18,8 @@ COMMON = ("--suite", "demo", "--targets", "demo_textures", "--prior", "limited",
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("methods"))
-def test_it_trains_and_has_rows(name, zsad, small, mini, tmp_path):
-    lacking = registry.load("methods", name).needs - mini.offers
-    if lacking:
-        pytest.skip(f"the miniature does not offer {', '.join(sorted(lacking))}")
+def test_it_trains_and_has_rows(name, zsad, mini_for, monkeypatch, tmp_path):
+    shrink(monkeypatch, mini_for(name))
     said = zsad("bench", "--method", name, *COMMON, "--out", "board", "--runs", "runs")
     assert said.code == 0, said.err
     rows = store.load(tmp_path / "board" / "demo" / "rows")
