@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -97,6 +98,36 @@ def test_one_process_measures_method_after_method(measured, monkeypatch):
     assert clip["failed"] == dive["failed"] == {}
     assert ["global nan" in reason for reason in coop["failed"].values()] == [True]
     assert dive["steps"]["prompts_and_injections"]["seconds"] > 0
+
+
+def test_the_shared_pass_is_measured(measured):
+    """Methods that never look, change what is encoded or ask for more are no part of it; each K has its ratios."""
+    script = importlib.import_module("shared_pass")
+    methods = script.sharing(small=True, device="cpu")
+    assert {"clip", "clip_ac", "coop", "cocoop", "anomalyclip", "faprompt", "af_clip"} <= methods.keys()
+    assert not {"random", "center_prior", "dive", "winclip", "anovl"} & methods.keys()
+    some = {name: methods[name] for name in ("clip", "faprompt", "coop")}
+    found = script.measure(some, "cpu", repeats=2, n_images=2)
+    assert sorted(found["order"]) == sorted(some)
+    for key in ("over_dearest", "over_sum"):
+        assert [len(ratios) for ratios in found[key]] == [2, 2, 2], "two repeats for each K"
+        assert all(ratio > 0 for ratios in found[key] for ratio in ratios)
+    assert len(script.table(found)) == 1 + len(some)
+
+
+def test_no_time_is_printed_where_company_changes_a_prediction(measured, monkeypatch):
+    script = importlib.import_module("shared_pass")
+    methods = {name: method for name, method in script.sharing(True, "cpu").items() if name in ("clip", "coop")}
+    score, seen = type(methods["clip"]).score, []
+
+    def drifting(self, features, samples):
+        seen.append(1)
+        found = score(self, features, samples)
+        return replace(found, score=found.score + len(seen))
+
+    monkeypatch.setattr(type(methods["clip"]), "score", drifting)
+    with pytest.raises(SystemExit, match="clip predicts something else in company"):
+        script.measure(methods, "cpu", repeats=1, n_images=1)
 
 
 def test_text_learners_see_all_auxiliary_classes(measured, mini, monkeypatch):

@@ -11,7 +11,10 @@ from _methods_measured import CATEGORY, CLASSES, REPEATS, TRAIN_BATCH
 from zsad_bench import registry
 from zsad_bench.errors import UsageError
 
-COMMAND = "OMP_NUM_THREADS=2 nice -n 10 python benchmarks/speed/methods.py"
+COMMANDS = {
+    "cpu": "OMP_NUM_THREADS=2 nice -n 10 python benchmarks/speed/methods.py",
+    "cuda": "python benchmarks/speed/methods.py --device cuda",
+}
 MOST_LOAD = 0.1  # of the CPU time, by other processes: beyond it the page says that its times are not to be trusted
 HEAD = (
     "method", "px", "test image, s", "× CLIP", "texts once, s", "build, s", "peak, MiB", "above",
@@ -69,7 +72,10 @@ def conditions(records: Sequence[dict[str, Any]]) -> str:
     test = next((r["test"] for r in records if "test" in r), None)
     if test is None:
         return "Nothing could be measured."
-    said = [f"{test['backbone']} with random weights, float32, on {test['where']}; torch {test['torch']}."]
+    others = [f"{r['test']['title']} on {r['test']['backbone']}" for r in records
+              if "test" in r and r["test"]["backbone"] != test["backbone"]]  # fmt: skip
+    backbones = ", ".join([test["backbone"], *others])
+    said = [f"{backbones}, with random weights, float32, on {test['where']}; torch {test['torch']}."]
     known = [r["others"] for r in records if r["others"] is not None]
     most = max(known, default=0.0)
     said += [f"Other processes took up to {most:.0%} of the machine's CPU time."] if known else []
@@ -88,8 +94,7 @@ def section(records: Sequence[dict[str, Any]], device: str) -> str:
 
     begin, end = _markers(device)
     repeats = next((r["test"]["repeats"] for r in records if "test" in r), REPEATS)
-    options = "" if device == "cpu" else f" --device {device}"
-    options += "" if repeats == REPEATS else f" --repeats {repeats}"
+    options = "" if repeats == REPEATS else f" --repeats {repeats}"
     return "\n\n".join(
         [
             begin,
@@ -97,7 +102,7 @@ def section(records: Sequence[dict[str, Any]], device: str) -> str:
             conditions(records),
             padded([HEAD, *cells(records)], [i == 0 for i in range(len(HEAD))]),
             HOW_TO_READ.format(repeats=repeats),
-            f"Measured by `{COMMAND}{options}`, which writes this section anew.",
+            f"Measured by `{COMMANDS[device]}{options}`, which writes this section anew.",
             end,
         ]
     )

@@ -30,7 +30,7 @@ TOLERANCE = 1e-5  # of scores and maps, between one pass and another
 def sharing(small: bool, device: str) -> dict[str, ZeroShotMethod]:
     """The methods that share the commonest forward pass, by name.
 
-    Left out are those that never look at the picture, train what is encoded, or ask for more of an image.
+    Left out are those that never look at the picture, change what is encoded, or ask for more of an image.
     """
     from zsad_bench import registry
     from zsad_bench.methods.base import ZeroShotMethod
@@ -102,7 +102,7 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
 
 def table(found: dict[str, Any]) -> list[str]:
     """One line per K."""
-    lines = ["methods in one pass       alone, s an image    of the dearest alone     of all one by one"]
+    lines = ["methods in one pass       alone, s per image   of the dearest alone     of all one by one"]
     for k, name in enumerate(found["order"]):
         ratios = [_ratio(found[key][k]) for key in ("over_dearest", "over_sum")]
         label = name if k == 0 else f"{k + 1}: and {name}"
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods = sharing(options.small, options.device)
     found = measure(methods, options.device, options.repeats, options.images)
     where = torch.cuda.get_device_name() if options.device == "cuda" else processor()
-    print(f"{options.images} image(s) a batch, {options.repeats} repeats, {torch.get_num_threads()} threads, {where}")
+    print(f"{options.images} image(s) per batch, {options.repeats} repeats, {torch.get_num_threads()} threads, {where}")
     print("\n".join(table(found)))
 
 
