@@ -128,7 +128,7 @@ def place(
 
     rgba: (h,h,4) float32, the thing about filling its canvas. Rotation is free, scale is a share of the side;
     shares above 0.9 and the shift leave the thing off-centre and now and then cropped, so that the middle of
-    the image is not safe to assume.
+    the image is no safe bet.
     """
     size, side = background.shape[0], rgba.shape[0]
     scale = rng.uniform(*fill_share) * size / side

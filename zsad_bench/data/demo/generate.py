@@ -57,7 +57,7 @@ def pair(name: str, rng: Generator, defects: Sequence[str] | None = None) -> Pai
 
     Raises:
         UnknownNameError: no such class or defect.
-        UsageError: a defect that needs an outline was requested for a texture.
+        UsageError: a defect that needs an outline was asked of a texture.
         DatasetError: no visible defect in 12 scenes of 4 tries.
     """
     if name not in CLASSES:
