@@ -97,9 +97,10 @@ def _data(name: str, **options) -> ZeroShotDataModule:
 
 @torch.no_grad()
 def _measure(method: ZeroShotMethod, data: ZeroShotDataModule) -> dict[str, float]:
-    """Mean loss over images, and mean AUROCs over categories."""
-    method.eval()
+    """Mean loss of its last stage over images, and mean AUROCs over categories."""
     method.begin_training(data.categories())  # DIVE's semantic loss tells the classes of the data apart
+    method.begin_stage(method.stages()[-1])
+    method.freeze()
     total = count = 0
     for batch in data.test_dataloader():
         terms = method.losses(method.encode(batch.images, batch.samples), batch)

@@ -20,7 +20,7 @@ from zsad_bench.results import rows as store
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BOARD = ROOT / "leaderboards" / "demo"
-NEWER = "python -m zsad_bench.cli table demo, copy its table into README.md, and name the commit of its rows there"
+NEWER = "python -m zsad_bench.cli table demo, copy its table into README.md, and name the commits of its rows there"
 METRICS = {
     "image AUROC": ("faprompt_1", "image_auroc"), "pixel AUROC": ("faprompt_2", "pixel_auroc"),
     "AUPRO (200 steps)": ("faprompt_2", "pixel_aupro_legacy200"),
@@ -37,10 +37,11 @@ def part(text: str, heading: str) -> str:
 
 
 def page_of(rows: Path, folder: Path) -> str:
-    """The page of the demo board, of its rows of the commit that README names: whoever runs a method adds others."""
-    (commit,) = re.findall(r"<!-- .*leaderboards/demo, its rows of commit (\w+) -->", README)
-    kept = [row for row in store.load(rows) if row.commit == commit]
-    assert kept, f"leaderboards/demo has no row of commit {commit}; {NEWER}"
+    """The page of the demo board, of its rows of the commits that README names: whoever runs a method adds others."""
+    (named,) = re.findall(r"<!-- .*leaderboards/demo, its rows of commits? ([\w ]+) -->", README)
+    commits = named.split(" and ")
+    kept = [row for row in store.load(rows) if row.commit in commits]
+    assert {row.commit for row in kept} == {*commits}, f"leaderboards/demo has no rows of a commit of {named}; {NEWER}"
     store.append(folder / "demo" / "rows" / "all.jsonl", kept)
     table.regenerate("demo", folder)
     return (folder / "demo" / "README.md").read_text(encoding="utf-8")
