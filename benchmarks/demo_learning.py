@@ -29,9 +29,10 @@ from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build, trains
 from zsad_bench.planning.suite import DEMO
 from zsad_bench.runner import checkpoint
-from zsad_bench.runner.metric_collector import Collector
+from zsad_bench.runner.metric_collector import Collector, Finished
 from zsad_bench.runner.shared_encoder import SharedPass
 from zsad_bench.runner.train import fit, trainer_options
+from zsad_bench.types import Category
 
 SEEDS = (0, 1, 2)
 
@@ -107,9 +108,9 @@ def _measure(method: ZeroShotMethod, data: ZeroShotDataModule) -> dict[str, floa
         total, count = total + float(sum(terms.values())) * len(batch), count + len(batch)
     values: dict[str, list[float]] = {}
 
-    def finished(label, category, result, ids, skipped, seconds) -> None:
+    def finished(label: str, category: Category, outcome: Finished) -> None:
         for key in ("image_auroc", "pixel_auroc"):
-            values.setdefault(key, []).append(result.values[key].value)
+            values.setdefault(key, []).append(outcome.result.values[key].value)
 
     trainer = Trainer(
         logger=False, callbacks=[Collector(data, finished)], enable_progress_bar=False, **trainer_options()
