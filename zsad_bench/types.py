@@ -30,10 +30,15 @@ class Category:
 
 @dataclass(frozen=True)
 class SampleInfo:
-    """What a method may know of an image: never its label or mask."""
+    """What a method may know of an image: never its label or mask.
+
+    content: a hash of the pixels that are encoded, by which their features can be kept; "" where they are not known or
+    change from pass to pass (augmentation).
+    """
 
     id: str
     category: Category
+    content: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,7 @@ class Tap(NamedTuple):
 # How the table of positions is brought to another grid; a backbone says which of these it can do.
 PosInterp = Literal["bilinear", "bicubic", "bicubic_antialias", "timm", "official"]
 Activation = Literal["own", "gelu", "quickgelu"]
+FeatureType = Literal["float32", "float16"]  # of what is stored of an image
 # One vector per image: class token normed and projected, projected without the norm, mean of the patches.
 Pooled = Literal["cls", "cls_raw", "mean"]
 

@@ -189,7 +189,9 @@ def test_the_plain_pass_comes_first_and_carries_no_gradient(adaclip, mini, batch
 
 def test_static_prompts_need_no_plain_pass(adaclip, batch, monkeypatch):
     method = adaclip(prompts="static")
-    monkeypatch.setattr(method, "frozen_feature", lambda images: pytest.fail("a plain pass that nothing reads"))
+    monkeypatch.setattr(
+        method, "frozen_feature", lambda images, samples: pytest.fail("a plain pass that nothing reads")
+    )
     with torch.no_grad():
         assert not method.encode(batch.images, batch.samples).extra
 

@@ -9,7 +9,7 @@ that need no gradient say so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from zsad_bench.backbones.forward import Edit, run_text, run_vision
 from zsad_bench.backbones.towers import TextTower, VisionTower
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, UsageError
-from zsad_bench.types import Activation, EncoderSpec, Features, ForwardSpec, Pooled, PosInterp
+from zsad_bench.types import Activation, EncoderSpec, Features, ForwardSpec, Pooled, PosInterp, Tap
 
 
 class Backbone(nn.Module):
@@ -137,7 +137,13 @@ class Backbone(nn.Module):
     # ---- images ----
 
     def encode_image(
-        self, images: Tensor, spec: EncoderSpec, edit: Edit | None = None, checkpoint_blocks: bool = False
+        self,
+        images: Tensor,
+        spec: EncoderSpec,
+        edit: Edit | None = None,
+        checkpoint_blocks: bool = False,
+        first_block: int = 1,
+        below: Mapping[Tap, Tensor] | None = None,
     ) -> Features:
         """The taps and pooled features asked for by `spec`, from one plain pass.
 
@@ -147,6 +153,8 @@ class Backbone(nn.Module):
         are left out of every tap, and come back in `Features.extra_rows` as they leave the last block run.
         checkpoint_blocks: recompute blocks in the backward pass instead of keeping their activations (less memory
         when gradients flow through the frozen tower, more time).
+        first_block, below: go on with this block, from the rows in front of it (`forward.rows_below`), as an earlier
+        pass over the same images gave them.
 
         Raises:
             BackboneError: a tap or pooled feature that the tower does not have, or a spec made for other weights.
@@ -158,10 +166,15 @@ class Backbone(nn.Module):
         check_size(*size, tower.patch_size, self.name)
         if min(size) != forward.image_size:
             raise UsageError(f"images are {size[0]}x{size[1]}, the encoder spec says {forward.image_size}")
-        x = tower.embed(images, forward.pos_interp)
+        if below is None:
+            x = tower.embed(images, forward.pos_interp)
+        else:
+            x = below[Tap(first_block - 1, raw=True)]
         n_rows = x.shape[1]
         last = tower.n_blocks if spec.pooled else max((tap.block for tap in spec.taps), default=0)
-        x, at_taps = run_vision(tower, x, spec.taps, last, forward.activation, edit, checkpoint_blocks)
+        x, at_taps = run_vision(
+            tower, x, spec.taps, last, forward.activation, edit, checkpoint_blocks, first_block, below
+        )
         rows = {tap: at_taps[tap._replace(raw=True)] for tap in spec.taps}
         return Features(
             rows={tap: found if tap.raw else tower.project(found) for tap, found in rows.items()},

@@ -1,35 +1,49 @@
-"""A frozen encoder: a backbone, the outputs requested from it, and the time that it took.
+"""A frozen encoder: a backbone, the outputs requested from it, the time that it took, and what is kept of it.
 
-The shared test pass and every training hold one. A store of features takes its place by having the same call.
+The shared test pass and every training hold one. With a store of features (`feature_store.py`) an image is encoded when
+it is first asked for, and read from then on.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from zsad_bench.backbones.base import Backbone
-from zsad_bench.backbones.forward import Edit
+from zsad_bench.backbones.feature_store import FeatureStore, Kept, Output, can_be_kept
+from zsad_bench.backbones.forward import Edit, rows_below
 from zsad_bench.types import EncoderSpec, Features, SampleInfo
 
 
 class Encoder:
     """Images to features under one spec.
 
-    n_images: how many it was given to encode. seconds: wall-clock time of that, device included; of a run with
-    gradients the forward part alone.
     trains: whether gradients flow through it where they are on.
+    first_edit: the first block whose rows an edit changes; all below it is as frozen as an unedited pass. None: not
+    known, so that nothing of an edited pass is kept.
+    store: where features are kept and looked up, of samples that say what their pixels are (`SampleInfo.content`).
+    n_images: how many it was given to encode, without those that were read. seconds: wall-clock time of all its calls,
+    device included; of a run with gradients the forward part alone.
 
     Raises:
         BackboneError: the spec is of other weights, or asks for what the backbone does not have.
     """
 
-    def __init__(self, backbone: Backbone, spec: EncoderSpec, trains: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: EncoderSpec,
+        trains: bool = False,
+        first_edit: int | None = None,
+        store: FeatureStore | None = None,
+    ) -> None:
         backbone.check_spec(spec)
         self.backbone, self.spec, self.trains = backbone, spec, trains
+        self.first_edit, self.store = first_edit, store
         self.n_images = 0
         self.seconds = 0.0
 
@@ -50,10 +64,94 @@ class Encoder:
             return Features({}, {}, (0, 0), (images.shape[2], images.shape[3]), 0)
         started = device_clock(images.device)
         with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
-            features = self.backbone.encode_image(images, self.spec, edit, checkpoint_blocks)
+            features = self._features(images, samples, edit, checkpoint_blocks)
         self.seconds += device_clock(images.device) - started
-        self.n_images += len(images)
         return features
+
+    def kept(self, edited: bool) -> EncoderSpec | None:
+        """What is kept of a pass, edited or not; None: nothing can be, or nothing is worth it."""
+        if not edited:
+            return self.spec if can_be_kept(self.spec) else None
+        if self.first_edit is None or self.first_edit <= 1:
+            return None
+        below = EncoderSpec(self.spec.forward, rows_below(self.spec.taps, self.first_edit))
+        return below if can_be_kept(below) else None
+
+    def _features(
+        self, images: Tensor, samples: Sequence[SampleInfo], edit: Edit | None, checkpoint_blocks: bool
+    ) -> Features:
+        kept = self.kept(edit is not None) if self.store is not None and _known(samples) else None
+        if kept is None:
+            self.n_images += len(images)
+            return self.backbone.encode_image(images, self.spec, edit, checkpoint_blocks)
+        features = self._stored(images, samples, kept)
+        if edit is None:
+            return features
+        assert self.first_edit is not None  # else nothing was kept
+        return self.backbone.encode_image(
+            images, self.spec, edit, checkpoint_blocks, first_block=self.first_edit, below=features.rows
+        )
+
+    @torch.no_grad()
+    def _stored(self, images: Tensor, samples: Sequence[SampleInfo], spec: EncoderSpec) -> Features:
+        """What the store has of each image; what it lacks is encoded, and kept."""
+        store = self.store
+        assert store is not None
+        outputs: list[Output] = [*sorted(spec.taps), *sorted(spec.pooled)]
+        places = {output: store.place(self.backbone, spec.forward, output) for output in outputs}
+        found = {output: [store.read(places[output], s.content) for s in samples] for output in outputs}
+        absent = [i for i in range(len(samples)) if any(of[i] is None for of in found.values())]
+        store.n_read += len(samples) - len(absent)
+        if absent:
+            self._encode(images, samples, spec, absent, found, places)
+        device = images.device
+
+        def batch(output: Output) -> Tensor:
+            rows = torch.stack([kept.rows for kept in found[output] if kept is not None])
+            return rows.to(device, torch.float32, non_blocking=True)
+
+        side = self.backbone.vision.patch_size
+        return Features(
+            rows={tap: batch(tap) for tap in spec.taps},
+            vectors={name: batch(name) for name in spec.pooled},
+            grid=(images.shape[2] // side, images.shape[3] // side),
+            image_size=(images.shape[2], images.shape[3]),
+            n_prefix=self.backbone.vision.n_prefix,
+        )
+
+    def _encode(
+        self,
+        images: Tensor,
+        samples: Sequence[SampleInfo],
+        spec: EncoderSpec,
+        absent: list[int],
+        found: dict[Output, list[Kept | None]],
+        places: dict[Output, str],
+    ) -> None:
+        """Encodes the absent images, for those outputs that any of them lacks; fills in `found`."""
+        assert self.store is not None
+        lacking = {output for output, of in found.items() if any(of[i] is None for i in absent)}
+        asked = replace(
+            spec,
+            taps=frozenset(tap for tap in spec.taps if tap in lacking),
+            pooled=frozenset(name for name in spec.pooled if name in lacking),
+        )
+        started = device_clock(images.device)
+        fresh = self.backbone.encode_image(images if len(absent) == len(images) else images[absent], asked)
+        each = (device_clock(images.device) - started) / len(absent) / len(lacking)
+        outputs: dict[Output, Tensor] = {**fresh.rows, **fresh.vectors}
+        batches = {output: batch.to("cpu", self.store.torch_dtype, copy=True) for output, batch in outputs.items()}
+        for row, i in enumerate(absent):
+            kept = {output: Kept(batch[row], each) for output, batch in batches.items()}
+            self.store.keep(samples[i].content, {places[output]: of for output, of in kept.items()})
+            for output, of in kept.items():
+                found[output][i] = of
+        self.store.n_encoded += len(absent)
+        self.n_images += len(absent)
+
+
+def _known(samples: Sequence[SampleInfo]) -> bool:
+    return all(sample.content for sample in samples)
 
 
 def device_clock(device: torch.device) -> float:

@@ -10,7 +10,7 @@ leave the plain path at a block and never return to it, but each of their blocks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -47,10 +47,13 @@ def run_vision(
     activation: Activation = "own",
     edit: Edit | None = None,
     use_checkpoint: bool = False,
+    first_block: int = 1,
+    below: Mapping[Tap, Tensor] | None = None,
 ) -> tuple[Tensor, dict[Tap, Tensor]]:
     """Rows after `last_block`, (B,T,C), and for each tap, as a raw one, its first P+N rows, unprojected.
 
-    tokens: (B,P+N,C), as they enter block 1. One plain pass serves every V-V path asked for. What an edit adds is
+    tokens: (B,P+N,C), as they enter `first_block`. below: what `rows_below` asks for, where that is not block 1; blocks
+    in front of it are not run, and not edited. One plain pass serves every V-V path asked for. What an edit adds is
     added to the V-V sums that have already started, too; one that changes the number of rows may do so only where no
     sum runs, and only behind the patches. A stream that has started is edited by itself, by another call with its rows.
 
@@ -61,10 +64,12 @@ def run_vision(
     wanted = {tap._replace(raw=True) for tap in taps}
     paths = {(tap.first_vv_block, tap.vv) for tap in wanted if tap.first_vv_block}
     ends = {path: max(tap.block for tap in wanted if (tap.first_vv_block, tap.vv) == path) for path in paths}
-    sums: dict[int, Tensor] = {}
-    streams: dict[tuple[int, VvPath], Tensor] = {}
-    at_taps: dict[Tap, Tensor] = {}
-    for number in range(1, last_block + 1):
+    begun = {path: (below or {})[Tap(first_block - 1, path[0], True, path[1])] for path in paths
+             if path[0] < first_block <= ends[path]}  # fmt: skip
+    sums = {first: rows for (first, kind), rows in begun.items() if kind == "sum"}
+    streams = {path: rows for path, rows in begun.items() if path[1] != "sum"}
+    at_taps = {tap: (below or {})[tap] for tap in wanted if tap.block < first_block}
+    for number in range(first_block, last_block + 1):
         sums = {first: total for first, total in sums.items() if number <= ends[first, "sum"]}
         streams = {path: rows for path, rows in streams.items() if number <= ends[path]}
         if edit is not None:
@@ -99,6 +104,17 @@ def run_vision(
                 of_stream = streams.get((tap.first_vv_block, tap.vv), tokens)
                 at_taps[tap] = (sums.get(tap.first_vv_block, tokens) if tap.vv == "sum" else of_stream)[:, :n_rows]
     return tokens, at_taps
+
+
+def rows_below(taps: Iterable[Tap], block: int) -> frozenset[Tap]:
+    """The raw taps from which a pass for these taps can go on with `block`, 2 or more, as `run_vision` takes them.
+
+    They are the plain rows in front of it, those of each V-V path that has begun, and taps that lie in front of it.
+    """
+    wanted = {tap._replace(raw=True) for tap in taps}
+    running = {(tap.first_vv_block, tap.vv) for tap in wanted if 0 < tap.first_vv_block < block <= tap.block}
+    before = {Tap(block - 1, first, True, kind) for first, kind in running}
+    return frozenset({Tap(block - 1, raw=True)} | before | {tap for tap in wanted if tap.block < block})
 
 
 def _stream_block(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from zsad_bench import registry
-from zsad_bench.errors import UnknownNameError
+from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.options import Option
+from zsad_bench.runner.run_spec import FeatureOptions
+
+_UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 Partial = Annotated[bool, Option(help="use datasets that are incomplete; what is missing is listed")]
 Track = Annotated[Literal["auto", "online", "offline", "off"], Option(help="wandb; auto: when logged in")]
@@ -31,6 +36,31 @@ class WandbPlace:
 
     project: Annotated[str | None, Option("NAME", "default: WANDB_PROJECT, else zsad-bench")] = None
     entity: Annotated[str | None, Option("NAME", "user or team; default: WANDB_ENTITY, else your own")] = None
+
+
+def _size(text: str, option: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(kB|MB|GB|TB)", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise UsageError(f"{option} {text}: expected a number and its unit, as in 500MB or 8GB")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFeatures:
+    """What is kept of images that were encoded; see docs/sweeps.md."""
+
+    features: Annotated[
+        str, Option("memory|off|FOLDER", "where features of images are kept, to encode each image once")
+    ] = "memory"
+    feature_budget: Annotated[
+        int | None, Option("SIZE", "memory for them, as in 8GB; default: a quarter of what is free", read=_size)
+    ] = None
+    feature_type: Annotated[Literal["float32", "float16"], Option(help="float16 takes half the room")] = "float32"
+
+    def asked(self) -> FeatureOptions:
+        """As the runner takes it; a folder is made absolute."""
+        place = self.features if self.features in ("memory", "off") else str(Path(self.features).expanduser().resolve())
+        return FeatureOptions(place, self.feature_budget, self.feature_type)
 
 
 def known_dataset(asked: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from zsad_bench import path_lists, registry
-from zsad_bench.commands._shared import Partial, Track
+from zsad_bench.commands._shared import Partial, StoredFeatures, Track
 from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_summary
 from zsad_bench.console import Console
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
@@ -77,6 +77,7 @@ class Options:
     partial: Partial = False
     out: Annotated[str, Option("FOLDER", "where <suite>/rows and tables go", writes="folder")] = "leaderboards"
     runs: Annotated[str, Option("FOLDER", "where configuration, checkpoint and log go", writes="folder")] = "runs"
+    stored: StoredFeatures = field(default_factory=StoredFeatures)
     executors: ExecutorOptions = field(default_factory=ExecutorOptions)
     track: Track = "auto"
 
@@ -117,7 +118,9 @@ def bench(options: Options, console: Console) -> None:
     made = _plan(options, chosen, f"bench-{since}", None if here else choice, console)
     board, runs = Path(options.out) / chosen.name, Path(options.runs)
     track = decided_tracking(options.track, runs, console)
-    rows, lacking = _compute(StoredPlan.of(made, board, runs, since), None if here else choice, track, console)
+    rows, lacking = _compute(
+        StoredPlan.of(made, board, runs, since, options.stored.asked()), None if here else choice, track, console
+    )
     if rows:
         table.show(rows, chosen, console)
         table.regenerate(chosen.name, options.out)

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from zsad_bench.commands._shared import Track
+from zsad_bench.commands._shared import StoredFeatures, Track
 from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_cells, print_summary
 from zsad_bench.console import Console
 from zsad_bench.errors import ZsadError
@@ -36,6 +36,7 @@ class Options:
     threads: Annotated[
         int | None, Option("N", "of a process; default: OMP_NUM_THREADS, else its share of cores", at_least=1)
     ] = None
+    stored: StoredFeatures = field(default_factory=StoredFeatures)
     out: Annotated[str, Option("FOLDER", "where <suite>/rows and tables go", writes="folder")] = "leaderboards"
     runs: Annotated[str, Option("FOLDER", "where checkpoints, logs and the sweep's state go", writes="folder")] = "runs"
     track: Track = "auto"
@@ -61,7 +62,10 @@ def run(options: Options) -> int:
             f"recipe {recipe.name}: none of its cells can run here; `zsad-bench data list` says what is found"
         )
     board, runs = Path(options.out) / made.suite.name, Path(options.runs)
-    stored, folder = StoredPlan.of(made, board, runs), SweepFolder(runs / "sweeps" / recipe.name)
+    stored, folder = (
+        StoredPlan.of(made, board, runs, features=options.stored.asked()),
+        SweepFolder(runs / "sweeps" / recipe.name),
+    )
     view = SweepView(console)
     with sigterm_exits():
         if options.dry_run:

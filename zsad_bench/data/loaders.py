@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -143,6 +143,8 @@ class ImageTable(Dataset):
         if self.masks and mask is None:
             mask = np.zeros((self.image_size, self.image_size), bool)
         label = max((part.label for part in parts), default=sample.label)
+        if self.augment is None and not parts:  # else the pixels are others in each pass
+            info = replace(info, content=transforms.content_of(pixels))
         return Item(transforms.normalised(pixels, self.mean, self.std), label, mask, info, resized, done)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item | UnreadableSample] | ZsadError:

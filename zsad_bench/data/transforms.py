@@ -7,6 +7,7 @@ Axes: 3 channels, S the side of the square.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -91,6 +92,11 @@ def normalised(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) 
     """(3,S,S) float32 of (S,S,3) uint8: the second half of `image_array`."""
     scaled = (pixels.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def content_of(pixels: np.ndarray) -> str:
+    """A hash of (S,S,3) uint8 pixels and their shape: equal for what is encoded equally, whatever file it came from."""
+    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
 
 
 def mask_array(mask: Image.Image, size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -123,7 +124,7 @@ class TrainerPart(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         if batch.masks is None and self.learns_from(self.config) == "masks":
             raise UsageError(f"{self.title} learns from masks, and this auxiliary data has none; take another prior")
-        stage, batch = self.stage, self.augmented(batch)
+        stage, batch = self.stage, self._augmented(batch)
         if stage.observes:
             with torch.no_grad():
                 self.observe(self.encode(batch.images, batch.samples), batch)
@@ -143,6 +144,14 @@ class TrainerPart(LightningModule):
                 sync_dist=spread,
             )  # fmt: skip
         return total
+
+    def _augmented(self, batch: Batch) -> Batch:
+        """`augmented`; images that it made have no features that could be kept."""
+        version = batch.images._version
+        made = self.augmented(batch)
+        if made.images is batch.images and batch.images._version == version:
+            return made
+        return replace(made, samples=[replace(sample, content="") for sample in made.samples])
 
     def on_train_end(self) -> None:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stage.observes):

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.forward import Edit
 from zsad_bench.errors import BackboneError, CheckpointError, UsageError
 from zsad_bench.losses import DiceOver, focal, mask_losses
@@ -327,7 +328,7 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         Gradients reach the visual prompts when gradients are on, and never the plain pass.
         """
         dynamic, plain = self._is_dynamic(), self.visual_prompts is None
-        frozen = self.frozen_feature(images) if dynamic and not plain else None
+        frozen = self.frozen_feature(images, samples) if dynamic and not plain else None
         edit = None if plain else self.edit(frozen, len(images))
         features = self.encoder(images, samples, edit, checkpoint_blocks=self.config.checkpoint_blocks)
         if dynamic and plain:  # the one pass is the plain one
@@ -335,10 +336,10 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         return features if frozen is None else replace(features, extra={"frozen": frozen})
 
     @torch.no_grad()
-    def frozen_feature(self, images: Tensor) -> Tensor:
+    def frozen_feature(self, images: Tensor, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,D): the class token of a plain pass, from which the dynamic prompts are made."""
         spec = EncoderSpec(self.encoder_spec.forward, pooled=frozenset({"cls"}))
-        return self.backbone.encode_image(images, spec).pooled("cls")
+        return Encoder(self.backbone, spec, store=self.store)(images, samples).pooled("cls")
 
     def edit(self, frozen_BD: Tensor | None, batch: int) -> Edit:
         """What the visual prompts do: M rows behind the patches before block 1, replaced before blocks 2..J."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.encoder import Encoder
+from zsad_bench.backbones.feature_store import FeatureStore
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError
 from zsad_bench.methods._config import default
@@ -123,6 +124,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         self._texts: dict[Category, Tensor] = {}
         self._kept_where = self._where()
         self._encoder: Encoder | None = None
+        self.store: FeatureStore | None = None  # where `encoder` keeps features and looks them up
         self._adapting = False
         self.is_trained = False  # whether it was fitted, or has taken over what another one learned
 
@@ -236,11 +238,19 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         return spec
 
     @property
+    def first_edit(self) -> int | None:
+        """The first block whose rows `encode` edits: what lies below it is frozen, and can be stored.
+
+        None: it is not known, and nothing of an edited pass is stored.
+        """
+        return None
+
+    @property
     def encoder(self) -> Encoder:
-        """The backbone under `encoder_spec`: one object as long as the spec stays the same."""
+        """The backbone under `encoder_spec`: one object as long as the spec and the store stay the same."""
         spec = self.encoder_spec
-        if self._encoder is None or self._encoder.spec != spec:
-            self._encoder = Encoder(self.backbone, spec, trains=self.encoder_trains)
+        if self._encoder is None or self._encoder.spec != spec or self._encoder.store is not self.store:
+            self._encoder = Encoder(self.backbone, spec, self.encoder_trains, self.first_edit, self.store)
         return self._encoder
 
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:

@@ -299,6 +299,12 @@ class Dive(ZeroShotMethod[DiveConfig]):
     def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset({self._tap()}), frozenset({"cls"})
 
+    @property
+    def first_edit(self) -> int:
+        """1 with visual prompts, which enter block 1; else the block behind the first injection."""
+        blocks = self.config.inject_blocks
+        return 1 if self.config.shallow else min(blocks, default=self.backbone.vision.n_blocks) + 1
+
     def _tap(self) -> Tap:
         first_vv_block = self.config.first_vv_block if self.config.patch_attention == "vv" else 0
         return Tap(self.backbone.vision.n_blocks, first_vv_block)

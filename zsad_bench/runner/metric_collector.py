@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections import Counter
@@ -29,7 +30,8 @@ class Finished:
     ids: of its images, in the order of the result's scores. skipped: images that could not be read and were left out.
     seconds: wall time since the previous category ended, all methods together. picks: images worth a look.
     seconds_encode: of the encoding that the method used, all that share it together. seconds_score: of it alone.
-    pass_id: of the pass; methods that shared it have the same. peak_memory_mb: largest of the pass. None: not measured.
+    pass_id: of the pass; methods that shared it have the same. peak_memory_mb: largest of the pass. None: not measured;
+    features that were read from disk do not say what encoding took.
     """
 
     result: CategoryResult
@@ -117,7 +119,7 @@ class Collector(Callback):
                 skipped,
                 seconds,
                 chosen,
-                seconds_encode=cost.encode,
+                seconds_encode=None if math.isnan(cost.encode) else cost.encode,
                 seconds_score=cost.score,
                 pass_id=self.pass_id,
                 peak_memory_mb=provenance.peak_memory_mb(),

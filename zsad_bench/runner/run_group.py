@@ -21,7 +21,7 @@ from zsad_bench.data.overlap import see
 from zsad_bench.errors import ZsadError
 from zsad_bench.planning.target import categories_of
 from zsad_bench.results import rows as store
-from zsad_bench.runner import checkpoint, guard, resume, test_pass
+from zsad_bench.runner import checkpoint, guard, resume, stored_features, test_pass
 from zsad_bench.runner.board_metadata import describe
 from zsad_bench.runner.early import try_writing
 from zsad_bench.runner.expected_rows import rows_of
@@ -97,12 +97,16 @@ def run_group(
         describe(run.spec.board, backbone, [targets[asked] for asked in run.spec.targets], run.learned_from)
     reporter = WandbReporter(mirror, targets)
     learning = [run for run in needed if run.learned_from]
+    store = stored_features.opened(first.features, learning, say)
     for run in learning:
+        run.method.store = store
         with failures.of(run.spec):
             _train(run, console, since if skip_complete else None, trained, reporter, named=len(learning) > 1)
     needed = [run for run in needed if run.spec.id not in failures.errors]
+    if store is not None:
+        store.forget()
     for asked, data in targets.items():
-        test_pass.test(asked, data, needed, console)
+        test_pass.test(asked, data, needed, console, store)
         reporter.tested(needed, asked)
     reporter.done(needed)
     failures.raise_first()

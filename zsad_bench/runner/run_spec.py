@@ -10,7 +10,21 @@ from typing import Any
 from zsad_bench.planning.configure import takes_epochs, trains
 from zsad_bench.planning.suite import Suite
 from zsad_bench.results.rows import digest
+from zsad_bench.types import FeatureType
 from zsad_bench.variant import Variant, differing
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """Where features that never change are kept, so that an image is encoded once for all epochs, seeds and variants.
+
+    where: "memory", "off", or a folder, which keeps them beyond this process. budget: bytes of memory; None is a
+    quarter of what is free. type: "float32" or "float16".
+    """
+
+    where: str = "memory"
+    budget: int | None = None
+    type: FeatureType = "float32"
 
 
 @dataclass(frozen=True)
@@ -19,7 +33,8 @@ class RunSpec:
 
     targets: as `planning/target.py` reads them. draw: of the auxiliary data; None takes the prior's own.
     data: options of data modules, by registry name, "*" for all. augment: of training images, names of data/augment.py.
-    checkpoint: tested instead of training. board: folder whose `rows/` is appended to.
+    checkpoint: tested instead of training. board: folder whose `rows/` is appended to. features: of the first spec of a
+    group, for all of it.
     """
 
     suite: Suite
@@ -37,6 +52,7 @@ class RunSpec:
     augment: tuple[str, ...] = ()
     board: Path = Path("leaderboards/demo")
     runs: Path = Path("runs")
+    features: FeatureOptions = field(default_factory=FeatureOptions)
 
     @property
     def overrides(self) -> dict[str, Any]:

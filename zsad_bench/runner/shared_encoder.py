@@ -12,6 +12,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from zsad_bench.backbones.encoder import Encoder, device_clock
+from zsad_bench.backbones.feature_store import FeatureStore
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._prediction import predict, predict_set
 from zsad_bench.methods.base import ZeroShotMethod
@@ -21,7 +22,8 @@ from zsad_bench.types import Batch, Category, EncoderSpec, Features, ForwardSpec
 
 @dataclass
 class Cost:
-    """Wall-clock seconds on some images. encode: of the pass that the method's features came from, shared or not.
+    """Wall-clock seconds on some images. encode: of the pass that the method's features came from, shared or not, also
+    where they were kept from an earlier one; nan where they came from disk.
 
     score: what the method alone took, from those features to predictions.
     """
@@ -44,12 +46,18 @@ class SharedPass(LightningModule):
     `finish(category)` has them scored. `costs` says what each (category, label) took so far.
 
     methods: label -> method, all on the same device. A single method is a mapping of one.
+    store: where features are kept. Without a folder it serves methods that encode by themselves and begin alike, within
+    a batch: nothing else is encoded twice here.
     """
 
-    def __init__(self, methods: Mapping[str, ZeroShotMethod]) -> None:
+    def __init__(self, methods: Mapping[str, ZeroShotMethod], store: FeatureStore | None = None) -> None:
         super().__init__()
         self.labels = list(methods)
         self.methods = nn.ModuleList(methods.values())
+        alone = [method for method in methods.values() if not shares(method)]
+        self.store = store if store is not None and (store.folder or len(alone) > 1) else None
+        for method in methods.values():
+            method.store = self.store
         self.encoders = self._shared_encoders()
         self.costs: dict[Category, dict[str, Cost]] = {}
         self._kept: dict[Category, dict[str, list[Features]]] = {}
@@ -71,9 +79,17 @@ class SharedPass(LightningModule):
             if shares(method):
                 by_forward.setdefault(method.encoder_spec.forward, []).append(method)
         return {
-            forward: Encoder(of[0].backbone, reduce(EncoderSpec.merge, [method.encoder_spec for method in of]))
+            forward: Encoder(
+                of[0].backbone,
+                reduce(EncoderSpec.merge, [method.encoder_spec for method in of]),
+                store=self.store if self.store is not None and self.store.folder else None,
+            )
             for forward, of in by_forward.items()
         }
+
+    def _clock(self, device: torch.device) -> float:
+        """Seconds that only go forward: those of the device, and those that features took which were read instead."""
+        return device_clock(device) + (self.store.seconds_saved if self.store is not None else 0.0)
 
     def on_test_start(self) -> None:
         if self.transductive and self.trainer.world_size > 1:
@@ -94,15 +110,17 @@ class SharedPass(LightningModule):
                 features = shared[forward].with_extra(extra.features)
                 encode = seconds[forward] + extra.seconds
             else:
-                started = device_clock(images.device)
+                started = self._clock(images.device)
                 features = method.encode(images, samples)
-                encode = device_clock(images.device) - started
+                encode = self._clock(images.device) - started
             encoded = device_clock(images.device)
             if method.transductive:
                 self._keep(label, only(features, method.encoder_spec), samples)
             else:
                 predictions[label] = predict(method, features, samples)
             self._account(label, samples, Cost(encode, device_clock(images.device) - encoded))
+        if self.store is not None:
+            self.store.forget()
         return predictions
 
     def _encode(
@@ -111,9 +129,9 @@ class SharedPass(LightningModule):
         """By forward pass: the features of all that share it, and how long it took."""
         features, seconds = {}, {}
         for forward, encoder in self.encoders.items():
-            before = encoder.seconds
+            before = self._clock(images.device)
             features[forward] = encoder(images, samples)
-            seconds[forward] = encoder.seconds - before
+            seconds[forward] = self._clock(images.device) - before
         return features, seconds
 
     def _extra(

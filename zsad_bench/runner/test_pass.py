@@ -8,6 +8,7 @@ from typing import Any
 from lightning import Callback, LightningDataModule, Trainer
 
 from zsad_bench.atomic import file_name
+from zsad_bench.backbones.feature_store import FeatureStore
 from zsad_bench.console import Console
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.vanished import vanished
@@ -24,7 +25,13 @@ from zsad_bench.runner.train import stoppable, trainer_options
 from zsad_bench.types import Category
 
 
-def test(asked: str, data: ZeroShotDataModule, runs: Sequence[PreparedRun], console: Console) -> None:
+def test(
+    asked: str,
+    data: ZeroShotDataModule,
+    runs: Sequence[PreparedRun],
+    console: Console,
+    store: FeatureStore | None,
+) -> None:
     """One pass for the methods that read the same image size; usually that is all of them."""
     labels = {}
     for number, run in enumerate(runs):
@@ -47,7 +54,7 @@ def test(asked: str, data: ZeroShotDataModule, runs: Sequence[PreparedRun], cons
             Collector(part, _writer(asked, data, chosen, largest, left), shown),
             progress(console, f"test on {data.title}"),
         ]
-        loader = run_pass(methods, part, callbacks, console.is_terminal)
+        loader = run_pass(methods, part, callbacks, console.is_terminal, store)
         if largest and shown:
             draw_sheet(largest, shown, next(iter(chosen.values())).folder / f"maps_{file_name(data.name)}_{size}px.png")
         lost = vanished(data.name, left, size)
@@ -60,6 +67,7 @@ def run_pass(
     data: LightningDataModule,
     callbacks: Sequence[Callback] = (),
     progress_bar: bool = False,
+    store: FeatureStore | None = None,
 ) -> Any:
     """Tests methods, by label, on the same batches; the callbacks make rows of it.
 
@@ -67,7 +75,7 @@ def run_pass(
     """
     trainer = Trainer(logger=False, callbacks=list(callbacks), enable_progress_bar=progress_bar, **trainer_options())
     with stoppable(trainer):
-        trainer.test(SharedPass(methods), datamodule=data, verbose=False)
+        trainer.test(SharedPass(methods, store), datamodule=data, verbose=False)
     data.trainer = None  # worker processes end with the Trainer
     return trainer.test_dataloaders
 

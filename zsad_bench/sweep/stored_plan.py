@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from zsad_bench.errors import ZsadError
 from zsad_bench.planning.plan import Job, JobGroup, Plan
 from zsad_bench.planning.suite import SUITES
 from zsad_bench.planning.target import with_named_root
-from zsad_bench.runner.run_spec import RunSpec
+from zsad_bench.runner.run_spec import FeatureOptions, RunSpec
 
 SCHEMA = 2  # of plan.json and cells.json; what has no number in it is of schema 1
 
@@ -22,6 +22,7 @@ class StoredPlan:
     """groups: what is to run. name: of the recipe. data: options of data modules, by registry name, "*" for all.
 
     since: a run id; what earlier runs left counts for nothing. checkpoint: tested instead of training.
+    features: where features of images are kept; it decides no number.
     """
 
     name: str
@@ -34,9 +35,12 @@ class StoredPlan:
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     since: str = ""
     checkpoint: Path | None = None
+    features: FeatureOptions = field(default_factory=FeatureOptions)
 
     @classmethod
-    def of(cls, plan: Plan, board: Path, runs: Path, since: str = "") -> StoredPlan:
+    def of(
+        cls, plan: Plan, board: Path, runs: Path, since: str = "", features: FeatureOptions | None = None
+    ) -> StoredPlan:
         """What is kept of a plan; paths are made absolute, for processes that stand elsewhere.
 
         Raises:
@@ -55,6 +59,7 @@ class StoredPlan:
             data=with_named_root(recipe.data, targets),
             since=since,
             checkpoint=recipe.checkpoint and recipe.checkpoint.resolve(),
+            features=features or FeatureOptions(),
         )
 
     def to_json(self) -> str:
@@ -70,6 +75,7 @@ class StoredPlan:
             "runs": str(self.runs),
             "since": self.since,
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
+            "features": asdict(self.features),
             "groups": [
                 {"id": group.id, "jobs": [{**job.record(), "targets": list(job.targets)} for job in group.jobs]}
                 for group in self.groups
@@ -98,6 +104,7 @@ class StoredPlan:
                 data=content["data"],
                 since=content["since"],
                 checkpoint=None if content["checkpoint"] is None else Path(content["checkpoint"]),
+                features=FeatureOptions(**content.get("features", {})),
             )
         except (KeyError, TypeError) as error:
             raise ZsadError(f"{file}: a damaged plan ({error!r}); start the sweep again") from None
@@ -124,6 +131,7 @@ class StoredPlan:
             augment=job.augment,
             board=self.board,
             runs=self.runs,
+            features=self.features,
         )
 
 
