@@ -251,12 +251,21 @@ def test_troubles_are_warnings_by_themselves(mini, images, spec, samples, tmp_pa
 
 
 # -- passes that are edited ----------------------------------------------------------------------------------------
-PATHS = [Tap(4), Tap(2, raw=True), Tap(3, attended=True, raw=True), Tap(4, 2), Tap(3, 1), Tap(4, 4), Tap(4, 2, raw=True),
-         Tap(4, 2, vv="value_value"), Tap(3, 3, vv="value_only")]  # fmt: skip
+PATHS = [
+    Tap(4),
+    Tap(2, raw=True),
+    Tap(3, attended=True, raw=True),
+    Tap(4, 2),
+    Tap(3, 1),
+    Tap(4, 4),
+    Tap(4, 2, raw=True),
+    Tap(4, 2, vv="value_value"),
+    Tap(3, 3, vv="value_only"),
+]
 
 
 @pytest.mark.parametrize("first_edit", [2, 3, 4, 5])
-@pytest.mark.parametrize("taps", [[tap] for tap in PATHS] + [PATHS], ids=lambda taps: f"{len(taps)} {taps[0]}")
+@pytest.mark.parametrize("taps", [*([tap] for tap in PATHS), PATHS], ids=lambda taps: f"{len(taps)} {taps[0]}")
 def test_a_pass_goes_on_where_its_first_edit_is(mini, images, samples, taps, first_edit):
     spec = EncoderSpec(mini.forward_spec(32), frozenset(taps), frozenset({"cls"}))
     step = nn.Parameter(torch.full((mini.vision.width,), 0.1))
@@ -274,8 +283,8 @@ def test_a_pass_goes_on_where_its_first_edit_is(mini, images, samples, taps, fir
             assert one.requires_grad == other.requires_grad
     assert (store.n_encoded, store.n_read) == (3, 3)
     if outputs(expected)[0].requires_grad:
-        gradients = [torch.autograd.grad(sum(map(torch.sum, filter(lambda o: o.requires_grad, outputs(of)))), step)[0]
-                     for of in (found, expected)]  # fmt: skip
+        sums = [sum(rows.sum() for rows in outputs(of) if rows.requires_grad) for of in (found, expected)]
+        gradients = [torch.autograd.grad(total, step)[0] for total in sums]
         assert torch.equal(*gradients)
 
 

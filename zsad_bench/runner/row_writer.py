@@ -57,14 +57,21 @@ class RowWriter:
             "torch": torch.__version__,
             "run_id": run.run_id,
             "started": run.started,
-            "precision": PRECISION,
             "metric_version": METRIC_VERSION,
         }
 
     @property
     def common(self) -> dict[str, Any]:
         """The fields that all rows of a run share. Asked for by what computes, and not by a plan: it opens the GPU."""
-        return {**self._at_start, "device": provenance.device()}
+        return {**self._at_start, "precision": self.precision, "device": provenance.device()}
+
+    @property
+    def precision(self) -> str:
+        """What the numbers were computed with, as far as it changes them."""
+        features = self.spec.features
+        reads = features.keeps_on_disk or (features.where != "off" and self.run.training is not UNTRAINED)
+        rounded = features.type == "float16" and reads
+        return f"{PRECISION}, features {features.type}" if rounded else PRECISION
 
     def bind(self, data: ZeroShotDataModule) -> OnCategory:
         """The callback for one target."""
@@ -98,7 +105,7 @@ class RowWriter:
             "weights_hash": method.backbone.weights_hash if uses_backbone else "none",
             "networks": method.frozen_networks,
             "seed": seed,
-            "precision": PRECISION,
+            "precision": self.precision,
             "metric_version": METRIC_VERSION,
         }
         return {

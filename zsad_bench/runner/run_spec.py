@@ -26,6 +26,10 @@ class FeatureOptions:
     budget: int | None = None
     type: FeatureType = "float32"
 
+    @property
+    def keeps_on_disk(self) -> bool:
+        return self.where not in ("memory", "off")
+
 
 @dataclass(frozen=True)
 class RunSpec:

@@ -31,7 +31,7 @@ def opened(options: FeatureOptions, learning: Sequence[PreparedRun], say: Callab
     """
     if options.where == "off":
         return None
-    folder = None if options.where == "memory" else Path(options.where).expanduser()
+    folder = Path(options.where).expanduser() if options.keeps_on_disk else None
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,175 @@
+# pytest tests/runner/test_stored_features.py
+"""What a group of runs gains by stored features, and that no number notices."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cells import Group, run
+from zsad_bench.errors import UsageError
+from zsad_bench.runner import stored_features
+from zsad_bench.runner.run_spec import FeatureOptions
+
+LEARNERS = ("anomalyclip", "april_gan")
+EPOCHS = 3
+
+
+@pytest.fixture
+def encoded(mini, monkeypatch) -> list[int]:
+    """Gets the number of images of each pass through the visual tower."""
+    passes: list[int] = []
+    encode = type(mini).encode_image
+
+    def counted(self, images, *args, **options):
+        passes.append(len(images))
+        return encode(self, images, *args, **options)
+
+    monkeypatch.setattr(type(mini), "encode_image", counted)
+    return passes
+
+
+def losses(group: Group) -> list[float]:
+    """Of each epoch, of each training: logged from all its steps."""
+    values = []
+    for file in sorted(group.runs.rglob("metrics.csv"), key=lambda file: (file.parts[-3], str(file))):
+        values += [float(line["loss"]) for line in csv.DictReader(io.StringIO(file.read_text())) if line.get("loss")]
+    return values
+
+
+def both_seeds(group_in, folder: Path, where: str, methods=LEARNERS, **fields) -> Group:
+    features = FeatureOptions(str(folder / "features") if where == "folder" else where)
+    groups = [group_in(folder, methods, seed=seed, epochs=EPOCHS, features=features, **fields) for seed in (0, 1)]
+    return Group([spec for group in groups for spec in group.specs])
+
+
+def test_epochs_and_seeds_encode_nothing_more(group_in, quiet, tmp_path, encoded):
+    run(group_in(tmp_path / "one", LEARNERS, seed=0, epochs=1), quiet)
+    once = sum(encoded)
+    encoded.clear()
+    ran = run(both_seeds(group_in, tmp_path / "both", "memory"), quiet)
+    assert sum(encoded) == once
+    assert {(row.method, row.seed) for row in ran.rows} == {(method, seed) for method in LEARNERS for seed in (0, 1)}
+    encoded.clear()
+    run(both_seeds(group_in, tmp_path / "off", "off"), quiet)
+    assert sum(encoded) > 3 * once
+
+
+@pytest.mark.parametrize("where", ["memory", "folder"])
+def test_no_number_notices(group_in, quiet, tmp_path, where):
+    methods = (*LEARNERS, "adaclip")
+    plain = both_seeds(group_in, tmp_path / "plain", "off", methods)
+    expected = run(plain, quiet)
+    stored = both_seeds(group_in, tmp_path / "stored", where, methods)
+    found = run(stored, quiet)
+    torch.testing.assert_close(losses(stored), losses(plain), rtol=0, atol=1e-5)
+    assert len(losses(plain)) >= 2 * len(methods) * EPOCHS
+    assert [row.key for row in found.rows] == [row.key for row in expected.rows]
+    for row, other in zip(found.rows, expected.rows, strict=True):
+        assert (row.value is None) == (other.value is None)
+        if row.value is not None:
+            assert row.value == pytest.approx(other.value, abs=1e-6), (row.method, row.category, row.metric)
+
+
+def test_a_folder_serves_the_next_run(group_in, quiet, tmp_path, encoded):
+    first = run(both_seeds(group_in, tmp_path, "folder"), quiet)
+    encoded.clear()
+    again = run(both_seeds(group_in, tmp_path, "folder"), quiet)
+    assert not encoded
+    assert [row.value for row in again.rows] == [row.value for row in first.rows]
+    assert {row.seconds_encode is None for row in first.rows} == {False}
+    assert {row.seconds_encode is None for row in again.rows} == {True}, "what encoding took is not known"
+
+
+def test_what_is_changed_in_each_epoch_is_not_stored(group_in, quiet, tmp_path, encoded):
+    """Augmented by the data, by the method itself, or edited from the first block on."""
+    for method, fields in (("anomalyclip", {"augment": ("flip",)}), ("aa_clip", {}), ("dive", {})):
+        counts = []
+        for where in ("memory", "off"):
+            encoded.clear()
+            group = group_in(tmp_path / f"{method}{where}", (method,), features=FeatureOptions(where), **fields)
+            run(group, quiet)
+            counts.append(sum(encoded))
+        assert counts[0] == counts[1], method
+
+
+def test_what_lies_below_an_edit_is_stored(group_in, quiet, tmp_path, monkeypatch, mini):
+    """DIVE without visual prompts begins to edit in the last blocks."""
+    blocks = []
+    block = type(mini.vision).block
+    monkeypatch.setattr(
+        type(mini.vision), "block", lambda self, number, *rest: blocks.append(number) or block(self, number, *rest)
+    )
+    group = group_in(tmp_path, ("dive",), epochs=4, settings={"shallow": False})
+    run(group, quiet)
+    first, last = blocks.count(1), blocks.count(mini.vision.n_blocks)
+    assert last > 2 * first
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (FeatureOptions(), "are kept in memory, which may take"),
+        (FeatureOptions(budget=40_000), "in memory as far as 40 kB reach, and the others are encoded in each epoch"),
+        (FeatureOptions("FOLDER"), "free), and in memory up to"),
+    ],
+)
+def test_the_size_is_said_before_anything_is_written(group_in, quiet, tmp_path, options, said, encoded):
+    if options.where == "FOLDER":
+        options = FeatureOptions(str(tmp_path / "features"))
+    run(group_in(tmp_path, ("anomalyclip",), epochs=2, features=options), quiet)
+    text = " ".join(quiet.file.getvalue().split())
+    assert said in text
+    assert text.index("features of at most") < text.index("train AnomalyCLIP")
+
+
+def test_a_budget_too_small_for_one_image_is_refused(group_in, quiet, tmp_path):
+    with pytest.raises(
+        UsageError, match=r"--feature-budget 10 bytes: the features of one image take .* --features off"
+    ):
+        run(group_in(tmp_path, ("anomalyclip",), features=FeatureOptions(budget=10)), quiet)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(group_in, quiet, tmp_path):
+    (tmp_path / "file").write_text("")
+    features = FeatureOptions(str(tmp_path / "file" / "folder"))
+    with pytest.raises(UsageError, match="the folder cannot be made"):
+        run(group_in(tmp_path, ("anomalyclip",), features=features), quiet)
+
+
+def test_free_memory(tmp_path, monkeypatch):
+    group, machine = tmp_path / "group", tmp_path / "meminfo"
+    group.mkdir()
+    machine.write_text("MemTotal: 4000 kB\nMemAvailable: 1000 kB\n")
+    assert stored_features._free_on_machine(machine) == 1_024_000
+    assert stored_features._free_on_machine(tmp_path / "none") is None
+    (group / "memory.current").write_text("700\n")
+    (group / "memory.stat").write_text("anon 100\ninactive_file 200\n")
+    for limit, free in (("max", None), ("1000", 500), ("400", 0)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        assert stored_features._free_in_group(group) == free
+    assert stored_features._free_in_group(tmp_path) is None
+    assert stored_features.free_memory() > 10**6
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(12, "12 bytes"), (1500, "1.5 kB"), (42 * 10**6, "42 MB"), (3_600_000_000, "3.6 GB")]
+)
+def test_sizes_are_readable(size, said):
+    assert stored_features.readable(size) == said
+
+
+def test_rows_say_what_was_rounded(group_in, quiet, tmp_path):
+    half = FeatureOptions(type="float16")
+    rows = run(group_in(tmp_path, ("clip", "anomalyclip"), features=half), quiet).rows
+    plain = run(group_in(tmp_path / "plain", ("clip", "anomalyclip")), quiet).rows
+    assert {(row.method, row.precision) for row in rows} == {
+        ("clip", "float32"),
+        ("anomalyclip", "float32, features float16"),
+    }
+    same = {row.method for row, other in zip(rows, plain, strict=True) if row.key == other.key}
+    assert same == {"clip"}
