@@ -82,7 +82,7 @@ def random_of(method: str) -> str:
 
 
 def random_backbone(name: str, small: bool = False) -> Backbone:
-    """ViT-L/14-336 (or a miniature) as open_clip initialises it from seed 0, or BLIP's large one.
+    """A CLIP of open_clip's (or a miniature) as it is initialised from seed 0, or BLIP's large one.
 
     Raises:
         BackboneError: BLIP is asked for, and transformers is not installed.
@@ -94,13 +94,18 @@ def random_backbone(name: str, small: bool = False) -> Backbone:
 
     torch.manual_seed(0)
     if name != BLIP:
-        config = SMALL if small else _open_clip.named_config(BACKBONE)
-        return _open_clip.from_model(CLIP(**config), "miniature" if small else BACKBONE)
+        config = SMALL if small else _open_clip.named_config(name)
+        return _open_clip.from_model(CLIP(**config), "miniature" if small else name)
     config, name = (SMALL_BLIP, "miniature BLIP") if small else (blip.CONFIGS[name], name)
     return blip.from_model(blip.build_model(config, name), name, VOCABULARY)
 
 
 _last_backbone = lru_cache(maxsize=1)(random_backbone)  # methods leave it as it was: one serves many of them
+
+
+def seeded_backbone(small: bool = False, name: str = BACKBONE) -> Backbone:
+    """`random_backbone`; the last one is kept, and may lie on a device."""
+    return _last_backbone(name, small)
 
 
 def measure_test(
