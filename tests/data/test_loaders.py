@@ -80,6 +80,52 @@ def test_small_sets_start_no_workers():
     assert 0 <= loaders.default_workers(10_000) <= 8
 
 
+def by_id(loader) -> dict[str, torch.Tensor]:
+    return {info.id: image for batch in loader for info, image in zip(batch.samples, batch.images, strict=True)}
+
+
+def test_small_training_sets_are_decoded_once(small_demo, monkeypatch):
+    module, decoded = small_demo("demo_medical"), []
+    read = loaders.decode.read_image
+    monkeypatch.setattr(loaders.decode, "read_image", lambda path: decoded.append(path) or read(path))
+    loader = module.train_dataloader()
+    first = by_id(loader)
+    assert len(decoded) == len(module.samples())
+    for again in (by_id(loader), by_id(module.train_dataloader())):
+        assert again.keys() == first.keys()
+        assert all(torch.equal(image, first[name]) for name, image in again.items())
+    assert len(decoded) == len(module.samples())
+    module.image_size *= 2
+    by_id(module.train_dataloader())
+    assert len(decoded) == 2 * len(module.samples()), "another size is another image"
+
+
+@pytest.mark.parametrize("options", [{"augment": ["flip"]}, {}], ids=["augmented", "too many"])
+def test_others_are_decoded_in_each_epoch(small_demo, monkeypatch, options):
+    monkeypatch.setattr(loaders, "_KEPT", loaders._KEPT if options else 1000)
+    module = small_demo("demo_medical", **options)
+    loader = module.train_dataloader()
+    decoded = []
+    read = loaders.decode.read_image
+    monkeypatch.setattr(loaders.decode, "read_image", lambda path: decoded.append(path) or read(path))
+    by_id(loader)
+    by_id(loader)
+    assert len(decoded) == 2 * len(module.samples())
+
+
+def test_pixels_have_a_content_unless_they_change(small_demo):
+    def contents(loader) -> dict[str, str]:
+        return {info.id: info.content for batch in loader for info in batch.samples}
+
+    module = small_demo("demo_medical")
+    tested = contents(module.test_dataloader())
+    assert len(set(tested.values())) == len(tested) == len(module.samples())
+    assert contents(module.train_dataloader()) == tested
+    module.image_size *= 2
+    assert not set(contents(module.test_dataloader()).values()) & set(tested.values())
+    assert set(contents(small_demo("demo_medical", augment=["flip"]).train_dataloader()).values()) == {""}
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_unreadable_image_is_one_line_even_from_a_worker(broken, workers):
     module = broken(workers=workers)

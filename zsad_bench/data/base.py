@@ -130,6 +130,7 @@ class ZeroShotDataModule(LightningDataModule):
         self.augment, self.cache_images, self.on_bad_image = augmentation.check(augment), cache_images, on_bad_image
         self.partial = partial
         self.mosaic: Mapping[str, float] = {}
+        self._kept: dict[tuple[int, str], loaders.Arrays] = {}
         self.notes: list[str] = []  # what reading the files showed that a user should know, one line each
         self.unused = unused.Unused()  # images of no sample, known once the table is
 
@@ -282,6 +283,7 @@ class ZeroShotDataModule(LightningDataModule):
             augment=augmentation.build(self.augment, self.shuffle_seed) if augment and self.augment else None,
             cache=ImageCache(locations.cache_root() / "images") if self.cache_images else None,
             mosaics=Mosaics(self._table, mosaic, self.shuffle_seed) if mosaic else None,
+            kept=self._kept if augment else None,  # a test reads each image once
         )  # fmt: skip
 
     def train_dataloader(self) -> loaders.BatchLoader:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _FEW = 256
 _MOST_WORKERS = 8
 
+# So many bytes of decoded training images stay in memory from one epoch to the next, which then has nothing to decode.
+_KEPT = 2**26
+
 # Share of a dataset's masks that may have another size than their images; more is a broken copy.
 MOST_RESIZED = 0.01
 
@@ -36,6 +39,7 @@ MOST_RESIZED = 0.01
 _FILES = ("image_files", "mask_files")
 
 Done = tuple[tuple[str, str], ...]  # (what decoding did, with which file)
+Arrays = tuple[np.ndarray, "np.ndarray | None", tuple[str, ...], Done]  # pixels, mask, lines on resized masks, done
 
 
 class Item(NamedTuple):
@@ -84,8 +88,8 @@ class ImageTable(Dataset):
     masks: whether the dataset has them; normal samples then get an empty one. strict_mask_size: a mask of another size
     than its image is an error; else it is resized to the image by nearest neighbour, and the Item says so.
     augment: applied to the decoded image and its mask before the resize. mosaics: replace samples by four others as
-    one, whose label is the largest of the four: that of the mosaic's mask. cache: keeps resized images; not used when
-    augmenting, nor for mosaics.
+    one, whose label is the largest of the four: that of the mosaic's mask. cache: keeps resized images on disk; kept:
+    keeps them in memory, where `keeps` says so. Neither is used when augmenting, nor for mosaics.
 
     Raises:
         DatasetError: from `table[i]`, when a file is unreadable or a mask has a size that it must not have.
@@ -105,6 +109,7 @@ class ImageTable(Dataset):
     augment: Augmentation | None = None
     cache: ImageCache | None = None
     mosaics: Mosaics | None = None
+    kept: dict[tuple[int, str], Arrays] | None = None
 
     def __post_init__(self) -> None:
         # Counts the passes begun, for augmentation to differ between them; shared, as workers outlive a pass.
@@ -135,7 +140,7 @@ class ImageTable(Dataset):
         info = SampleInfo(f"{self.dataset}/{sample.id}", self.categories[sample.category])
         parts = self.mosaics.parts(sample, f"{int(self.epoch)}|{sample.id}") if self.mosaics is not None else []
         try:
-            pixels, mask, resized, done = self._mosaic(parts) if parts else self._arrays(sample)
+            pixels, mask, resized, done = self._mosaic(parts) if parts else self._remembered(sample)
         except transforms.UnreadableError as error:
             if not self.skip_bad:
                 raise
@@ -154,7 +159,22 @@ class ImageTable(Dataset):
         except ZsadError as error:
             return error
 
-    def _arrays(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+    @property
+    def keeps(self) -> bool:
+        """Whether its images stay in memory once they were read."""
+        changing = self.augment is not None or self.mosaics is not None
+        size = len(self.samples) * self.image_size**2 * (4 if self.masks else 3)
+        return self.kept is not None and not changing and size <= _KEPT
+
+    def _remembered(self, sample: Sample) -> Arrays:
+        if self.kept is None or not self.keeps:
+            return self._arrays(sample)
+        key = (self.image_size, sample.id)
+        if key not in self.kept:
+            self.kept[key] = self._arrays(sample)
+        return self.kept[key]
+
+    def _arrays(self, sample: Sample) -> Arrays:
         """(pixels (S,S,3) uint8, mask (S,S) bool or None, lines on resized masks, what decoding did).
 
         From the cache where it has them.
@@ -177,17 +197,17 @@ class ImageTable(Dataset):
         contents = [index_of(self.root).digest(path) for path in files]
         return cache.place(contents, sample.crop, self.image_size, self.mask_threshold)
 
-    def _decoded(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+    def _decoded(self, sample: Sample) -> Arrays:
         return self._resized(self._picture(sample))
 
-    def _mosaic(self, parts: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+    def _mosaic(self, parts: Sequence[Sample]) -> Arrays:
         pictures = [self._picture(part) for part in parts]
         image, mask = tiled([picture.image for picture in pictures], [picture.mask for picture in pictures])
         resized, done = (tuple(dict.fromkeys(chain(*found))) for found in
                          ([p.resized for p in pictures], [p.done for p in pictures]))  # fmt: skip
         return self._resized(Picture(image, mask, resized, done))
 
-    def _resized(self, picture: Picture) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Done]:
+    def _resized(self, picture: Picture) -> Arrays:
         image, mask, resized, done = picture
         pixels = transforms.image_pixels(image, self.image_size)
         return pixels, None if mask is None else transforms.mask_array(mask, self.image_size), resized, done
@@ -413,6 +433,9 @@ def training_loader(
             f"{ranks.world} processes cannot share training batches of {batch_size} images evenly; take a batch_size "
             f"that {ranks.world} divides, or another number of processes"
         )
+    tables = table.tables if isinstance(table, Tables) else [table]
+    if workers is None and all(each.keeps for each in tables):
+        workers = 0  # what is in this process's memory need not come from another one
     return _loader(table, ShuffledShard(len(table), seed, *ranks), share, workers)
 
 
