@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
+from zsad_bench.planning.gpu_hours import read_parts
 from zsad_bench.results.rows import append, file_of, load
 from zsad_bench.sweep.stored_plan import StoredPlan
 
@@ -117,3 +119,39 @@ def test_compare_says_how_far_two_boards_are_apart(zsad, rows, tmp_path):
     assert zsad("rows", "compare", "leaderboards/demo", "same", "--shared").code == 0
     assert zsad("rows", "compare", "leaderboards/demo", "same", "--tolerance", "-1").code == 2
     assert zsad("rows", "compare", "leaderboards/demo", "nowhere").code == 1
+
+
+def test_status_plans_the_hours_of_what_is_missing(zsad, tmp_path):
+    """CLIP's numbers of FAPrompt's Table 1: without training, its hours are images times seconds of a test image."""
+    parts = read_parts()
+    said = zsad("table", "status", "--out", "out")
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("FAPrompt Table 1"))
+    before = re.fullmatch(r"  about ([\d.]+) h on one GPU \(training ([\d.]+), testing ([\d.]+)\); – for BLIP, FiLo",
+                          lines[at + 1])  # fmt: skip
+    assert before, lines[at + 1]
+    assert parts.assumption() in said.out.replace("\n", " "), "hours without what they assume"
+    with (tmp_path / "out" / "status.csv").open(newline="") as file:
+        records = [line for line in csv.DictReader(file) if line["table"] == "faprompt_1"]
+    clip = {line["scope"]: line for line in records if line["method"] == "clip" and line["metric"] == "image_auroc"}
+    assert float(clip["mvtec"]["planned_test_hours"]) == round(1725 * parts.methods["clip"].image.seconds / 3600, 3)
+    assert float(clip["mvtec"]["planned_train_hours"]) == 0
+    blip = next(line for line in records if line["method"] == "blip")
+    assert (blip["planned_test_hours"], blip["planned_train_hours"]) == ("–", "–")
+    tested = [
+        make_row(suite="paper", target="br35h", category="brain", metric=metric, value=0.5, n_images=3000,
+                 n_anomalous=1500, image_size=518, backbone="ViT-L-14-336-quickgelu")
+        for metric in ("image_auroc", "image_ap")
+    ]  # fmt: skip
+    append(file_of(tmp_path / "leaderboards" / "paper", "clip"), tested)
+    said = zsad("table", "status", "--out", "out")
+    lines = said.out.splitlines()
+    after = re.match(r"  about ([\d.]+) h", lines[at + 1])
+    less = 3000 * parts.methods["clip"].image.seconds / 3600
+    assert less > 0.03
+    with (tmp_path / "out" / "status.csv").open(newline="") as file:
+        records = [line for line in csv.DictReader(file) if line["table"] == "faprompt_1" and line["method"] == "clip"]
+    done = [line for line in records if line["scope"] == "br35h"]
+    assert {(line["state"], float(line["planned_test_hours"])) for line in done} == {("done", 0.0)}
+    assert float(after[1]) <= float(before[1]), "what is done is planned again"

@@ -123,6 +123,8 @@ def test_every_row_is_there_with_all_that_is_known_about_it(folder, board):
         "seconds_encode",
         "seconds_score",
         "peak_memory_mb",
+        "trained_parameters",
+        "gflops",
     }, "a field of rows that the page does not have"
 
 

@@ -348,3 +348,45 @@ def test_what_a_row_says_is_shown_and_not_run(browser, tmp_path):
     browser.size(390, 844, phone=True)
     browser.until("innerWidth === 390")
     assert browser.run("document.documentElement.scrollWidth") == 390, "a long name pushes the page sideways"
+
+
+def test_costs_are_switched_on_and_sorted_by(browser, tmp_path):
+    took = {"cloth": {"dive": (0.05, 0.02, 5), "clip": (0.04, None, 0)}, "parts": {"dive": (0.06, 0.01, 5)}}
+    rows = [
+        make_row(method=method, target=target, seconds_encode=encode, seconds_score=score, peak_memory_mb=900.0,
+                 trained_parameters=trained, gflops=0.5, device="cpu (A, 2 threads)", pass_id=target)
+        for target, lines in took.items() for method, (encode, score, trained) in lines.items()
+    ]  # fmt: skip
+    append(tmp_path / "rows" / "a.jsonl", rows)
+    browser.problems.clear()
+    browser.size(1280, 900)
+    page = write_page(tmp_path, tmp_path / "index.html", BOARD).path.as_uri()
+    browser.open(page)
+    columns = "#tables thead th"
+    quality = ["method", "prior", "runs", "image AUROC"]
+    assert browser.texts(columns) == quality, "quality is what the page opens on"
+    assert "one process" not in " ".join(browser.texts("#tables .notes p"))
+    browser.click('[data-open="costs"] summary')
+    browser.click('[data-id="costs:all"]')
+    assert browser.texts(columns) == [*quality, "encode, ms", "score, ms", "peak, MiB", "trained", "GFLOPs"]
+    assert browser.texts("#filters [data-open='costs'] b") == ["all"]
+    assert [line[4:] for line in lines(browser)] == [
+        ["–", "–", "–", "0", "0.500"],
+        ["5.50", "1.50", "900", "5", "0.500"],
+    ]
+    assert "Seconds and memory: cpu (A, 2 threads); one process." in browser.texts("#tables .notes p")
+    browser.click(f"{columns}:nth-child(8) button")
+    assert [line[0] for line in lines(browser)] == ["DIVE", "clip"], "not sorted by what trains"
+    assert not browser.run("document.querySelector('#tables td:nth-child(8) button') !== null"), "a number to open"
+    browser.click('[data-open="costs"] summary')
+    browser.click('[data-id="costs:encode"]')
+    assert browser.texts("#filters [data-open='costs'] b") == ["4 of 5"]
+    kept = browser.run("location.href")
+    browser.open("about:blank")
+    browser.open(kept)
+    assert browser.texts(columns) == [*quality, "score, ms", "peak, MiB", "trained▼", "GFLOPs"], "not in the address"
+    browser.click('[data-open="costs"] summary')
+    browser.click('[data-id="costs:none"]')
+    assert browser.texts(columns) == quality
+    assert "costs=" not in browser.run("location.href")
+    assert not browser.problems, f"the console said {browser.problems}"

@@ -15,6 +15,7 @@ from zsad_bench.data import catalog
 from zsad_bench.leaderboard.tables import papers
 from zsad_bench.leaderboard.tables.published import Facts, read_published
 from zsad_bench.planning.suite import PAPER
+from zsad_bench.results import computation
 from zsad_bench.results import rows as store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,7 @@ def page_of(rows: Path, folder: Path) -> str:
     kept = [row for row in store.load(rows) if row.commit in commits]
     assert {row.commit for row in kept} == {*commits}, f"leaderboards/demo has no rows of a commit of {named}; {NEWER}"
     store.append(folder / "demo" / "rows" / "all.jsonl", kept)
+    shutil.copy(BOARD / computation.FILE, folder / "demo")  # what configurations compute that rows do not say
     table.regenerate("demo", folder)
     return (folder / "demo" / "README.md").read_text(encoding="utf-8")
 
@@ -56,6 +58,12 @@ def test_the_demo_tables_are_those_of_the_leaderboard(demo):
     for heading, theirs in (("The demo miniature", "Overall"), ("Real photographs", "ELPV")):
         (ours,), (expected,) = tables(part(README, heading)), tables(part(demo, theirs))
         assert ours == expected, f"README, {heading}: not the table of leaderboards/demo; {NEWER}"
+
+
+def test_the_machines_of_the_costs_are_named_beside_the_tables(demo):
+    for heading, theirs in (("The demo miniature", "Overall"), ("Real photographs", "ELPV")):
+        (note,) = re.findall(r"Seconds and memory: .*?; one process\.", part(demo, theirs))
+        assert note in part(README, heading), f"README, {heading}: put below the table: {note}"
 
 
 def test_what_is_benched_in_a_checkout_is_not_held_against_this_page(demo, tmp_path):

@@ -56,7 +56,7 @@ MEASURED = {
 }  # fmt: skip
 PROVENANCE = {
     "schema", "suite", "package_version", "commit", "torch", "device", "run_id", "started", "pass_id", "seconds",
-    "seconds_encode", "seconds_score", "peak_memory_mb",
+    "seconds_encode", "seconds_score", "peak_memory_mb", "trained_parameters", "gflops",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from zsad_bench.runner import provenance
 from zsad_bench.runner.provenance import peak_memory_mb, reset_peak_memory, state_of
 
 
@@ -67,3 +69,29 @@ def test_the_peak_of_memory_is_of_what_was_done_since():
     del large
     reset_peak_memory()
     assert peak_memory_mb() < with_it - 100, "the peak of what was done before"
+
+
+def test_a_machine_is_named_by_its_processor_and_threads(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(provenance, "processor", lambda: "EPYC")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert provenance.device() == "cpu (EPYC, 1 thread)"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert provenance.device() == "cpu (EPYC, 2 threads)"
+
+
+def test_the_processor_has_a_name_everywhere(monkeypatch):
+    provenance.processor.cache_clear()
+    info = Path("/proc/cpuinfo")
+    named = info.is_file() and "model name" in info.read_text()
+    assert provenance.processor() in (info.read_text() if named else platform.machine())
+    provenance.processor.cache_clear()
+
+    def unreadable(self, *args, **kwargs):
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", unreadable)
+        assert provenance.processor() == platform.machine()
+    provenance.processor.cache_clear()

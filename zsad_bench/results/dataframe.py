@@ -22,8 +22,8 @@ def frame(rows: Iterable[Row]) -> DataFrame:
 
     found = pandas.DataFrame([row.record().values() for row in rows], columns=list(FIELDS))
     numbers = ["value", "error_bound", "ci_low", "ci_high", "ci_level", "seconds", "seconds_encode"]
-    numbers += ["seconds_score", "peak_memory_mb"]
+    numbers += ["seconds_score", "peak_memory_mb", "gflops"]
     counts = ["seed", "draw", "n_images", "n_anomalous", "n_skipped", "n_vanished"]
-    counts += ["n_near_duplicates", "n_regions", "image_size"]
+    counts += ["n_near_duplicates", "n_regions", "image_size", "trained_parameters"]
     found = found.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64"))
     return found.assign(started=pandas.to_datetime(found["started"], utc=True, format="ISO8601"))

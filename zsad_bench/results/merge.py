@@ -98,15 +98,21 @@ def _scores(source: dict[tuple[str, str], set[Path]]) -> dict[tuple[str, str], b
 
 
 def _described(boards: Sequence[Path]) -> dict[Path, bytes]:
-    """What priors kept and how backbones read classes; named by hashes, and of two contents always the same one."""
-    from zsad_bench.results import class_embeddings, prior_contents
+    """What priors kept, how backbones read classes, and what configurations compute; of two contents always the same.
+
+    They are named by hashes.
+    """
+    from zsad_bench.results import class_embeddings, computation, prior_contents
 
     found: dict[Path, bytes] = {}
+    costs: dict[computation.Configuration, computation.Computation] = {}
     for board in boards:
+        for of, one in computation.read(board).items():
+            costs[of] = max(costs.get(of, one), one, key=str)
         for path in (
             *board.glob(f"{prior_contents.FOLDER}/*.json"),
             *board.glob(f"{class_embeddings.FOLDER}/*/*.json"),
         ):
             name = path.relative_to(board)
             found[name] = max(found.get(name, b""), path.read_bytes())
-    return found
+    return found | ({Path(computation.FILE): computation.text(costs)} if costs else {})

@@ -48,6 +48,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     seconds: from the end of the previous category to that of this one: reading images and all methods of the pass.
     seconds_encode: of the encoding that this method used, all methods that share it together. seconds_score: of this
     method alone, from features to scores and maps. peak_memory_mb: largest of the pass. None where not measured.
+    trained_parameters, gflops: as in `computation.Computation`, for they follow from the configuration; None in older
+    rows, and where they could not be counted.
 
     Raises:
         RowError: the value is not in [0, 1], or undefined without a reason; `started` is not UTC; a newer schema.
@@ -104,6 +106,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     seconds_encode: float | None = None
     seconds_score: float | None = None
     peak_memory_mb: float | None = None
+    trained_parameters: int | None = None
+    gflops: float | None = None
 
     def __post_init__(self) -> None:
         if self.schema > SCHEMA:

@@ -59,11 +59,23 @@ def run_id() -> str:
 
 
 def device() -> str:
+    """What computes, as rows and tables name the machine: the GPU, or the processor and the number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     if torch.backends.mps.is_available():
         return "mps"
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({processor()}, {threads} thread{'s' * (threads > 1)})"
+
+
+@cache
+def processor() -> str:
+    """The name of the processor where Linux says it, else its architecture."""
+    with contextlib.suppress(OSError):
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].partition(":")[2].strip()
+    return platform.machine()
 
 
 def reset_peak_memory() -> None:

@@ -14,6 +14,7 @@ from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.metrics import METRIC_VERSION
 from zsad_bench.results import rows as store
+from zsad_bench.results.computation import Computation
 from zsad_bench.results.image_scores import write_scores
 from zsad_bench.results.pictures import write_pictures
 from zsad_bench.runner import provenance
@@ -43,11 +44,20 @@ class RunRecord:
     near_duplicates: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
+def hashed_config(method: ZeroShotMethod) -> dict[str, Any]:
+    """What of a method's resolved configuration is hashed into rows: all but the seed, so that seeds are averaged."""
+    return {key: value for key, value in method.resolved_config().items() if key != "seed"}
+
+
 class RowWriter:
-    """Writes the pictures, per-image scores and rows of a category as soon as it is finished."""
+    """Writes the pictures, per-image scores and rows of a category as soon as it is finished.
+
+    computation: what the method computes, once it was counted.
+    """
 
     def __init__(self, run: RunRecord, spec: RunSpec, method: ZeroShotMethod) -> None:
         self.run, self.spec, self.method = run, spec, method
+        self.computation: Computation | None = None
         self._cells: dict[str, Mapping[str, Any]] = {}
         self._at_start = {
             "schema": store.SCHEMA,
@@ -93,7 +103,7 @@ class RowWriter:
         # Without training or draws the seed changes nothing: every run of such a method is the same cell. A
         # checkpoint keeps the seed that it was trained under.
         seed = training.get("seed", self.run.seed if method.stochastic_at_test else 0)
-        config = {key: value for key, value in method.resolved_config().items() if key != "seed"}
+        config = hashed_config(method)
         uses_backbone = not method.is_sanity_check
         decided = {
             "method": self.spec.method,
@@ -130,6 +140,7 @@ class RowWriter:
 
     def _write(self, category: Category, found: Finished, data: ZeroShotDataModule, types: list[str]) -> None:
         cell, result = self.cell(data), found.result
+        computation = self.computation or Computation()
         alike = self.run.near_duplicates.get(data.name, frozenset())
         n_alike = sum(sample.category == category.name and sample.image in alike for sample in data.samples())
         rows = []
@@ -159,6 +170,7 @@ class RowWriter:
                     seconds_encode=found.seconds_encode,
                     seconds_score=found.seconds_score,
                     peak_memory_mb=found.peak_memory_mb,
+                    **computation._asdict(),
                 )
             )
         board: Path = self.spec.board

@@ -15,6 +15,7 @@ from zsad_bench.data.vanished import vanished
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.results.pictures import Pick
 from zsad_bench.runner import resume
+from zsad_bench.runner.computation import CountComputations
 from zsad_bench.runner.metric_collector import Collector, Finished, OnCategory
 from zsad_bench.runner.opened import data_module
 from zsad_bench.runner.picks import draw_sheet
@@ -51,6 +52,7 @@ def test(
         largest: dict[str, dict[str, Pick]] = {}
         left: dict[str, tuple[int, int]] = {}
         callbacks = [
+            CountComputations(chosen, console),  # before memory is measured
             Collector(part, _writer(asked, data, chosen, largest, left), shown),
             progress(console, f"test on {data.title}"),
         ]

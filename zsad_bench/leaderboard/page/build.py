@@ -15,6 +15,7 @@ from zsad_bench.atomic import write_whole
 from zsad_bench.leaderboard.page.content import content
 from zsad_bench.leaderboard.page.gallery import Gallery, gather
 from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout, build
+from zsad_bench.results import computation
 from zsad_bench.results import rows as store
 from zsad_bench.results.pictures import SCALE
 
@@ -46,7 +47,7 @@ def write_page(
     folder = Path(folder)
     names = [path.name for path in store.row_files(folder / "rows")]
     found = store.read(folder / "rows")
-    report = build(found.rows, layout, found.torn)
+    report = build(found.rows, layout, found.torn, computation.read(folder))
     said = content(report, names)
     bare = len(page(said, Gallery()).encode())
     pictures = gather(report, folder / "pictures", int(megabytes * _MB) - bare, photos)

@@ -8,6 +8,7 @@ from typing import Any
 
 from zsad_bench import metric_keys
 from zsad_bench.leaderboard.page.provenance import packed_rows
+from zsad_bench.leaderboard.tables import costs
 from zsad_bench.leaderboard.tables.grid import BEST, GridCell
 from zsad_bench.leaderboard.tables.leaderboard_files import how_to_read
 from zsad_bench.leaderboard.tables.leaderboard_tables import COLUMNS, Report, Table, cell, means
@@ -18,7 +19,8 @@ from zsad_bench.results.row import Row
 def content(report: Report, row_files: Sequence[str]) -> dict[str, Any]:
     """Everything but the pictures, as JSON can hold it. Lines and metrics are named by their place in a list.
 
-    A cell is [text as in the Markdown tables, mean, standard deviation, 1 if it is the best of its column].
+    A cell is [text as in the Markdown tables, mean, standard deviation, 1 if it is the best of its column], one of a
+    cost [text, number].
     """
     layout = report.layout
     lines = report.places()
@@ -30,6 +32,7 @@ def content(report: Report, row_files: Sequence[str]) -> dict[str, Any]:
         "how": how_to_read(report),
         "metric_notes": {metric: note for metric, note in layout.metric_notes.items() if metric in metrics},
         "metrics": [[metric, title(metric)] for metric in metrics],
+        "costs": [[key, costs.COLUMNS[key]] for key in _cost_columns(report)],
         "lines": [
             {name: str(part) if name == "variant" else part for name, part in zip(LINE, line.key, strict=True)}
             | {"title": line.title, "sanity": line.sanity}
@@ -77,12 +80,34 @@ def _table(
         "extras": table.extras,
         "runs": {lines[line.key]: line.n_runs for line in table.lines},
         "remarks": {lines[line.key]: dict(line.remarks) for line in table.lines if line.remarks},
+        "costs": _costs(table, lines),
+        "cost_note": table.costs.note,
         "cells": _cells(table.cells(), lines),
         "parts": [
             {"category": of[1], "cells": _cells({key: cell(mean) for key, mean in means(rows).items()}, lines)}
             for of, rows in parts
         ],
     }
+
+
+def _cost_columns(report: Report) -> list[str]:
+    """Those of any table, in the order of the Markdown tables."""
+    present = {key for table in report.tables for key in table.costs.columns}
+    return [key for key in costs.COLUMNS if key in present]
+
+
+def _costs(table: Table, lines: Mapping[tuple, int]) -> dict[str, dict[int, list]]:
+    """column -> line -> text and number."""
+    said = {line.key: (line.cost.texts(), line.cost.numbers()) for line in table.lines}
+    return {
+        key: {lines[line]: [texts[key], _rounded(numbers[key])] for line, (texts, numbers) in said.items()}
+        for key in table.costs.columns
+    }
+
+
+def _rounded(number: float | None) -> float | None:
+    """Six digits that count: enough to sort by."""
+    return None if number is None else float(f"{number:.6g}")
 
 
 def _cells(cells: Mapping[tuple, GridCell], lines: Mapping[tuple, int]) -> dict[str, dict[int, list]]:

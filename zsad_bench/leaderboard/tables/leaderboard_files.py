@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from zsad_bench.atomic import file_name, write_whole
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.tables import render
+from zsad_bench.leaderboard.tables import costs, render
 from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout, Report, build, terminal_grids
 from zsad_bench.leaderboard.tables.mixed_rows import LINE
 from zsad_bench.locks import locked
 from zsad_bench.printable import printable
+from zsad_bench.results import computation
 from zsad_bench.results import rows as store
 from zsad_bench.results.row import Row
 
@@ -38,7 +39,8 @@ worth."""
 def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, layout: LeaderboardLayout) -> list[Path]:
     """The files written: README.md and one CSV per table, generated from the row files and nothing else.
 
-    The same rows give the same bytes, and the CSV files of tables that are gone go too, if the README there names them.
+    What configurations compute comes from `costs.json` in the output folder where rows do not say it. The same rows
+    give the same bytes, and the CSV files of tables that are gone go too, if the README there names them.
     Under a lock: of two runs that end together, the later one sees all rows.
 
     Raises:
@@ -50,7 +52,7 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, layout: L
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / "README.md.lock"):
             loaded = store.read(rows_folder)
-            report = build(loaded.rows, layout, loaded.torn)
+            report = build(loaded.rows, layout, loaded.torn, computation.read(out))
             pages = {f"{file_name(table.name)}.csv": render.as_csv(table.records()) for table in report.tables}
             pages["README.md"] = readme(report, names)
             stale = _written_before(out) - pages.keys()
@@ -80,12 +82,12 @@ def readme(report: Report, row_files: Sequence[str]) -> str:
             *(f"{note}." for metric, note in layout.metric_notes.items() if metric in shown),
         ]
     for table in report.tables:
-        notes = [table.note, *map(render.escaped, table.marked)]
+        notes = [table.note, *map(render.escaped, [*table.marked, table.costs.note])]
         parts += [
             f"## {printable(table.title)}",
             f"{printable(table.caption)}.",
             render.markdown(table.grid()),
-            f"{' '.join(notes)} [CSV]({file_name(table.name)}.csv)",
+            f"{' '.join(filter(None, notes))} [CSV]({file_name(table.name)}.csv)",
         ]
     for title, sentences in report.remarks():
         parts += [f"## {title}", "\n".join(f"- {render.escaped(sentence)}" for sentence in sentences)]
@@ -102,7 +104,8 @@ def how_to_read(report: Report) -> list[str]:
     """What is to be known of all tables, a paragraph each: how numbers are made, and which methods have none."""
     layout, methods = report.layout, {row.method for row in report.rows}
     absent = [f"{layout.title(name)} has no line: {why}." for name, why in layout.absent.items() if name not in methods]
-    return [*HOW_TO_READ.split("\n\n"), *absent]
+    cost = [costs.HOW_TO_READ] if any(table.costs.columns for table in report.tables) else []
+    return [*HOW_TO_READ.split("\n\n"), *cost, *absent]
 
 
 def print_tables(rows: Iterable[Row], console: Console, layout: LeaderboardLayout) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from zsad_bench import metric_keys
 from zsad_bench.leaderboard.tables import grid, marks
 from zsad_bench.leaderboard.tables.averaging import Measured, pools
+from zsad_bench.leaderboard.tables.costs import LineCost, TableCosts, costs
 from zsad_bench.leaderboard.tables.grid import BEST, UNDEFINED, Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.mixed_rows import LINE, comparable
 from zsad_bench.results import rows as store
+from zsad_bench.results.computation import Computations
 from zsad_bench.results.row import Row
 
 COLUMNS = metric_keys.columns()  # every metric of the rows is in the CSV files
@@ -59,6 +62,7 @@ class Line:
     """One method under one prior. key: its `LINE` values. extra: what else tells it from the other lines.
 
     cells: of every metric that it has rows of. remarks: mark -> text, of those of its method on these numbers.
+    cost: what it takes to test it.
     """
 
     key: tuple
@@ -68,6 +72,7 @@ class Line:
     sanity: bool
     cells: Mapping[str, GridCell]
     remarks: Mapping[str, str] = field(default_factory=dict)
+    cost: LineCost = field(default_factory=LineCost)
 
     @property
     def label(self) -> str:
@@ -92,7 +97,7 @@ class Line:
 class Table:
     """name: of its CSV file. columns: metric keys that its rows have. extras: fields of `Line.extra`.
 
-    note: what stands under it; marked: sentences on its marked numbers.
+    note: what stands under it; marked: sentences on its marked numbers. costs: of its lines, and the machines.
     """
 
     name: str
@@ -104,22 +109,27 @@ class Table:
     columns: list[str]
     extras: list[str]
     lines: list[Line]
+    costs: TableCosts = field(default_factory=TableCosts)
 
     def grid(self) -> Grid:
-        """As a page shows it."""
+        """As a page shows it: quality, then cost."""
         columns = [Column(name.replace("_", " "), words=True) for name in ("prior", *self.extras)]
         columns += [Column("runs"), *(Column(COLUMNS[metric]) for metric in self.columns)]
+        columns += [Column(title) for title in self.costs.short_columns]
         lines = []
         for line in self.lines:
             words = [GridCell(text) for text in (line.prior, *line.extra, str(line.n_runs))]
             title = f"{line.label} *(sanity check)*" if line.sanity else line.label
-            lines.append((title, words + [line.cell(metric) for metric in self.columns]))
+            cost = line.cost.short()
+            takes = [GridCell(cost[title]) for title in self.costs.short_columns]
+            lines.append((title, words + [line.cell(metric) for metric in self.columns] + takes))
         return Grid(self.title, "method", columns, lines)
 
     def records(self) -> list[dict[str, Any]]:
-        """What its CSV file has: every metric of every line."""
+        """What its CSV file has: every metric of every line, and what the line costs."""
+        cost = {line.key: line.cost.record() for line in self.lines}
         return [
-            dict(zip((*LINE, "metric"), key, strict=True)) | one.number.record()
+            dict(zip((*LINE, "metric"), key, strict=True)) | one.number.record() | cost[key[:-1]]
             for key, one in sorted(self.cells().items())
         ]
 
@@ -186,10 +196,16 @@ class Report:
         return [(name, values) for name, values in listed if any(values)]
 
 
-def build(rows: Iterable[Row], layout: LeaderboardLayout, torn: Sequence[store.Torn] = ()) -> Report:
+def build(
+    rows: Iterable[Row],
+    layout: LeaderboardLayout,
+    torn: Sequence[store.Torn] = (),
+    computations: Computations = MappingProxyType({}),
+) -> Report:
     """The overall table, one per group, then one per target that stands apart; only those that have rows.
 
-    torn: lines of the row files that could not be read; they are listed with what was left out.
+    torn: lines of the row files that could not be read; they are listed with what was left out. computations: of
+    configurations whose rows do not say them.
     """
     read = list(rows)
     current = store.current(read)
@@ -200,7 +216,7 @@ def build(rows: Iterable[Row], layout: LeaderboardLayout, torn: Sequence[store.T
     numbering = marks.numbered(row.remark for row in kept)  # one for all tables, so that a mark means the same in each
     asked = [("overall", "Overall", groups)] if len(groups) > 1 else []
     asked += [(name, layout.title(name), [name]) for name in (*groups, *apart)]
-    tables = [_table(kept, *of, layout, numbering) for of in asked]
+    tables = [_table(kept, *of, layout, numbering, computations) for of in asked]
     left_out += [one.message(one.path.name) for one in torn]
     conflicts = sorted(map(str, current.conflicts))
     return Report(layout, tables, kept, len(read), conflicts, left_out, _undefined(kept, layout), store.ahead(read))
@@ -265,8 +281,10 @@ def _table(
     targets: Sequence[str],
     layout: LeaderboardLayout,
     numbering: Mapping[str, str],
+    computations: Computations,
 ) -> Table:
     rows = [row for row in rows if row.target in targets]
+    takes = costs(rows, computations)
     by_key: dict[tuple, dict[str, GridCell]] = {}
     for place, number in means(rows).items():
         by_key.setdefault(place[:-1], {})[place[-1]] = cell(number)
@@ -284,7 +302,8 @@ def _table(
         extra = tuple(str(of[field]) for field in extras)
         texts = {remark.text for one in by_key[key].values() for remark in one.number.remarks}
         remarks = {mark: text for text, mark in numbering.items() if text in texts}
-        lines.append(Line(key, method, of["prior"], extra, of["method"] in layout.sanity, by_key[key], remarks))
+        sanity = of["method"] in layout.sanity
+        lines.append(Line(key, method, of["prior"], extra, sanity, by_key[key], remarks, takes.by_line[key]))
     columns = [metric for metric in COLUMNS if metric in present]
     numbers = {line.name: [line.cell(metric).number for metric in columns] for line in lines}
     n_categories = len({(row.target, row.category) for row in rows})
@@ -298,6 +317,7 @@ def _table(
         columns=columns,
         extras=extras,
         lines=lines,
+        costs=takes,
     )
 
 

@@ -20,6 +20,8 @@ class State(NamedTuple):
 
     auxiliary: what it learns from, so that trainings that serve several numbers are counted once.
 
+    settings, targets: what the command runs, and which of its datasets are not done; what is planned is of these.
+
     state: done (every dataset of the number has rows of a meant variant, the released code's preset where there is
     one, on all of its data), part, not run, not built. compared: whether a difference may be shown; why_not: why not.
     """
@@ -33,6 +35,8 @@ class State(NamedTuple):
     auxiliary: str
     compared: bool
     why_not: str
+    settings: Mapping[str, Any] = {}
+    targets: tuple[str, ...] = ()
 
 
 Training = Callable[[str, Mapping[str, Any], str], "float | None"]  # method, settings, prior -> seconds
@@ -65,6 +69,8 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
     tested = set() if best is None else {row.target for row in best.rows}
     whole = best is not None and tested == set(targets) and not signs(best.measured)
     state = DONE if whole else PART if tested else NOT_RUN
+    # Of a number that is marked, such as one on part of the data, no dataset is known to be done.
+    missing = () if whole else tuple(target for target in targets if target not in tested) or tuple(targets)
     seconds = None
     if p.entry.method in pace and facts.counts.keys() >= set(targets):
         seconds = pace[p.entry.method] * sum(sum(facts.counts[target]) for target in targets)
@@ -73,7 +79,10 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
     # MVTecAD's own numbers under the rich prior come from another auxiliary set
     auxiliary = f"{p.prior}, mvtec" if (p.prior, p.scope) == ("rich", "mvtec") else p.prior
     done = state == DONE and not reason
-    return State(p, state, command(p, targets, facts), recipe, seconds, learning, auxiliary, done, reason)
+    settings = _settings(p, facts)
+    return State(
+        p, state, command(p, targets, facts), recipe, seconds, learning, auxiliary, done, reason, settings, missing
+    )
 
 
 def _why_not_built(entry: Entry, facts: Facts) -> str:

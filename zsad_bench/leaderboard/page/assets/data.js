@@ -5,10 +5,11 @@ const LINES = DATA.lines;
 if (DATA.tables.length > 1 && DATA.tables.every((table) => table.targets.length === 1)) {
   const targets = DATA.tables.flatMap((table) => table.targets);
   DATA.tables.unshift({ name: "", title: "All datasets", targets, note: DATA.tables[0].note, marked: [], caption: "", apart: false,
-    columns: [], extras: [], runs: {}, remarks: {}, cells: {}, parts: [] });
+    columns: [], extras: [], runs: {}, remarks: {}, costs: {}, cost_note: "", cells: {}, parts: [] });
 }
 const TABLES = new Map(DATA.tables.map((table) => [table.name, table]));
 const METRICS = new Map(DATA.metrics);
+const COSTS = new Map(DATA.costs);
 const UNDEFINED = "–";
 
 const at = (column, i) => (Array.isArray(column) ? column[i] : column.of[column.at ? column.at[i] : 0]);

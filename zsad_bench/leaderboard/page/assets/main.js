@@ -27,7 +27,15 @@ function renderFilters() {
       choices("priors", "Priors", PRIORS.map((name) => [name, name]), state.priors, (priors) => choose({ priors })),
       choices("columns", "Metrics", DATA.metrics, columns.length === DATA.metrics.length ? null : columns,
         (chosen) => choose({ columns: chosen ?? DATA.metrics.map(([name]) => name) })),
+      DATA.costs.length ? costChoices() : null,
       el("button", { type: "button", "data-id": "reset", onclick: () => choose({ ...DEFAULTS, data: state.data }) }, "Reset")));
+}
+
+// Unlike other lists it begins with none: quality is what the page opens on.
+function costChoices() {
+  const chosen = state.costs ?? [];
+  return choices("costs", "Cost", DATA.costs, chosen.length === DATA.costs.length ? null : chosen,
+    (costs) => choose({ costs: costs?.length === 0 ? null : costs ?? DATA.costs.map(([name]) => name) }));
 }
 
 // One pass over everything: some thousand elements. What had the focus, and which lists were open, stays so.

@@ -7,6 +7,7 @@ const DEFAULTS = {
   methods: null, // titles; null is all
   priors: null,
   columns: null, // metrics of the first table; null is those of the Markdown tables
+  costs: null, // columns of the first table that say what a line takes; null is none
   data: FIRST, // name of a table
   metric: README_METRICS[0] ?? DATA.metrics[0]?.[0] ?? "",
   sort: "", // of the first table: column:down or column:up
@@ -18,7 +19,7 @@ const DEFAULTS = {
   opacity: "60",
   number: "", // the number whose origin is open: line|metric|table|category
 };
-const LISTS = ["methods", "priors", "columns"];
+const LISTS = ["methods", "priors", "columns", "costs"];
 const state = { ...DEFAULTS };
 
 function readAddress() {

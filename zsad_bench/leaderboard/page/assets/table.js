@@ -1,8 +1,9 @@
 // Sortable tables of numbers. One of them is a single stop of the Tab key; arrows move inside it.
 const sorting = (text) => ({ column: text.slice(0, text.lastIndexOf(":")), way: text.slice(text.lastIndexOf(":") + 1) });
 
-// columns: [{id, title, text: true where it is not a number}]; value(line, id) -> text, or a cell; change(sort) on a click;
-// remarks(line) -> [mark, text] of each remark beside the name of its method.
+// columns: [{id, title, text: true where it is not a number, plain: true where it opens no panel of rows}];
+// value(line, id) -> text, or a cell; change(sort) on a click; remarks(line) -> [mark, text] of each remark beside the
+// name of its method.
 function sortable({ id, columns, lines, value, sort, change, number, paint, remarks }) {
   const { column, way } = sorting(sort);
   const known = columns.find((one) => one.id === column);
@@ -31,7 +32,7 @@ function nameMarks(line, remarks) {
 }
 
 function drawn(id, line, column, place, value, number, paint, remarks) {
-  if (column.text || !Array.isArray(value)) {
+  if (column.text || column.plain || !Array.isArray(value)) {
     const behind = place === 0 ? nameMarks(line, remarks(line)) : [];
     const text = value === undefined ? "" : Array.isArray(value) ? value[0] : String(value);
     return el(place === 0 ? "th" : "td", { scope: place === 0 ? "row" : null, class: column.text ? "text" : null }, text, behind);
@@ -81,21 +82,24 @@ function renderTables() {
   put("#tables-title", of ? of.title : "No rows yet");
   put("#tables .caption", of ? `${of.caption}.` : "");
   const metrics = of ? (state.columns ?? of.columns).filter((metric) => of.cells[metric]) : [];
+  const costs = of ? (state.costs ?? []).filter((name) => of.costs[name]) : [];
   const lines = of ? shownLines().filter((line) => line in of.runs) : [];
   const columns = [
     { id: "method", title: "method", text: true }, { id: "prior", title: "prior", text: true },
     ...(of?.extras ?? []).map((name) => ({ id: name.replaceAll(" ", "_"), title: name, text: true })),
     { id: "runs", title: "runs" }, ...metrics.map((metric) => ({ id: metric, title: METRICS.get(metric) })),
+    ...costs.map((name) => ({ id: `cost:${name}`, title: COSTS.get(name), plain: true })),
   ];
   const value = (line, id) => {
     if (id === "method") return LINES[line].title;
     if (id === "runs") return of.runs[line];
+    if (id.startsWith("cost:")) return of.costs[id.slice(5)][line];
     return METRICS.has(id) ? cellOf(of, id, line) ?? [UNDEFINED, null, null, 0] : LINES[line][id];
   };
   put("#tables .scroll", lines.length
     ? sortable({ id: "tables", columns, lines, value, sort: state.sort, change: (sort) => choose({ sort }), remarks: remarksIn([of]),
       number: (line, metric) => numberId(line, metric, of.name, "") })
     : el("p", { class: "empty" }, of ? "No line has all of this; change the filters." : "There are no rows yet."));
-  const notes = of ? [...of.marked, of.note, ...metrics.filter((m) => DATA.metric_notes[m]).map((m) => `${DATA.metric_notes[m]}.`)] : [];
+  const notes = of ? [...of.marked, of.note, costs.length ? of.cost_note : "", ...metrics.filter((m) => DATA.metric_notes[m]).map((m) => `${DATA.metric_notes[m]}.`)] : [];
   put("#tables .notes", notes.filter(Boolean).map((note) => el("p", {}, marked(note))));
 }
