@@ -104,7 +104,7 @@ def _measure(method: ZeroShotMethod, data: ZeroShotDataModule) -> dict[str, floa
     method.freeze()
     total = count = 0
     for batch in data.test_dataloader():
-        terms = method.losses(method.encode(batch.images, batch.samples), batch)
+        terms = method.losses(method.encode(batch.normalised().images, batch.samples), batch)
         total, count = total + float(sum(terms.values())) * len(batch), count + len(batch)
     values: dict[str, list[float]] = {}
 

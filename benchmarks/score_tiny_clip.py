@@ -65,6 +65,7 @@ def score(backbone: Backbone, seed: int, scale: float = 1.0, resamples: int = RE
             seed=seed, scale=scale, image_size=plain.config.image_size, batch_size=64
         )
         for batch in data.test_dataloader():
+            batch = batch.normalised()
             found = {key: method.score(method.encode(batch.images, batch.samples), batch.samples)
                      for key, method in families.items()}  # fmt: skip
             found["plain+4"] = plain.score(_with_tokens(backbone, plain, batch.images, extra), batch.samples)

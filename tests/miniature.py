@@ -5,13 +5,14 @@ Torch and our own modules are imported inside, so that the root conftest can set
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytest
 
     from zsad_bench.backbones.base import Backbone
-    from zsad_bench.types import Batch
+    from zsad_bench.types import Batch, Compile, Precision
 
 MINI: dict[str, Any] = {
     "embed_dim": 48,
@@ -103,4 +104,14 @@ def shrink(patch: pytest.MonkeyPatch, backbone: Backbone) -> None:
 
     for module in (opened, prepared_run, test_pass):
         patch.setattr(module, "data_module", few)
-    patch.setattr(opened, "load_backbone", lambda name, weights=None: backbone)
+
+    def loaded(
+        name: str, weights: str | None = None, precision: Precision = "float32", compiled: Compile = "no"
+    ) -> Backbone:
+        if (precision, compiled) == (backbone.precision, backbone.compiled):
+            return backbone
+        other = copy.copy(backbone)
+        other.precision, other.compiled = precision, compiled
+        return other
+
+    patch.setattr(opened, "load_backbone", loaded)

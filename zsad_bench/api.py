@@ -57,28 +57,35 @@ def list_datasets() -> list[str]:
     return registry.names("datasets")
 
 
-def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
+def load_backbone(name: str, weights: str | Path | None = None, precision: str = "float32") -> Backbone:
     """A frozen backbone, float32 on the CPU: "tiny", which ships with the package, or one by its usual name.
 
     weights: a tag such as "openai", a file or a folder; None takes the usual ones. What is cached needs no network.
+    precision: what the blocks of its towers compute with, "float32", "tf32" or "bf16"; what leaves them is float32.
 
     Raises:
+        UsageError: no such precision; when it runs: a device that does not compute with it.
         UnknownNameError: no such backbone or tag; lists the nearest.
         BackboneError: weights that are missing, damaged, of another architecture, or out of reach.
     """
     from zsad_bench.backbones.load import load_backbone as load
 
-    return load(name, weights)
+    return load(name, weights, precision)
 
 
 def load_method(
-    name: str, checkpoint: str | Path | None = None, backbone: Backbone | str | None = None, **settings: Any
+    name: str,
+    checkpoint: str | Path | None = None,
+    backbone: Backbone | str | None = None,
+    precision: str = "float32",
+    **settings: Any,
 ) -> ZeroShotMethod:
     """A method, in eval mode on the CPU: a LightningModule for a Trainer, for `predict` and for `evaluate`.
 
     checkpoint: a file that a run wrote; it brings its configuration. Without one, a method that trains is untrained.
     backbone: loaded, or by name; None is that of the checkpoint, else that of the papers (ViT-L-14-336-quickgelu with
     OpenAI's weights, BLIP's own for BLIP). On "tiny" a method gets the demo suite's settings, which are made for it.
+    precision: as of `load_backbone`; a loaded backbone has its own.
     settings: fields of the method's configuration, as `--set` takes them: `image_size=240`.
 
     Raises:
@@ -97,9 +104,14 @@ def load_method(
     if backbone is None and path is not None:
         backbone = checkpoints.read_header(path).backbone.partition("@")[0]
     if backbone is None:
-        backbone = load_backbone(*PAPER.backbone_for(name))
+        backbone = load_backbone(*PAPER.backbone_for(name), precision=precision)
     elif isinstance(backbone, str):
-        backbone = load_backbone(backbone)
+        backbone = load_backbone(backbone, precision=precision)
+    elif precision not in ("float32", backbone.precision):
+        raise UsageError(
+            f"precision {precision}: the backbone given was loaded with {backbone.precision}; load it with "
+            f"load_backbone({backbone.name!r}, precision={precision!r})"
+        )
     if path is not None:
         method, _ = checkpoints.load(path, backbone, name)
         _checkpoints[method] = path
@@ -202,6 +214,7 @@ def predict(
     import numpy as np
     import torch
 
+    from zsad_bench.backbones.precision import tf32
     from zsad_bench.data.images import Images
 
     _require_ready(method)
@@ -215,7 +228,7 @@ def predict(
         std=method.backbone.std, batch_size=batch_size,
     )  # fmt: skip
     scores, maps = [], []
-    with _in_eval_mode(method), torch.inference_mode():
+    with _in_eval_mode(method), torch.inference_mode(), tf32(False, method.device):
         for number, batch in enumerate(data.predict_dataloader()):
             found = method.predict_step(batch.to(method.device), number)
             scores.append(found.score.float().cpu().numpy())
@@ -223,6 +236,7 @@ def predict(
                 maps += [_resized(one, size) for one, size in zip(found.map.float(), batch.sizes, strict=True)]
             elif found.map is not None:
                 maps.append(found.map.float().cpu().numpy())
+        method.pending.finish()
     if not maps:
         return Predictions(np.concatenate(scores), None)
     return Predictions(np.concatenate(scores), maps if full_size else np.concatenate(maps))

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from zsad_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,18 +72,30 @@ class Sample:
         return tuple(part.strip() for part in self.anomaly_type.split(","))
 
 
+class Normalisation(NamedTuple):
+    """What a backbone's preprocessing subtracts and divides by, of RGB in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 @dataclass
 class Batch:
-    """Images ready for the backbone, with their ground truth.
+    """Images with their ground truth.
 
-    images: (B,3,H,W) float32, normalised. labels: (B,) int64. samples: B of them.
+    images: (B,3,H,W); uint8 as a loader gives them, float32 behind `normalised`, which is what a backbone reads.
+    labels: (B,) int64. samples: B of them.
     masks: (B,H,W) bool at the size of the images, or None for an image-level dataset.
+    normalisation: of the images while they are uint8; None of a batch that was never so.
+    pixels: (B,3,H,W) uint8, the images before `normalised`, for people to look at; None where they are unknown.
     """
 
     images: Tensor
     labels: Tensor
     masks: Tensor | None
     samples: list[SampleInfo]
+    normalisation: Normalisation | None = None
+    pixels: Tensor | None = None
 
     @property
     def pixel_masks(self) -> Tensor:
@@ -89,11 +104,26 @@ class Batch:
             raise ValueError("these images have labels and no masks; a loss that reads masks cannot learn from them")
         return self.masks
 
+    def normalised(self) -> Batch:
+        """The batch as a backbone reads it, where its tensors lie; itself if its images are floating point already.
+
+        A Trainer with one of our data modules calls it behind the transfer to the device, and so do methods: only who
+        reads a loader without either does it: `batch.to(device).normalised()`.
+
+        Raises:
+            UsageError: uint8 images whose mean and standard deviation the batch does not know.
+        """
+        if self.images.is_floating_point():
+            return self
+        return replace(self, images=normalised(self.images, self.normalisation), pixels=self.images)
+
     def to(self, device: Any, **kwargs: Any) -> Batch:
-        masks = None if self.masks is None else self.masks.to(device, **kwargs)
+        """The batch on a device; what is pinned is copied while the host goes on."""
+        moved = partial(_moved, device=device, options=kwargs)
         return replace(
-            self, images=self.images.to(device, **kwargs), labels=self.labels.to(device, **kwargs), masks=masks
-        )
+            self, images=moved(self.images), labels=moved(self.labels), masks=moved(self.masks),
+            pixels=moved(self.pixels),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -101,20 +131,64 @@ class Batch:
 
 @dataclass
 class ImageBatch:
-    """Images ready for the backbone, of which nothing is known: to be predicted.
+    """Images of which nothing is known: to be predicted.
 
-    images: (B,3,H,W) float32, normalised. samples: B of them. sizes: height and width of each before the resize.
+    images, normalisation: as of a `Batch`. samples: B of them. sizes: height and width of each before the resize.
     """
 
     images: Tensor
     samples: list[SampleInfo]
     sizes: list[tuple[int, int]]
+    normalisation: Normalisation | None = None
+
+    def normalised(self) -> ImageBatch:
+        """As of a `Batch`."""
+        if self.images.is_floating_point():
+            return self
+        return replace(self, images=normalised(self.images, self.normalisation))
 
     def to(self, device: Any, **kwargs: Any) -> ImageBatch:
-        return replace(self, images=self.images.to(device, **kwargs))
+        """As of a `Batch`."""
+        return replace(self, images=_moved(self.images, device, kwargs))
+
+    def pin_memory(self) -> ImageBatch:
+        """The batch in memory that a GPU can read by itself; a DataLoader calls it."""
+        return replace(self, images=self.images.pin_memory())
 
     def __len__(self) -> int:
         return len(self.samples)
+
+
+def normalised(pixels_B3HW: Tensor, by: Normalisation | None) -> Tensor:
+    """(B,3,H,W) float32 of uint8 pixels: (pixel / 255 - mean) / std, where the pixels lie.
+
+    The same bits on every device: divisors are tensors there, since a division by a number of the host may be done as
+    a multiplication by its reciprocal.
+
+    Raises:
+        UsageError: pixels that are not uint8, or no mean and standard deviation.
+    """
+    import torch
+
+    if pixels_B3HW.dtype != torch.uint8 or by is None:
+        found = str(pixels_B3HW.dtype).removeprefix("torch.")
+        lacks = "" if by is not None else ", without mean and standard deviation"
+        raise UsageError(
+            f"images of {found}{lacks}; expected uint8 as a loader of a data module gives them, or float32 that is "
+            "normalised already"
+        )
+    numbers = torch.tensor([[255.0] * len(by.mean), by.mean, by.std], dtype=torch.float32)
+    largest, mean, std = numbers.to(pixels_B3HW.device, non_blocking=True)[..., None, None]
+    return pixels_B3HW.to(torch.float32).div_(largest).sub_(mean).div_(std)
+
+
+def _moved(tensor: Any, device: Any, options: dict[str, Any]) -> Any:
+    """A tensor, or None, on a device. Lightning asks for asynchronous copies of plain tensors alone."""
+    if tensor is None:
+        return None
+    # From a GPU a copy that is not waited for may be read before it is there.
+    to_gpu = str(device).startswith("cuda") and tensor.device.type == "cpu"
+    return tensor.to(device, **{"non_blocking": to_gpu, **options})
 
 
 # What a V-V path is. `sum`: the sum of V-V attention outputs that the plain path gives, never fed back (CLIP Surgery,
@@ -144,6 +218,10 @@ class Tap(NamedTuple):
 PosInterp = Literal["bilinear", "bicubic", "bicubic_antialias", "timm", "official"]
 Activation = Literal["own", "gelu", "quickgelu"]
 FeatureType = Literal["float32", "float16"]  # of what is stored of an image
+# What the blocks of the frozen towers compute with (`backbones/precision.py`); what leaves them is always float32.
+Precision = Literal["float32", "tf32", "bf16"]
+# Whether and how the blocks of the visual tower are compiled (`backbones/compiled.py`).
+Compile = Literal["no", "default", "cuda-graphs"]
 # One vector per image: class token normed and projected, projected without the norm, mean of the patches.
 Pooled = Literal["cls", "cls_raw", "mean"]
 
@@ -160,7 +238,7 @@ class ForwardSpec:
     image_size: int
     pos_interp: PosInterp = "bilinear"
     activation: Activation = "own"
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)

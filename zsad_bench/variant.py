@@ -90,13 +90,17 @@ class Variant(Mapping[str, Any]):
 PLAIN = Variant()
 
 
-def differing(settings: Mapping[str, Any], epochs: int | None = None, augment: Sequence[str] = ()) -> Variant:
+def differing(
+    settings: Mapping[str, Any], epochs: int | None = None, augment: Sequence[str] = (), precision: str = "float32"
+) -> Variant:
     """The variant of a method whose configuration has these settings, instead of the suite's.
 
-    epochs: None for the method's own. augment: of training images; () for none.
+    epochs: None for the method's own. augment: of training images; () for none. precision: of the frozen towers; any
+    but float32 is a variant, so that no table averages or compares two of them.
     """
     trained = {} if epochs is None else {"epochs": epochs}
-    return Variant({**settings, **trained, **({"augment": list(augment)} if augment else {})})
+    computed = {} if precision == "float32" else {"precision": precision}
+    return Variant({**settings, **trained, **({"augment": list(augment)} if augment else {}), **computed})
 
 
 def variant_of(stored: str | Mapping[str, Any]) -> Variant:

@@ -14,7 +14,8 @@ import torch
 
 from zsad_bench.backbones.families._open_clip import from_model
 from zsad_bench.backbones.weights import hash_weights
-from zsad_bench.errors import BackboneError
+from zsad_bench.errors import BackboneError, UsageError
+from zsad_bench.types import EncoderSpec
 
 
 def test_frozen_and_always_in_eval(mini_clip):
@@ -35,6 +36,14 @@ def test_properties(mini):
     assert (mini.nearest_size(518), mini.nearest_size(20), mini.nearest_size(1)) == (520, 16, 8)
     assert mini.mean == pytest.approx((0.4815, 0.4578, 0.4082), abs=1e-4)
     assert mini.id == f"mini@{mini.weights_hash[:12]}"
+
+
+def test_pixels_that_were_not_normalised_are_refused(mini):
+    pixels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    spec = EncoderSpec(mini.forward_spec(32), pooled=frozenset({"cls"}))
+    for encode in (lambda: mini.encode_image(pixels, spec), lambda: mini.embed_patches(pixels)):
+        with pytest.raises(UsageError, match=r"images of uint8, as a loader gives them; .*batch\.normalised\(\)"):
+            encode()
 
 
 def test_depth_scales_in_proportion(mini):

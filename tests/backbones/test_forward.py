@@ -380,8 +380,6 @@ def test_the_weights_own_activation_has_one_spelling(mini):
         mini.forward_spec(32, activation="relu")
     with pytest.raises(UsageError, match="pos_interp=official: mini has bilinear, bicubic, bicubic_antialias"):
         mini.forward_spec(32, "official")
-    with pytest.raises(UsageError, match="precision bfloat16: mini cannot run with it; take float32"):
-        mini.forward_spec(32, precision="bfloat16")
 
 
 def test_the_mean_is_that_of_the_projected_patches(mini, images):

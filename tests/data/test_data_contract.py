@@ -112,9 +112,9 @@ def test_batches_have_the_promised_shapes(module, build):
     for batch in batches:
         assert isinstance(batch, Batch)
         assert batch.images.shape[1:] == (3, SIZE, SIZE)
-        assert batch.images.dtype == torch.float32
+        assert batch.images.dtype == torch.uint8
         assert batch.labels.dtype == torch.int64
-        assert batch.images.isfinite().all()
+        assert batch.normalised().images.isfinite().all()
         if not module.has_masks:
             assert batch.masks is None, "an image-level dataset has no masks"
             continue

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from lightning import LightningModule, Trainer
 from PIL import Image, ImageDraw
 
 from zsad_bench.data import decode, transforms
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
-from zsad_bench.errors import DatasetError
+from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.types import Normalisation, normalised
+
+CLIP = Normalisation(CLIP_MEAN, CLIP_STD)
 
 WIDTH, HEIGHT = 90, 60
 BARS = [(20, 0, 29, HEIGHT - 1), (0, 36, WIDTH - 1, 43)]  # an upright off the middle, a crossbar below it
@@ -40,10 +45,51 @@ def test_image_is_the_published_preprocessing(cross, size):
             published.Normalize(CLIP_MEAN, CLIP_STD),
         ]
     )(image).numpy()
-    ours = transforms.image_array(decode.read_image(cross / "image.png").image, size, CLIP_MEAN, CLIP_STD)
-    assert ours.dtype == np.float32
+    pixels = transforms.channels_first(transforms.image_pixels(decode.read_image(cross / "image.png").image, size))
+    assert pixels.dtype == np.uint8, "what workers send is not small"
+    ours = normalised(torch.from_numpy(pixels)[None], CLIP)[0]
+    assert ours.dtype == torch.float32
     assert ours.shape == (3, size, size)
-    np.testing.assert_allclose(ours, reference, atol=1e-6)
+    np.testing.assert_allclose(ours.numpy(), reference, atol=1e-6)
+
+
+def test_pixels_are_normalised_bit_for_bit_as_in_numpy():
+    """As rows were measured before batches were uint8."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 31, 29, 3), np.uint8)
+    pixels[0, :16, :16] = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    by_numpy = (pixels.astype(np.float32) / 255 - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
+    found = normalised(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()), CLIP)
+    assert np.array_equal(found.numpy(), by_numpy.transpose(0, 3, 1, 2))
+
+
+def test_what_cannot_be_normalised_is_refused():
+    pixels = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    for images, by in ((pixels, None), (pixels.to(torch.int16), CLIP)):
+        with pytest.raises(UsageError, match="expected uint8 as a loader") as error:
+            normalised(images, by)
+        assert "\n" not in str(error.value)
+
+
+def test_a_batch_is_normalised_once_and_keeps_its_pixels(small_demo):
+    (first, *_) = small_demo("demo_medical").test_dataloader()
+    ready = first.normalised()
+    assert first.images.dtype == torch.uint8
+    assert ready.images.dtype == torch.float32
+    assert ready.pixels is first.images
+    assert ready.normalised() is ready
+    assert torch.equal(ready.images, normalised(first.images, CLIP))
+
+
+def test_a_trainer_hands_over_normalised_images(small_demo):
+    class Seen(LightningModule):
+        def test_step(self, batch, batch_idx):
+            found.append(batch)
+
+    data, found = small_demo("demo_medical"), []
+    Trainer(logger=False, enable_progress_bar=False, accelerator="cpu").test(Seen(), datamodule=data, verbose=False)
+    for batch, raw in zip(found, data.test_dataloader(), strict=True):
+        assert torch.equal(batch.images, raw.normalised().images)
+        assert torch.equal(batch.pixels, raw.images)
 
 
 @pytest.mark.parametrize("size", [32, 96, 240])
@@ -59,7 +105,7 @@ def test_mask_is_the_published_preprocessing(cross, size):
 
 @pytest.mark.parametrize("size", [48, 96, 240])
 def test_image_and_mask_of_a_cross_stay_together(cross, size):
-    image = transforms.image_array(decode.read_image(cross / "image.png").image, size, (0, 0, 0), (1, 1, 1)).mean(0)
+    image = transforms.image_pixels(decode.read_image(cross / "image.png").image, size).mean(2) / 255
     mask = transforms.mask_array(decode.read_mask(cross / "mask.png").image, size)
     assert ((image > 0.72) == mask).mean() > 0.97, "the bright cross and its mask are in different places"
     rows, cols = np.nonzero(mask.all(1))[0] / size, np.nonzero(mask.all(0))[0] / size

@@ -6,6 +6,7 @@ import copy
 import inspect
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors import safe_open
 from torch import nn
 
 from tests.methods.conftest import learn, some
+from tests.methods.fake_device import DEVICE, ReadBack, fake_device
 from zsad_bench import registry
 from zsad_bench.backbones.towers import TextTower
 from zsad_bench.backbones.weights import hash_weights
@@ -67,6 +69,29 @@ def assert_same(found: Prediction, expected: Prediction, what: str, tolerance: f
         if one is not None:
             off = float((one - other).abs().max())
             assert off <= tolerance, f"{what}: {part} off by {off:.1e}, allowed {tolerance:.0e}"
+
+
+# What a method may read back, with the reason. In these tests it does not.
+READS_BACK: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None] | None]] = {
+    "adaclip": (
+        "k-means ends when no point changes its cluster, which is looked at every tenth iteration; running all hundred "
+        "would cost five times as much",
+        lambda patch: patch.setattr("zsad_bench.methods.adaclip.LOOK_EVERY", 1000),
+    ),
+    "anovl": (
+        "nothing; but it descends on each image, and autograd runs backward on a GPU alone that is there",
+        lambda patch: patch.setattr(torch.Tensor, "backward", lambda loss: None),
+    ),
+    "toy_adapts": ("it asserts that its parameters are as they were before", None),
+}
+
+
+def without_reads(name: str, method: ZeroShotMethod, monkeypatch: pytest.MonkeyPatch) -> ZeroShotMethod:
+    """A copy of the method with a backbone of its own, which can be brought to the fake device."""
+    _, stop = READS_BACK.get(name, ("", None))
+    if stop is not None:
+        stop(monkeypatch)
+    return copy.deepcopy(method)
 
 
 class OtherIds:
@@ -307,6 +332,43 @@ def test_each_stage_trains_its_trainables_and_nothing_else(name, make, batch):
         for network, was in method.frozen_networks.items():
             now = hash_weights(method.get_submodule(network).state_dict())
             assert now == was, f"{name}, {stage.name}: the frozen network {network} moved"
+
+
+@every
+def test_on_a_device_nothing_is_read_back_and_nothing_stays_on_the_host(name, make, batch, monkeypatch):
+    """Encoding and scoring as at test, on a device that has no values to give (`fake_device.py`)."""
+    method, batch = without_reads(name, make(name), monkeypatch), some(batch, [0, 2, 4])  # of one category
+    said_to_read = name in READS_BACK and READS_BACK[name][1] is None
+    with fake_device() as device:
+        device.take(method)
+        there = device.on_device(batch)
+        with torch.no_grad():
+            features = method.encode(there.images, there.samples)
+        with pytest.raises(ReadBack) if said_to_read else nullcontext():
+            if method.adapts_at_test:
+                with method.adaptation():
+                    prediction = method.score(features.select([0]), batch.samples[:1])
+            else:
+                with torch.no_grad():
+                    score = method.score_set if method.transductive else method.score
+                    prediction = score(features, batch.samples)
+            for part in (prediction.score, prediction.map):
+                assert part is None or part.device == DEVICE, f"{name}: a prediction on {part.device}"
+
+
+@descending
+def test_on_a_device_a_step_of_training_reads_nothing_back(name, make, batch, monkeypatch):
+    method = without_reads(name, make(name), monkeypatch)
+    stages = [stage for stage in method.stages() if not stage.observes]
+    method.begin_training(list(dict.fromkeys(sample.category for sample in batch.samples)))
+    with fake_device() as device:
+        device.take(method)
+        for stage in stages:
+            method.begin_stage(stage)
+            method.train()
+            there = method.augmented(device.on_device(batch))
+            terms = method.losses(method.encode(there.images, there.samples), there)
+            assert {value.device for value in terms.values()} == {DEVICE}, f"{name}, {stage.name}"
 
 
 @descending

@@ -20,7 +20,7 @@ def state_of(method, data) -> tuple[float, float]:
     """Mean loss, and pixel AUROC over all training images."""
     losses, maps, masks = [], [], []
     for batch in data.test_dataloader():
-        features = method.encode(batch.images, batch.samples)
+        features = method.encode(batch.normalised().images, batch.samples)
         losses.append(float(sum(method.losses(features, batch).values())) * len(batch))
         maps.append(method.score(features, batch.samples).map)
         masks.append(batch.masks)

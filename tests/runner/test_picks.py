@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,9 @@ from PIL import Image
 from tests.miniature import random_batch
 from zsad_bench.metrics.functional.per_image import map_values
 from zsad_bench.results.pictures import LARGEST_SIDE
+from zsad_bench.runner.metric_collector import _small
 from zsad_bench.runner.picks import GAP, HEAD, SIDE, TILE, Picks, draw_sheet
-from zsad_bench.types import Prediction
+from zsad_bench.types import Normalisation, Prediction
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -78,6 +81,16 @@ def test_what_is_kept_is_small_and_measured_at_full_size():
     assert pick.mask.shape == pick.map.shape == (LARGEST_SIDE, LARGEST_SIDE)
     assert (pick.low, pick.high) == (float(maps[2].min()), float(maps[2].max())), "the range of the shrunk map"
     assert pick.values["auroc"] == map_values(maps[2].numpy(), batch.masks[2].numpy())["auroc"].value
+
+
+def test_of_a_loaders_batch_the_picture_is_its_pixels(batch, said):
+    pixels = torch.randint(0, 256, batch.images.shape, dtype=torch.uint8)
+    raw = replace(batch, images=pixels, normalisation=Normalisation(MEAN, STD))
+    for seen in (raw, raw.normalised(), _small(raw.normalised())):
+        picks = Picks(MEAN, STD)
+        picks.update(seen, said, [6])
+        assert np.array_equal(picks.chosen()[0].image, pixels[6].movedim(0, -1).numpy())
+    assert _small(raw.normalised()).images.dtype == torch.uint8, "what waits for the end of a category is not small"
 
 
 def test_without_masks_scores_decide(batch, said):

@@ -75,7 +75,7 @@ def test_what_decides_the_numbers_is_in_the_key(prepared, monkeypatch, what):
         "networks": lambda: monkeypatch.setattr(type(clip), "frozen_networks", {"boxes": "b1"}, raising=False),
         "weights": lambda: monkeypatch.setattr(clip.backbone, "weights_hash", "other"),
         "data": lambda: monkeypatch.setitem(vars(one.data), "manifest_hash", "other"),
-        "precision": lambda: monkeypatch.setattr(row_writer, "PRECISION", "other"),
+        "precision": lambda: setattr(one.clip, "spec", replace(one.clip.spec, precision="bf16")),
         "metrics": lambda: monkeypatch.setattr(row_writer, "METRIC_VERSION", "other"),
         "prior": lambda: setattr(one.clip.record, "training", trained),
         "draws": lambda: setattr(

@@ -169,7 +169,7 @@ def test_rows_say_what_was_rounded(group_in, quiet, tmp_path):
     plain = run(group_in(tmp_path / "plain", ("clip", "anomalyclip")), quiet).rows
     assert {(row.method, row.precision) for row in rows} == {
         ("clip", "float32"),
-        ("anomalyclip", "float32, features float16"),
+        ("anomalyclip", "float32+float16-features"),
     }
     same = {row.method for row, other in zip(rows, plain, strict=True) if row.key == other.key}
     assert same == {"clip"}

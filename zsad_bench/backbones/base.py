@@ -11,17 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from zsad_bench.backbones.checks import check_activation, check_request, check_size, check_text
+from zsad_bench.backbones.checks import check_activation, check_images, check_request, check_size, check_text
+from zsad_bench.backbones.compiled import CompiledBlocks
 from zsad_bench.backbones.forward import Edit, run_text, run_vision
+from zsad_bench.backbones.precision import InPrecision, tf32
 from zsad_bench.backbones.towers import TextTower, VisionTower
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, UsageError
-from zsad_bench.types import Activation, EncoderSpec, Features, ForwardSpec, Pooled, PosInterp, Tap
+from zsad_bench.types import Activation, Compile, EncoderSpec, Features, ForwardSpec, Pooled, PosInterp, Precision, Tap
+
+TowerT = TypeVar("TowerT", VisionTower, TextTower)
 
 
 class Backbone(nn.Module):
@@ -31,9 +35,13 @@ class Backbone(nn.Module):
     (`BackboneFamily.architecture`). mean, std: of the preprocessing, for RGB in [0, 1]. text: None without a text
     tower.
     logit_scale: logarithm of the learned factor on cosines, as in CLIP; None for a model without one.
+    precision: what the blocks of both towers compute with. compiled: whether and how the visual tower's blocks are
+    compiled. Both are set before a method is built on the backbone.
     """
 
     logit_scale: Tensor | None
+    precision: Precision = "float32"
+    compiled: Compile = "no"
 
     def __init__(
         self,
@@ -51,6 +59,7 @@ class Backbone(nn.Module):
         self.name, self.vision, self.text = name, vision, text
         self.mean, self.std = tuple(mean), tuple(std)
         self.register_buffer("logit_scale", None if logit_scale is None else logit_scale.detach(), persistent=False)
+        self._compiled: CompiledBlocks | None = None
         has_values = not any(parameter.is_meta for parameter in model.parameters())
         self.weights_hash = hash_weights(model.state_dict()) if has_values else ""
 
@@ -92,7 +101,7 @@ class Backbone(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie; of an architecture without values the CPU, where its token ids are."""
+        """Where the weights lie; of an architecture without values the CPU."""
         device = next(self.model.parameters()).device
         return torch.device("cpu") if device.type == "meta" else device
 
@@ -113,9 +122,10 @@ class Backbone(nn.Module):
         image_size: int,
         pos_interp: PosInterp = "bilinear",
         activation: Activation = "own",
-        precision: str = "float32",
     ) -> ForwardSpec:
         """What decides a forward pass of this backbone; two ways to ask for one pass give equal specs.
+
+        Its precision is the backbone's.
 
         Raises:
             UsageError: a size that is not a multiple of the patch, or what this backbone cannot compute.
@@ -124,14 +134,17 @@ class Backbone(nn.Module):
         if pos_interp not in self.vision.pos_interps:
             known = ", ".join(self.vision.pos_interps)
             raise UsageError(f"pos_interp={pos_interp}: {self.name} has {known}; take one with --set pos_interp=…")
-        if precision != "float32":
-            raise UsageError(f"precision {precision}: {self.name} cannot run with it; take float32")
-        return ForwardSpec(self.id, image_size, pos_interp, self._activation(self.vision, activation))
+        known_activation = self._activation(self.vision, activation)
+        return ForwardSpec(self.id, image_size, pos_interp, known_activation, self.precision)
 
     def check_spec(self, spec: EncoderSpec) -> None:
         """Raises BackboneError for a spec of other weights, or a tap or pooled feature that the tower does not have."""
         if spec.forward.backbone != self.id:
             raise BackboneError(f"encoder spec made for {spec.forward.backbone}, but the weights are {self.id}")
+        if spec.forward.precision != self.precision:
+            raise BackboneError(
+                f"encoder spec made for {spec.forward.precision}, but {self.id} runs in {self.precision}"
+            )
         check_request(spec, self.vision, self.name)
 
     # ---- images ----
@@ -161,39 +174,42 @@ class Backbone(nn.Module):
             UsageError: an image size that does not fit. ValueError: an edit that changes rows it may not.
         """
         self.check_spec(spec)
+        check_images(images)
         tower, forward = self.vision, spec.forward
         size = (images.shape[2], images.shape[3])
         check_size(*size, tower.patch_size, self.name)
         if min(size) != forward.image_size:
             raise UsageError(f"images are {size[0]}x{size[1]}, the encoder spec says {forward.image_size}")
-        if below is None:
-            x = tower.embed(images, forward.pos_interp)
-        else:
-            x = below[Tap(first_block - 1, raw=True)]
-        n_rows = x.shape[1]
-        last = tower.n_blocks if spec.pooled else max((tap.block for tap in spec.taps), default=0)
-        x, at_taps = run_vision(
-            tower, x, spec.taps, last, forward.activation, edit, checkpoint_blocks, first_block, below
-        )
-        rows = {tap: at_taps[tap._replace(raw=True)] for tap in spec.taps}
-        return Features(
-            rows={tap: found if tap.raw else tower.project(found) for tap, found in rows.items()},
-            vectors={name: self._pool(name, x[:, :n_rows]) for name in spec.pooled},
-            grid=(size[0] // tower.patch_size, size[1] // tower.patch_size),
-            image_size=size,
-            n_prefix=tower.n_prefix,
-            extra_rows=x[:, n_rows:] if x.shape[1] > n_rows else None,
-        )
+        with tf32(False, images.device):
+            x = tower.embed(images, forward.pos_interp) if below is None else below[Tap(first_block - 1, raw=True)]
+            n_rows = x.shape[1]
+            last = tower.n_blocks if spec.pooled else max((tap.block for tap in spec.taps), default=0)
+            blocks = self._blocks(tower, images.device)
+            x, at_taps = run_vision(
+                blocks, x, spec.taps, last, forward.activation, edit, checkpoint_blocks, first_block, below
+            )
+            rows = {tap: at_taps[tap._replace(raw=True)] for tap in spec.taps}
+            return Features(
+                rows={tap: found if tap.raw else tower.project(found) for tap, found in rows.items()},
+                vectors={name: self._pool(name, x[:, :n_rows]) for name in spec.pooled},
+                grid=(size[0] // tower.patch_size, size[1] // tower.patch_size),
+                image_size=size,
+                n_prefix=tower.n_prefix,
+                extra_rows=x[:, n_rows:] if x.shape[1] > n_rows else None,
+            )
 
     def embed_patches(self, images: Tensor, pos_interp: PosInterp = "bilinear") -> Tensor:
         """Rows that enter block 1, (B,P+N,C); images (B,3,H,W). For methods that choose what to encode (WinCLIP)."""
+        check_images(images)
         check_size(images.shape[2], images.shape[3], self.vision.patch_size, self.name)
-        return self.vision.embed(images, pos_interp)
+        with tf32(False, images.device):
+            return self.vision.embed(images, pos_interp)
 
     def run_blocks(self, tokens: Tensor, activation: Activation = "own") -> Tensor:
         """Rows after the last block, (B,T,C), from any rows (B,T,C) that could enter block 1."""
         known = self._activation(self.vision, activation)
-        return run_vision(self.vision, tokens, (), self.vision.n_blocks, known)[0]
+        with tf32(False, tokens.device):
+            return run_vision(self._blocks(self.vision, tokens.device), tokens, (), self.vision.n_blocks, known)[0]
 
     def _pool(self, name: Pooled, rows: Tensor) -> Tensor:
         if name == "mean":
@@ -215,7 +231,8 @@ class Backbone(nn.Module):
         """Text features (n,D).
 
         embeddings: (n,T,Wt), T at most L, learnable context already in place, no position added. eot: (n,) int64, the
-        row of each text's end (`TextTower.end_of_text` of its ids, moved by what was put in front of it).
+        row of each text's end (`TextTower.end_of_text` of its ids, moved by what was put in front of it). It is read
+        here: where it is on the host, as the ids of `TextTower.tokenize` are, nothing waits for the device.
         edit: called before each block with its number and all rows (n,T,Wt), returns as many.
         truncate_context: leave out the rows behind the last end-of-text; exact, and several times faster.
         checkpoint_blocks: as for images. project: False leaves out the projection behind the final norm, (n,Wt).
@@ -228,7 +245,9 @@ class Backbone(nn.Module):
             return embeddings.new_zeros(0, self.vision.joint_width if project else tower.width)
         check_text(embeddings, eot, tower.width, tower.context_length)
         known = self._activation(tower, activation)
-        return run_text(tower, embeddings, eot, known, edit, truncate_context, checkpoint_blocks, project)
+        with tf32(False, embeddings.device):
+            blocks = self._blocks(tower, embeddings.device)
+            return run_text(blocks, embeddings, eot, known, edit, truncate_context, checkpoint_blocks, project)
 
     def encode_prompts(self, texts: Sequence[str], chunk: int = 256, activation: Activation = "own") -> Tensor:
         """Features (n,D) of plain sentences, `chunk` at a time: memory O(chunk), the same values for any chunk."""
@@ -240,6 +259,15 @@ class Backbone(nn.Module):
             embedded = self.text_tower.embed_tokens(ids[:, :longest])
             parts.append(self.encode_text(embedded, eot, activation=activation))
         return torch.cat(parts)
+
+    def _blocks(self, tower: TowerT, device: torch.device) -> TowerT:
+        """The tower with its blocks in the backbone's precision, float32 in and out, and compiled if asked for."""
+        blocks: Any = tower
+        if self.compiled != "no" and tower is self.vision:
+            if self._compiled is None:
+                self._compiled = CompiledBlocks(tower, self.compiled)
+            blocks = self._compiled
+        return cast("TowerT", blocks if self.precision == "float32" else InPrecision(blocks, self.precision, device))
 
     def _activation(self, tower: VisionTower | TextTower, asked: Activation) -> Activation:
         """One spelling for one function: "own" also where the weights' own is asked for by its name."""

@@ -21,6 +21,15 @@ def check_size(height: int, width: int, patch: int, name: str) -> None:
         )
 
 
+def check_images(images: Tensor) -> None:
+    """Raises UsageError for pixels that were not normalised."""
+    if not images.is_floating_point():
+        raise UsageError(
+            f"images of {str(images.dtype).removeprefix('torch.')}, as a loader gives them; a backbone reads those of "
+            "batch.normalised()"
+        )
+
+
 def check_activation(asked: Activation, computed: Collection[str], name: str) -> None:
     """Raises UsageError for an activation that a tower cannot compute."""
     if asked not in ("own", *computed):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.feature_store import FeatureStore, Kept, Output, can_be_kept
+from zsad_bench.backbones.fitting import Fitting
 from zsad_bench.backbones.forward import Edit, rows_below
 from zsad_bench.types import EncoderSpec, Features, SampleInfo
 
@@ -27,7 +28,8 @@ class Encoder:
     known, so that nothing of an edited pass is kept.
     store: where features are kept and looked up, of samples that say what their pixels are (`SampleInfo.content`).
     n_images: how many it was given to encode, without those that were read. seconds: wall-clock time of all its calls,
-    device included; of a run with gradients the forward part alone.
+    device included; of a run with gradients the forward part alone. timed: whether it is measured, for which the host
+    waits for the device.
 
     Raises:
         BackboneError: the spec is of other weights, or asks for what the backbone does not have.
@@ -40,10 +42,12 @@ class Encoder:
         trains: bool = False,
         first_edit: int | None = None,
         store: FeatureStore | None = None,
+        timed: bool = True,
     ) -> None:
         backbone.check_spec(spec)
-        self.backbone, self.spec, self.trains = backbone, spec, trains
+        self.backbone, self.spec, self.trains, self.timed = backbone, spec, trains, timed
         self.first_edit, self.store = first_edit, store
+        self.fitting = Fitting(backbone.name)
         self.n_images = 0
         self.seconds = 0.0
 
@@ -56,16 +60,21 @@ class Encoder:
     ) -> Features:
         """Features of a batch; images (B,3,H,W), samples B of them. The rest as `Backbone.encode_image` takes it.
 
-        Where nothing is asked for, nothing is run, and the features are empty.
+        Where nothing is asked for, nothing is run, and the features are empty. A batch that does not fit into memory
+        is encoded in parts, where nothing that is learned is on the way.
+
+        Raises:
+            UsageError: one image alone does not fit.
         """
         if len(images) != len(samples):
             raise ValueError(f"{len(images)} images, but {len(samples)} samples")
         if not (self.spec.taps or self.spec.pooled):
             return Features({}, {}, (0, 0), (images.shape[2], images.shape[3]), 0)
-        started = device_clock(images.device)
+        started = device_clock(images.device) if self.timed else 0.0
         with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
             features = self._features(images, samples, edit, checkpoint_blocks)
-        self.seconds += device_clock(images.device) - started
+        if self.timed:
+            self.seconds += device_clock(images.device) - started
         return features
 
     def kept(self, edited: bool) -> EncoderSpec | None:
@@ -83,7 +92,7 @@ class Encoder:
         kept = self.kept(edit is not None) if self.store is not None and _known(samples) else None
         if kept is None:
             self.n_images += len(images)
-            return self.backbone.encode_image(images, self.spec, edit, checkpoint_blocks)
+            return self._encode(images, edit, checkpoint_blocks)
         features = self._stored(images, samples, kept)
         if edit is None:
             return features
@@ -103,7 +112,7 @@ class Encoder:
         absent = [i for i in range(len(samples)) if any(of[i] is None for of in found.values())]
         store.n_read += len(samples) - len(absent)
         if absent:
-            self._encode(images, samples, spec, absent, found, places)
+            self._fill(images, samples, spec, absent, found, places)
         device = images.device
 
         def batch(output: Output) -> Tensor:
@@ -119,7 +128,13 @@ class Encoder:
             n_prefix=self.backbone.vision.n_prefix,
         )
 
-    def _encode(
+    def _encode(self, images: Tensor, edit: Edit | None, checkpoint_blocks: bool) -> Features:
+        whole = edit is not None or torch.is_grad_enabled() or not can_be_kept(self.spec)
+        if whole:  # an edit may be of these images, and of a batch that mixes them each part would be another one
+            return self.backbone.encode_image(images, self.spec, edit, checkpoint_blocks)
+        return self.fitting(lambda some: self.backbone.encode_image(some, self.spec), images)
+
+    def _fill(
         self,
         images: Tensor,
         samples: Sequence[SampleInfo],
@@ -137,7 +152,8 @@ class Encoder:
             pooled=frozenset(name for name in spec.pooled if name in lacking),
         )
         started = device_clock(images.device)
-        fresh = self.backbone.encode_image(images if len(absent) == len(images) else images[absent], asked)
+        these = images if len(absent) == len(images) else images[absent]
+        fresh = self.fitting(lambda some: self.backbone.encode_image(some, asked), these)
         each = (device_clock(images.device) - started) / len(absent) / len(lacking)
         outputs: dict[Output, Tensor] = {**fresh.rows, **fresh.vectors}
         batches = {output: batch.to("cpu", self.store.torch_dtype, copy=True) for output, batch in outputs.items()}

@@ -147,6 +147,7 @@ def run_text(
     No tower looks behind end-of-text, so leaving out what is behind the last one of all texts is exact.
     """
     n_rows = int(eot.max()) + 1 if truncate_context else embeddings.shape[1]
+    eot = eot.to(embeddings.device, non_blocking=True)
     tokens = tower.place(embeddings[:, :n_rows])
     for number in range(1, tower.n_blocks + 1):
         if edit is not None:

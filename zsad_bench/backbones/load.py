@@ -7,24 +7,33 @@ from pathlib import Path
 
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone, BackboneFamily
+from zsad_bench.backbones.precision import check_name
 from zsad_bench.backbones.weights import OtherWeights
 from zsad_bench.errors import BackboneError, RegistrationError, UnknownNameError
+from zsad_bench.types import Compile
 
 
-def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
+def load_backbone(
+    name: str, weights: str | Path | None = None, precision: str = "float32", compiled: Compile = "no"
+) -> Backbone:
     """The frozen backbone `name` with `weights`, float32 on the CPU at its native size.
 
     name: one that `zsad-bench ls backbones` prints. weights: a tag, a file or a folder; None takes what the family
     goes with. A cached checkpoint needs no network; an unreachable hub is reported within ten seconds.
+    precision: what the blocks of its towers compute with, `float32`, `tf32` or `bf16`; whether a device does is known
+    when they run. compiled: whether and how the blocks of the visual tower are.
 
     Raises:
         UnknownNameError: no such name or tag; the message lists the nearest, or all tags.
+        UsageError: no such precision.
         BackboneError: weights that are missing, damaged, of another architecture, family or activation, or out of
             reach.
     """
-    family = family_of(name)
+    family, known = family_of(name), check_name(precision)
     try:
-        return family.load(name, weights)
+        backbone = family.load(name, weights)
+        backbone.precision, backbone.compiled = known, compiled
+        return backbone
     except OtherWeights as error:
         for other in _families().values():
             if other is not family and any(map(error.has, other.marks)):

@@ -83,7 +83,9 @@ class TextTower(Protocol):
     activations: frozenset[str]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (n,L) int64 on the tower's device, zero behind end-of-text. Row 0 is the start of the text.
+        """Token ids (n,L) int64 on the host, zero behind end-of-text. Row 0 is the start of the text.
+
+        On the host, whatever device the tower is on, so that the lengths of texts are never read back from one.
 
         Raises:
             UsageError: a text is longer than the context (nothing is cut off in silence).
@@ -95,7 +97,7 @@ class TextTower(Protocol):
         ...
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """Rows of the token table, (n,L,Wt), no position added."""
+        """Rows of the token table, (n,L,Wt), no position added, on the tower's device. ids: there or on the host."""
         ...
 
     def place(self, embeddings: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from safetensors import safe_open
 
@@ -24,6 +23,7 @@ from zsad_bench.methods.faprompt import FaPrompt
 from zsad_bench.prompts.lexicon import read_lexicon
 from zsad_bench.runner import checkpoint
 from zsad_bench.runner.checkpoint import Header
+from zsad_bench.types import Normalisation, normalised
 from zsad_bench.variant import PLAIN, variant_of
 
 MethodT = TypeVar("MethodT", bound=ZeroShotMethod)
@@ -79,14 +79,13 @@ def attention(path: Path, weights: str | None, dataset: str, image: str | None) 
         first = [i for i, s in enumerate(samples) if s.category == samples[0].category and s.label]
         item = max((table[i] for i in first), key=lambda one: 0 if one.mask is None else one.mask.sum())
     pixels = torch.as_tensor(item.image)
-    maps = method.attention_maps(pixels[None])
+    maps = method.attention_maps(normalised(pixels[None], Normalisation(backbone.mean, backbone.std)))
     block = max(maps)
     weights_NG = maps[block][0].mean(0)
     side = math.isqrt(len(weights_NG))
-    seen = pixels.movedim(0, -1).numpy() * np.asarray(backbone.std, np.float32) + np.asarray(backbone.mean, np.float32)
     mask = None if item.mask is None else item.mask
     return Attention(
-        item.info.id, np.round(seen.clip(0, 1) * 255).astype(np.uint8), mask,
+        item.info.id, pixels.movedim(0, -1).numpy(), mask,
         weights_NG.reshape(side, side, -1).numpy(), read_lexicon(method.config.lexicon).sentences,
         method.is_abnormal.numpy(), block,
         "" if data.redistribute else f"Image of {data.title} ({data.licence}): not to be passed on.",

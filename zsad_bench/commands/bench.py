@@ -58,6 +58,14 @@ class Options:
     ] = None
     backbone: Annotated[str | None, Option("NAME", "see `zsad-bench ls backbones`")] = None
     weights: Annotated[str | None, Option("PATH", "a pretrained tag, or a file of weights on this machine")] = None
+    precision: Annotated[
+        Literal["float32", "tf32", "bf16"],
+        Option(help="of the frozen towers; heads, losses and maps are float32; rows say it"),
+    ] = "float32"
+    compile: Annotated[
+        Literal["no", "default", "cuda-graphs"],
+        Option(help="blocks of the visual tower by torch.compile; pays on a GPU and many images"),
+    ] = "no"
     checkpoint: Annotated[str | None, Option("FILE", "test this instead of training (one method)")] = None
     seed: Annotated[tuple[int, ...], Option("N[,N…]", "of training")] = (0,)
     draw: Annotated[tuple[int, ...], Option("N[,N…]", "of the auxiliary data; default: the prior's own, 0")] = ()
@@ -161,6 +169,8 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
         weights=options.weights,
         data=data,
         checkpoint=Path(options.checkpoint) if options.checkpoint else None,
+        precision=options.precision,
+        compiled=options.compile,
     )
     without = set(chosen.targets) - set(targets)
     made = plan(recipe, together=TOGETHER, without=without, equal_targets=choice is not None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from zsad_bench.commands._shared import StoredFeatures, Track
 from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_cells, print_summary
@@ -28,6 +28,12 @@ from zsad_bench.sweep.sweep_folder import SweepFolder
 class Options:
     recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "shipped, or a file; see docs/sweeps.md")]
     dry_run: Annotated[bool, Option(help="print the plan, what it costs and what is done already")] = False
+    precision: Annotated[
+        Literal["float32", "tf32", "bf16"] | None, Option(help="of the frozen towers, instead of the recipe's")
+    ] = None
+    compile: Annotated[
+        Literal["no", "default", "cuda-graphs"], Option(help="blocks of the visual tower by torch.compile")
+    ] = "no"
     retry_failed: Annotated[bool, Option(help="run groups again that failed before")] = False
     executors: ExecutorOptions = field(default_factory=ExecutorOptions)
     together: Annotated[
@@ -51,6 +57,7 @@ def run(options: Options) -> int:
     choice = choose(options.executors, options.threads)
     console = Console()
     recipe = recipes.load(recipes.find(options.recipe))
+    recipe = replace(recipe, precision=options.precision or recipe.precision, compiled=options.compile)
     found = cache(is_found)
     without = _broken(recipe, console)
     made = plan(recipe, found, options.together or TOGETHER, without)

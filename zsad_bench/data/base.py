@@ -29,7 +29,7 @@ from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.path_lists import home
 from zsad_bench.printable import is_utf8, printable
 from zsad_bench.registry import did_you_mean
-from zsad_bench.types import Category, Domain, Kind, Level, Sample, SampleInfo
+from zsad_bench.types import Batch, Category, Domain, Kind, Level, Sample, SampleInfo
 
 OnBadImage = Literal["stop", "skip"]
 
@@ -306,6 +306,10 @@ class ZeroShotDataModule(LightningDataModule):
     def predict_dataloader(self) -> loaders.BatchLoader:
         """The same batches as `test_dataloader`; `Trainer.predict` looks at no label."""
         return self.test_dataloader()
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """What a method sees: images normalised where they lie. A Trainer calls it."""
+        return batch.normalised()
 
     @cached_property
     def _category_of(self) -> dict[str, Category]:

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from zsad_bench.data import loaders
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UsageError
-from zsad_bench.types import Category
+from zsad_bench.types import Batch, Category
 
 
 class ConcatData(LightningDataModule):
@@ -50,6 +50,10 @@ class ConcatData(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         for module in self.modules:
             module.setup(stage)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """What a method sees: images normalised where they lie. A Trainer calls it."""
+        return batch.normalised()
 
     def train_dataloader(self) -> loaders.BatchLoader:
         """Shuffled by the first module's seed, the last batch kept however small.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, get_args
 
@@ -19,14 +20,14 @@ from zsad_bench.data.user_data import readable
 from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.path_lists import home
 from zsad_bench.registry import did_you_mean
-from zsad_bench.types import Category, Domain, ImageBatch, Kind, SampleInfo
+from zsad_bench.types import Category, Domain, ImageBatch, Kind, Normalisation, SampleInfo
 
 Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray
 DATASET = "images"  # what their category and their ids say they are of
 
 
 class ReadImage(NamedTuple):
-    """array: (3,S,S) float32, normalised. size: height and width of the picture, upright, before the resize."""
+    """array: (3,S,S) uint8. size: height and width of the picture, upright, before the resize."""
 
     array: np.ndarray
     info: SampleInfo
@@ -75,23 +76,30 @@ class Images(LightningDataModule):
 
     def predict_dataloader(self) -> loaders.ValueLoader:
         """In the order given; with several processes rank r of W reads r, r+W, …"""
-        table = ImageList(self.images, self.category, self.image_size, self.mean, self.std)
+        table = ImageList(self.images, self.category, self.image_size)
         workers = loaders.default_workers(len(table)) if self.workers is None else self.workers
         if any(isinstance(image, Image.Image) for image in self.images):
             workers = 0  # pictures read their files when they are needed, and processes would share those
         sampler = loaders.SequentialShard(len(table), *loaders.Ranks.of(self.trainer))
         return loaders.ValueLoader(
-            table, batch_size=self.batch_size, sampler=sampler, num_workers=workers, collate_fn=collate
+            table,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=partial(collate, normalisation=Normalisation(tuple(self.mean), tuple(self.std))),
+            pin_memory=torch.cuda.is_available(),
         )
+
+    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
+        """What a method sees: images normalised where they lie. A Trainer calls it."""
+        return batch.normalised()
 
 
 class ImageList(Dataset):
     """The images as arrays: `images[i]` is a ReadImage. Their ids are the paths, or `images[3]`."""
 
-    def __init__(
-        self, images: Sequence[Picture], category: Category, size: int, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
-        self.images, self.category, self.size, self.mean, self.std = images, category, size, mean, std
+    def __init__(self, images: Sequence[Picture], category: Category, size: int) -> None:
+        self.images, self.category, self.size = images, category, size
 
     def __len__(self) -> int:
         return len(self.images)
@@ -105,7 +113,7 @@ class ImageList(Dataset):
             image = decode.from_array(source, name).image
         else:
             image = decode.read_image(home(os.fspath(source))).image
-        array = transforms.image_array(image, self.size, self.mean, self.std)
+        array = transforms.channels_first(transforms.image_pixels(image, self.size))
         return ReadImage(array, SampleInfo(name, self.category), (image.height, image.width))
 
     def __getitems__(self, indices: Sequence[int]) -> list[ReadImage] | ZsadError:
@@ -115,12 +123,12 @@ class ImageList(Dataset):
             return error
 
 
-def collate(items: Sequence[ReadImage] | ZsadError) -> ImageBatch | ZsadError:
+def collate(items: Sequence[ReadImage] | ZsadError, normalisation: Normalisation) -> ImageBatch | ZsadError:
     """A batch; or the error passed on."""
     if isinstance(items, ZsadError):
         return items
     images = torch.from_numpy(np.stack([item.array for item in items]))
-    return ImageBatch(images, [item.info for item in items], [item.size for item in items])
+    return ImageBatch(images, [item.info for item in items], [item.size for item in items], normalisation)
 
 
 def _listed(images: Picture | Iterable[Picture]) -> list[Picture]:

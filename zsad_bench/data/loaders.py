@@ -20,7 +20,7 @@ from zsad_bench.data.content import index_of
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.mosaic import Mosaics, tiled
 from zsad_bench.errors import DatasetError, UsageError, ZsadError
-from zsad_bench.types import Batch, Category, Sample, SampleInfo
+from zsad_bench.types import Batch, Category, Normalisation, Sample, SampleInfo
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -45,7 +45,7 @@ Arrays = tuple[np.ndarray, "np.ndarray | None", tuple[str, ...], Done]  # pixels
 class Item(NamedTuple):
     """A sample as arrays. resized: one line per mask that had another size than its image. done: for `decode.said`."""
 
-    image: np.ndarray  # (3,S,S) float32
+    image: np.ndarray  # (3,S,S) uint8
     label: int
     mask: np.ndarray | None  # (S,S) bool
     info: SampleInfo
@@ -150,7 +150,7 @@ class ImageTable(Dataset):
         label = max((part.label for part in parts), default=sample.label)
         if self.augment is None and not parts:  # else the pixels are others in each pass
             info = replace(info, content=transforms.content_of(pixels))
-        return Item(transforms.normalised(pixels, self.mean, self.std), label, mask, info, resized, done)
+        return Item(transforms.channels_first(pixels), label, mask, info, resized, done)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item | UnreadableSample] | ZsadError:
         # How a DataLoader asks for a batch. An error travels as a value, see `ValueLoader`.
@@ -278,7 +278,7 @@ class ValueLoader(DataLoader):
 
 
 class BatchLoader(ValueLoader):
-    """A loader that yields `types.Batch`.
+    """A loader that yields `types.Batch`, whose images are uint8: `Batch.normalised` is what a backbone reads.
 
     The Batch is put together here, in the main process: workers send plain tensors, which can be pinned. Batches of
     bad samples alone are passed over.
@@ -305,6 +305,14 @@ class BatchLoader(ValueLoader):
         return [*decode.said(self._done), *decode.doubts(self._done, images, masks).values()]
 
     @property
+    def _normalisation(self) -> Normalisation:
+        known = {(tuple(table.mean), tuple(table.std)): table.dataset for table in self._tables}
+        if len(known) > 1:
+            first, second, *_ = known.values()
+            raise UsageError(f"{first} and {second} are read together and have another mean or std; give both the same")
+        return Normalisation(*next(iter(known)))
+
+    @property
     def _tables(self) -> list[ImageTable]:
         if isinstance(self.dataset, Tables):
             return self.dataset.tables
@@ -314,12 +322,12 @@ class BatchLoader(ValueLoader):
         self.skipped, self.reasons, self.resized, self._done = [], [], [], set()
         for table in self._tables:
             table.epoch += 1
-        masks, read = sum(table.mask_count for table in self._tables), 0
+        masks, read, normalisation = sum(table.mask_count for table in self._tables), 0, self._normalisation
         for item in super().__iter__():
             self._count(item, masks)
             if item.images is not None:
                 read += len(item.samples)
-                yield Batch(item.images, item.labels, item.masks, item.samples)
+                yield Batch(item.images, item.labels, item.masks, item.samples, normalisation)
         if self.skipped and not read:
             raise DatasetError(f"none of the {len(self.skipped)} images can be read; the first: {self.reasons[0]}")
 
@@ -337,7 +345,7 @@ class BatchLoader(ValueLoader):
 
 
 def collate(items: Sequence[Item | UnreadableSample] | ZsadError) -> WorkerBatch | ZsadError:
-    """Images (B,3,S,S) float32, labels (B,) int64, masks (B,S,S) bool or None; or the error passed on."""
+    """Images (B,3,S,S) uint8, labels (B,) int64, masks (B,S,S) bool or None; or the error passed on."""
     if isinstance(items, ZsadError):
         return items
     good = [item for item in items if isinstance(item, Item)]

@@ -1,4 +1,4 @@
-"""From a decoded picture to what a backbone sees: one antialiased resize to a square, mean and std.
+"""From a decoded picture to what a batch holds: one antialiased resize to a square, still uint8.
 
 The same path for training without augmentation and for testing. Masks take their own: threshold at native size,
 resize, threshold again, as in the published evaluations, so that metrics never resize anything.
@@ -78,20 +78,14 @@ def require_one_geometry(mask: Path, its: Size, shown: Size, stored: Size) -> No
         )
 
 
-def image_array(image: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """(3,S,S) float32, normalised: bicubic with antialias straight to the square, aspect ratio not kept."""
-    return normalised(image_pixels(image, size), mean, std)
-
-
 def image_pixels(image: Image.Image, size: int) -> np.ndarray:
-    """(S,S,3) uint8: the first half of `image_array`, whose result can be kept."""
+    """(S,S,3) uint8: bicubic with antialias straight to the square, aspect ratio not kept."""
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def normalised(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """(3,S,S) float32 of (S,S,3) uint8: the second half of `image_array`."""
-    scaled = (pixels.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+def channels_first(pixels: np.ndarray) -> np.ndarray:
+    """(3,S,S) of (S,S,3), as a batch has it: uint8 until `types.normalised` on the device."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def content_of(pixels: np.ndarray) -> str:

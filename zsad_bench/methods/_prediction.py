@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zsad_bench.errors import PromiseError
+from zsad_bench.methods._pending import Pending
 from zsad_bench.types import Features, Prediction, SampleInfo
 
 
@@ -22,6 +23,9 @@ class Scorer(Protocol):
 
     @property
     def adapts_at_test(self) -> bool: ...
+
+    @property
+    def pending(self) -> Pending: ...
 
     @classmethod
     def registry_name(cls) -> str: ...
@@ -43,7 +47,8 @@ def predict(method: Scorer, features: Features, samples: Sequence[SampleInfo]) -
     """The prediction of a method that is not transductive for a batch, detached.
 
     Raises:
-        PromiseError: what came back, or what became of the method, is not what the interface promises.
+        PromiseError: what came back, or what became of the method, is not what the interface promises. That numbers of
+            a GPU are finite is looked at with the next batch, and by `method.pending.finish()`.
     """
     before, size = _versions(method), features.image_size
     if method.adapts_at_test:
@@ -86,6 +91,7 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
 
 def _check(method: Scorer, prediction: Prediction, count: int, size: tuple[int, int]) -> None:
     named = (("score", prediction.score, (count,)), ("map", prediction.map, (count, *size)))
+    finite = {}
     for name, tensor, shape in named:
         if tensor is None:
             continue
@@ -94,7 +100,14 @@ def _check(method: Scorer, prediction: Prediction, count: int, size: tuple[int, 
             raise _broken(method, f"{name} of shape {shape}, {meaning}; found {tuple(tensor.shape)}")
         if tensor.dtype != torch.float32:
             raise _broken(method, f"{name} in float32; found {str(tensor.dtype).removeprefix('torch.')}")
-        if not bool(tensor.isfinite().all()):
+        finite[name] = tensor.isfinite().all()
+    names = list(finite)
+    method.pending.put(torch.stack(list(finite.values())), lambda found: _check_finite(method, names, found))
+
+
+def _check_finite(method: Scorer, names: Sequence[str], found: Sequence[float]) -> None:
+    for name, is_finite in zip(names, found, strict=True):
+        if not is_finite:
             raise _broken(method, f"a finite {name}; found nan or an infinity")
 
 

@@ -5,6 +5,7 @@ All of it is in terms of what `base.py` says of a method. Our own runs come thro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from zsad_bench.errors import CheckpointError, TrainingError, UsageError
+from zsad_bench.methods._pending import Look, Pending
 from zsad_bench.methods._prediction import predict
 from zsad_bench.methods._stage import Stage
 from zsad_bench.types import Batch, Category, Features, ImageBatch, Prediction, SampleInfo
@@ -29,6 +31,7 @@ class TrainerPart(LightningModule):
     transductive: bool
     config: Any
     is_trained: bool
+    pending: Pending
     _stage: Stage | None
 
     if TYPE_CHECKING:  # of the method, in base.py
@@ -124,19 +127,14 @@ class TrainerPart(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         if batch.masks is None and self.learns_from(self.config) == "masks":
             raise UsageError(f"{self.title} learns from masks, and this auxiliary data has none; take another prior")
-        stage, batch = self.stage, self._augmented(batch)
+        stage, batch = self.stage, self._augmented(batch.normalised())
         if stage.observes:
             with torch.no_grad():
                 self.observe(self.encode(batch.images, batch.samples), batch)
             return None
         terms = self.losses(self.encode(batch.images, batch.samples), batch)
         total = torch.stack(list(terms.values())).sum()
-        if not total.isfinite():
-            values = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
-            raise TrainingError(
-                f"{self.title}: the loss is not finite in step {self.global_step} of stage '{stage.name}' "
-                f"({values}); lower the learning rate with --set lr=…, or look at this auxiliary data"
-            )
+        self.pending.put(torch.stack([total, *terms.values()]), self._finite_loss(self.global_step, list(terms)))
         spread = torch.distributed.is_available() and torch.distributed.is_initialized()
         for name, value in {"loss": total, **{f"loss_{name}": value for name, value in terms.items()}}.items():
             self.log(
@@ -153,7 +151,25 @@ class TrainerPart(LightningModule):
             return made
         return replace(made, samples=[replace(sample, content="") for sample in made.samples])
 
+    def _finite_loss(self, step: int, names: Sequence[str]) -> Look:
+        """Looks at the loss of a step and its terms. On a GPU another step is on its way by then, and is lost too."""
+        stage = self.stage.name
+
+        def look(found: list[float]) -> None:
+            if not math.isfinite(found[0]):
+                values = ", ".join(f"{name} {value:g}" for name, value in zip(names, found[1:], strict=True))
+                raise TrainingError(
+                    f"{self.title}: the loss is not finite in step {step} of stage '{stage}' ({values}); lower the "
+                    "learning rate with --set lr=…, or look at this auxiliary data"
+                )
+
+        return look
+
+    def on_train_epoch_end(self) -> None:
+        self.pending.finish()
+
     def on_train_end(self) -> None:
+        self.pending.finish()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stage.observes):
             self.end_stage()
         self.clear_text_cache()
@@ -179,6 +195,7 @@ class TrainerPart(LightningModule):
                 f"module image_size={size}"
             )
         with torch.no_grad():  # adaptation turns gradients on where it needs them
+            batch = batch.normalised()
             return predict(self, self.encode(batch.images, batch.samples), batch.samples)
 
     # Lightning declares tensors, and hands whatever it gets to the callbacks.
@@ -194,6 +211,12 @@ class TrainerPart(LightningModule):
         there = any(isinstance(callback, CategoryMetricsCallback) for callback in present)
         return [] if there else [CategoryMetricsCallback()]
 
+    def on_test_epoch_end(self) -> None:
+        self.pending.finish()
+
+    def on_predict_epoch_end(self) -> None:
+        self.pending.finish()
+
     def on_test_start(self) -> None:
         if self.trains(self.config) and not self.is_trained:
             rank_zero_warn(f"{self.title} learns from auxiliary data and has learned nothing; it is tested untrained")
@@ -205,6 +228,7 @@ class TrainerPart(LightningModule):
         return super().load_state_dict(state_dict, strict, assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.pending.finish()  # what was learned from a loss that is not finite is not saved
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if self.is_own(name)}
 

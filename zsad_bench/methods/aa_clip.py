@@ -164,7 +164,7 @@ def blurred(map_BHW: Tensor, sigma: float, kernel: int) -> Tensor:
 def scaled_over_set(values: Tensor) -> Tensor:
     """All values brought to 0..1 together; 0 where they are all the same."""
     low, high = values.aminmax()
-    return (values - low) / (high - low) if high > low else torch.zeros_like(values)
+    return torch.where(high > low, (values - low) / (high - low), torch.zeros_like(values))
 
 
 class AaClipForm(OfficialForm):
@@ -414,10 +414,13 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
         c, cosines = self.config, features.extra["patches"]
         levels = (1 + SCALE * (cosines[..., 1] - cosines[..., 0])) / 2
         grid = levels.sum(1).unflatten(1, features.grid)
-        medical = _medical(samples)
-        smooth = torch.empty_like(grid)
-        smooth[~medical] = blurred(grid[~medical], c.gaussian_sigma, c.gaussian_kernel)
-        smooth[medical] = blurred(grid[medical], c.medical_sigma, c.medical_kernel)
+        smooth, medical = torch.empty_like(grid), [sample.category.domain == "medical" for sample in samples]
+        both = ((False, c.gaussian_sigma, c.gaussian_kernel), (True, c.medical_sigma, c.medical_kernel))
+        for how, sigma, kernel in both:
+            places = torch.tensor([i for i, each in enumerate(medical) if each == how], dtype=torch.int64)
+            if len(places):
+                places = places.to(grid.device, non_blocking=True)
+                smooth[places] = blurred(grid[places], sigma, kernel)
         return F.interpolate(smooth[:, None], size=features.image_size, mode="bilinear", align_corners=True)[:, 0]
 
     @staticmethod
@@ -479,12 +482,9 @@ def _map_loss(levels: Iterable[Tensor], features: Features, batch: Batch) -> Ten
     return added(terms)
 
 
-def _medical(samples: Sequence[SampleInfo]) -> Tensor:
-    return torch.tensor([sample.category.domain == "medical" for sample in samples])
-
-
 def _image_score(highest_B: Tensor, detection_B: Tensor, samples: Sequence[SampleInfo]) -> Tensor:
-    medical = _medical(samples).to(highest_B.device)
+    medical = torch.tensor([sample.category.domain == "medical" for sample in samples])
+    medical = medical.to(highest_B.device, non_blocking=True)
     return torch.where(medical, highest_B, (highest_B + detection_B) / 2)
 
 

@@ -112,7 +112,7 @@ class AfClip(ZeroShotMethod[AfClipConfig]):
         generator = torch.Generator().manual_seed(c.seed)
         self.context = nn.Parameter(c.init_std * torch.randn(c.n_ctx, text.width, generator=generator))
         self.adapter = Adapter(backbone.vision.width, c.n_heads, c.head_width, generator)
-        self.register_buffer("token_ids", text.tokenize(c.sentences), persistent=False)
+        self.token_ids = text.tokenize(c.sentences)  # on the host, so no buffer
 
     @classmethod
     def resolve(cls, config: AfClipConfig, backbone: Backbone) -> AfClipConfig:
@@ -252,8 +252,8 @@ def misalignment(tokens_BND: Tensor, masks_BN: Tensor, pairs: Literal["image", "
     """Mean cosine of unlike patches minus that of like ones, in [-2, 2]; a scalar.
 
     tokens: normalised. masks: bool, two patches are alike where theirs are equal; each is paired with itself as well.
-    pairs: within each `image`, or within the whole `batch`. Both means are over all pairs together. 0, without
-    gradient, where no two patches are unlike. O(B N D): means of pairs follow from sums of tokens.
+    pairs: within each `image`, or within the whole `batch`. Both means are over all pairs together. 0, with gradients
+    of 0, where no two patches are unlike. O(B N D): means of pairs follow from sums of tokens.
     """
     abnormal = masks_BN.to(tokens_BND.dtype)
     weights = torch.stack([1 - abnormal, abnormal], 1)  # (B,2,N)
@@ -261,12 +261,10 @@ def misalignment(tokens_BND: Tensor, masks_BN: Tensor, pairs: Literal["image", "
     if pairs == "batch":
         sums, counts = sums.sum(0, keepdim=True), counts.sum(0, keepdim=True)
     n_unlike = counts.prod(1).sum()
-    if n_unlike == 0:
-        return tokens_BND.new_zeros(())
     # Each pair of unlike patches occurs twice, in both orders; the factor is in both sums.
-    unlike = (sums[:, 0] * sums[:, 1]).sum() / n_unlike
+    unlike = (sums[:, 0] * sums[:, 1]).sum() / n_unlike.clamp_min(1)
     alike = sums.square().sum() / counts.square().sum()
-    return unlike - alike
+    return torch.where(n_unlike > 0, unlike - alike, 0.0)
 
 
 def _check_length(title: str, config: AfClipConfig, backbone: Backbone) -> None:

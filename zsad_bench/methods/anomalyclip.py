@@ -126,7 +126,7 @@ class AnomalyClip(ZeroShotMethod[AnomalyClipConfig]):
         self.ctx_normal, self.ctx_abnormal, self.deep_tokens = map(nn.Parameter, drawn)
         filler = " ".join(["X"] * c.n_ctx)
         ids = backbone.text_tower.tokenize([f"{filler} object.", f"{filler} damaged object."])
-        self.register_buffer("token_ids", ids, persistent=False)
+        self.token_ids = ids  # on the host, so no buffer
 
     def _drawn(self, seed: int) -> list[Tensor]:
         """Normal context, abnormal context(s) and deep tokens from one seed."""

@@ -23,6 +23,7 @@ from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError
 from zsad_bench.methods._config import default
 from zsad_bench.methods._official import OfficialForm
+from zsad_bench.methods._pending import Pending
 from zsad_bench.methods._stage import Parameters as Parameters  # methods take both from here
 from zsad_bench.methods._stage import Stage as Stage
 from zsad_bench.methods._trainer_part import TrainerPart
@@ -120,6 +121,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         self._check_filled()
         self.stochastic_at_test = self.draws_at_test(self.config)
         self._stage = None
+        self.pending = Pending()
         self._frozen: dict[str, str] = {}
         self._texts: dict[Category, Tensor] = {}
         self._kept_where = self._where()
@@ -250,7 +252,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         """The backbone under `encoder_spec`: one object as long as the spec and the store stay the same."""
         spec = self.encoder_spec
         if self._encoder is None or self._encoder.spec != spec or self._encoder.store is not self.store:
-            self._encoder = Encoder(self.backbone, spec, self.encoder_trains, self.first_edit, self.store)
+            self._encoder = Encoder(self.backbone, spec, self.encoder_trains, self.first_edit, self.store, timed=False)
         return self._encoder
 
     def encode(self, images: Tensor, samples: Sequence[SampleInfo]) -> Features:
@@ -278,7 +280,8 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         """(B,2,D): the text pair of each sample's category."""
         unique = list(dict.fromkeys(s.category for s in samples))
         row = {category: number for number, category in enumerate(unique)}
-        return self.text_features(unique)[[row[s.category] for s in samples]]
+        texts = self.text_features(unique)
+        return texts[torch.tensor([row[s.category] for s in samples]).to(texts.device, non_blocking=True)]
 
     def clear_text_cache(self) -> None:
         """Drops kept text features; called whenever parameters may have changed."""
@@ -406,6 +409,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in learning)
         self._stage = stage
+        self.pending.forget()
         self.automatic_optimization = not stage.observes
         self.clear_text_cache()
 

@@ -23,4 +23,5 @@ class CenterPrior(ZeroShotMethod[MethodConfig]):
         rows, cols = (torch.linspace(-1, 1, n) for n in features.image_size)
         distance = torch.hypot(rows[:, None], cols[None, :])
         centred = 1 - distance / distance.max()
-        return Prediction(torch.full((len(samples),), 0.5), centred.expand(len(samples), -1, -1).clone())
+        maps = centred.expand(len(samples), -1, -1).to(self.backbone.device, copy=True)
+        return Prediction(torch.full((len(samples),), 0.5, device=maps.device), maps)

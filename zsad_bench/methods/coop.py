@@ -58,8 +58,9 @@ class CoOp(ContextLearner[CoOpConfig]):
         context = self.ctx.expand(2, n_ctx, width).repeat(len(categories), 1, 1)
         prompts = torch.cat([embedded[:, :1], context, embedded[:, 1 + n_ctx :]], 1)
         position = self.config.class_token_position
-        orders = [_order(int(end), n_ctx, position, ids.shape[1]) for end in eot]
-        prompts = torch.stack([prompt[order] for prompt, order in zip(prompts, orders, strict=True)])
+        orders = torch.tensor([_order(end, n_ctx, position, ids.shape[1]) for end in eot.tolist()])
+        places = torch.stack([torch.arange(len(orders))[:, None].expand_as(orders), orders])
+        prompts = prompts[tuple(places.to(prompts.device, non_blocking=True))]
         c = self.config
         texts = self.backbone.encode_text(prompts, eot, truncate_context=c.truncate_context, activation=c.activation)
         pairs: Tensor = texts.unflatten(0, (len(categories), 2))

@@ -183,7 +183,7 @@ class Dive(ZeroShotMethod[DiveConfig]):
             is_abnormal = torch.arange(len(lexicon.sentences)) < len(lexicon.abnormal)
             self.register_buffer("is_abnormal", is_abnormal, persistent=False)
         ids = backbone.text_tower.tokenize([f"{self._filler()} object.", f"{self._filler()} damaged object."])
-        self.register_buffer("token_ids", ids, persistent=False)
+        self.token_ids = ids  # on the host, so no buffer
         self.class_names: tuple[str, ...] = ()
         self._initialise()
 
@@ -400,7 +400,7 @@ class Dive(ZeroShotMethod[DiveConfig]):
             names = self.class_names or tuple(dict.fromkeys(own))
             if not set(own) <= set(names):
                 raise ValueError(f"DIVE: class '{min(set(own) - set(names))}' is none of the auxiliary classes {names}")
-            target = torch.tensor([names.index(name) for name in own], device=z.device)
+            target = torch.tensor([names.index(name) for name in own]).to(z.device, non_blocking=True)
             terms["sem"] = c.sem_weight * F.cross_entropy(self.semantic_logits(features, names), target)
             terms["dis"] = c.dis_weight * squared_cosine(self.g_state(z), self.g_semantic(z))
         terms["seg"] = c.seg_weight * added(mask_losses(self.probabilities(features, text), batch.pixel_masks))

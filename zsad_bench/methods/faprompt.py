@@ -222,7 +222,7 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
         normal, abnormal = ["N"] * c.n_normal, ["A"] * c.n_abnormal
         shared = normal if c.compound else []
         prompts = [" ".join([*normal, "object."]), " ".join([*shared, *abnormal, "damaged object."])]
-        self.register_buffer("token_ids", backbone.text_tower.tokenize(prompts), persistent=False)
+        self.token_ids = backbone.text_tower.tokenize(prompts)  # on the host, so no buffer
         self._static: Tensor | None = None
 
     @classmethod

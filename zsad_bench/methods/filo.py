@@ -380,13 +380,17 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
         counts = [len(part) for part in parts]
         ids = torch.cat(parts)
         ends = self.backbone.text_tower.end_of_text(ids)
-        owner = torch.arange(len(parts), device=ids.device).repeat_interleave(torch.tensor(counts, device=ids.device))
+        owner = torch.arange(len(parts)).repeat_interleave(torch.tensor(counts))
         order, contexts = ends.argsort(stable=True), contexts.flatten(0, 1)
+
+        def there(places: Tensor) -> Tensor:  # known on the host, used on the device
+            return places.to(contexts.device, non_blocking=True)
+
         encoded = [
-            self._encode(ids[rows], contexts[owner[rows]], ends[rows])
+            self._encode(ids[rows], contexts[there(owner[rows])], ends[rows])
             for rows in order.split(self.config.sentence_chunk)
         ]
-        features = l2_normalize(torch.cat(encoded)[order.argsort()]).split(counts)
+        features = l2_normalize(torch.cat(encoded)[there(order.argsort())]).split(counts)
         return list(zip(features[::2], features[1::2], strict=True))
 
     def _encode(self, ids: Tensor, contexts: Tensor, ends: Tensor) -> Tensor:

@@ -31,4 +31,5 @@ class Random(ZeroShotMethod[RandomConfig]):
         """Uniform scores in [0, 1) and uniform independent pixels in [0, 1)."""
         drawn = [torch.rand((1, *features.image_size), generator=self.generator_for(s)) for s in samples]
         scores = [torch.rand((), generator=self.generator_for(s, "score")) for s in samples]
-        return Prediction(torch.stack(scores), torch.cat(drawn))
+        device = self.backbone.device
+        return Prediction(torch.stack(scores).to(device), torch.cat(drawn).to(device))

@@ -142,7 +142,7 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
         A window is a sequence of its own (the prefix rows and side*side patches with the positions they have in the
         image): patches outside are left out, not masked.
         """
-        members = window_members(*grid, side).to(tokens.device)
+        members = window_members(*grid, side).to(tokens.device, non_blocking=True)
         n_prefix = self.backbone.vision.n_prefix
         prefix = torch.arange(n_prefix, device=members.device).expand(len(members), -1)
         rows = torch.cat([prefix, n_prefix + members], 1)
@@ -194,7 +194,7 @@ def harmonic_map(scores_BW: Tensor, members_WM: Tensor) -> Tensor:
     """
     n_patches = int(members_WM.max()) + 1
     covers = torch.zeros(len(members_WM), n_patches, dtype=torch.float64).scatter_(1, members_WM, 1.0)
-    covers = covers.to(scores_BW.device)
+    covers = covers.to(scores_BW.device, non_blocking=True)
     return covers.sum(0) / (scores_BW.double().clamp_min(LEAST_SCORE).reciprocal() @ covers)
 
 

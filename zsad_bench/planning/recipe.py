@@ -8,6 +8,7 @@
       - faprompt: {grid: {n_prompts: [1, 5, 10]}}    # three
     priors: [rich, limited]
     targets: [visa, mvtec:pill]        # default: every target of the suite that is found
+    precision: bf16                    # of the frozen towers; default: float32
     partial: true                      # use datasets that are incomplete, marked as such
     seeds: [0, 1, 2]
     draws: 0..29                       # of the auxiliary data
@@ -23,15 +24,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast, get_args
 
 import yaml
 
 from zsad_bench import assets, registry, yaml12
 from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.types import Compile, Precision
 
 _SHARED = ("methods", "priors", "targets", "seeds", "draws", "cross", "settings", "epochs", "augment")
-_TOP = ("title", "suite", "backbone", "weights", "data", "partial", "parts", *_SHARED)
+_TOP = ("title", "suite", "backbone", "weights", "precision", "data", "partial", "parts", *_SHARED)
 _SUITES = ("demo", "paper")
 YamlPath = tuple[str | int, ...]
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -79,7 +81,7 @@ class RecipeBlock:
 class Recipe:
     """file: None of one that was put together from options. data: options of data modules, by name, "*" for all.
 
-    checkpoint: of the one method, tested instead of training it.
+    checkpoint: of the one method, tested instead of training it. precision, compiled: of the frozen towers.
     """
 
     name: str
@@ -91,6 +93,8 @@ class Recipe:
     weights: str | None = None
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checkpoint: Path | None = None
+    precision: Precision = "float32"
+    compiled: Compile = "no"
 
     def at(self, line: int) -> str:
         """The start of a message about a line of the file; "" without a file."""
@@ -151,6 +155,7 @@ def load(file: Path) -> Recipe:
         backbone=_text(source, "backbone"),
         weights=_text(source, "weights"),
         data=_data(source),
+        precision=_precision(source),
     )
 
 
@@ -248,6 +253,14 @@ def _data_options(source: LocatedYaml) -> dict[str, dict[str, Any]]:
         _mapping(source, ("data", name))
     options: dict[str, dict[str, Any]] = source.content["data"]
     return options
+
+
+def _precision(source: LocatedYaml) -> Precision:
+    asked = _text(source, "precision")
+    known = get_args(Precision)
+    if asked is not None and asked not in known:
+        source.refuse(("precision",), registry.did_you_mean("precision", asked, known), UnknownNameError)
+    return cast("Precision", asked or "float32")
 
 
 def _at(source: LocatedYaml, path: YamlPath) -> Any:

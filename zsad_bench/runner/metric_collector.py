@@ -134,13 +134,16 @@ def _rows(prediction: Prediction, rows: list[int]) -> Prediction:
 
 def _part(batch: Batch, rows: list[int]) -> Batch:
     masks = None if batch.masks is None else batch.masks[rows]
-    return Batch(batch.images[rows], batch.labels[rows], masks, [batch.samples[row] for row in rows])
+    samples = [batch.samples[row] for row in rows]
+    pixels = None if batch.pixels is None else batch.pixels[rows]
+    return Batch(batch.images[rows], batch.labels[rows], masks, samples, batch.normalisation, pixels)
 
 
 def _small(batch: Batch) -> Batch:
-    """The batch on the CPU, its images in half precision: they are only looked at by people from here on."""
+    """The batch on the CPU, its images as pixels where it has them: people look at them, and nothing else does."""
     masks = None if batch.masks is None else batch.masks.cpu()
-    return Batch(batch.images.half().cpu(), batch.labels.cpu(), masks, batch.samples)
+    images = batch.images.half() if batch.pixels is None else batch.pixels
+    return Batch(images.cpu(), batch.labels.cpu(), masks, batch.samples, batch.normalisation)
 
 
 def _joined(parts: list[Batch]) -> Batch:

@@ -51,7 +51,8 @@ class Opened:
     def backbone(self, spec: RunSpec) -> Backbone:
         """The backbone that a run asks for, or its method's in the suite."""
         name, weights = spec.weights_of
-        return self.once(("backbone", name, weights), lambda: load_backbone(name, weights))
+        computed = spec.precision, spec.compiled
+        return self.once(("backbone", name, weights, *computed), lambda: load_backbone(name, weights, *computed))
 
     def target(self, spec: RunSpec, asked: str) -> ZeroShotDataModule:
         """The data of a target, whatever categories of it are asked for."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from zsad_bench.metrics.functional.per_image import map_auroc, map_values
 from zsad_bench.metrics.pixel_state import has_numba
@@ -34,16 +33,18 @@ class Picks:
             label, score = int(batch.labels[i]), float(said.score[i])
             for kind, rank in _ranks(label, score, map_, mask).items():
                 if kind not in self.kept or rank > self.kept[kind][0]:
-                    pick = Pick(kind, batch.samples[i].id, label, score, self._picture(batch.images[i]), mask, map_)
+                    pick = Pick(kind, batch.samples[i].id, label, score, self._picture(batch, i), mask, map_)
                     self.kept[kind] = (rank, pick)
 
     def chosen(self) -> list[Pick]:
         """The picks so far, with their per-image metrics."""
         return [_measured(pick) for _, pick in self.kept.values()]
 
-    def _picture(self, image: Tensor) -> NDArray:
-        pixels = image.movedim(0, -1).cpu().numpy() * self.std + self.mean
-        return np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
+    def _picture(self, batch: Batch, i: int) -> NDArray:
+        image = (batch.images if batch.pixels is None else batch.pixels)[i].movedim(0, -1).cpu().numpy()
+        if image.dtype == np.uint8:
+            return image
+        return np.round((image * self.std + self.mean).clip(0, 1) * 255).astype(np.uint8)
 
 
 def _ranks(label: int, score: float, map_HW: NDArray | None, mask_HW: NDArray | None) -> dict[Kind, float]:

@@ -22,8 +22,9 @@ from zsad_bench.runner.auxiliary import Auxiliary
 from zsad_bench.runner.expected_rows import ExpectedRows, metrics_of
 from zsad_bench.runner.opened import Opened, data_module
 from zsad_bench.runner.row_writer import RowWriter, RunRecord
-from zsad_bench.runner.run_spec import RunSpec
+from zsad_bench.runner.run_spec import HALF_FEATURES, RunSpec
 from zsad_bench.runner.train import check_numbers
+from zsad_bench.variant import variant_of
 
 
 @dataclass
@@ -106,6 +107,14 @@ def _prepared(spec: RunSpec, opened: Opened) -> PreparedRun:
     if spec.checkpoint is not None:
         method, header = checkpoint.load(spec.checkpoint, backbone, spec.method)
         record.training = header.training
+        trained_with = variant_of(header.training.get("variant", {})).get("precision", "float32")
+        trained_with = trained_with.removesuffix(HALF_FEATURES)
+        if trained_with not in ("float32", spec.computed_with.removesuffix(HALF_FEATURES)):
+            option = f"--precision {trained_with}".replace("-compiled", " --compile default")
+            raise UsageError(
+                f"--checkpoint {spec.checkpoint}: trained with {option}, asked to test with {spec.computed_with}; "
+                f"add {option}"
+            )
     check_numbers(spec.method, method)
     learned_from = None
     if method.stages() and spec.checkpoint is None:

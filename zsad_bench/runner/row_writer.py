@@ -21,9 +21,8 @@ from zsad_bench.runner import provenance
 from zsad_bench.runner.metric_collector import Finished, OnCategory
 from zsad_bench.runner.run_spec import RunSpec
 from zsad_bench.types import Category
-from zsad_bench.variant import variant_of
+from zsad_bench.variant import Variant, variant_of
 
-PRECISION = "float32"
 UNTRAINED: Mapping[str, Any] = {"prior": "none", "prior_hash": "", "auxiliary": []}
 
 
@@ -73,15 +72,7 @@ class RowWriter:
     @property
     def common(self) -> dict[str, Any]:
         """The fields that all rows of a run share. Asked for by what computes, and not by a plan: it opens the GPU."""
-        return {**self._at_start, "precision": self.precision, "device": provenance.device()}
-
-    @property
-    def precision(self) -> str:
-        """What the numbers were computed with, as far as it changes them."""
-        features = self.spec.features
-        reads = features.keeps_on_disk or (features.where != "off" and self.run.training is not UNTRAINED)
-        rounded = features.type == "float16" and reads
-        return f"{PRECISION}, features {features.type}" if rounded else PRECISION
+        return {**self._at_start, "device": provenance.device()}
 
     def bind(self, data: ZeroShotDataModule) -> OnCategory:
         """The callback for one target."""
@@ -115,13 +106,13 @@ class RowWriter:
             "weights_hash": method.backbone.weights_hash if uses_backbone else "none",
             "networks": method.frozen_networks,
             "seed": seed,
-            "precision": self.precision,
+            "precision": self.spec.computed_with,
             "metric_version": METRIC_VERSION,
         }
         return {
             **decided,
             "key": store.cell_key(**decided, config=config),
-            "variant": variant_of(training.get("variant", self.spec.variant)),
+            "variant": self._variant(),
             "auxiliary": "+".join(training["auxiliary"]),
             "auxiliary_partial": training.get("auxiliary_partial", ""),
             "target_partial": data.shortfall,
@@ -132,6 +123,14 @@ class RowWriter:
             "config_hash": store.digest(config),
             "image_size": method.config.image_size,
         }
+
+    def _variant(self) -> Variant:
+        """As it was trained, or is tested; a checkpoint that is tested in another precision is another variant."""
+        if self.spec.checkpoint is None:
+            return self.spec.variant
+        own = variant_of(self.run.training.get("variant", self.spec.variant))
+        tested = self.spec.computed_with
+        return own if tested == "float32" else Variant({**own, "precision": tested})
 
     @staticmethod
     def about(data: ZeroShotDataModule) -> dict[str, Any]:

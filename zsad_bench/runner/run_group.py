@@ -13,6 +13,7 @@ from lightning import seed_everything
 
 from zsad_bench import registry
 from zsad_bench.atomic import write_whole
+from zsad_bench.backbones.precision import check_device, device_of_runs
 from zsad_bench.console import Console
 from zsad_bench.data import mask_sizes
 from zsad_bench.data.base import ZeroShotDataModule
@@ -61,6 +62,7 @@ def run_group(
     """
     opened = opened or Opened()
     first = specs[0]
+    check_device(first.precision, device_of_runs())
     backbone = opened.backbone(first)
     targets = {asked: opened.target(first, asked) for spec in specs for asked in spec.targets}
     for asked, data in targets.items():

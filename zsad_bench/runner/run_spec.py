@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zsad_bench import registry
 from zsad_bench.planning.configure import takes_epochs, trains
 from zsad_bench.planning.suite import Suite
 from zsad_bench.results.rows import digest
-from zsad_bench.types import FeatureType
+from zsad_bench.types import Compile, FeatureType, Precision
 from zsad_bench.variant import Variant, differing
+
+HALF_FEATURES = "+float16-features"  # behind the precision of such runs
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class RunSpec:
 
     targets: as `planning/target.py` reads them. draw: of the auxiliary data; None takes the prior's own.
     data: options of data modules, by registry name, "*" for all. augment: of training images, names of data/augment.py.
-    checkpoint: tested instead of training. board: folder whose `rows/` is appended to. features: of the first spec of a
-    group, for all of it.
+    precision, compiled: of the frozen towers. checkpoint: tested instead of training. board: folder whose `rows/` is
+    appended to. features: of the first spec of a group, for all of it.
     """
 
     suite: Suite
@@ -54,6 +57,8 @@ class RunSpec:
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     augment: tuple[str, ...] = ()
+    precision: Precision = "float32"
+    compiled: Compile = "no"
     board: Path = Path("leaderboards/demo")
     runs: Path = Path("runs")
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -68,8 +73,26 @@ class RunSpec:
     def variant(self) -> Variant:
         """What differs from the suite."""
         if trains(self.method, self.overrides):
-            return differing(self.settings, self.epochs if takes_epochs(self.method) else None, self.augment)
-        return differing(self.settings)
+            epochs = self.epochs if takes_epochs(self.method) else None
+            return differing(self.settings, epochs, self.augment, self.computed_with)
+        return differing(self.settings, precision=self.computed_with)
+
+    @property
+    def computed_with(self) -> str:
+        """The precision, as far as its numbers depend on it: those of a sanity check come from no tower.
+
+        bf16 compiled is another one: fewer roundings. What is compiled in float32 is the same. So are features that are
+        kept in half precision, of what learns from them or is tested from a folder of them.
+        """
+        if registry.load("methods", self.method).is_sanity_check:
+            return "float32"
+        compiled = "-compiled" if (self.precision, self.compiled != "no") == ("bf16", True) else ""
+        return f"{self.precision}{compiled}{HALF_FEATURES if self._reads_half_precision() else ''}"
+
+    def _reads_half_precision(self) -> bool:
+        learns = self.checkpoint is None and trains(self.method, self.overrides)
+        reads = self.features.keeps_on_disk or (self.features.where != "off" and learns)
+        return self.features.type == "float16" and reads
 
     @property
     def weights_of(self) -> tuple[str, str | None]:

@@ -99,7 +99,7 @@ class SharedPass(LightningModule):
             )
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        images, samples = batch.images, batch.samples
+        images, samples = batch.normalised().images, batch.samples
         shared, seconds = self._encode(images, samples)
         extras: dict[Hashable, Extra] = {}
         predictions = {}
@@ -122,6 +122,10 @@ class SharedPass(LightningModule):
         if self.store is not None:
             self.store.forget()
         return predictions
+
+    def on_test_epoch_end(self) -> None:
+        for method in self.by_label.values():
+            method.pending.finish()
 
     def _encode(
         self, images: Tensor, samples: Sequence[SampleInfo]

@@ -13,6 +13,7 @@ from typing import Any
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
+from zsad_bench.backbones.precision import forbid_tf32
 from zsad_bench.console import Console
 from zsad_bench.data.concat import ConcatData
 from zsad_bench.errors import UsageError
@@ -23,6 +24,7 @@ from zsad_bench.runner.progress import progress
 def trainer_options() -> dict[str, Any]:
     """What every Trainer here has in common: one device, our own sampler, nothing on the console but ours."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    forbid_tf32()  # in heads and losses, too
     # Tiny data on few cores, a frozen tower that stays in eval mode, an internal matter, a login node of Slurm, a stage
     # without an optimiser: all is as it should be.
     for text in (

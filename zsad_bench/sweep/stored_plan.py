@@ -13,6 +13,7 @@ from zsad_bench.planning.plan import Job, JobGroup, Plan
 from zsad_bench.planning.suite import SUITES
 from zsad_bench.planning.target import with_named_root
 from zsad_bench.runner.run_spec import FeatureOptions, RunSpec
+from zsad_bench.types import Compile, Precision
 
 SCHEMA = 2  # of plan.json and cells.json; what has no number in it is of schema 1
 
@@ -22,7 +23,7 @@ class StoredPlan:
     """groups: what is to run. name: of the recipe. data: options of data modules, by registry name, "*" for all.
 
     since: a run id; what earlier runs left counts for nothing. checkpoint: tested instead of training.
-    features: where features of images are kept; it decides no number.
+    precision, compiled: of the frozen towers. features: where features of images are kept.
     """
 
     name: str
@@ -35,6 +36,8 @@ class StoredPlan:
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     since: str = ""
     checkpoint: Path | None = None
+    precision: Precision = "float32"
+    compiled: Compile = "no"
     features: FeatureOptions = field(default_factory=FeatureOptions)
 
     @classmethod
@@ -59,6 +62,8 @@ class StoredPlan:
             data=with_named_root(recipe.data, targets),
             since=since,
             checkpoint=recipe.checkpoint and recipe.checkpoint.resolve(),
+            precision=recipe.precision,
+            compiled=recipe.compiled,
             features=features or FeatureOptions(),
         )
 
@@ -70,6 +75,8 @@ class StoredPlan:
             "suite": self.suite,
             "backbone": self.backbone,
             "weights": self.weights,
+            "precision": self.precision,
+            "compiled": self.compiled,
             "data": {name: dict(options) for name, options in self.data.items()},
             "board": str(self.board),
             "runs": str(self.runs),
@@ -104,6 +111,8 @@ class StoredPlan:
                 data=content["data"],
                 since=content["since"],
                 checkpoint=None if content["checkpoint"] is None else Path(content["checkpoint"]),
+                precision=content.get("precision", "float32"),  # none of the three is in plans of before
+                compiled=content.get("compiled", "no"),
                 features=FeatureOptions(**content.get("features", {})),
             )
         except (KeyError, TypeError) as error:
@@ -129,6 +138,8 @@ class StoredPlan:
             settings=job.settings,
             data=self.data,
             augment=job.augment,
+            precision=self.precision,
+            compiled=self.compiled,
             board=self.board,
             runs=self.runs,
             features=self.features,

@@ -111,15 +111,13 @@ class ClipText:
                 length = self.context_length
                 raise UsageError(f"text of {len(row)} tokens, {self.name} reads {length}; shorten: {text!r}")
             rows.append(row + (0,) * (self.context_length - len(row)))
-        ids = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.context_length)
-        device = self.model.positional_embedding.device
-        return ids if device.type == "meta" else ids.to(device)
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.context_length)
 
     def end_of_text(self, ids: Tensor) -> Tensor:
         return ids.argmax(dim=-1)  # the last word of CLIP's vocabulary
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        return self.model.token_embedding(ids)
+        return self.model.token_embedding(ids.to(self.model.token_embedding.weight.device, non_blocking=True))
 
     def place(self, embeddings: Tensor) -> Tensor:
         return embeddings + self.model.positional_embedding[: embeddings.shape[1]].to(embeddings.dtype)

@@ -161,14 +161,14 @@ class BlipText:
             if len(found) > len(row):
                 raise UsageError(f"text of {len(found)} tokens, {self.name} reads {len(row)}; shorten: {text!r}")
             row[: len(found)] = torch.tensor(found)
-        device = self.model.text_proj.weight.device
-        return ids if device.type == "meta" else ids.to(device)
+        return ids
 
     def end_of_text(self, ids: Tensor) -> Tensor:
         return (ids == self._ends[1]).int().argmax(dim=-1)
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        return self.model.text_encoder.embeddings.word_embeddings(ids)
+        table = self.model.text_encoder.embeddings.word_embeddings
+        return table(ids.to(table.weight.device, non_blocking=True))
 
     def place(self, embeddings: Tensor) -> Tensor:
         """BERT's LayerNorm of the embeddings comes behind the positions."""

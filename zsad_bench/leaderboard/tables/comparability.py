@@ -51,6 +51,7 @@ def _row_differs(row: Row, published: Published, facts: Facts) -> str:
         ("metric", row.metric, published.metric),
         ("backbone", row.backbone, BACKBONE),
         ("image size", row.image_size, IMAGE_SIZE),
+        ("precision", "" if row.precision == "float32" else row.precision, ""),
         ("fidelity", preset, "official" if preset else ""),
         ("auxiliary set", row.auxiliary, auxiliary if row.prior != "none" else ""),
         ("images skipped", row.n_skipped, 0),
