@@ -12,7 +12,7 @@ import torch
 
 from tests.cells import Group, run
 from zsad_bench.errors import UsageError
-from zsad_bench.runner import stored_features
+from zsad_bench.runner import computation, stored_features
 from zsad_bench.runner.run_spec import FeatureOptions
 
 LEARNERS = ("anomalyclip", "april_gan")
@@ -21,7 +21,8 @@ EPOCHS = 3
 
 @pytest.fixture
 def encoded(mini, monkeypatch) -> list[int]:
-    """Gets the number of images of each pass through the visual tower."""
+    """Gets the number of images of each pass through the visual tower, but of those that count operations."""
+    monkeypatch.setattr(computation, "gflops", lambda method: 1.0)
     passes: list[int] = []
     encode = type(mini).encode_image
 
@@ -118,13 +119,19 @@ def test_what_lies_below_an_edit_is_stored(group_in, quiet, tmp_path, monkeypatc
         (FeatureOptions("FOLDER"), "free), and in memory up to"),
     ],
 )
-def test_the_size_is_said_before_anything_is_written(group_in, quiet, tmp_path, options, said, encoded):
+def test_the_size_is_said_before_anything_is_written(group_in, quiet, tmp_path, monkeypatch, options, said):
+    monkeypatch.setattr(stored_features, "UNSAID", 10_000)
     if options.where == "FOLDER":
         options = FeatureOptions(str(tmp_path / "features"))
     run(group_in(tmp_path, ("anomalyclip",), epochs=2, features=options), quiet)
     text = " ".join(quiet.file.getvalue().split())
     assert said in text
     assert text.index("features of at most") < text.index("train AnomalyCLIP")
+
+
+def test_little_is_not_worth_a_line(group_in, quiet, tmp_path):
+    run(group_in(tmp_path, ("anomalyclip",)), quiet)
+    assert "features" not in quiet.file.getvalue()
 
 
 def test_a_budget_too_small_for_one_image_is_refused(group_in, quiet, tmp_path):

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from zsad_bench.runner.prepared_run import PreparedRun
 
 SHARE = 4  # the part of the free memory that is taken without being asked: a quarter
+UNSAID = 10**8  # bytes in memory that are not worth a line
 
 
 def opened(options: FeatureOptions, learning: Sequence[PreparedRun], say: Callable[[str], None]) -> FeatureStore | None:
     """The store for these trainings, and the test passes behind them; None where it was switched off.
 
-    say: called with how much will be kept, and what does not fit.
+    say: called with how much will be kept, where that is much, and what does not fit.
 
     Raises:
         UsageError: a budget that is too small for one image, or a folder that cannot be written.
@@ -48,7 +49,7 @@ def opened(options: FeatureOptions, learning: Sequence[PreparedRun], say: Callab
             "switch them off with --features off"
         )
     n_images, size = _expected(learning, options)
-    if size:
+    if size > (UNSAID if folder is None and size <= budget else 0):
         say(_line(n_images, size, budget, folder))
     return store
 
