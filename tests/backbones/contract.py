@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests.float32 import assert_close
 from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.text_tree import joined
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import EncoderSpec, Tap
@@ -267,6 +268,12 @@ def texts_where_they_are_offered(backbone: Backbone) -> None:
     assert tower.read(x, eot, project=False).shape == (3, tower.width)
     assert_close(backbone.encode_prompts(TEXTS), expected)
     assert_close(backbone.encode_text(embedded, eot, truncate_context=False), expected)
+    for share in (True, False):
+        trees = [backbone.text_tree(some, share=share) for some in (ids[:2], ids[2:])]
+        tree = joined([*trees, trees[0]])
+        found = backbone.encode_tree(tower.embed_tokens(tree.ids), tree)
+        assert_close(found, expected[[0, 1, 2, 0, 1]], "texts as a tree")
+        assert (tree.within is not None) == (share and hasattr(tower, "tree_block") and not tower.bidirectional)
     rows, end = torch.randn(1, 6, tower.width, generator=torch.Generator().manual_seed(0)), torch.tensor([3])
     for first, sees in ((4, False), (3, tower.bidirectional)):
         later = rows.clone()

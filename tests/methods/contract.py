@@ -19,6 +19,7 @@ from torch import nn
 from tests.methods.conftest import learn, some
 from tests.methods.fake_device import DEVICE, ReadBack, fake_device
 from zsad_bench import registry
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.towers import TextTower
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import TrainingError, UsageError
@@ -111,6 +112,47 @@ class OtherIds:
 
     def embed_tokens(self, ids: torch.Tensor) -> torch.Tensor:
         return self.tower.embed_tokens(10**6 - ids)
+
+
+class WatchedText:
+    """A text tower that notes what its blocks are given. sharing: False hides that it can run rows of a tree.
+
+    rows: how many, by block, call by call. entering: of the last block, the rows of each tree.
+    """
+
+    def __init__(self, tower: TextTower, sharing: bool = True) -> None:
+        self.tower, self.sharing = tower, sharing
+        self.forget()
+
+    def forget(self) -> None:
+        self.rows: dict[int, list[int]] = {}
+        self.entering: list[torch.Tensor] = []
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.tower, name)
+        if name == "tree_block" and not self.sharing:
+            raise AttributeError(name)
+        if name not in ("block", "tree_block"):
+            return found
+
+        def noted(number: int, rows: torch.Tensor, *rest: Any) -> torch.Tensor:
+            self.rows.setdefault(number, []).append(rows.shape[:-1].numel())
+            if name == "tree_block" and number == self.tower.n_blocks:
+                self.entering.append(rows.detach())
+            return found(number, rows, *rest)
+
+        return noted
+
+    def total(self) -> int:
+        return sum(sum(calls) for calls in self.rows.values())
+
+
+def watched(method: ZeroShotMethod, sharing: bool = True) -> tuple[Backbone, WatchedText]:
+    """A method's backbone with a watched text tower in the place of its own, and that tower; all else is shared."""
+    backbone = copy.copy(method.backbone)
+    tower = WatchedText(backbone.text_tower, sharing)
+    backbone.text = tower
+    return backbone, tower
 
 
 def differ(one: Prediction, other: Prediction) -> bool:
@@ -275,6 +317,90 @@ def test_token_ids_are_the_towers_own(name, make, predict, batch):
     renumbered = make(name, backbone=backbone)
     expected, found = predict(method, batch), predict(renumbered, batch)
     assert_same(found, expected, f"{name}: other numbers for the same tokens", 1e-5)
+
+
+@reading
+def test_what_follows_no_image_is_encoded_once(name, make, predict, batch):
+    """A frozen method is asked three times: what a category or a checkpoint decides is kept from the first on."""
+    backbone, tower = watched(make(name))
+    method = make(name, backbone=backbone)
+    method.freeze()
+    tower.forget()
+    counts = []
+    for _ in range(3):
+        predict(method, batch)
+        counts.append(tower.total())
+        tower.forget()
+    assert counts[1] == counts[2], f"{name}: rows of text blocks of three passes over the same images: {counts}"
+    new = method.texts_follow_images
+    if method.adapts_at_test:  # texts that it adapts are each image's, too
+        with method.adaptation():
+            new = method.text_for(batch.samples[:1]).requires_grad
+    assert (counts[1] > 0) == new, f"{name}: {counts[1]} rows where nothing is new"
+
+
+@reading
+def test_texts_of_an_image_run_what_they_begin_with_once(name, make, predict, batch):
+    """What enters the last block tells rows apart that came by different words: no two are the same but a start."""
+    backbone, tower = watched(make(name))
+    method = make(name, backbone=backbone)
+    if not method.texts_follow_images:
+        return  # the test above is for these
+    one = some(batch, [1])
+    predict(method, one)
+    tower.forget()
+    predict(method, one)
+    assert tower.entering, f"{name}: sentences are run one by one; give encode_tree what they share"
+    for rows in tower.entering:
+        near = (torch.cdist(rows, rows) < 1e-5).sum() - len(rows)
+        assert near <= 2, f"{name}: {near // 2} pairs of {len(rows)} rows are the same row"  # the starts of two trees
+
+
+@reading
+def test_more_images_are_no_more_calls_of_the_text_tower(name, make, batch):
+    for number, stage in enumerate(make(name).stages()):
+        calls = []
+        for rows in ([0], [0, 2, 4]):  # of one category
+            backbone, tower = watched(make(name))
+            method = make(name, backbone=backbone, **chunks(name))
+            tower.forget()
+            learn(method, number, some(batch, rows))
+            calls.append({block: len(of) for block, of in tower.rows.items()})
+        assert calls[0] == calls[1], f"{name}, {stage.name}: calls of each text block with 1 and with 3 images: {calls}"
+
+
+def chunks(name: str) -> dict[str, int]:
+    """Settings under which all texts of a few images are one chunk: memory must not decide here."""
+    fields = class_of(name).Config.__dataclass_fields__
+    return {field: 10**6 for field in fields if field.endswith("_chunk") and fields[field].metadata.get("silent")}
+
+
+@reading
+def test_sharing_rows_of_texts_changes_no_number(name, make, predict, batch):
+    """Predictions, losses and gradients beside a text tower that reads each sentence by itself."""
+    found = []
+    for sharing in (True, False):
+        backbone, tower = watched(make(name), sharing)
+        method = make(name, backbone=backbone)
+        prediction, of_stages = predict(method, batch), []
+        for number in range(len(method.stages())):
+            for parameter in method.parameters():
+                parameter.grad = None
+            terms = learn(method, number, batch)
+            of_stages.append((terms, {key: p.grad for key, p in method.named_parameters() if p.grad is not None}))
+        assert sharing or not tower.entering
+        found.append((prediction, of_stages))
+    (one, stages), (other, plain_stages) = found
+    assert_same(one, other, f"{name}: with shared rows and without", 1e-6)
+    for (terms, gradients), (plain_terms, plain_gradients) in zip(stages, plain_stages, strict=True):
+        assert terms.keys() == plain_terms.keys()
+        assert gradients.keys() == plain_gradients.keys()
+        for key, value in terms.items():
+            torch.testing.assert_close(value, plain_terms[key], rtol=1e-5, atol=1e-6, msg=f"{name}: loss {key}")
+        for key, value in gradients.items():
+            expected = plain_gradients[key]
+            off, largest = (value - expected).abs().max(), expected.abs().max()
+            assert off <= 1e-4 * largest, f"{name}: gradient of {key} off by {off:.1e}, the largest is {largest:.1e}"
 
 
 # --- what it learns ---------------------------------------------------------------------------------------------------

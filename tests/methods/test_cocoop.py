@@ -51,8 +51,10 @@ def test_without_the_network_it_is_coop(cocoop, make, predict, batch):
 
 def test_the_shift_is_the_same_for_all_context_tokens(cocoop, batch, mini, monkeypatch):
     method = cocoop()
-    encode, seen = mini.encode_text, []
-    monkeypatch.setattr(mini, "encode_text", lambda rows, *a, **k: seen.append(rows) or encode(rows, *a, **k))
+    encode, seen = mini.encode_tree, []
+    monkeypatch.setattr(
+        mini, "encode_tree", lambda rows, tree, *a, **k: seen.append(rows[tree.paths]) or encode(rows, tree, *a, **k)
+    )
     features, _ = found_by(method, batch)
     moved = seen[0].unflatten(0, (5, 2))[:, :, 1:5] - method.ctx
     expected = method.shift(features)[:, None, None].expand_as(moved)

@@ -45,13 +45,13 @@ def terms(batch):
 
 def count_texts(monkeypatch, backbone) -> list[int]:
     """How many sequences each text call from now on encodes."""
-    calls, encode = [], backbone.encode_text
+    calls, encode = [], backbone.finish_tree
 
-    def counted(embeddings, *args, **kwargs):
-        calls.append(len(embeddings))
-        return encode(embeddings, *args, **kwargs)
+    def counted(rows, tree, *args, **kwargs):
+        calls.append(len(tree))
+        return encode(rows, tree, *args, **kwargs)
 
-    monkeypatch.setattr(backbone, "encode_text", counted)
+    monkeypatch.setattr(backbone, "finish_tree", counted)
     return calls
 
 

@@ -80,21 +80,21 @@ def test_numbered_classes_share_a_name_and_officially_their_details(make):
 
 def test_a_class_without_a_list(make):
     unknown, known = category("gear"), category("carpet")
-    assert make("filo").remark(unknown) == "generic details"
-    assert make("filo").remark(known) == ""
-    assert make("filo", details="generic").remark(known) == "generic details"
+    assert make("filo").remark(unknown) == "without boxes, generic details"
+    assert make("filo").remark(known) == "without boxes", "not the published method, and each row says so"
+    assert make("filo", details="generic").remark(known) == "without boxes, generic details"
     assert " abnormal gear with contamination at bottom right." in make("filo").sentences(unknown)[1][44]
     line = r"FiLo: the released lists have no details of class 'gear' of made_up; take --set details=generic, or .*"
     with pytest.raises(UsageError, match=line):
         make("filo", details="released").remark(unknown)
-    assert make("filo", details="released").remark(known) == ""
+    assert make("filo", details="released").remark(known) == "without boxes"
 
 
 def test_lists_of_ones_own(make, lists):
     path = lists({"details": {"steel_gear": ["worn tooth", "rust"]}})
     method = make("filo", details=path)
     assert method.details_of(category("steel gear")) == ("worn tooth", "rust")
-    assert method.remark(category("steel_gear")) == ""
+    assert method.remark(category("steel_gear")) == "without boxes"
     with pytest.raises(UsageError, match=r"the file .*mine.yaml have no details of class 'carpet'"):
         method.remark(category("carpet"))
     other = make("filo", details=lists({"details": {"steel gear": ["rust", "worn tooth"]}}))
@@ -144,8 +144,12 @@ def test_a_run_counts_its_remarks(make):
         learned_from = type("Learned", (), {"modules": [Module("gear", "bottle")]})
 
     found = remarks(Run(), [Module("gear", "wheel")])
-    assert found == ["FiLo: generic details for 2 classes: made_up/gear, made_up/wheel"]
-    assert remarks(Run(), [Module("bottle")]) == ["FiLo: generic details for 1 class: made_up/gear"]
+    plain, generic = "FiLo: without boxes for", "FiLo: without boxes, generic details for"
+    assert found == [
+        f"{generic} 2 classes: made_up/gear, made_up/wheel", f"{plain} 1 class: made_up/bottle"
+    ]  # fmt: skip
+    found = remarks(Run(), [Module("bottle")])
+    assert found == [f"{generic} 1 class: made_up/gear", f"{plain} 1 class: made_up/bottle"]
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------
@@ -406,6 +410,8 @@ def test_a_detector_answers_image_by_image(detector_folder):
 def test_filo_with_its_detector(make, predict, batch, detector_folder):
     method = make("filo", boxes="grounding_dino", detector=str(detector_folder))
     assert set(method.frozen_networks) == {"detector"}
+    assert method.remark(category("carpet")) == "", "the published method"
+    assert method.remark(category("gear")) == "generic details"
     assert not any(name.startswith("detector") for name in method.own_state())
     extra = method.extra_features(batch.images, batch.samples)
     assert extra["position"].shape == (5,)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from zsad_bench.backbones.checks import check_activation, check_images, check_request, check_size, check_text
 from zsad_bench.backbones.compiled import CompiledBlocks
-from zsad_bench.backbones.forward import Edit, run_text, run_vision
+from zsad_bench.backbones.forward import Edit, place_rows, read_ends, run_text, run_tree, run_vision
 from zsad_bench.backbones.precision import InPrecision, tf32
+from zsad_bench.backbones.text_tree import TextTree, grown, separate
 from zsad_bench.backbones.towers import TextTower, VisionTower
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, UsageError
@@ -248,6 +249,72 @@ class Backbone(nn.Module):
         with tf32(False, embeddings.device):
             blocks = self._blocks(tower, embeddings.device)
             return run_text(blocks, embeddings, eot, known, edit, truncate_context, checkpoint_blocks, project)
+
+    def text_tree(
+        self, ids: Tensor, labels: Tensor | None = None, share: bool = True, truncate_context: bool = True
+    ) -> TextTree:
+        """Sentences of ids (n,L) as rows for `encode_tree`; n at least 1. Worth keeping: made step by step in Python.
+
+        What sentences begin with alike is one set of rows, where the tower is causal and can run them. labels: (n,L)
+        int64, what has to be equal from the start on for that; None is the ids. They keep rows apart that learned
+        values will be put into. share: False keeps every sentence by itself. truncate_context: False, too, and with
+        all rows of the context: the plain way, to compare with.
+
+        Of ids on the host, as `TextTower.tokenize` gives them, nothing is read back; the tree is on the weights' device.
+        """
+        tower = self.text_tower
+        ends = tower.end_of_text(ids)
+        if share and truncate_context and not tower.bidirectional and hasattr(tower, "tree_block"):
+            return grown(ids, ends, labels).to(self.device)
+        return separate(ids[:, : int(ends.max()) + 1] if truncate_context else ids, ends).to(self.device)
+
+    def encode_tree(
+        self,
+        embeddings: Tensor,
+        tree: TextTree,
+        edit: Edit | None = None,
+        activation: Activation = "own",
+        checkpoint_blocks: bool = False,
+        project: bool = True,
+    ) -> Tensor:
+        """Text features (n,D) of the sentences of a tree, as `encode_text` gives them of sentences by themselves.
+
+        embeddings: (R,Wt) of the tree's rows, learnable context already in place, no position added. edit: called
+        before each block with its number and all rows (R,Wt), returns as many; a row's must depend on no other
+        sentence than those that have it. The rest as for `encode_text`.
+        """
+        with tf32(False, embeddings.device):
+            rows = place_rows(self.text_tower, embeddings, tree)
+        return self.finish_tree(rows, tree, 1, edit, activation, checkpoint_blocks, project)
+
+    def begin_tree(self, embeddings: Tensor, tree: TextTree, n_blocks: int, activation: Activation = "own") -> Tensor:
+        """Rows of a tree behind its first `n_blocks` blocks, (R,Wt), fewer than the tower has; from embeddings."""
+        tower = self.text_tower
+        known = self._activation(tower, activation)
+        with tf32(False, embeddings.device):
+            rows, blocks = place_rows(tower, embeddings, tree), self._blocks(tower, embeddings.device)
+            return run_tree(blocks, rows, tree, (1, n_blocks), known)
+
+    def finish_tree(
+        self,
+        rows: Tensor,
+        tree: TextTree,
+        first_block: int,
+        edit: Edit | None = None,
+        activation: Activation = "own",
+        checkpoint_blocks: bool = False,
+        project: bool = True,
+    ) -> Tensor:
+        """Text features (n,D) from the rows (R,Wt) that enter a block, for texts whose first blocks were run before.
+
+        The rest as for `encode_tree`.
+        """
+        tower = self.text_tower
+        known, numbers = self._activation(tower, activation), (first_block, tower.n_blocks)
+        with tf32(False, rows.device):
+            blocks = self._blocks(tower, rows.device)
+            rows = run_tree(blocks, rows, tree, numbers, known, edit, checkpoint_blocks)
+            return read_ends(tower, rows, tree, project)
 
     def encode_prompts(self, texts: Sequence[str], chunk: int = 256, activation: Activation = "own") -> Tensor:
         """Features (n,D) of plain sentences, `chunk` at a time: memory O(chunk), the same values for any chunk."""

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from zsad_bench.backbones.towers import SplitTower, TextTower, VisionTower, VvTower
+from zsad_bench.backbones.text_tree import TextTree
+from zsad_bench.backbones.towers import SplitTower, TextTower, TreeTower, VisionTower, VvTower
 from zsad_bench.types import Activation, PosInterp, Tap, VvPath
 
 
@@ -163,6 +164,57 @@ def run_text(
         else:
             tokens = tower.block(number, tokens, eot, activation)
     return tower.read(tokens, eot, project)
+
+
+def run_tree(
+    tower: TextTower,
+    rows: Tensor,
+    tree: TextTree,
+    blocks: tuple[int, int],
+    activation: Activation = "own",
+    edit: Edit | None = None,
+    use_checkpoint: bool = False,
+) -> Tensor:
+    """Rows behind the last of `blocks`, (R,Wt), from those that enter the first of them; see `Backbone.encode_tree`.
+
+    Behind the last block of the tower only the ends are left where rows are shared, (n,Wt).
+    """
+
+    def run(number: int, entering: Tensor) -> Tensor:
+        attention = tree.last if number == tower.n_blocks else tree.within
+        if attention is not None:
+            return cast("TreeTower", tower).tree_block(number, entering, attention, activation)
+        sentences = entering.view(*tree.paths.shape, -1)
+        return tower.block(number, sentences, tree.ends, activation).flatten(0, 1)
+
+    for number in range(blocks[0], blocks[1] + 1):
+        if edit is not None:
+            after = edited(rows, edit(number, rows))
+            if after.shape != rows.shape:
+                raise ValueError(
+                    f"an edit before text block {number} made {tuple(after.shape)} of {tuple(rows.shape)}; "
+                    "texts keep their rows"
+                )
+            rows = after
+        if use_checkpoint and torch.is_grad_enabled() and rows.requires_grad:
+            rows = checkpoint(run, number, rows, use_reentrant=False)
+        else:
+            rows = run(number, rows)
+    return rows
+
+
+def place_rows(tower: TextTower, embeddings: Tensor, tree: TextTree) -> Tensor:
+    """Rows that enter block 1, (R,Wt): the embeddings of a tree's rows (R,Wt) with their positions."""
+    if tree.within is not None:
+        return cast("TreeTower", tower).place_rows(embeddings, tree.places)
+    return tower.place(embeddings.view(*tree.paths.shape, -1)).flatten(0, 1)
+
+
+def read_ends(tower: TextTower, rows: Tensor, tree: TextTree, project: bool = True) -> Tensor:
+    """Features (n,D), or (n,Wt) without projection, of what `run_tree` left behind the tower's last block."""
+    if tree.within is not None:
+        return tower.read(rows[:, None], torch.zeros_like(tree.ends), project)
+    return tower.read(rows.view(*tree.paths.shape, -1), tree.ends, project)
 
 
 def resize_positions(

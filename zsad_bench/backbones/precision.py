@@ -97,6 +97,9 @@ class InPrecision:
     def block(self, *args: Any) -> Any:
         return self._run(self._tower.block, args)
 
+    def tree_block(self, *args: Any) -> Any:
+        return self._run(self._tower.tree_block, args)
+
     def attend(self, *args: Any) -> Any:
         return self._run(self._tower.attend, args)
 

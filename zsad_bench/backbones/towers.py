@@ -10,6 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from zsad_bench.backbones.text_tree import Attention
 from zsad_bench.types import Activation, PosInterp
 
 
@@ -110,4 +111,19 @@ class TextTower(Protocol):
 
     def read(self, tokens: Tensor, eot: Tensor, project: bool = True) -> Tensor:
         """What the last block left, (n,T,Wt), as features (n,D); not projected they are normed rows, (n,Wt)."""
+        ...
+
+
+class TreeTower(TextTower, Protocol):
+    """A causal text tower that runs the rows of a `TextTree`: what sentences begin with alike is run once.
+
+    A tower without `tree_block` reads each sentence by itself.
+    """
+
+    def place_rows(self, embeddings: Tensor, places: Tensor) -> Tensor:
+        """Rows that enter block 1, (R,Wt): embeddings (R,Wt) with the positions of their places (R,) in a text."""
+        ...
+
+    def tree_block(self, number: int, rows: Tensor, attention: Attention, activation: Activation) -> Tensor:
+        """Output of block 1..n_blocks for the rows that attend, (R',Wt), of all rows that enter it, (R,Wt)."""
         ...

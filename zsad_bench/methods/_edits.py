@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.forward import Edit, Increment, edited
+from zsad_bench.backbones.text_tree import TextTree, with_contexts
 from zsad_bench.errors import BackboneError
 
 DeepTokenCast = Literal["none", "fp16"]
@@ -116,9 +117,8 @@ def deep_text_tokens(backbone: Backbone, tokens: Sequence[Tensor], eot: Tensor, 
         if each.shape[-1] != tower.width or (each.ndim, *each.shape[:-2]) not in ((2,), (3, len(eot))):
             expected = f"(len,{tower.width}) or ({len(eot)},len,{tower.width})"
             raise ValueError(f"deep tokens [{i}] are {tuple(each.shape)}, expected {expected}")
-    longest = max((each.shape[-2] for each in tokens), default=0)
-    if len(eot) and int(eot.min()) <= longest:
-        raise ValueError(f"end-of-text row {int(eot.min())} must lie behind row {longest}, the last of the deep tokens")
+    if len(eot):
+        _check_ends(int(eot.min()), tokens)
 
     def edit(block: int, rows: Tensor) -> Tensor:
         if not 2 <= block < 2 + len(tokens):
@@ -131,6 +131,37 @@ def deep_text_tokens(backbone: Backbone, tokens: Sequence[Tensor], eot: Tensor, 
     return edit
 
 
+def deep_tree_tokens(
+    backbone: Backbone,
+    tokens: Sequence[Tensor],
+    tree: TextTree,
+    owner: Tensor | None = None,
+    cast: DeepTokenCast = "none",
+) -> Edit:
+    """`deep_text_tokens` for the rows of a tree. owner: (n,) int64, which of several tokens (m,len,Wt) a text has.
+
+    Where sentences share rows, their gradients are added before `cast` rounds them; of separate ones each is rounded by
+    itself.
+
+    Raises:
+        BackboneError, ValueError: as `deep_text_tokens`.
+    """
+    tower = backbone.text_tower
+    _check_depth(len(tokens), tower.n_blocks, f"{backbone.name}'s text")
+    for i, each in enumerate(tokens):
+        if each.shape[-1] != tower.width or each.ndim != (2 if owner is None else 3):
+            expected = f"(len,{tower.width})" if owner is None else f"(m,len,{tower.width})"
+            raise ValueError(f"deep tokens [{i}] are {tuple(each.shape)}, expected {expected}")
+    _check_ends(tree.first_end, tokens)
+
+    def edit(block: int, rows: Tensor) -> Tensor:
+        if not 2 <= block < 2 + len(tokens):
+            return rows
+        return with_contexts(rows, tree, tokens[block - 2], owner, half=cast == "fp16")
+
+    return edit
+
+
 def _as_rows(tokens: Tensor, rows: Tensor) -> Tensor:
     """Tokens as (B,n,C) beside these rows."""
     expanded = tokens.expand(len(rows), -1, -1) if tokens.ndim == 2 else tokens
@@ -138,6 +169,12 @@ def _as_rows(tokens: Tensor, rows: Tensor) -> Tensor:
         expected = f"(n,{rows.shape[2]}) or ({len(rows)},n,{rows.shape[2]})"
         raise ValueError(f"visual tokens are {tuple(tokens.shape)}, expected {expected}")
     return expanded.to(rows.dtype)
+
+
+def _check_ends(first: int, tokens: Sequence[Tensor]) -> None:
+    longest = max((each.shape[-2] for each in tokens), default=0)
+    if first <= longest:
+        raise ValueError(f"end-of-text row {first} must lie behind row {longest}, the last of the deep tokens")
 
 
 def _check_depth(n_tokens: int, n_blocks: int, name: str) -> None:

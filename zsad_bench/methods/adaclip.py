@@ -32,10 +32,11 @@ from torch.nn.utils import skip_init
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.forward import Edit
+from zsad_bench.backbones.text_tree import TextTree, joined, joined_rows, picked
 from zsad_bench.errors import BackboneError, CheckpointError, UsageError
 from zsad_bench.losses import DiceOver, focal, mask_losses
 from zsad_bench.methods._config import check_bounds, default, quarter_blocks
-from zsad_bench.methods._edits import DeepTokenCast, chain, deep_text_tokens, deep_visual_tokens, visual_tokens
+from zsad_bench.methods._edits import DeepTokenCast, chain, deep_tree_tokens, deep_visual_tokens, visual_tokens
 from zsad_bench.methods._mosaic import mosaics
 from zsad_bench.methods._official import Key, Method, OfficialForm, Part, known_sizes, numbered, renamed
 from zsad_bench.methods._scoring import added, l2_normalize, scaled_sigma, smooth, state_logits, upsample
@@ -253,9 +254,11 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         # Block 1 reads the words as they are: of J blocks J-1 have text prompts.
         prompts_text = prompts_text and c.depth > 1
         self.text_prompts = Prompts(c.depth - 1, c.length, text.width, joint, kind) if prompts_text else None
+        self.texts_follow_images = prompts_text and kind != "static"
         self.patch_maps = nn.ModuleList(skip_init(nn.Linear, vision.width, joint) for _ in c.taps)
         self.class_map = skip_init(nn.Linear, joint, joint) if c.fusion_weight < 1 else None
         self._ids: dict[str, Tensor] = {}
+        self._begun: dict[tuple[Category, bool], tuple[TextTree, Tensor]] = {}
         self._initialise()
 
     @torch.no_grad()
@@ -381,6 +384,7 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
     def clear_text_cache(self) -> None:
         super().clear_text_cache()
         self._ids.clear()
+        self._begun.clear()
 
     def text_pair(self, categories: Sequence[Category]) -> Tensor:
         """The pairs of categories, where no text depends on the image.
@@ -388,18 +392,15 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         Raises:
             NotImplementedError: text prompts are dynamic; there is a pair for every image then.
         """
-        if self._texts_depend_on_images():
+        if self.texts_follow_images:
             return super().text_pair(categories)
         return self._encode_texts(categories, [] if self.text_prompts is None else self.text_prompts(None))
 
     def texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,2,D) normalised normal and anomalous text of every image."""
-        if self.text_prompts is None or not self._texts_depend_on_images():
+        if self.text_prompts is None or not self.texts_follow_images:
             return self.text_for(samples)
         return self._encode_texts([s.category for s in samples], self.text_prompts(features.extra["frozen"]))
-
-    def _texts_depend_on_images(self) -> bool:
-        return self.text_prompts is not None and self.config.prompts != "static"
 
     def _encode_texts(self, categories: Sequence[Category], prompts: Sequence[Tensor]) -> Tensor:
         """(n,2,D): per state the sentences normalised, averaged, normalised; prompts (M,W) or (n,M,W) of each block.
@@ -409,24 +410,46 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         c, pairs = self.config, []
         cast: DeepTokenCast = "fp16" if c.prompt_half else "none"
         n_normal = len(read("adaclip")["states"]["normal"]) * len(read("adaclip")["templates"])
-        for start in range(0, len(categories), c.text_chunk):
-            rows = slice(start, start + c.text_chunk)
-            ids = torch.stack([self.token_ids(category) for category in categories[rows]])
-            deep = [each if each.ndim == 2 else each[rows].repeat_interleave(ids.shape[1], 0) for each in prompts]
-            rows_of_ids = ids.flatten(0, 1)
-            eot = self.backbone.text_tower.end_of_text(rows_of_ids)
-            raw = self.backbone.encode_text(
-                self.backbone.text_tower.embed_tokens(rows_of_ids),
-                eot,
-                deep_text_tokens(self.backbone, deep, eot, cast),
-                truncate_context=c.truncate_context,
-                activation=c.activation,
-                checkpoint_blocks=c.checkpoint_blocks,
+        each_its_own = any(each.ndim == 3 for each in prompts)
+        for numbers in torch.arange(len(categories)).split(c.text_chunk):
+            trees, rows = zip(*(self.begun(categories[number]) for number in numbers.tolist()), strict=True)
+            tree = joined(trees)
+            owner = numbers.to(tree.ids.device).repeat_interleave(len(trees[0])) if each_its_own else None
+            raw = self.backbone.finish_tree(
+                joined_rows(trees, rows),
+                tree,
+                1 if self.text_prompts is None else 2,
+                deep_tree_tokens(self.backbone, prompts, tree, owner, cast),
+                c.activation,
+                c.checkpoint_blocks,
             )
-            sentences = l2_normalize(raw).unflatten(0, ids.shape[:2])
+            sentences = l2_normalize(raw).unflatten(0, (len(numbers), -1))
             states = (sentences[:, :n_normal].mean(1), sentences[:, n_normal:].mean(1))
             pairs.append(l2_normalize(torch.stack(states, 1)))
         return torch.cat(pairs)
+
+    def begun(self, category: Category) -> tuple[TextTree, Tensor]:
+        """The sentences of a category, and the rows (R,W) that enter the first block with prompts: no image is in them.
+
+        From there on prompts take the place of rows 1..M, so what sentences share is the start and the prompts, and
+        then the words of those that began alike. Where gradients are rounded, each sentence's is by itself, as in the
+        released code, and nothing is shared.
+        """
+        c, ids = self.config, self.token_ids(category)
+        share = not (c.prompt_half and torch.is_grad_enabled())
+        prompted = 0 if self.text_prompts is None else c.length
+        if (category, share) not in self._begun:
+            with torch.inference_mode(False), torch.no_grad():  # the next one to ask may be a backward pass
+                words = self.backbone.text_tree(ids, truncate_context=c.truncate_context)
+                embedded = self.backbone.text_tower.embed_tokens(words.ids)
+                rows = self.backbone.begin_tree(embedded, words, 1 if prompted else 0, c.activation)
+                labels = ids.clone()
+                if prompted:
+                    before = ids[:, 1 : 2 + prompted].unique(dim=0, return_inverse=True)[1]
+                    labels[:, 1 : 1 + prompted], labels[:, 1 + prompted] = -1, before
+                tree = self.backbone.text_tree(ids, labels, share, c.truncate_context)
+                self._begun[category, share] = tree, picked(rows, tree.counterparts(words))
+        return self._begun[category, share]
 
     # -- where they meet -----------------------------------------------------------------------------------------
     def read(self, features: Features, samples: Sequence[SampleInfo]) -> Reading:

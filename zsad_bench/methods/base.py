@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.feature_store import FeatureStore
+from zsad_bench.backbones.text_tree import TextTree
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError
 from zsad_bench.methods._config import default
@@ -89,6 +90,8 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     parameters and buffers are put back after each image, so that no image knows of another.
     stochastic_at_test: scores depend on the seed even without training; draws come from `generator_for`. Where a
     configuration decides, `draws_at_test` says so, and the object has its answer.
+    texts_follow_images: each image has texts of its own. Those of other methods are encoded once per category, or once
+    per checkpoint. Where a configuration decides, `__init__` sets it on the object.
     transductive: it scores all images of a category at once, in `score_set`; such rows are marked. Where this or
     `adapts_at_test` depends on the configuration, `__init__` sets it on the object.
     is_sanity_check: a floor to compare with, no contender.
@@ -107,6 +110,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     encoder_trains: ClassVar[bool] = False
     adapts_at_test: bool = False
     stochastic_at_test: bool = False
+    texts_follow_images: bool = False
     transductive: bool = False
     is_sanity_check: ClassVar[bool] = False
     official: ClassVar[OfficialForm | None] = None
@@ -124,6 +128,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         self.pending = Pending()
         self._frozen: dict[str, str] = {}
         self._texts: dict[Category, Tensor] = {}
+        self._trees: dict[Hashable, TextTree] = {}
         self._kept_where = self._where()
         self._encoder: Encoder | None = None
         self.store: FeatureStore | None = None  # where `encoder` keeps features and looks them up
@@ -283,9 +288,20 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         texts = self.text_features(unique)
         return texts[torch.tensor([row[s.category] for s in samples]).to(texts.device, non_blocking=True)]
 
+    def kept_tree(self, key: Hashable, grow: Callable[[], TextTree]) -> TextTree:
+        """The tree of sentences of this name, grown when first asked for, and kept as long as text features may be.
+
+        It holds tokens and places alone, so parameters may move meanwhile.
+        """
+        if key not in self._trees:
+            with torch.inference_mode(False):  # the next one to ask may be a backward pass
+                self._trees[key] = grow()
+        return self._trees[key]
+
     def clear_text_cache(self) -> None:
         """Drops kept text features; called whenever parameters may have changed."""
         self._texts.clear()
+        self._trees.clear()
 
     def _may_change(self) -> bool:
         moving = self.training or self._adapting

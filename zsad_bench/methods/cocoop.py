@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.text_tree import TextTree, joined, with_contexts
 from zsad_bench.methods._config import check_bounds, default
 from zsad_bench.methods._context import ContextConfig, ContextLearner
-from zsad_bench.methods._edits import deep_text_tokens
+from zsad_bench.methods._edits import deep_tree_tokens
 from zsad_bench.methods._scoring import l2_normalize, pooled_name
 from zsad_bench.methods.base import filled
-from zsad_bench.types import Features, SampleInfo
+from zsad_bench.types import Category, Features, SampleInfo
 
 _ZSAD_LOCAL_WEIGHT = 4.0  # of AnomalyCLIP
 
@@ -52,6 +53,7 @@ class CoCoOp(ContextLearner[CoCoOpConfig]):
     paper = "arXiv 2203.05557 (CVPR 2022); as a ZSAD baseline: FAPrompt (ICCV 2025), Tables 1 and 2"
     Config = CoCoOpConfig
     usual_n_ctx = 4
+    texts_follow_images = True
 
     def __init__(self, backbone: Backbone, config: CoCoOpConfig | None = None) -> None:
         super().__init__(backbone, config)
@@ -92,17 +94,22 @@ class CoCoOp(ContextLearner[CoCoOpConfig]):
         shift: Tensor = self.meta(image)
         return shift
 
+    def tree(self, category: Category) -> TextTree:
+        """The two sentences of a category."""
+        cut = self.config.truncate_context
+        return self.kept_tree(
+            category, lambda: self.backbone.text_tree(self.token_ids([category]), truncate_context=cut)
+        )
+
     def raw_texts(self, features: Features, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,2,D) raw text features, normal first: a pair for every image, in training and at test."""
-        ids = self.token_ids([s.category for s in samples])
-        tower, deep = self.backbone.text_tower, () if self.deep_tokens is None else list(self.deep_tokens)
-        context = (self.ctx + self.shift(features)[:, None]).repeat_interleave(2, 0)
-        eot, embedded = tower.end_of_text(ids), tower.embed_tokens(ids)
-        raw = self.backbone.encode_text(
-            torch.cat([embedded[:, :1], context, embedded[:, 1 + self.config.n_ctx :]], 1),
-            eot,
-            deep_text_tokens(self.backbone, deep, eot),
-            truncate_context=self.config.truncate_context,
+        tree = joined([self.tree(sample.category) for sample in samples])
+        owner = torch.arange(len(samples), device=tree.ids.device).repeat_interleave(2)
+        context, deep = self.ctx + self.shift(features)[:, None], self.deep_tokens
+        raw = self.backbone.encode_tree(
+            with_contexts(self.backbone.text_tower.embed_tokens(tree.ids), tree, context, owner),
+            tree,
+            deep_tree_tokens(self.backbone, () if deep is None else list(deep), tree),
             activation=self.config.activation,
         )
         pairs: Tensor = raw.unflatten(0, (len(samples), 2))

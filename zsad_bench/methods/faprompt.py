@@ -26,10 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.text_tree import TextTree
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.losses import absolute_cosines, binary_focal, mask_losses
 from zsad_bench.methods._config import check_bounds, default
-from zsad_bench.methods._edits import DeepTokenCast, deep_text_tokens
+from zsad_bench.methods._edits import DeepTokenCast, deep_tree_tokens
 from zsad_bench.methods._official import Key, Method
 from zsad_bench.methods._official_learner import PromptLearnerForm
 from zsad_bench.methods._scoring import (
@@ -216,13 +217,16 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
         self.ctx_normal = drawn(c.n_normal, width)
         self.ctx_abnormal = drawn(c.n_prompts, c.n_abnormal, width)
         self.deep_tokens = drawn(c.deep_depth - 1, c.deep_len, width)
-        if c.prior_from != "none":
+        self.texts_follow_images = c.prior_from != "none"
+        if self.texts_follow_images:
             used = c.n_patches if c.prior_from == "patches" else 1
             self.prior = Prior(used * backbone.vision.joint_width, width, generator)
         normal, abnormal = ["N"] * c.n_normal, ["A"] * c.n_abnormal
         shared = normal if c.compound else []
         prompts = [" ".join([*normal, "object."]), " ".join([*shared, *abnormal, "damaged object."])]
         self.token_ids = backbone.text_tower.tokenize(prompts)  # on the host, so no buffer
+        ends = backbone.text_tower.end_of_text(self.token_ids)
+        self._length = int(ends.max()) + 1 if c.truncate_context else self.token_ids.shape[1]
         self._static: Tensor | None = None
 
     @classmethod
@@ -281,7 +285,7 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
     # -- texts ---------------------------------------------------------------------------------------------------
     def normal_prompt(self) -> Tensor:
         """(1,L,W) embeddings of the normal prompt, learned context in place of the N rows."""
-        embedded = self.backbone.text_tower.embed_tokens(self.token_ids[:1])
+        embedded = self._words(0)
         return torch.cat([embedded[:, :1], self.ctx_normal[None], embedded[:, 1 + self.config.n_normal :]], 1)
 
     def abnormal_prompts(self, shift: Tensor | None = None) -> Tensor:
@@ -289,25 +293,42 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
         own = self.ctx_abnormal if shift is None else (self.ctx_abnormal + shift[:, None, None]).flatten(0, 1)
         shared = self.ctx_normal[: len(self.ctx_normal) if self.config.compound else 0]
         context = torch.cat([shared.expand(len(own), -1, -1), own], 1)
-        embedded = self.backbone.text_tower.embed_tokens(self.token_ids[1:]).expand(len(own), -1, -1)
+        embedded = self._words(1).expand(len(own), -1, -1)
         return torch.cat([embedded[:, :1], context, embedded[:, 1 + context.shape[1] :]], 1)
 
-    def _encode(self, prompts: Tensor, eot: Tensor) -> Tensor:
+    def _words(self, which: int) -> Tensor:
+        """(1,L,W) embeddings of the normal (0) or an abnormal prompt (1), as far as any prompt is read."""
+        return self.backbone.text_tower.embed_tokens(self.token_ids[which : which + 1, : self._length])
+
+    def tree(self, n_normal: int, n_abnormal: int) -> TextTree:
+        """Prompts as they are encoded together, normal ones first: the start and the normal tokens are run once.
+
+        Where gradients are rounded, each prompt's is by itself, as in the released code, and nothing is shared.
+        """
         c = self.config
-        return self.backbone.encode_text(
-            prompts,
-            eot,
-            deep_text_tokens(self.backbone, list(self.deep_tokens), eot, c.deep_token_cast),
-            truncate_context=c.truncate_context,
-            activation=c.activation,
-        )
+        share = c.deep_token_cast == "none" or not torch.is_grad_enabled()
+
+        def grow() -> TextTree:
+            ids = self.token_ids.repeat_interleave(
+                torch.tensor([n_normal, n_abnormal], device=self.token_ids.device), 0
+            )
+            labels, first = ids.clone(), 1 + (c.n_normal if c.compound else 0)
+            own = -1 - torch.arange(n_abnormal, device=ids.device)  # no token has such a number
+            labels[n_normal:, first : first + c.n_abnormal] = own[:, None]
+            return self.backbone.text_tree(ids, labels, share, c.truncate_context)
+
+        return self.kept_tree((n_normal, n_abnormal, share), grow)
+
+    def _encode(self, prompts: Tensor, n_normal: int) -> Tensor:
+        """(n,D) raw features of prompts (n,L,W), the normal ones first."""
+        c, tree = self.config, self.tree(n_normal, len(prompts) - n_normal)
+        deep = deep_tree_tokens(self.backbone, list(self.deep_tokens), tree, cast=c.deep_token_cast)
+        return self.backbone.encode_tree(tree.rows_of(prompts), tree, deep, c.activation)
 
     def static_texts(self) -> Tensor:
         """(1+K,D) raw text features that no image has touched, normal first; kept wherever gradients are off."""
         if torch.is_grad_enabled() or self._static is None:
-            normal, abnormal = self.backbone.text_tower.end_of_text(self.token_ids)
-            eot = torch.stack([normal, *[abnormal] * self.config.n_prompts])
-            texts = self._encode(torch.cat([self.normal_prompt(), self.abnormal_prompts()]), eot)
+            texts = self._encode(torch.cat([self.normal_prompt(), self.abnormal_prompts()]), n_normal=1)
             if torch.is_grad_enabled():
                 return texts
             self._static = texts
@@ -315,9 +336,7 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
 
     def adapted_texts(self, shift: Tensor) -> Tensor:
         """(B,K,D) raw features of the abnormal prompts of each image, from one text call; shift (B,W)."""
-        prompts = self.abnormal_prompts(shift)
-        eot = self.backbone.text_tower.end_of_text(self.token_ids[1:])
-        texts = self._encode(prompts, eot.expand(len(prompts)))
+        texts = self._encode(self.abnormal_prompts(shift), n_normal=0)
         per_image: Tensor = texts.unflatten(0, (len(shift), -1))
         return per_image
 

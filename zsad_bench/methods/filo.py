@@ -9,18 +9,19 @@ plain tokens of four blocks, and sums of six convolutions of V-V tokens of the l
 DINO) decides which position is meant, and the map is attenuated outside its boxes.
 
 Where ours differs: `boxes` is "none" by default, which the paper does not have: no position is chosen and nothing is
-attenuated. Any batch size works. At test only the sentences of the chosen position are encoded, and the six
-convolutions run as one with the sum of their kernels; both are exact. The detector reads the square image that the
-method gets, in the released code the image in its own proportions. Classes without a released list of details take a
-generic one, which is reported. Paper and code differ in what `fidelity` sets.
+attenuated. Any batch size works. At test only the sentences of the chosen position are encoded, what sentences begin
+with alike is run once, and the six convolutions run as one with the sum of their kernels; all of it is exact. The
+detector reads the square image that the method gets, in the released code the image in its own proportions. Classes
+without a released list of details take a generic one, which is reported. Paper and code differ in what `fidelity` sets.
 
 Axes: B images, N patches, C vision width, D joint width, W text width, H W pixels, S abnormal states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.text_tree import TextTree, joined, with_contexts
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.losses import DiceOver, mask_losses
 from zsad_bench.methods._boxes import ALL, Found, Placed, Reading, candidates, is_accepted, place
@@ -159,13 +161,35 @@ class Shapes(nn.Module):
 
     def forward(self, grid_BChw: Tensor) -> Tensor:
         parts = [(part.weight, part.bias) for part in self.convolutions if isinstance(part, nn.Conv2d)]
-        weight, biases = parts[LARGEST][0].clone(), [bias for _, bias in parts if bias is not None]
+        weight: Tensor = _SummedKernels.apply(*(weight for weight, _ in parts))
+        biases = [bias for _, bias in parts if bias is not None]
         height, width = KERNELS[LARGEST]
-        for number, ((part, _), (h, w)) in enumerate(zip(parts, KERNELS, strict=True)):
-            if number != LARGEST:
-                top, left = (height - h) // 2, (width - w) // 2
-                weight[:, :, top : top + h, left : left + w] += part
         return F.conv2d(grid_BChw, weight, added(biases), padding=(height // 2, width // 2))
+
+
+class _SummedKernels(torch.autograd.Function):
+    """Kernels of the shapes `KERNELS` added into the largest, all with one centre.
+
+    Written by hand because PyTorch's own gradient of an addition to a part copies the whole for each part.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *kernels: Tensor) -> Tensor:
+        total = kernels[LARGEST].clone()
+        for number, kernel in enumerate(kernels):
+            if number != LARGEST:
+                _centre(total, *KERNELS[number]).add_(kernel)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_centre(gradients[0], *kernel).contiguous() for kernel in KERNELS)
+
+
+def _centre(kernel: Tensor, height: int, width: int) -> Tensor:
+    """The middle of the kernels (D,C,h,w), a view."""
+    top, left = (kernel.shape[2] - height) // 2, (kernel.shape[3] - width) // 2
+    return kernel[:, :, top : top + height, left : left + width]
 
 
 class FiLoForm(OfficialForm):
@@ -218,6 +242,7 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
     needs = frozenset({"text", "vv", "cls"})
     Config = FiLoConfig
     official = FiLoForm()
+    texts_follow_images = True
 
     def __init__(self, backbone: Backbone, config: FiLoConfig | None = None) -> None:
         super().__init__(backbone, config)
@@ -296,7 +321,7 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
 
         def adamw(lr: float) -> Any:
             def made(parameters: Parameters) -> torch.optim.Optimizer:
-                return torch.optim.AdamW(parameters, lr=lr, betas=(0.5, 0.999), weight_decay=c.weight_decay)
+                return torch.optim.AdamW(parameters, lr=lr, betas=(0.5, 0.999), weight_decay=c.weight_decay, fused=True)
 
             return made
 
@@ -333,7 +358,8 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
 
     def remark(self, category: Category) -> str:
         own = self.details_of(category)  # refuses a category without details
-        return "generic details" if own == self._generic else ""
+        words = (("without boxes", self.config.boxes == "none"), ("generic details", own == self._generic))
+        return ", ".join(text for text, holds in words if holds)
 
     def sentences(self, category: Category) -> tuple[list[str], list[str]]:
         """Normal sentences, and abnormal ones of each state at each of the nine positions, position innermost."""
@@ -357,6 +383,22 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
             self._ids[category] = normal, abnormal.unflatten(0, (-1, len(read("filo")["positions"])))
         return self._ids[category]
 
+    def trees(self, category: Category, position: int) -> tuple[list[TextTree], list[TextTree]]:
+        """The normal and the abnormal sentences as trees of at most `sentence_chunk`; grown once per category.
+
+        position: `ALL`, or the cell that abnormal sentences name.
+        """
+        normal, abnormal = self.token_ids(category)
+        at = abnormal.flatten(0, 1) if position == ALL else abnormal[:, position]
+
+        def grown(side: str, ids: Tensor) -> list[TextTree]:
+            return [
+                self.kept_tree((category, side, position, number), partial(self.backbone.text_tree, part))
+                for number, part in enumerate(ids.split(self.config.sentence_chunk))
+            ]
+
+        return grown("normal", normal), grown("abnormal", at)
+
     def clear_text_cache(self) -> None:
         super().clear_text_cache()
         self._ids = {}  # another device may have taken over
@@ -367,38 +409,29 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
         """Normalised features of the normal (7,D) and the abnormal sentences (n,D), per image.
 
         image: unit features that shift the contexts; None shifts nothing. positions: of each image, `ALL` or a cell.
-        Sentences are encoded `sentence_chunk` at a time, short ones first.
+        What the sentences of an image begin with alike is run once, `sentence_chunk` sentences at a time.
         """
         contexts = torch.stack([self.ctx_normal, self.ctx_abnormal])[None].expand(len(categories), -1, -1, -1)
         if image_BD is not None:
             shifts = torch.stack([self.shift_normal(image_BD), self.shift_abnormal(image_BD)], 1)
             contexts = contexts + shifts[:, :, None]
-        parts = []
-        for category, position in zip(categories, positions, strict=True):
-            normal, abnormal = self.token_ids(category)
-            parts += [normal, abnormal.flatten(0, 1) if position == ALL else abnormal[:, position]]
-        counts = [len(part) for part in parts]
-        ids = torch.cat(parts)
-        ends = self.backbone.text_tower.end_of_text(ids)
-        owner = torch.arange(len(parts)).repeat_interleave(torch.tensor(counts))
-        order, contexts = ends.argsort(stable=True), contexts.flatten(0, 1)
-
-        def there(places: Tensor) -> Tensor:  # known on the host, used on the device
-            return places.to(contexts.device, non_blocking=True)
-
-        encoded = [
-            self._encode(ids[rows], contexts[there(owner[rows])], ends[rows])
-            for rows in order.split(self.config.sentence_chunk)
+        sides = [
+            side
+            for category, position in zip(categories, positions, strict=True)
+            for side in self.trees(category, position)
         ]
-        features = l2_normalize(torch.cat(encoded)[there(order.argsort())]).split(counts)
+        pieces = [(tree, number) for number, side in enumerate(sides) for tree in side]
+        encoded = [self._encode(chunk, contexts.flatten(0, 1)) for chunk in _chunks(pieces, self.config.sentence_chunk)]
+        features = l2_normalize(torch.cat(encoded)).split([sum(map(len, side)) for side in sides])
         return list(zip(features[::2], features[1::2], strict=True))
 
-    def _encode(self, ids: Tensor, contexts: Tensor, ends: Tensor) -> Tensor:
-        """(n,D) raw features of sentences (n,L) with their own contexts (n,n_ctx,W)."""
-        embedded = self.backbone.text_tower.embed_tokens(ids[:, : int(ends.max()) + 1])
-        return self.backbone.encode_text(
-            torch.cat([embedded[:, :1], contexts, embedded[:, 1 + self.config.n_ctx :]], 1),
-            ends,
+    def _encode(self, chunk: Sequence[tuple[TextTree, int]], contexts: Tensor) -> Tensor:
+        """(n,D) raw features of the sentences of trees, each with the number of its context (n_ctx,W)."""
+        tree = joined([tree for tree, _ in chunk])
+        owner = torch.tensor([number for tree, number in chunk for _ in range(len(tree))], device=contexts.device)
+        return self.backbone.encode_tree(
+            with_contexts(self.backbone.text_tower.embed_tokens(tree.ids), tree, contexts, owner),
+            tree,
             activation=self.config.activation,
             checkpoint_blocks=self.config.checkpoint_blocks,
         )
@@ -537,6 +570,17 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
         terms = [mask_losses(p, batch.pixel_masks, self.config.dice) for p in self.level_maps(features, pair)]
         names = ("focal", "dice_anomalous", "dice_normal")
         return {name: added(of_levels) for name, of_levels in zip(names, zip(*terms, strict=True), strict=True)}
+
+
+def _chunks(pieces: Sequence[tuple[TextTree, int]], largest: int) -> Iterator[list[tuple[TextTree, int]]]:
+    """The trees in their order, as many at once as have `largest` sentences together, at least one."""
+    chunk: list[tuple[TextTree, int]] = []
+    for piece in pieces:
+        if chunk and sum(len(tree) for tree, _ in [*chunk, piece]) > largest:
+            yield chunk
+            chunk = []
+        chunk.append(piece)
+    yield chunk
 
 
 def read_lists(details: str) -> tuple[Details, tuple[str, ...]]:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from zsad_bench.backbones import weights
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.forward import resize_positions
+from zsad_bench.backbones.text_tree import Attention
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import Activation, PosInterp
 
@@ -92,7 +93,7 @@ class ClipVision:
 
 
 class ClipText:
-    """The causal text tower (`towers.TextTower`) with CLIP's tokenizer. name: of the backbone, for messages."""
+    """The causal text tower (`towers.TreeTower`) with CLIP's tokenizer. name: of the backbone, for messages."""
 
     bidirectional = False
 
@@ -126,6 +127,22 @@ class ClipText:
         block = self.blocks[number - 1]
         q, k, v = _split(block, tokens)
         out = tokens + block.ls_1(_attend(block.attn, q, k, v, is_causal=True))
+        return out + block.ls_2(_mlp(block, block.ln_2(out), activation))
+
+    def place_rows(self, embeddings: Tensor, places: Tensor) -> Tensor:
+        return embeddings + self.model.positional_embedding[places].to(embeddings.dtype)
+
+    def tree_block(self, number: int, rows: Tensor, attention: Attention, activation: Activation) -> Tensor:
+        block, width = self.blocks[number - 1], self.width
+        attn, normed = block.attn, block.ln_1(rows)
+        weight, bias = attn.in_proj_weight, attn.in_proj_bias
+        if attention.rows is None:
+            q, k, v = F.linear(normed, weight, bias).split(width, -1)
+        else:
+            q = F.linear(attention.taken(normed), weight[:width], bias[:width])
+            k, v = F.linear(normed, weight[width:], bias[width:]).split(width, -1)
+        mixed = attention.mix(q, k, v, attn.num_heads)
+        out = attention.taken(rows) + block.ls_1(attn.out_proj(mixed))
         return out + block.ls_2(_mlp(block, block.ln_2(out), activation))
 
     def read(self, tokens: Tensor, eot: Tensor, project: bool = True) -> Tensor:
