@@ -343,7 +343,7 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
     def frozen_feature(self, images: Tensor, samples: Sequence[SampleInfo]) -> Tensor:
         """(B,D): the class token of a plain pass, from which the dynamic prompts are made."""
         spec = EncoderSpec(self.encoder_spec.forward, pooled=frozenset({"cls"}))
-        return Encoder(self.backbone, spec, store=self.store)(images, samples).pooled("cls")
+        return Encoder(self.backbone, spec, store=self.store, timed=False)(images, samples).pooled("cls")
 
     def edit(self, frozen_BD: Tensor | None, batch: int) -> Edit:
         """What the visual prompts do: M rows behind the patches before block 1, replaced before blocks 2..J."""
