@@ -12,6 +12,7 @@ import torch
 
 from tests.cells import Group, run
 from zsad_bench.errors import UsageError
+from zsad_bench.methods._trainer_part import TrainerPart
 from zsad_bench.runner import computation, stored_features
 from zsad_bench.runner.run_spec import FeatureOptions
 
@@ -74,6 +75,24 @@ def test_no_number_notices(group_in, quiet, tmp_path, where):
         assert (row.value is None) == (other.value is None)
         if row.value is not None:
             assert row.value == pytest.approx(other.value, abs=1e-6), (row.method, row.category, row.metric)
+
+
+def test_the_first_twenty_losses_are_the_same(group_in, quiet, tmp_path, monkeypatch):
+    seen: list[float] = []
+    step = TrainerPart.training_step
+
+    def noted(self, batch, batch_idx):
+        loss = step(self, batch, batch_idx)
+        seen.append(float(loss.detach()))
+        return loss
+
+    monkeypatch.setattr(TrainerPart, "training_step", noted)
+    of: dict[str, list[float]] = {}
+    for where in ("off", "memory"):
+        run(group_in(tmp_path / where, ("anomalyclip",), epochs=10, features=FeatureOptions(where)), quiet)
+        of[where], seen = seen[:20], []
+    assert len(of["off"]) == 20
+    torch.testing.assert_close(of["memory"], of["off"], rtol=0, atol=1e-5)
 
 
 def test_a_folder_serves_the_next_run(group_in, quiet, tmp_path, encoded):

@@ -260,7 +260,7 @@ class Backbone(nn.Module):
         values will be put into. share: False keeps every sentence by itself. truncate_context: False, too, and with
         all rows of the context: the plain way, to compare with.
 
-        Of ids on the host, as `TextTower.tokenize` gives them, nothing is read back. The tree is on the weights' device.
+        Of ids on the host, as `TextTower.tokenize` gives them, nothing is read back; the tree is where the weights are.
         """
         tower = self.text_tower
         ends = tower.end_of_text(ids)
