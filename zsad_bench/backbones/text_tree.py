@@ -36,8 +36,10 @@ class Attention:
     rows: Tensor | None = None
 
     def to(self, device: torch.device) -> Attention:
+        """The same on a device."""
         rows = None if self.rows is None else self.rows.to(device)
-        return Attention(self.asks.to(device), self.seen.to(device), self.mask.to(device), self.slots.to(device), rows)
+        asks, seen, mask, slots = (each.to(device) for each in (self.asks, self.seen, self.mask, self.slots))
+        return Attention(asks, seen, mask, slots, rows)
 
     def taken(self, rows_RW: Tensor) -> Tensor:
         """Of all rows those of the result."""
@@ -83,18 +85,12 @@ class TextTree:
         return len(self.ids)
 
     def to(self, device: torch.device) -> TextTree:
-        """The tree on a device; itself where it is there."""
-        if self.ids.device == device:
-            return self
+        """The same on a device, but for `places_cpu`."""
         return replace(
             self,
-            ids=self.ids.to(device),
-            text=self.text.to(device),
-            places=self.places.to(device),
-            paths=self.paths.to(device),
-            ends=self.ends.to(device),
-            within=None if self.within is None else self.within.to(device),
-            last=None if self.last is None else self.last.to(device),
+            **{name: getattr(self, name).to(device) for name in ("ids", "text", "places", "paths", "ends")},
+            within=self.within and self.within.to(device),
+            last=self.last and self.last.to(device),
         )
 
     def between(self, first: int, last: int) -> Tensor:
@@ -113,16 +109,16 @@ class TextTree:
 
 
 def separate(ids: Tensor, ends: Tensor) -> TextTree:
-    """Sentences of ids (n,T) that share nothing; ends (n,)."""
+    """Sentences of ids (n,T) that share nothing; ends (n,). All on the CPU."""
     n, length = ids.shape
     places = torch.arange(length).repeat(n)
-    text = torch.arange(n, device=ids.device).repeat_interleave(length)
-    paths = torch.arange(n * length, device=ids.device).view(n, length)
-    return TextTree(ids.flatten().clone(), text, places.to(ids.device), places, paths, ends.clone(), int(ends.min()))
+    text = torch.arange(n).repeat_interleave(length)
+    paths = torch.arange(n * length).view(n, length)
+    return TextTree(ids.flatten().clone(), text, places, places, paths, ends.clone(), int(ends.min()))
 
 
 def grown(ids: Tensor, ends: Tensor, labels: Tensor | None = None) -> TextTree:
-    """The tree of sentences of ids (n,T) with their ends at (n,); O(n * T) steps of Python, so it is worth keeping.
+    """The tree of sentences of ids (n,T) with their ends at (n,), on the CPU; O(n * T) steps of Python, to be kept.
 
     labels: (n,T) int64, what has to be equal from the start on for rows to be one; None is the ids. They keep rows of
     one token apart, such as those that learned values of several prompts are put into.
@@ -148,17 +144,16 @@ def grown(ids: Tensor, ends: Tensor, labels: Tensor | None = None) -> TextTree:
     lines = [path + path[-1:] * (longest - len(path)) for path in paths]
     end_rows = [path[-1] for path in paths]
     groups, lineage = _groups(above), _lineages(above)
-    device = ids.device
     return TextTree(
-        ids[text.to(device), places.to(device)],
-        text.to(device),
-        places.to(device),
+        ids[text, places],
+        text,
         places,
-        torch.tensor(lines, device=device),
+        places,
+        torch.tensor(lines),
         ends.clone(),
         int(ends.min()),
-        _attention(groups, lineage, range(len(above)), device),
-        replace(_attention(groups, lineage, end_rows, device), rows=torch.tensor(end_rows, device=device)),
+        _attention(groups, lineage, range(len(above))),
+        replace(_attention(groups, lineage, end_rows), rows=torch.tensor(end_rows)),
     )
 
 
@@ -173,10 +168,12 @@ def joined(trees: Sequence[TextTree]) -> TextTree:
     if len({tree.within is None for tree in trees}) != 1:
         raise ValueError("trees that share rows and ones that do not cannot be joined")
     if trees[0].within is None:
-        longest = max(tree.paths.shape[1] for tree in trees)
+        longest, n = max(tree.paths.shape[1] for tree in trees), sum(map(len, trees))
         squares = [tree.ids.view(tree.paths.shape) for tree in trees]
-        filled = [F.pad(square, (0, longest - square.shape[1])) for square in squares]
-        return separate(torch.cat(filled), torch.cat([tree.ends for tree in trees]))
+        filled = torch.cat([F.pad(square, (0, longest - square.shape[1])) for square in squares])
+        ends, first_end = torch.cat([tree.ends for tree in trees]), min(tree.first_end for tree in trees)
+        shape = separate(torch.zeros(n, longest, dtype=torch.int64), torch.zeros(n, dtype=torch.int64)).to(ends.device)
+        return replace(shape, ids=filled.flatten(), ends=ends, first_end=first_end)
     before = [0, *accumulate(tree.n_rows for tree in trees)][:-1]
     texts = [0, *accumulate(map(len, trees))][:-1]
     return TextTree(
@@ -262,9 +259,7 @@ def _lineages(above: Sequence[int]) -> list[list[int]]:
     return lineages
 
 
-def _attention(
-    groups: Sequence[Sequence[int]], lineages: Sequence[Sequence[int]], wanted: Sequence[int], device: torch.device
-) -> Attention:
+def _attention(groups: Sequence[Sequence[int]], lineages: Sequence[Sequence[int]], wanted: Sequence[int]) -> Attention:
     """Attention of the wanted rows, which are the rows of its result in this order."""
     place_of: dict[int, int] = {}
     for place, row in enumerate(wanted):
@@ -283,12 +278,10 @@ def _attention(
             mask[number, place, [at[each] for each in lineages[row]]] = True
             slots[row] = number * n_asks + place
     return Attention(
-        torch.tensor(
-            [[place_of[row] for row in group] + [0] * (n_asks - len(group)) for group in asking], device=device
-        ),
-        torch.tensor([others + [0] * (n_seen - len(others)) for others in seen], device=device),
-        mask.to(device),
-        torch.tensor([slots[row] for row in wanted], device=device),
+        torch.tensor([[place_of[row] for row in group] + [0] * (n_asks - len(group)) for group in asking]),
+        torch.tensor([others + [0] * (n_seen - len(others)) for others in seen]),
+        mask,
+        torch.tensor([slots[row] for row in wanted]),
     )
 
 
