@@ -10,7 +10,7 @@ losses and gradients.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from _methods_measured import SMALL_SIZE, random_batches, seeded_backbone
@@ -26,12 +26,12 @@ IMAGES = 8  # the method's own batch
 TOLERANCE = 1e-4  # of losses (some units) and gradients (less than one)
 
 
-def sentence_by_sentence(method: FaPrompt, prompts: Tensor, eot: Tensor) -> Tensor:
+def sentence_by_sentence(method: FaPrompt, prompts: Tensor, ends: Sequence[int]) -> Tensor:
     """(n,D) features of prompts (n,77,W): each by itself through open_clip's blocks, deep tokens put in by hand."""
     import torch
 
     model, features = method.backbone.model, []
-    for prompt, end in zip(prompts, eot.tolist(), strict=True):
+    for prompt, end in zip(prompts, ends, strict=True):
         x = (prompt + model.positional_embedding)[None]
         for number, block in enumerate(model.transformer.resblocks):
             if 1 <= number <= len(method.deep_tokens):
@@ -69,9 +69,15 @@ def measure(options: argparse.Namespace) -> Found:
     device, quick = options.device, options.quick
     backbone = seeded_backbone(quick).to(device)
     overrides = {"image_size": SMALL_SIZE} if quick else {}
-    ours, plain = (build("faprompt", backbone, overrides, seed=0).to(device) for _ in range(2))
+    ours = build("faprompt", backbone, overrides, seed=0).to(device)
+    plain = build("faprompt", backbone, {**overrides, "truncate_context": False}, seed=0).to(device)
+    normal, abnormal = backbone.text_tower.end_of_text(plain.token_ids).tolist()
+
     # The released code has no cut and no batch of sentences; all else of the step stays ours.
-    plain._encode = lambda prompts, eot: sentence_by_sentence(plain, prompts, eot)
+    def one_by_one(prompts: Tensor, n_normal: int) -> Tensor:
+        return sentence_by_sentence(plain, prompts, [normal] * n_normal + [abnormal] * (len(prompts) - n_normal))
+
+    plain._encode = one_by_one
     (batch,) = random_batches(ours.config.image_size, 2 if quick else options.images, 1)
     batch = batch.to(device)
     with torch.no_grad():
