@@ -27,10 +27,6 @@ $(if $(and $(METHOD),$(PRIOR)),,$(error make bench needs METHOD and PRIOR, as in
 endif
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# glibc otherwise hands every large tensor back to the kernel and asks for it again: on a CPU up to half of a training
-# run went there (measured while pretraining the tiny CLIP). 32 MiB is the most that it accepts.
-export MALLOC_MMAP_THRESHOLD_ := 33554432
-export MALLOC_TRIM_THRESHOLD_ := 4294967296
 PIP := .venv/bin/python -m pip install -q --no-input -c constraints.txt
 BENCH := .venv/bin/zsad-bench bench
 PYTEST := .venv/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile

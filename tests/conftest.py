@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from zsad_bench import process
+
 if TYPE_CHECKING:
     from zsad_bench.backbones.base import Backbone
 
@@ -27,6 +29,7 @@ os.environ.update(
     WANDB_MODE="disabled",
     NO_ALBUMENTATIONS_UPDATE="1",  # no version check at import
 )
+process.prepare()  # threads and memory as the program has them
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; another number is for whoever asks for it
 # However slow or busy the machine, a drawn test says the same each time.
 hypothesis.settings.register_profile(

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from zsad_bench import commands, options, outputs
+from zsad_bench import commands, options, outputs, process
 from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.printable import never_fail_to_print, say
 from zsad_bench.registry import did_you_mean
@@ -36,6 +36,7 @@ HELP = ("-h", "--help")
 def main() -> int:
     """Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
     never_fail_to_print()
+    process.prepare()
     debug = sys.argv[1:2] == ["--debug"]
     names, rest = split(sys.argv[2 if debug else 1 :])
     asked = " ".join(("zsad-bench", *names))

@@ -127,7 +127,7 @@ def chosen(monkeypatch, visible: int, *args: str) -> choose.ExecutorChoice:
     monkeypatch.setattr(choose, "visible_gpus", lambda: visible)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     options = parse(sweep.Options, ["demo", *args])
-    return choose.choose(options.executors, options.threads)
+    return choose.choose(options.executors, options.threads, options.at_once, 2.0)
 
 
 def test_processes_share_the_cores(monkeypatch):
@@ -141,8 +141,49 @@ def test_processes_share_the_cores(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("free", "args", "omp", "at_once", "threads"),
+    [
+        (64.0, (), None, 16, 1),
+        (9.0, (), None, 4, 4),  # two GiB each
+        (0.5, (), None, 1, 16),
+        (64.0, ("--threads", "4"), None, 4, 4),
+        (64.0, (), "16", 1, 16),
+        (64.0, ("--at-once", "3"), None, 3, 5),
+        (64.0, ("--at-once", "3", "--threads", "2"), None, 3, 2),
+        (64.0, ("--executor", "ray"), None, 1, 16),
+    ],
+)
+def test_groups_share_a_machine_without_gpus(monkeypatch, free, args, omp, at_once, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if omp:
+        monkeypatch.setenv("OMP_NUM_THREADS", omp)
+    monkeypatch.setattr(choose.os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(choose, "free_gib", lambda: free)
+    choice = chosen(monkeypatch, 0, *args)
+    assert (choice.at_once, choice.threads) == (at_once, threads)
+
+
+def test_few_groups_get_more_cores_each(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(choose.os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(choose, "free_gib", lambda: 64.0)
+    few = chosen(monkeypatch, 0).for_groups(3)
+    assert (few.at_once, few.threads) == (3, 5)
+    assert few.open().at_once == 3
+    assert chosen(monkeypatch, 0, "--threads", "2").for_groups(3).threads == 2
+    assert chosen(monkeypatch, 1).for_groups(0).threads == 16
+
+
+def test_free_memory_is_that_of_this_machine():
+    assert 0 < choose.free_gib() < 2**20
+
+
+@pytest.mark.parametrize(
     ("visible", "args", "code", "said"),
     [
+        (1, ("--at-once", "2"), 2, "--at-once 2: is for groups on this machine's CPU; with GPUs one group runs on"),
+        (0, ("--at-once", "2", "--executor", "slurm"), 2, "--at-once 2: is for groups on this machine's CPU; slurm"),
+        (0, ("--at-once", "0"), 2, "--at-once 0: expected"),
         (4, ("--gpus", "5"), 2, "--gpus 5: visible here: 4; give a number up to that"),
         (4, ("--gpus", "0"), 2, "--gpus 0: visible here: 4"),
         (0, ("--gpus", "1"), 2, "--gpus 1: visible here: 0"),

@@ -99,7 +99,10 @@ STEPS = Steps()
 
 
 class Forks:
-    """What `Serial` does, with a fork for an executable."""
+    """What `Serial` does one after the other, with a fork of this process for an executable."""
+
+    def __init__(self, at_once: int = 1) -> None:
+        pass
 
     def run(self, tasks: Sequence) -> Iterator:
         from zsad_bench.sweep.executors import Event

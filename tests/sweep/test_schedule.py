@@ -17,7 +17,7 @@ from zsad_bench.results import rows as store
 from zsad_bench.runner.opened import Opened
 from zsad_bench.sweep import worker
 from zsad_bench.sweep.executors.inline import Inline
-from zsad_bench.sweep.schedule import Listener, hashed, work_through
+from zsad_bench.sweep.schedule import Listener, _waves, hashed, work_through
 from zsad_bench.sweep.stored_plan import SCHEMA, StoredPlan
 from zsad_bench.sweep.sweep_folder import SweepFolder
 from zsad_bench.sweep.sweep_status import SweepStatus
@@ -98,6 +98,33 @@ def test_rows_decide_whether_a_group_is_done(stored, folder):
     assert held.words == ["hashing", "begins, 2 held", "ends"]
     status = work_through(stored, folder, computing(stored, folder), Listener(), retry_failed=True)
     assert status.counts() == {"done": 2}
+
+
+def test_one_training_is_never_in_two_groups_at_once(tmp_path, folder):
+    """Two variants that are one configuration: AnomalyCLIP as it is, and with a field set to what it has anyway."""
+    file = tmp_path / "twice.yaml"
+    file.write_text(
+        RECIPE.replace("[clip, winclip]", "[anomalyclip: [{}, {n_ctx: 12}, {n_ctx: 4}], clip]") + "epochs: 1"
+    )
+    stored = StoredPlan.of(plan(recipes.load(file), together=1), tmp_path / "board", tmp_path / "runs")
+    status = hashed(stored, folder, Listener())
+    waves = _waves(stored.groups, status)
+    variants = [[str(stored.group(id_).jobs[-1].variant) for id_ in wave] for wave in waves]
+    assert [len(wave) for wave in waves] == [2, 1], variants
+    assert "12" in variants[1][0]
+    ran: list[list[str]] = []
+
+    class Noted(Inline):
+        def run(self, tasks):
+            ran.append([task.id for task in tasks])
+            return super().run(tasks)
+
+    compute = computing(stored, folder).compute
+    status = work_through(stored, folder, Noted(compute), Listener(), status=status)
+    assert set(status.counts()) == {"done"}
+    assert sorted(ran[0]) == sorted(waves[0])
+    assert ran[1:] == [[], []], "its rows were there already, and it was started nevertheless"
+    assert len(list(stored.runs.glob("*/anomalyclip.safetensors"))) == 2
 
 
 def test_an_error_of_this_process_is_raised_and_the_listener_hears_the_end(stored, folder):

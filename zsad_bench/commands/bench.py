@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from zsad_bench import path_lists, registry
+from zsad_bench import path_lists, quick_imports, registry
 from zsad_bench.commands._shared import Partial, StoredFeatures, Track
 from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_summary
 from zsad_bench.console import Console
@@ -96,6 +96,7 @@ def run(options: Options) -> int:
     for name in options.method:
         if name not in known:
             raise UsageError(registry.did_you_mean("method", name, known))
+    quick_imports.load()
     bench(options, Console())
     return 0
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from zsad_bench import registry
+from zsad_bench import process, registry
 from zsad_bench.console import Console
 from zsad_bench.data import locations
 from zsad_bench.errors import ZsadError
@@ -40,6 +40,7 @@ def run(options: Options) -> int:
         ("python", f"{sys.version.split()[0]} on {platform.platform()}"),
         ("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
         ("devices", ", ".join(_devices())),
+        *((one.name, f"{one.value} ({one.by})") for one in process.settings()),
         ("ZSAD_DATA", str(locations.data_root() or "not set")),
         ("ZSAD_CACHE", str(locations.cache_root())),
     ]

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
+from zsad_bench import quick_imports
 from zsad_bench.commands._shared import StoredFeatures, Track
 from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_cells, print_summary
 from zsad_bench.console import Console
@@ -18,8 +19,8 @@ from zsad_bench.planning.plan import TOGETHER, Plan, plan
 from zsad_bench.planning.suite import SUITES, found_targets, is_found
 from zsad_bench.planning.target import with_named_root
 from zsad_bench.sweep import worker
-from zsad_bench.sweep.executors.choose import ExecutorOptions, choose
-from zsad_bench.sweep.schedule import hashed, sigterm_exits, work_through
+from zsad_bench.sweep.executors.choose import ExecutorOptions, choose, group_gib
+from zsad_bench.sweep.schedule import hashed, sigterm_exits, todo, work_through
 from zsad_bench.sweep.stored_plan import StoredPlan
 from zsad_bench.sweep.sweep_folder import SweepFolder
 
@@ -43,6 +44,10 @@ class Options:
         int | None, Option("N", "of a process; default: OMP_NUM_THREADS, else its share of cores", at_least=1)
     ] = None
     stored: StoredFeatures = field(default_factory=StoredFeatures)
+    at_once: Annotated[
+        int | None,
+        Option("N", "groups that run at once on the CPU; default: one per core, where memory allows", at_least=1),
+    ] = None
     out: Annotated[str, Option("FOLDER", "where <suite>/rows and tables go", writes="folder")] = "leaderboards"
     runs: Annotated[str, Option("FOLDER", "where checkpoints, logs and the sweep's state go", writes="folder")] = "runs"
     track: Track = "auto"
@@ -54,10 +59,12 @@ def run(options: Options) -> int:
     Raises:
         ZsadError: a recipe that cannot be planned, before anything runs.
     """
-    choice = choose(options.executors, options.threads)
     console = Console()
     recipe = recipes.load(recipes.find(options.recipe))
     recipe = replace(recipe, precision=options.precision or recipe.precision, compiled=options.compile)
+    quick_imports.load()
+    memory = group_gib(recipe.backbone or SUITES[recipe.suite].backbone)
+    choice = choose(options.executors, options.threads, options.at_once, memory)
     found = cache(is_found)
     without = _broken(recipe, console)
     made = plan(recipe, found, options.together or TOGETHER, without)
@@ -75,15 +82,18 @@ def run(options: Options) -> int:
     )
     view = SweepView(console)
     with sigterm_exits():
+        status = hashed(stored, folder, view)
         if options.dry_run:
-            status = hashed(stored, folder, view)
             folder.write(stored, status.cells)
             print_cells(status, console)
             print_summary(status, console)
             return 0
+        choice = choice.for_groups(len(todo(status, options.retry_failed)[0]))
+        if choice.at_once > 1:
+            console.print(f"{choice.at_once} groups at a time, each with {choice.threads} of the CPU's threads")
         executor = choice.open()
         environment = worker.environment(choice.threads, decided_tracking(options.track, runs, console))
-        status = work_through(stored, folder, executor, view, environment, options.retry_failed)
+        status = work_through(stored, folder, executor, view, environment, options.retry_failed, status)
         print_summary(status, console)
     if any(board.glob("rows/*.jsonl")):
         from zsad_bench.commands.table import regenerate

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from zsad_bench.backbones.base import Backbone
     from zsad_bench.methods.base import ZeroShotMethod
 
+# What `configure` made: a plan asks for one configuration hundreds of times, and checking it takes a hundredth of a
+# second. They are frozen.
+_configured: dict[tuple[type[Any], str], Any] = {}
+
 
 def parse_settings(settings: Iterable[str], option: str = "--set", paths: Iterable[str] = ()) -> dict[str, Any]:
     """`["lr=1e-4", "taps=[6,12]"]` as a dict; values are read as YAML. option: what the user typed them behind.
@@ -50,6 +54,13 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
         UnknownNameError: a field it does not have. UsageError: a value of another type.
     """
     cls = registry.load("methods", method).Config
+    asked = (cls, repr(sorted(overrides.items())))  # types too: True is not 1
+    if asked not in _configured:
+        _configured[asked] = _configure(method, cls, overrides)
+    return _configured[asked]
+
+
+def _configure(method: str, cls: type[Any], overrides: Mapping[str, Any]) -> Any:
     known = {field.name: field for field in fields(cls)}
     for key in overrides:
         if key not in known:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -48,9 +49,16 @@ def read_lexicon(name: str) -> Lexicon:
     if not path.is_file():
         raise UsageError(f"lexicon {name}: no such file; give the path of a .yaml file, or leave the option out")
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml12.Loader)
+        return _parsed(name, path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise UsageError(f"lexicon {name}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+
+
+@cache
+def _parsed(name: str, text: str) -> Lexicon:
+    """The lexicon of a file's text; once per text, for every run of a plan reads it."""
+    try:
+        root = yaml.compose(text, Loader=yaml12.Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1

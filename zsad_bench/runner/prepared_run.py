@@ -17,6 +17,7 @@ from zsad_bench.planning import learnable
 from zsad_bench.planning.configure import build
 from zsad_bench.planning.suite import is_found
 from zsad_bench.planning.target import categories_of
+from zsad_bench.results import rows as store
 from zsad_bench.runner import checkpoint, guard, provenance
 from zsad_bench.runner.auxiliary import Auxiliary
 from zsad_bench.runner.expected_rows import ExpectedRows, metrics_of
@@ -50,6 +51,15 @@ class PreparedRun:
     def needed(self) -> bool:
         """Whether any of its rows are wanted."""
         return any(self.due.values())
+
+    @property
+    def training_id(self) -> str:
+        """Equal where two runs learn the same and can share a checkpoint; "" where nothing is learned."""
+        if self.learned_from is None:
+            return ""
+        method, training = self.method, self.record.training
+        what = [method.registry_name(), method.version, method.resolved_config(), method.backbone.id]
+        return store.digest([*what, training["prior_hash"], training["draw"], training["seed"]])
 
     def expected(self, asked: str, data: ZeroShotDataModule) -> ExpectedRows:
         """The rows that it will have on a target."""

@@ -65,7 +65,7 @@ def work_through(
         ZsadError: the board cannot be written, or the executor lacks something.
     """
     status = status or hashed(plan, folder, listener)
-    groups, held = _todo(status, retry_failed)
+    groups, held = todo(status, retry_failed)
     if groups:
         try_writing(plan.board, plan.runs, {job.method for group in groups for job in group.jobs})
     folder.write(plan, status.cells)
@@ -93,13 +93,17 @@ def hashed(
     from zsad_bench.runner.opened import Opened
 
     listener.hashing()
-    status = SweepStatus(folder, plan, _expected(plan, opened or Opened(), strict))
+    trainings: dict[str, str] = {}
+    status = SweepStatus(folder, plan, _expected(plan, opened or Opened(), strict, trainings))
+    status.trainings = trainings
     gc.collect()  # an error that was kept holds the frames that it passed through, and with them the weights
     return status
 
 
-def _expected(plan: StoredPlan, opened: Opened, strict: bool) -> dict[str, ExpectedRows | str]:
-    """Cell id -> the rows that it must have, or why it cannot run."""
+def _expected(
+    plan: StoredPlan, opened: Opened, strict: bool, trainings: dict[str, str]
+) -> dict[str, ExpectedRows | str]:
+    """Cell id -> the rows that it must have, or why it cannot run. trainings: gets what each computes."""
     from zsad_bench.runner.prepared_run import prepare
 
     cells: dict[str, ExpectedRows | str] = {}
@@ -108,7 +112,9 @@ def _expected(plan: StoredPlan, opened: Opened, strict: bool) -> dict[str, Expec
             spec = plan.run_spec_of(cell.job)
             try:
                 data = opened.target(spec, cell.target)
-                cells[cell.id] = prepare(spec, opened).expected(cell.target, data)
+                run = prepare(spec, opened)
+                cells[cell.id] = expected = run.expected(cell.target, data)
+                trainings[cell.id] = run.training_id or expected.key
             except ZsadError as error:
                 if strict:
                     raise
@@ -116,11 +122,11 @@ def _expected(plan: StoredPlan, opened: Opened, strict: bool) -> dict[str, Expec
     return cells
 
 
-def _todo(status: SweepStatus, retry_failed: bool) -> tuple[list[JobGroup], list[JobGroup]]:
+def todo(status: SweepStatus, retry_failed: bool) -> tuple[list[JobGroup], list[JobGroup]]:
     """(what to run, longest first; what failed before and is left alone)."""
     open_ = [group for group in status.groups if not status.is_done(group) and not status.blocked(group)]
     held = [group for group in open_ if status.failed(group) and not retry_failed]
-    todo = [group for group in open_ if group not in held]
+    due = [group for group in open_ if group not in held]
 
     def length(group: JobGroup) -> tuple[bool, float]:
         seconds = status.cost(group)
@@ -128,7 +134,7 @@ def _todo(status: SweepStatus, retry_failed: bool) -> tuple[list[JobGroup], list
             return False, seconds
         return True, sum(10 if cell.job.trains else 1 for cell in group.cells)
 
-    return sorted(todo, key=length, reverse=True), held  # what is not known comes first: it may be long
+    return sorted(due, key=length, reverse=True), held  # what is not known comes first: it may be long
 
 
 def _run(
@@ -141,10 +147,11 @@ def _run(
     """Runs the groups; what another sweep runs right now is waited for at the end."""
     folder, by_id = status.folder, {group.id: group for group in groups}
     busy: list[str] = []
-    for wait in (False, True):
-        ids = busy if wait else list(by_id)
-        tasks = [Task(i, worker.command(folder, i, wait), folder.log(i), environment) for i in ids]
-        busy = []
+    waves = [*_waves(groups, status), busy]
+    for ids in waves:
+        wait = ids is busy
+        due = [id_ for id_ in ids if not status.is_done(by_id[id_])]
+        tasks = [Task(i, worker.command(folder, i, wait), folder.log(i), environment) for i in due]
         started: dict[str, float] = {}
         with contextlib.closing(executor.run(tasks)) as events:
             for event in events:
@@ -158,6 +165,25 @@ def _run(
                     busy.append(event.task)
                 else:
                     _ended(by_id[event.task], event, time.monotonic() - started[event.task], status, listener)
+
+
+def _waves(groups: Sequence[JobGroup], status: SweepStatus) -> list[list[str]]:
+    """Ids of groups in as many lists as it takes for no list to have one training twice.
+
+    Two variants may come to one configuration, and what is trained is then the same. At the same time both would train
+    it; the later one finds its checkpoint, or all its rows.
+    """
+    waves: list[list[str]] = []
+    claimed: list[set[str]] = []
+    for group in groups:
+        trainings = {status.trainings[cell.id] for cell in group.cells if cell.id in status.trainings}
+        number = next((n for n, others in enumerate(claimed) if not trainings & others), len(waves))
+        if number == len(waves):
+            waves.append([])
+            claimed.append(set())
+        waves[number].append(group.id)
+        claimed[number] |= trainings
+    return waves
 
 
 def _ended(group: JobGroup, event: Event, seconds: float, status: SweepStatus, listener: Listener) -> None:

@@ -21,6 +21,7 @@ class SweepStatus:
     def __init__(self, folder: SweepFolder, plan: StoredPlan, cells: Cells) -> None:
         self.folder, self.plan, self.cells = folder, plan, cells
         self.rows = RowIndex(plan.board, plan.since)
+        self.trainings: dict[str, str] = {}  # cell id -> the training or else the rows that it needs, once hashed
         self.refresh()
 
     @classmethod

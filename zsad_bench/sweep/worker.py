@@ -12,9 +12,11 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zsad_bench import process, quick_imports
 from zsad_bench.errors import ZsadError
 from zsad_bench.locks import Held, locked
 from zsad_bench.planning.plan import JobGroup
@@ -30,26 +32,37 @@ if TYPE_CHECKING:
 TRACK = "ZSAD_TRACK"  # the environment variable that says what became of --track
 BUSY = 75  # exit code: another process runs this group
 STOPPED = 143
+_START = (sys.executable, "-m", "zsad_bench.sweep.worker")
 
 
 def command(folder: SweepFolder, group: str, wait: bool = False) -> tuple[str, ...]:
     """What to start for a group. wait: until another process is done with it."""
     wait_too = ("--wait",) if wait else ()
-    return (sys.executable, "-m", "zsad_bench.sweep.worker", str(folder.path), group, *wait_too)
+    return (*_START, str(folder.path), group, *wait_too)
+
+
+def arguments(command: Sequence[str]) -> list[str] | None:
+    """What `main` reads of a command that starts a worker with this Python; None where it starts something else."""
+    return list(command[len(_START) :]) if tuple(command[: len(_START)]) == _START else None
 
 
 def environment(threads: int, track: str = "off") -> dict[str, str]:
-    """What such a process needs: a fixed number of threads, the path of our package, and whether wandb gets runs."""
+    """What such a process needs: a fixed number of threads, the path of our package, and whether wandb gets runs.
+
+    The settings of `process.py` go along, whoever made them.
+    """
     count = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(dict.fromkeys([here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
     ours = {name: value for name, value in os.environ.items() if _is_passed_on(name)}
+    ours |= process.lacking(os.environ)
     return {**ours, **count, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "NO_ALBUMENTATIONS_UPDATE": "1", TRACK: track}
 
 
 def _is_passed_on(name: str) -> bool:
     """Whether an environment variable goes with a task to other machines; secrets stay where they are."""
-    ours = name.startswith(("ZSAD_", "HF_", "WANDB_", "MALLOC_")) or name == "ELPV"
+    ours = name.startswith(("ZSAD_", "HF_", "WANDB_")) or name == "ELPV"
+    ours = ours or name in (*process.WAITING, process.WAIT_POLICY, *process.MEMORY, process.TUNABLES)
     return ours and not name.endswith(("_KEY", "_TOKEN"))
 
 
@@ -86,6 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         with locked(folder.lock(group.id), -1 if args.wait else 0):
             _beat(folder, group.id)
             try:
+                quick_imports.load()
                 compute(plan, group, folder, _console(), os.environ.get(TRACK, "off"))
             finally:
                 folder.alive(group.id).unlink(missing_ok=True)

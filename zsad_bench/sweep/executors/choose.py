@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated
 
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
@@ -19,6 +21,7 @@ from zsad_bench.sweep.executors.serial import Serial
 from zsad_bench.sweep.executors.slurm import Slurm
 
 EXECUTORS: dict[str, type[Executor]] = {"serial": Serial, "ray": Ray, "slurm": Slurm}
+TINY_GIB, LARGE_GIB = 2.0, 12.0  # a group of the demo suite (1.7 were seen), and of ViT-L at 518 px in training
 JOB_THREADS = 4  # of a Slurm job: the cores of a login node say nothing about it
 
 
@@ -37,16 +40,25 @@ class ExecutorOptions:
 class ExecutorChoice:
     """executor: its name. gpus: how many groups run at once on this machine's; 0 is on its CPU, or not known.
 
-    threads: of a process. slurm: options of sbatch.
+    threads: of a process. slurm: options of sbatch. at_once: how many groups run at once on this machine's CPU.
+    shared_cores: those that the groups share among them; 0 where threads are as they were asked for.
     """
 
     executor: str
     gpus: int
     threads: int
     slurm: Mapping[str, str] = field(default_factory=dict)
+    at_once: int = 1
+    shared_cores: int = 0
 
     def __str__(self) -> str:
         return f"{self.executor} on {self.gpus} GPUs" if self.gpus > 1 else self.executor
+
+    def for_groups(self, count: int) -> ExecutorChoice:
+        """The same for so many groups: where they are fewer than would run at once, each gets more of the cores."""
+        at_once = max(1, min(self.at_once, count))
+        threads = max(1, self.shared_cores // at_once) if self.shared_cores else self.threads
+        return replace(self, at_once=at_once, threads=threads)
 
     def open(self) -> Executor:
         """The executor.
@@ -58,7 +70,8 @@ class ExecutorChoice:
             return Ray(self.threads, self.gpus or None)
         if self.executor == "slurm":
             return Slurm(self.threads, self.slurm)
-        return EXECUTORS[self.executor]()
+        opened: Callable[[int], Executor] = EXECUTORS[self.executor]
+        return opened(self.at_once)
 
     def together(self, made: Plan) -> int:
         """How many trained methods a group may hold at most so that every GPU gets about two groups."""
@@ -66,10 +79,13 @@ class ExecutorChoice:
         return max(1, min(TOGETHER, learning // (2 * self.gpus))) if self.gpus > 1 else TOGETHER
 
 
-def choose(options: ExecutorOptions, threads: int | None = None) -> ExecutorChoice:
-    """The executor that options ask for; `auto` is Ray where several GPUs are visible, else one group after the other.
+def choose(
+    options: ExecutorOptions, threads: int | None = None, at_once: int | None = 1, group_gib: float = 0
+) -> ExecutorChoice:
+    """The executor that options ask for; `auto` is Ray where several GPUs are visible, else `serial` on this machine.
 
-    threads: of a process; None is OMP_NUM_THREADS, else its share of the cores.
+    threads: of a process; None is OMP_NUM_THREADS, else its share of the cores. at_once: groups on this machine's CPU;
+    None is as many as its cores and its free memory allow. group_gib: memory of one, at most.
 
     Raises:
         UnknownNameError, UsageError: no such executor, more GPUs than there are, options that go with another one.
@@ -98,11 +114,43 @@ def choose(options: ExecutorOptions, threads: int | None = None) -> ExecutorChoi
         name = "ray" if gpus > 1 else "serial"
         if name == "ray" and importlib.util.find_spec("ray") is None:
             raise ZsadError(f"{gpus} GPUs are visible, and several need Ray: {on_ray.INSTALL}, or --gpus 1 for one")
+    on_cpu = name == "serial" and gpus == 0
+    if at_once is not None and at_once > 1 and not on_cpu:
+        where = "with GPUs one group runs on each" if name != "slurm" else "slurm decides how many jobs run"
+        raise UsageError(f"--at-once {at_once}: is for groups on this machine's CPU; {where}")
     threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    cores = len(os.sched_getaffinity(0))
+    if at_once is None:
+        at_once = _side_by_side(cores // (threads or 1), group_gib) if on_cpu else 1
+    shared_cores = 0 if threads or not on_cpu else cores
     if not threads:
-        here = len(os.sched_getaffinity(0)) // (gpus if name == "ray" and gpus else 1)
+        here = cores // (gpus if name == "ray" and gpus else at_once)
         threads = JOB_THREADS if name == "slurm" else max(1, here)
-    return ExecutorChoice(name, gpus if name == "ray" else min(gpus, 1), threads, _sbatch(options.slurm))
+    gpus = gpus if name == "ray" else min(gpus, 1)
+    return ExecutorChoice(name, gpus, threads, _sbatch(options.slurm), at_once, shared_cores)
+
+
+def group_gib(backbone: str) -> float:
+    """Memory that a group on this backbone takes at most, in GiB."""
+    return TINY_GIB if backbone == "tiny" else LARGE_GIB
+
+
+def _side_by_side(most: int, gib: float) -> int:
+    """How many groups of so much memory fit beside each other, at most so many and at least one."""
+    return max(1, min(most, int(free_gib() // gib) if gib else most))
+
+
+def free_gib() -> float:
+    """Memory that this process may still have, in GiB; half of the machine's where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**20
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**31
+    with contextlib.suppress(OSError, ValueError):  # "max" where a container has no limit of its own
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, (limit - used) / 2**30)
+    return free
 
 
 def visible_gpus() -> int:
