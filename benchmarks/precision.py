@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = changes(values, others)
         for method in asked.methods.split(","):
             print(f"{method}, a {name}: {max(each for each in found if each.place[0] == method)}", flush=True)
+        for metric in sorted({each.place[2] for each in found}):
+            print(f"{metric}, a {name}: {max(each for each in found if each.place[2] == metric)}", flush=True)
         print(f"all, a {name}: {max(found)}", flush=True)
     return 0
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zsad_bench.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Kind = Literal["object", "texture", "organ"]
@@ -178,8 +179,16 @@ def normalised(pixels_B3HW: Tensor, by: Normalisation | None) -> Tensor:
             "normalised already"
         )
     numbers = torch.tensor([[255.0] * len(by.mean), by.mean, by.std], dtype=torch.float32)
-    largest, mean, std = numbers.to(pixels_B3HW.device, non_blocking=True)[..., None, None]
+    largest, mean, std = sent(numbers, pixels_B3HW.device)[..., None, None]
     return pixels_B3HW.to(torch.float32).div_(largest).sub_(mean).div_(std)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor that the host knows, on a device; the host does not wait for a copy to a GPU.
+
+    To other devices it does: theirs may read what is overwritten by then.
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def _moved(tensor: Any, device: Any, options: dict[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.feature_store import FeatureStore, Kept, Output, can_be_kept
 from zsad_bench.backbones.fitting import Fitting
 from zsad_bench.backbones.forward import Edit, rows_below
-from zsad_bench.types import EncoderSpec, Features, SampleInfo
+from zsad_bench.types import EncoderSpec, Features, SampleInfo, sent
 
 
 class Encoder:
@@ -117,7 +117,7 @@ class Encoder:
 
         def batch(output: Output) -> Tensor:
             rows = torch.stack([kept.rows for kept in found[output] if kept is not None])
-            return rows.to(device, torch.float32, non_blocking=True)
+            return sent(rows, device).float()
 
         side = self.backbone.vision.patch_size
         return Features(

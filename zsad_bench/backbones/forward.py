@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from zsad_bench.backbones.text_tree import TextTree
 from zsad_bench.backbones.towers import SplitTower, TextTower, TreeTower, VisionTower, VvTower
-from zsad_bench.types import Activation, PosInterp, Tap, VvPath
+from zsad_bench.types import Activation, PosInterp, Tap, VvPath, sent
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def run_text(
     No tower looks behind end-of-text, so leaving out what is behind the last one of all texts is exact.
     """
     n_rows = int(eot.max()) + 1 if truncate_context else embeddings.shape[1]
-    eot = eot.to(embeddings.device, non_blocking=True)
+    eot = sent(eot, embeddings.device)
     tokens = tower.place(embeddings[:, :n_rows])
     for number in range(1, tower.n_blocks + 1):
         if edit is not None:

@@ -55,6 +55,7 @@ from zsad_bench.types import (
     SampleInfo,
     Tap,
     VvPath,
+    sent,
 )
 
 TEXTS, IMAGES = "texts", "images"  # the stages
@@ -419,7 +420,7 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
         for how, sigma, kernel in both:
             places = torch.tensor([i for i, each in enumerate(medical) if each == how], dtype=torch.int64)
             if len(places):
-                places = places.to(grid.device, non_blocking=True)
+                places = sent(places, grid.device)
                 smooth[places] = blurred(grid[places], sigma, kernel)
         return F.interpolate(smooth[:, None], size=features.image_size, mode="bilinear", align_corners=True)[:, 0]
 
@@ -484,7 +485,7 @@ def _map_loss(levels: Iterable[Tensor], features: Features, batch: Batch) -> Ten
 
 def _image_score(highest_B: Tensor, detection_B: Tensor, samples: Sequence[SampleInfo]) -> Tensor:
     medical = torch.tensor([sample.category.domain == "medical" for sample in samples])
-    medical = medical.to(highest_B.device, non_blocking=True)
+    medical = sent(medical, highest_B.device)
     return torch.where(medical, highest_B, (highest_B + detection_B) / 2)
 
 

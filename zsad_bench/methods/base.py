@@ -39,6 +39,7 @@ from zsad_bench.types import (
     Prediction,
     SampleInfo,
     Tap,
+    sent,
 )
 
 USUAL_SIZE = 518  # pixels, of the published evaluations
@@ -286,7 +287,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         unique = list(dict.fromkeys(s.category for s in samples))
         row = {category: number for number, category in enumerate(unique)}
         texts = self.text_features(unique)
-        return texts[torch.tensor([row[s.category] for s in samples]).to(texts.device, non_blocking=True)]
+        return texts[sent(torch.tensor([row[s.category] for s in samples]), texts.device)]
 
     def kept_tree(self, key: Hashable, grow: Callable[[], TextTree]) -> TextTree:
         """The tree of sentences of this name, grown when first asked for, and kept as long as text features may be.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.methods._context import ContextConfig, ContextLearner
 from zsad_bench.methods._scoring import l2_normalize
-from zsad_bench.types import Category, Features, SampleInfo
+from zsad_bench.types import Category, Features, SampleInfo, sent
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class CoOp(ContextLearner[CoOpConfig]):
         position = self.config.class_token_position
         orders = torch.tensor([_order(end, n_ctx, position, ids.shape[1]) for end in eot.tolist()])
         places = torch.stack([torch.arange(len(orders))[:, None].expand_as(orders), orders])
-        prompts = prompts[tuple(places.to(prompts.device, non_blocking=True))]
+        prompts = prompts[tuple(sent(places, prompts.device))]
         c = self.config
         texts = self.backbone.encode_text(prompts, eot, truncate_context=c.truncate_context, activation=c.activation)
         pairs: Tensor = texts.unflatten(0, (len(categories), 2))

@@ -47,7 +47,7 @@ from zsad_bench.methods._scoring import (
 )
 from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.lexicon import read_lexicon
-from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap
+from zsad_bench.types import Batch, Category, Features, Pooled, Prediction, SampleInfo, Tap, sent
 
 
 @dataclass(frozen=True)
@@ -400,7 +400,7 @@ class Dive(ZeroShotMethod[DiveConfig]):
             names = self.class_names or tuple(dict.fromkeys(own))
             if not set(own) <= set(names):
                 raise ValueError(f"DIVE: class '{min(set(own) - set(names))}' is none of the auxiliary classes {names}")
-            target = torch.tensor([names.index(name) for name in own]).to(z.device, non_blocking=True)
+            target = sent(torch.tensor([names.index(name) for name in own]), z.device)
             terms["sem"] = c.sem_weight * F.cross_entropy(self.semantic_logits(features, names), target)
             terms["dis"] = c.dis_weight * squared_cosine(self.g_state(z), self.g_semantic(z))
         terms["seg"] = c.seg_weight * added(mask_losses(self.probabilities(features, text), batch.pixel_masks))

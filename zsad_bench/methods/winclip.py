@@ -31,7 +31,7 @@ from zsad_bench.methods._scoring import added, l2_normalize, smooth, upsample
 from zsad_bench.methods.base import MethodConfig, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
-from zsad_bench.types import Category, Features, Pooled, Prediction, SampleInfo, Tap
+from zsad_bench.types import Category, Features, Pooled, Prediction, SampleInfo, Tap, sent
 
 WINDOWS_ON_CPU = 256  # at once: bounds memory; larger chunks gain nothing there
 LEAST_SCORE = 1e-12  # an underflowed probability must not become an infinite reciprocal
@@ -142,7 +142,7 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
         A window is a sequence of its own (the prefix rows and side*side patches with the positions they have in the
         image): patches outside are left out, not masked.
         """
-        members = window_members(*grid, side).to(tokens.device, non_blocking=True)
+        members = sent(window_members(*grid, side), tokens.device)
         n_prefix = self.backbone.vision.n_prefix
         prefix = torch.arange(n_prefix, device=members.device).expand(len(members), -1)
         rows = torch.cat([prefix, n_prefix + members], 1)
@@ -194,7 +194,7 @@ def harmonic_map(scores_BW: Tensor, members_WM: Tensor) -> Tensor:
     """
     n_patches = int(members_WM.max()) + 1
     covers = torch.zeros(len(members_WM), n_patches, dtype=torch.float64).scatter_(1, members_WM, 1.0)
-    covers = covers.to(scores_BW.device, non_blocking=True)
+    covers = sent(covers, scores_BW.device)
     return covers.sum(0) / (scores_BW.double().clamp_min(LEAST_SCORE).reciprocal() @ covers)
 
 

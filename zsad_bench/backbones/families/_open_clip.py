@@ -24,7 +24,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.forward import resize_positions
 from zsad_bench.backbones.text_tree import Attention
 from zsad_bench.errors import BackboneError, UsageError
-from zsad_bench.types import Activation, PosInterp
+from zsad_bench.types import Activation, PosInterp, sent
 
 QUICK = "-quickgelu"  # how open_clip names the same architecture with QuickGELU
 VOCABULARY = 49408  # CLIP's byte-pair tokens with start and end of text
@@ -118,7 +118,7 @@ class ClipText:
         return ids.argmax(dim=-1)  # the last word of CLIP's vocabulary
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        return self.model.token_embedding(ids.to(self.model.token_embedding.weight.device, non_blocking=True))
+        return self.model.token_embedding(sent(ids, self.model.token_embedding.weight.device))
 
     def place(self, embeddings: Tensor) -> Tensor:
         return embeddings + self.model.positional_embedding[: embeddings.shape[1]].to(embeddings.dtype)

@@ -32,7 +32,7 @@ from zsad_bench.backbones.forward import resize_positions
 from zsad_bench.backbones.hub import cached_weights, find_weights
 from zsad_bench.backbones.weights import asked_weights, file_in, fit, read_state
 from zsad_bench.errors import BackboneError, UsageError
-from zsad_bench.types import Activation, PosInterp
+from zsad_bench.types import Activation, PosInterp, sent
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -168,7 +168,7 @@ class BlipText:
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         table = self.model.text_encoder.embeddings.word_embeddings
-        return table(ids.to(table.weight.device, non_blocking=True))
+        return table(sent(ids, table.weight.device))
 
     def place(self, embeddings: Tensor) -> Tensor:
         """BERT's LayerNorm of the embeddings comes behind the positions."""
