@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from zsad_bench.metrics.functional.regions import check_connectivity, label_regions
 
 EXCESS = ("matched", "union", "area")
-_RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # clockwise from above
-_FEW_SLOTS = 2000  # sorting the pixels of each by their place costs a microsecond or two per slot
+RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # clockwise from above
+FEW_SLOTS = 2000  # sorting the pixels of each by their place costs a microsecond or two per slot
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def grow(map_HW: NDArray, mask_HW: NDArray, grid: Grid, matching: Matching) -> G
     kernel = _kernel()
     height, width = map_HW.shape[0], map_HW.shape[1] + 2
     order, slots, ends = _enter(map_HW, grid)
-    region, sizes = _regions_by_size(mask_HW, matching.connectivity)
+    region, sizes = regions_by_size(mask_HW, matching.connectivity)
     depth = max(sizes.size - 1, 0).bit_length()
     by_pixel: Sequence[Any] = [
         np.zeros((height + 2) * width, dtype) for dtype in (*[np.int32] * 3, np.float64, np.uint8, np.int32)
@@ -106,15 +106,15 @@ def grow(map_HW: NDArray, mask_HW: NDArray, grid: Grid, matching: Matching) -> G
     # zeros are given out lazily by the system: room for the worst masks costs nothing on usual ones
     by_node: Sequence[Any] = [np.zeros(int(sizes.sum()) * (depth + 1) + 1, np.int32) for _ in range(4)]
     by_group: Sequence[Any] = [np.zeros(ends.size, np.float64), np.zeros(ends.size, np.int64)]
-    offsets = np.array([dy * width + dx for dy, dx in _RING], np.int64)
-    arrays: Sequence[Any] = [order, ends, offsets, _joins(matching.connectivity), region, sizes]
+    offsets = np.array([dy * width + dx for dy, dx in RING], np.int64)
+    arrays: Sequence[Any] = [order, ends, offsets, joins(matching.connectivity), region, sizes]
     rules = (float(matching.tau), float(matching.theta), EXCESS.index(matching.excess), int(matching.min_area))
     if not kernel.COMPILED:  # plain Python reads lists several times faster than arrays
         arrays, by_pixel, by_node, by_group = (
             [array.tolist() for array in group] for group in (arrays, by_pixel, by_node, by_group)
         )
-    order, group_ends, offsets, joins, region, areas = arrays
-    kernel.sweep(order, group_ends, width, offsets, joins, region, areas, depth, *rules, *by_pixel, *by_node, *by_group)
+    order, group_ends, offsets, joined, region, areas = arrays
+    kernel.sweep(order, group_ends, width, offsets, joined, region, areas, depth, *rules, *by_pixel, *by_node, *by_group)
     return Growth(slots, ends, np.asarray(by_group[0], np.float64), np.asarray(by_group[1], np.int64))
 
 
@@ -135,7 +135,7 @@ def _enter(map_HW: NDArray, grid: Grid) -> tuple[NDArray, NDArray, NDArray]:
     used = np.flatnonzero(np.diff(down, prepend=0))
     ends = down[used].astype(np.int64)
     order = np.ascontiguousarray(pixels[::-1][: ends[-1] if ends.size else 0])
-    if ends.size <= _FEW_SLOTS:  # neighbours in memory enter one after the other: the sweep takes half the time
+    if ends.size <= FEW_SLOTS:  # neighbours in memory enter one after the other: the sweep takes half the time
         for start, end in itertools.pairwise((0, *ends.tolist())):
             order[start:end].sort()
     return order, used, ends
@@ -176,7 +176,7 @@ def _padded_numbers(height: int, width: int) -> NDArray:
     return (rows * (width + 2) + columns).ravel()
 
 
-def _regions_by_size(mask_HW: NDArray, connectivity: int) -> tuple[NDArray, NDArray]:
+def regions_by_size(mask_HW: NDArray, connectivity: int) -> tuple[NDArray, NDArray]:
     """By pixel of the padded grid, 0 or the number of its region, int32, 1..n by ascending size; the n sizes, int64."""
     region = np.zeros((mask_HW.shape[0] + 2, mask_HW.shape[1] + 2), np.int32)
     rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
@@ -193,7 +193,7 @@ def _regions_by_size(mask_HW: NDArray, connectivity: int) -> tuple[NDArray, NDAr
 
 
 @functools.lru_cache(maxsize=2)
-def _joins(connectivity: int) -> NDArray:
+def joins(connectivity: int) -> NDArray:
     """(256 * 5,): for each set of entered neighbours, how many components they may be, and one neighbour of each.
 
     Neighbours that touch each other are already one component, so most pixels ask for a single root.
@@ -213,6 +213,11 @@ def _joins(connectivity: int) -> NDArray:
         table[entered, 0] = len(picked)
         table[entered, 1 : 1 + len(picked)] = list(picked.values())
     return table.ravel()
+
+
+def is_compiled() -> bool:
+    """Whether the inner loop is compiled; warns once where it is not."""
+    return bool(_kernel().COMPILED)
 
 
 @functools.lru_cache(maxsize=1)
