@@ -60,7 +60,7 @@ def configure(method: str, overrides: Mapping[str, Any]) -> Any:
     return _configured[asked]
 
 
-def _configure(method: str, cls: type[Any], overrides: Mapping[str, Any]) -> Any:
+def _configure(method: str, cls: Any, overrides: Mapping[str, Any]) -> Any:
     known = {field.name: field for field in fields(cls)}
     for key in overrides:
         if key not in known:
