@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -155,8 +156,10 @@ class Encoder:
         these = images if len(absent) == len(images) else images[absent]
         fresh = self.fitting(lambda some: self.backbone.encode_image(some, asked), these)
         each = (device_clock(images.device) - started) / len(absent) / len(lacking)
-        outputs: dict[Output, Tensor] = {**fresh.rows, **fresh.vectors}
-        batches = {output: batch.to("cpu", self.store.torch_dtype, copy=True) for output, batch in outputs.items()}
+        batches: dict[Output, Tensor] = {
+            output: batch.to("cpu", self.store.torch_dtype, copy=True)
+            for output, batch in chain(fresh.rows.items(), fresh.vectors.items())
+        }
         for row, i in enumerate(absent):
             kept = {output: Kept(batch[row], each) for output, batch in batches.items()}
             self.store.keep(samples[i].content, {places[output]: of for output, of in kept.items()})

@@ -136,12 +136,14 @@ class FeatureStore:
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError) as error:
-            return self._damaged(file, str(error).splitlines()[0])
+            self._count_damaged(file, str(error).splitlines()[0])
+            return None
         if hash_ != _hash(rows):
-            return self._damaged(file, "its values are not those that were written")
+            self._count_damaged(file, "its values are not those that were written")
+            return None
         return rows
 
-    def _damaged(self, file: Path, why: str) -> None:
+    def _count_damaged(self, file: Path, why: str) -> None:
         self.n_damaged += 1
         if self.n_damaged == 1:
             self.say(
@@ -167,7 +169,8 @@ def size_of(backbone: Backbone, spec: EncoderSpec, dtype: FeatureType = "float32
     tower = backbone.vision
     rows = tower.n_prefix + (spec.forward.image_size // tower.patch_size) ** 2
     per_tap = sum(rows * (tower.width if tap.raw else tower.joint_width) for tap in spec.taps)
-    return (per_tap + len(spec.pooled) * tower.joint_width) * getattr(torch, dtype).itemsize
+    bytes_each: int = getattr(torch, dtype).itemsize
+    return (per_tap + len(spec.pooled) * tower.joint_width) * bytes_each
 
 
 def can_be_kept(spec: EncoderSpec) -> bool:
