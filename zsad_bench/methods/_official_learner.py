@@ -84,7 +84,7 @@ class PromptLearnerForm(OfficialForm):
             state[f"{PROJECTION}.{i}.bias"] = torch.zeros(PROJECTION_WIDTH)
         state |= _ids(method, n_abnormal)
         if method.backbone.weights_hash:
-            embedded = method.backbone.text_tower.embed_tokens(method.get_buffer("token_ids")).cpu()
+            embedded = method.backbone.text_tower.embed_tokens(_token_ids(method)).cpu()
             normal = state["ctx_pos"].shape[2]
             ends = (("pos", normal, 1), ("neg", own + normal if self.shared else own, n_abnormal))
             for rows, (end, context, count) in zip(embedded, ends, strict=True):
@@ -106,5 +106,11 @@ def _deep_keys(n: int) -> list[Key]:
 
 
 def _ids(method: Method, n_abnormal: int) -> dict[str, Tensor]:
-    rows = zip(IDS, method.get_buffer("token_ids"), (1, n_abnormal), strict=True)
+    rows = zip(IDS, _token_ids(method), (1, n_abnormal), strict=True)
     return {key: row.to("cpu", torch.int32).repeat(1, n, 1) for key, row, n in rows}
+
+
+def _token_ids(method: Any) -> Tensor:
+    """(2,L): of the normal and abnormal sentence, which every learner of this form has."""
+    ids: Tensor = method.token_ids
+    return ids
