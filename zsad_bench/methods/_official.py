@@ -72,8 +72,6 @@ class Method(Protocol):
 
     def own_state(self) -> dict[str, Tensor]: ...
 
-    def get_buffer(self, target: str) -> Tensor: ...
-
 
 class OfficialForm:
     """What a method's released checkpoints look like. A subclass gives `parts`, `keys`, and what else it needs.
