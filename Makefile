@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one pip at a time
-.PHONY: help bench sweep status tables page figures track ls test test-slow test-portable lint format clean FORCE
+.PHONY: help bench sweep status tables page figures track speed ls test test-slow test-portable lint format clean FORCE
 
 # Values reach the shell as environment variables in double quotes, raw ($(value …)): nothing in them is ever executed.
 VALUES := METHOD PRIOR TARGETS SUITE SEEDS DRAWS SEED DRAW RECIPE EPOCHS BACKBONE WEIGHTS GPUS ARGS ELPV PYTHON
@@ -67,6 +67,9 @@ track: .venv/.installed ## push the rows of SUITE (demo) to wandb; ARGS=--offlin
 
 figures: .venv/.installed ## draw every figure that rows, pictures and checkpoints allow into figures/
 	@set -f; exec .venv/bin/zsad-bench figure all $$ARGS
+
+speed: .venv/.installed-dev ## measure all of benchmarks/speed and write docs/speed.md; ARGS="--only NAME" for one
+	@set -f; exec .venv/bin/python benchmarks/speed/suite.py $$ARGS
 
 ls: .venv/.installed ## list methods, datasets, priors
 	@for what in methods datasets priors; do echo "$$what"; .venv/bin/zsad-bench ls $$what; echo; done

@@ -258,7 +258,7 @@ def show(record: Mapping[str, Any]) -> None:
         table.add_row(*line)
     console.print(table)
     for claim in claims_of(record):
-        said = {None: "", True: ": kept", False: ": not kept"}[claim.met]
+        said = {None: "", True: ": kept", False: ": not kept"}[None if record["quick"] else claim.met]
         goal = f" (goal: {claim.goal}{said})" if claim.bound else ""
         console.print(f"{claim.what}: {claim.value}{goal}", markup=False, highlight=False, soft_wrap=True)
     console.print(conditions(record), markup=False, highlight=False, soft_wrap=True)
@@ -300,5 +300,5 @@ def check_same(what: str, one: Any, other: Any, tolerance: float) -> None:
     difference = float((one.detach().double() - other.detach().double()).abs().max())
     if not difference <= tolerance:
         raise ZsadError(
-            f"{what}: the two ways differ by {difference:.1e}, more than {tolerance:.0e}; their times cannot be compared"
+            f"{what}: both ways differ by {difference:.1e}, more than {tolerance:.0e}; their times cannot be compared"
         )

@@ -10,7 +10,7 @@ losses and gradients.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from _methods_measured import SMALL_SIZE, random_batches, seeded_backbone
@@ -26,12 +26,12 @@ IMAGES = 8  # the method's own batch
 TOLERANCE = 1e-4  # of losses (some units) and gradients (less than one)
 
 
-def sentence_by_sentence(method: FaPrompt, prompts: Tensor, ends: Sequence[int]) -> Tensor:
+def sentence_by_sentence(method: FaPrompt, prompts: Tensor, eot: Tensor) -> Tensor:
     """(n,D) features of prompts (n,77,W): each by itself through open_clip's blocks, deep tokens put in by hand."""
     import torch
 
     model, features = method.backbone.model, []
-    for prompt, end in zip(prompts, ends, strict=True):
+    for prompt, end in zip(prompts, eot.tolist(), strict=True):
         x = (prompt + model.positional_embedding)[None]
         for number, block in enumerate(model.transformer.resblocks):
             if 1 <= number <= len(method.deep_tokens):
@@ -40,6 +40,23 @@ def sentence_by_sentence(method: FaPrompt, prompts: Tensor, ends: Sequence[int])
             x = block(x, attn_mask=model.attn_mask)
         features.append(model.ln_final(x)[0, end] @ model.text_projection)
     return torch.stack(features)
+
+
+def read_sentence_by_sentence(method: FaPrompt) -> None:
+    """Gives a method the usual way to its texts; all else of its step stays ours."""
+    import torch
+
+    normal, abnormal = method.backbone.text_tower.end_of_text(method.token_ids)
+
+    def static_texts() -> Tensor:
+        prompts = torch.cat([method.normal_prompt(), method.abnormal_prompts()])
+        return sentence_by_sentence(method, prompts, torch.stack([normal, *[abnormal] * (len(prompts) - 1)]))
+
+    def adapted_texts(shift: Tensor) -> Tensor:
+        prompts = method.abnormal_prompts(shift)
+        return sentence_by_sentence(method, prompts, abnormal.expand(len(prompts))).unflatten(0, (len(shift), -1))
+
+    method.static_texts, method.adapted_texts = static_texts, adapted_texts
 
 
 def step_of(method: FaPrompt, features: Features, batch: Batch) -> Callable[[], Tensor]:
@@ -71,13 +88,7 @@ def measure(options: argparse.Namespace) -> Found:
     overrides = {"image_size": SMALL_SIZE} if quick else {}
     ours = build("faprompt", backbone, overrides, seed=0).to(device)
     plain = build("faprompt", backbone, {**overrides, "truncate_context": False}, seed=0).to(device)
-    normal, abnormal = backbone.text_tower.end_of_text(plain.token_ids).tolist()
-
-    # The released code has no cut and no batch of sentences; all else of the step stays ours.
-    def one_by_one(prompts: Tensor, n_normal: int) -> Tensor:
-        return sentence_by_sentence(plain, prompts, [normal] * n_normal + [abnormal] * (len(prompts) - n_normal))
-
-    plain._encode = one_by_one
+    read_sentence_by_sentence(plain)
     (batch,) = random_batches(ours.config.image_size, 2 if quick else options.images, 1)
     batch = batch.to(device)
     with torch.no_grad():

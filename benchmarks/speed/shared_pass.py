@@ -1,29 +1,32 @@
-"""Cost of several methods in one pass, against a pass for each: `python benchmarks/speed/shared_pass.py --help`.
+"""K methods in one pass, for K from 1 to 12, against a pass for each: `python benchmarks/speed/shared_pass.py --help`.
 
-ViT-L/14-336 with seeded random weights, random images. A repeat scores the images by each method alone, which is the
-plain way and what every method's own repository does, and then by the first K methods together, for each K. Methods
-whose forward pass is the same share it; by default those of the forward pass that most methods share, the dearest
-first. Ratios are taken within a repeat, so that other work on the machine matters little; the median is printed, with
-its extremes. Scores and maps must be the same together as alone, or nothing is printed.
+ViT-L/14-336 with seeded random weights, random images at 518 px. The methods are those of the forward pass that most
+methods share, the dearest first, and then second seeds of those that learn, up to twelve. The plain way, which is what
+every method's own repository does, encodes and scores the images for each method by itself. In every turn the dearest
+method is run alone, and then the first K together, for each K. Scores and maps must be the same together as alone, or
+nothing is shown.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from _machine import processor
-from _methods_measured import SMALL_SIZE, now, random_backbone, random_batches, random_of
+from _methods_measured import SMALL_SIZE, random_batches, seeded_backbone
+from _suite import Benchmark, Claim, Found, Spent, clock_of, main, median, ratio, seconds, spend, spread
+
+from zsad_bench.errors import ZsadError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from zsad_bench.methods.base import ZeroShotMethod
-    from zsad_bench.types import Prediction
+    from zsad_bench.types import Batch, Prediction
 
+TOGETHER = 12
 TOLERANCE = 1e-5  # of scores and maps, between one pass and another
 
 
@@ -34,26 +37,60 @@ def sharing(small: bool, device: str) -> dict[str, ZeroShotMethod]:
     """
     from zsad_bench import registry
     from zsad_bench.methods.base import ZeroShotMethod
-    from zsad_bench.planning.configure import build
     from zsad_bench.runner.shared_encoder import shares
 
-    backbone = random_backbone(random_of("clip"), small).to(device)
+    backbone = seeded_backbone(small).to(device)
     by_forward: dict[Any, dict[str, ZeroShotMethod]] = {}
     for name in registry.names("methods"):
         cls = registry.load("methods", name)
         if not cls.needs or not cls.needs <= backbone.offers:
             continue
-        method = build(name, backbone, {"image_size": SMALL_SIZE} if small else {}, seed=0).eval().to(device)
+        method = _built(name, small, device)
         if shares(method) and type(method).extra_features is ZeroShotMethod.extra_features and not method.transductive:
             by_forward.setdefault(method.encoder_spec.forward, {})[name] = method
     return max(by_forward.values(), key=len)
 
 
-def measure(methods: dict[str, ZeroShotMethod], device: str, repeats: int, n_images: int) -> dict[str, Any]:
-    """`order`, the dearest first; `alone`, seconds by method; for each K `over_dearest` and `over_sum`, by repeat.
+def with_seeds(methods: dict[str, ZeroShotMethod], count: int, small: bool, device: str) -> dict[str, ZeroShotMethod]:
+    """The methods, and further seeds of those that learn until there are `count`, named `coop, seed 1`."""
+    from zsad_bench.planning.configure import trains
+
+    learning = [name for name in methods if trains(name)]
+    found = dict(methods)
+    for number, name in enumerate(cycle(learning)):
+        if len(found) >= count:
+            break
+        seed = 1 + number // len(learning)
+        found[f"{name}, seed {seed}"] = _built(name, small, device, seed)
+    return dict(list(found.items())[:count])
+
+
+def _built(name: str, small: bool, device: str, seed: int = 0) -> ZeroShotMethod:
+    from zsad_bench.planning.configure import build
+
+    overrides = {"image_size": SMALL_SIZE} if small else {}
+    method = build(name, seeded_backbone(small), overrides, seed).to(device)
+    method.freeze()  # as after a training: it keeps its texts from one pass to the next
+    return method
+
+
+def alone(method: ZeroShotMethod, batch: Batch) -> Prediction:
+    """The plain way: the method encodes the images for itself and scores them."""
+    from zsad_bench.methods._prediction import predict
+
+    return predict(method, method.encode(batch.images, batch.samples), batch.samples)
+
+
+def compare(
+    methods: dict[str, ZeroShotMethod], device: str, repeats: int, n_images: int, distinct: int | None = None
+) -> dict[str, Any]:
+    """`order`, the dearest first; `alone`, what each took by itself; `together`, by K what the first K took, by turn.
+
+    distinct: so many of `methods` come first in the order, whatever they cost: second seeds follow them.
+    `dearest`: what the first took alone, by turn. The others were run alone twice.
 
     Raises:
-        SystemExit: a prediction in company is another one than alone.
+        ZsadError: a prediction in company is another one than alone.
     """
     import torch
 
@@ -62,36 +99,37 @@ def measure(methods: dict[str, ZeroShotMethod], device: str, repeats: int, n_ima
     (batch,) = random_batches(next(iter(methods.values())).config.image_size, n_images, 1)
     batch = batch.to(device)
 
-    def scored(names: Sequence[str]) -> tuple[float, dict[str, Prediction]]:
-        shared = SharedPass({name: methods[name] for name in names}).eval()
-        with torch.inference_mode():
-            started = now(device)
-            found = shared.test_step(batch, 0)
-            return now(device) - started, found
+    def together(names: Sequence[str]) -> SharedPass:
+        return SharedPass({name: methods[name] for name in names}).eval()
 
-    expected = {name: scored([name])[1][name] for name in methods}  # a warm-up, which also caches texts
-    first = {name: scored([name])[0] for name in methods}
-    order = sorted(methods, key=first.__getitem__, reverse=True)
-    for name, found in scored(order)[1].items():
-        if not (_same(found.score, expected[name].score) and _same(found.map, expected[name].map)):
-            sys.exit(f"{name} predicts something else in company; the times cannot be compared")
-    alone: dict[str, list[float]] = {name: [] for name in order}
-    over_dearest: list[list[float]] = [[] for _ in order]
-    over_sum: list[list[float]] = [[] for _ in order]
-    for _ in range(repeats):
-        once = {name: scored([name])[0] for name in order}
-        for name, seconds in once.items():
-            alone[name].append(seconds)
-        for k in range(len(order)):
-            together = scored(order[: k + 1])[0]
-            over_dearest[k].append(together / max(once[name] for name in order[: k + 1]))
-            over_sum[k].append(together / sum(once[name] for name in order[: k + 1]))
-    return {
-        "order": order,
-        "alone": {name: statistics.median(seconds) / n_images for name, seconds in alone.items()},
-        "over_dearest": over_dearest,
-        "over_sum": over_sum,
-    }
+    with torch.inference_mode():
+        expected = {name: alone(method, batch) for name, method in methods.items()}  # caches texts
+        by_itself = {name: [spend(lambda m=method: alone(m, batch), device)[0]] for name, method in methods.items()}
+        order = _ordered(list(methods), by_itself, clock_of(device), distinct)
+        passes = [together(order[: k + 1]) for k in range(len(order))]
+        for name, found in passes[-1].test_step(batch, 0).items():
+            if not (_same(found.score, expected[name].score) and _same(found.map, expected[name].map)):
+                raise ZsadError(f"{name} predicts something else in company; the times cannot be compared")
+        dearest: list[Spent] = []
+        of_k: list[list[Spent]] = [[] for _ in order]
+        for turn in range(repeats):
+            dearest.append(spend(lambda: alone(methods[order[0]], batch), device)[0])
+            for k in range(len(order))[:: (-1) ** turn]:
+                of_k[k].append(spend(lambda k=k: passes[k].test_step(batch, 0), device)[0])
+            print(f"turn {turn + 1}: {dearest[-1].cpu:.2f} s of CPU alone", file=sys.stderr, flush=True)
+        for name, method in methods.items():
+            by_itself[name].append(spend(lambda m=method: alone(m, batch), device)[0])
+    by_itself[order[0]] = dearest
+    return {"order": order, "alone": by_itself, "dearest": dearest, "together": of_k}
+
+
+def _ordered(names: list[str], by_itself: dict[str, list[Spent]], clock: str, distinct: int | None) -> list[str]:
+    """The first `distinct` names (None: all), the dearest first, then the others, likewise."""
+
+    def dearest_first(part: list[str]) -> list[str]:
+        return sorted(part, key=lambda name: getattr(by_itself[name][0], clock), reverse=True)
+
+    return dearest_first(names[:distinct]) + dearest_first(names[distinct:] if distinct else [])
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
@@ -100,35 +138,48 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     return bool((one - other).abs().max() <= TOLERANCE)
 
 
-def table(found: dict[str, Any]) -> list[str]:
-    """One line per K."""
-    lines = ["methods in one pass       alone, s per image   of the dearest alone     of all one by one"]
-    for k, name in enumerate(found["order"]):
-        ratios = [_ratio(found[key][k]) for key in ("over_dearest", "over_sum")]
-        label = name if k == 0 else f"{k + 1}: and {name}"
-        lines.append(f"{label:<25} {found['alone'][name]:>17.3f} {ratios[0]:>23} {ratios[1]:>21}")
-    return lines
+def measure(options: argparse.Namespace) -> Found:
+    device, small = options.device, options.quick
+    distinct = sharing(small, device)
+    count = max(len(distinct), 3 if small else TOGETHER)
+    methods = with_seeds(distinct, count, small, device)
+    found = compare(methods, device, options.repeats, options.images, len(distinct))
+    order, of_k, clock = found["order"], found["together"], clock_of(device)
+    over_dearest = [ratio(spent, found["dearest"], device) for spent in of_k]
+    sums = [sum(getattr(median(found["alone"][name]), clock) for name in order[: k + 1]) for k in range(len(order))]
+    over_sum = [spread([getattr(one, clock) / total for one in spent]) for spent, total in zip(of_k, sums, strict=True)]
+    lines = [
+        [
+            f"{k + 1}: {'and ' if k else ''}{name}",
+            seconds(getattr(median(found["alone"][name]), clock) / options.images),
+            seconds(getattr(median(of_k[k]), clock) / options.images),
+            str(over_dearest[k]),
+            str(over_sum[k]),
+        ]
+        for k, name in enumerate(order)
+    ]
+    n_distinct, what = len(distinct), "CPU" if clock == "cpu" else "wall"
+    return Found(
+        ("methods in one pass", f"alone, {what} s per image", "together", "over the dearest alone", "over one by one"),
+        lines,
+        [
+            Claim(f"{len(order)} methods and seeds in one pass, over the dearest alone",
+                  over_dearest[-1], "at most", 1.15),
+            Claim(f"{n_distinct} methods of one forward pass, over the dearest alone",
+                  over_dearest[n_distinct - 1], "at most", 1.1),
+        ],
+        f"{options.images} image(s) of {next(iter(methods.values())).config.image_size} px in a batch on "
+        f"{seeded_backbone(small).name}. The dearest method ran alone in each turn, the others twice in all. "
+        f"Scores and maps are the same together as alone to {TOLERANCE:g}.",
+        {"order": order, **{key: found[key] for key in ("alone", "together")}},
+    )  # fmt: skip
 
 
-def _ratio(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--repeats", type=int, default=3)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=1, help="in a batch")
-    parser.add_argument("--small", action="store_true", help="on a miniature, in seconds: does the script still run?")
-    options = parser.parse_args(arguments)
-    import torch
 
-    methods = sharing(options.small, options.device)
-    found = measure(methods, options.device, options.repeats, options.images)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else processor()
-    print(f"{options.images} image(s) per batch, {options.repeats} repeats, {torch.get_num_threads()} threads, {where}")
-    print("\n".join(table(found)))
 
+BENCHMARK = Benchmark("Methods in one pass", measure, add_options)
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(BENCHMARK))

@@ -2,9 +2,9 @@
 
 ViT-B-16-plus-240 with random weights at 240 px, the backbone and size that WinCLIP was published with: 196 windows of
 2 x 2 patches and 169 of 3 x 3. Ours embeds the patches of an image once and runs the windows together. Two usual ways
-are written out below on open_clip's own layers: one window at a time through the tower (the patches embedded once, too),
-and one pass of the masked picture per window, as the definition of a window embedding reads. The latter is measured on
-some of the windows. The embeddings of the first way must be ours.
+are written out below on open_clip's own layers: one window at a time through the tower (with the patches embedded
+once), and one pass of the masked picture per window, as the definition of a window embedding reads. The latter is
+measured on some of the windows. The embeddings of the first way must be ours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from _methods_measured import SMALL_SIZE, random_batches, seeded_backbone
+from _methods_measured import random_batches, seeded_backbone
 from _suite import TIMED_HEAD, Benchmark, Claim, Found, alternate, check_same, main, ratio, timed_line
 
 if TYPE_CHECKING:
