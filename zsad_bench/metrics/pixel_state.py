@@ -29,10 +29,11 @@ from zsad_bench.metrics.functional.binned import (
 )
 from zsad_bench.metrics.functional.bootstrap import image_pairs, pixel_auroc_interval
 from zsad_bench.metrics.functional.checks import as_array, maps_and_masks
+from zsad_bench.metrics.functional.component_events import RcproEvents
 from zsad_bench.metrics.functional.component_tree import Matching
 from zsad_bench.metrics.functional.pixel import pixel_values
 from zsad_bench.metrics.functional.ranking import rank
-from zsad_bench.metrics.functional.rcpro import RcproEvents, image_events, rcpro_of_events
+from zsad_bench.metrics.functional.rcpro import image_events, rcpro_of_events
 from zsad_bench.metrics.functional.regions import check_connectivity
 from zsad_bench.metrics.functional.sorted_pixels import Pixels, SortedPixels, sort_pixels, split_pixels
 from zsad_bench.metrics.state import ListStateMetric

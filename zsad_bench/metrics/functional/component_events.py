@@ -110,7 +110,7 @@ def fast_area(events: RcproEvents, positives: NDArray, areas: NDArray, n_regions
 
 
 class _Tables(NamedTuple):
-    """By set of neighbours that entered before: joins as in `component_tree.joins`, arcs: how many, ascent: a step up."""
+    """By set of neighbours that entered: joins as in `component_tree.joins`, arcs: how many, ascent: a step up."""
 
     joins: NDArray
     arcs: NDArray

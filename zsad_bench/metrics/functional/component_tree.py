@@ -114,7 +114,9 @@ def grow(map_HW: NDArray, mask_HW: NDArray, grid: Grid, matching: Matching) -> G
             [array.tolist() for array in group] for group in (arrays, by_pixel, by_node, by_group)
         )
     order, group_ends, offsets, joined, region, areas = arrays
-    kernel.sweep(order, group_ends, width, offsets, joined, region, areas, depth, *rules, *by_pixel, *by_node, *by_group)
+    kernel.sweep(
+        order, group_ends, width, offsets, joined, region, areas, depth, *rules, *by_pixel, *by_node, *by_group
+    )
     return Growth(slots, ends, np.asarray(by_group[0], np.float64), np.asarray(by_group[1], np.int64))
 
 

@@ -76,7 +76,7 @@ def more_scores_than(keys, limit, seen):  # type: ignore[no-untyped-def]
 
 @compiled
 def peaks_and_passes(higher, height, width, arcs, found):  # type: ignore[no-untyped-def]
-    """Fills `found` with the pixels that have no arc or several, ascending; how many they are, and the peaks among them.
+    """Fills `found` with the pixels that have no arc or several, ascending; returns how many, and how many peaks.
 
     higher: flat, of rows of `width`, the border included. arcs: (256,) uint8, of each set of neighbours.
     """
@@ -202,7 +202,8 @@ def pick(keys, higher, height, width, arcs, label, region, touched, lowest, item
 @compiled
 def visit(  # type: ignore[no-untyped-def]
     order, n, lowest, higher, joins, offsets, ascent, label, region, sizes, depth, tau, theta, excess,
-    parent, area, inside, trie, quality, goal, beyond, left, right, best, which, event_bits, event_quality, event_judged,
+    parent, area, inside, trie, quality, goal, beyond, left, right, best, which,
+    event_bits, event_quality, event_judged,
 ):  # fmt: skip
     """Fills the events from the highest score down; returns how many.
 
@@ -263,12 +264,12 @@ def visit(  # type: ignore[no-untyped-def]
             quality[root] = value
             total += value
         key = np.int64(order[i] >> np.uint64(32))
-        if i == 0 or np.int64(order[i - 1] >> np.uint64(32)) != key:
-            if total != total_before or count != count_before:
-                key += lowest
-                event_bits[events] = key ^ ((key >> 31) & 0x7FFFFFFF)
-                event_quality[events] = total - total_before
-                event_judged[events] = count - count_before
-                total_before, count_before = total, count
-                events += 1
+        last = i == 0 or np.int64(order[i - 1] >> np.uint64(32)) != key  # of the pixels of this score
+        if last and (total != total_before or count != count_before):
+            key += lowest
+            event_bits[events] = key ^ ((key >> 31) & 0x7FFFFFFF)
+            event_quality[events] = total - total_before
+            event_judged[events] = count - count_before
+            total_before, count_before = total, count
+            events += 1
     return events
