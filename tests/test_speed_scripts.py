@@ -17,7 +17,7 @@ import pytest
 
 from tests.methods import toys as toy_methods
 from zsad_bench import registry
-from zsad_bench.errors import TrainingError, UsageError
+from zsad_bench.errors import TrainingError, UsageError, ZsadError
 from zsad_bench.planning.configure import trains
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,21 +101,23 @@ def test_one_process_measures_method_after_method(measured, monkeypatch):
 
 
 def test_the_shared_pass_is_measured(measured):
-    """Methods that never look, change what is encoded or ask for more are no part of it; each K has its ratios."""
+    """Methods that never look, change what is encoded or ask for more are no part of it; each K has its times."""
     script = importlib.import_module("shared_pass")
     methods = script.sharing(small=True, device="cpu")
     assert {"clip", "clip_ac", "coop", "cocoop", "anomalyclip", "faprompt", "af_clip"} <= methods.keys()
     assert not {"random", "center_prior", "dive", "winclip", "anovl"} & methods.keys()
-    some = {name: methods[name] for name in ("clip", "faprompt", "coop")}
-    found = script.measure(some, "cpu", repeats=2, n_images=2)
+    more = script.with_seeds(methods, len(methods) + 2, True, "cpu")
+    assert list(more)[: len(methods)] == list(methods)
+    assert all(name.endswith(", seed 1") for name in list(more)[len(methods) :]), f"what was added: {list(more)}"
+    some = {name: more[name] for name in ("clip", "faprompt", "coop", list(more)[-1])}
+    found = script.compare(some, "cpu", repeats=2, n_images=2, distinct=3)
     assert sorted(found["order"]) == sorted(some)
-    for key in ("over_dearest", "over_sum"):
-        assert [len(ratios) for ratios in found[key]] == [2, 2, 2], "two repeats for each K"
-        assert all(ratio > 0 for ratios in found[key] for ratio in ratios)
-    assert len(script.table(found)) == 1 + len(some)
+    assert found["order"][-1] == list(some)[-1], "a second seed stands before a method"
+    assert [len(spent) for spent in found["together"]] == [2, 2, 2, 2], "two turns for each K"
+    assert all(one.wall > 0 for spent in found["together"] for one in spent)
 
 
-def test_no_time_is_printed_where_company_changes_a_prediction(measured, monkeypatch):
+def test_no_time_is_shown_where_company_changes_a_prediction(measured, monkeypatch):
     script = importlib.import_module("shared_pass")
     methods = {name: method for name, method in script.sharing(True, "cpu").items() if name in ("clip", "coop")}
     score, seen = type(methods["clip"]).score, []
@@ -126,8 +128,8 @@ def test_no_time_is_printed_where_company_changes_a_prediction(measured, monkeyp
         return replace(found, score=found.score + len(seen))
 
     monkeypatch.setattr(type(methods["clip"]), "score", drifting)
-    with pytest.raises(SystemExit, match="clip predicts something else in company"):
-        script.measure(methods, "cpu", repeats=1, n_images=1)
+    with pytest.raises(ZsadError, match="clip predicts something else in company"):
+        script.compare(methods, "cpu", repeats=1, n_images=1)
 
 
 def test_texts_that_follow_images_are_measured(measured):

@@ -85,13 +85,15 @@ class Found:
 class Benchmark:
     """title: of its section. measure: options -> Found; options have `quick`, `repeats` and `device` at least.
 
-    add_options: options of its own, whose defaults are the full size. on_gpu: `gpu.py` runs it as well.
+    add_options: options of its own, whose defaults are the full size. on_gpu: `gpu.py` runs it as well, with
+    `gpu_options` as words of its command line.
     """
 
     title: str
     measure: Callable[[argparse.Namespace], Found]
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
     on_gpu: bool = True
+    gpu_options: tuple[str, ...] = ()
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from _photographs import data_of, read_plainly
 from _suite import Benchmark, Claim, Found, Ratio, main, seconds, spread
 from check import write
 
-from zsad_bench.errors import ZsadError
+from zsad_bench.errors import UsageError, ZsadError
 
 COUNTS, QUICK = (100, 500, 1000, 2000, 5000), (8, 16, 32)
 FROM = 1  # memory is compared from this place of the counts to the last: the bins themselves are there by then
@@ -104,7 +104,9 @@ def fitted(counts: Sequence[int], times: Sequence[float]) -> tuple[float, float,
 
 
 def measure(options: argparse.Namespace) -> Found:
-    counts = QUICK if options.quick else COUNTS
+    counts = QUICK if options.quick else tuple(options.counts)
+    if len(counts) < 3 or sorted(set(counts)) != list(counts):
+        raise UsageError(f"--counts {counts}: expected three numbers of images or more, the smallest first")
     found: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "photographs"
@@ -148,12 +150,15 @@ def _line(name: str, count: int, one: dict[str, float]) -> list[str]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="numbers of images")
     parser.add_argument("--way", choices=("ours", "usual"), help=argparse.SUPPRESS)  # how a process asks another
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
 
 
-BENCHMARK = Benchmark("Many images", measure, add_options)
+# On a GPU starting the processes would take most of the time.
+ON_GPU = ("--repeats", "1", "--counts", "100", "500", "1000")
+BENCHMARK = Benchmark("Many images", measure, add_options, gpu_options=ON_GPU)
 
 if __name__ == "__main__":
     if "--way" in sys.argv:

@@ -179,7 +179,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=1, help="in a batch")
 
 
-BENCHMARK = Benchmark("Methods in one pass", measure, add_options)
+BENCHMARK = Benchmark("Methods in one pass", measure, add_options, gpu_options=("--images", "8"))
 
 if __name__ == "__main__":
     raise SystemExit(main(BENCHMARK))
