@@ -109,6 +109,10 @@ def test_the_shared_pass_is_measured(measured):
     more = script.with_seeds(methods, len(methods) + 2, True, "cpu")
     assert list(more)[: len(methods)] == list(methods)
     assert all(name.endswith(", seed 1") for name in list(more)[len(methods) :]), f"what was added: {list(more)}"
+    two = script.with_seeds(methods, len(methods) + 2, True, "cpu", ["coop"])
+    assert list(two)[len(methods) :] == ["coop, seed 1", "coop, seed 2"]
+    with pytest.raises(UsageError, match="unknown method that learns in this pass 'clip'"):
+        script.with_seeds(methods, 12, True, "cpu", ["clip"])
     some = {name: more[name] for name in ("clip", "faprompt", "coop", list(more)[-1])}
     found = script.compare(some, "cpu", repeats=2, n_images=2, distinct=3)
     assert sorted(found["order"]) == sorted(some)

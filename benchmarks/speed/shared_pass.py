@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from _methods_measured import SMALL_SIZE, random_batches, seeded_backbone
 from _suite import Benchmark, Claim, Found, Spent, clock_of, main, median, ratio, seconds, spend, spread
 
-from zsad_bench.errors import ZsadError
+from zsad_bench.errors import UsageError, ZsadError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,11 +51,24 @@ def sharing(small: bool, device: str) -> dict[str, ZeroShotMethod]:
     return max(by_forward.values(), key=len)
 
 
-def with_seeds(methods: dict[str, ZeroShotMethod], count: int, small: bool, device: str) -> dict[str, ZeroShotMethod]:
-    """The methods, and further seeds of those that learn until there are `count`, named `coop, seed 1`."""
+def with_seeds(
+    methods: dict[str, ZeroShotMethod], count: int, small: bool, device: str, fill: Sequence[str] = ()
+) -> dict[str, ZeroShotMethod]:
+    """The methods, and further seeds of some until there are `count`, named `coop, seed 1`.
+
+    fill: those some; by default all that learn.
+
+    Raises:
+        UsageError: one of `fill` is none of the methods, or does not learn.
+    """
+    from zsad_bench import registry
     from zsad_bench.planning.configure import trains
 
-    learning = [name for name in methods if trains(name)]
+    able = [name for name in methods if trains(name)]
+    learning = list(fill) or able
+    for name in learning:
+        if name not in able:
+            raise UsageError(registry.did_you_mean("method that learns in this pass", name, able))
     found = dict(methods)
     for number, name in enumerate(cycle(learning)):
         if len(found) >= count:
@@ -142,7 +155,7 @@ def measure(options: argparse.Namespace) -> Found:
     device, small = options.device, options.quick
     distinct = sharing(small, device)
     count = max(len(distinct), 3 if small else TOGETHER)
-    methods = with_seeds(distinct, count, small, device)
+    methods = with_seeds(distinct, count, small, device, [name for name in options.fill.split(",") if name])
     found = compare(methods, device, options.repeats, options.images, len(distinct))
     order, of_k, clock = found["order"], found["together"], clock_of(device)
     over_dearest = [ratio(spent, found["dearest"], device) for spent in of_k]
@@ -177,6 +190,7 @@ def measure(options: argparse.Namespace) -> Found:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=1, help="in a batch")
+    parser.add_argument("--fill", default="", help="methods whose further seeds fill up; default: all that learn")
 
 
 BENCHMARK = Benchmark("Methods in one pass", measure, add_options, gpu_options=("--images", "8"))
