@@ -30,7 +30,7 @@ def make_row(**changes: object) -> Row:
         "weights_hash": "w1",
         "data_hash": "d1",
         "config_hash": "c1",
-        "precision": "fp32",
+        "precision": "float32",
         "metric_version": "1",
         "package_version": "0.0.1",
         "commit": "abc1234",

@@ -106,3 +106,18 @@ def test_doctor_says_who_set_what(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     said = {one.name: (one.value, one.by) for one in process.settings()}
     assert said["GOMP_SPINCOUNT"] == ("-", "not set: OMP_WAIT_POLICY=active decides")
+
+
+def test_free_memory(tmp_path):
+    group, machine = tmp_path / "group", tmp_path / "meminfo"
+    group.mkdir()
+    machine.write_text("MemTotal: 4000 kB\nMemAvailable: 1000 kB\n")
+    assert process._free_on_machine(machine) == 1_024_000
+    assert process._free_on_machine(tmp_path / "none") is None
+    (group / "memory.current").write_text("700\n")
+    (group / "memory.stat").write_text("anon 100\ninactive_file 200\n")
+    for limit, free in (("max", None), ("1000", 500), ("400", 0)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        assert process._free_in_group(group) == free
+    assert process._free_in_group(tmp_path) is None
+    assert process.free_memory() > 10**6

@@ -20,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 WAITING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}  # spins (a fraction of a millisecond); milliseconds
@@ -81,6 +82,13 @@ def is_glibc() -> bool:
         return False
 
 
+def free_memory() -> int:
+    """Bytes that this process may still take: of the machine, or of its control group where that has less."""
+    sizes = [_free_in_group(Path("/sys/fs/cgroup")), _free_on_machine(Path("/proc/meminfo"))]
+    known = [size for size in sizes if size is not None]
+    return min(known) if known else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _setting(name: str) -> Setting:
     value = os.environ.get(name)
     if value is not None:
@@ -89,3 +97,22 @@ def _setting(name: str) -> Setting:
         return Setting(name, "-", "not set: the C library is not glibc")
     other = WAIT_POLICY if name in WAITING else TUNABLES
     return Setting(name, "-", f"not set: {other}={os.environ[other]} decides" if other in os.environ else "not set")
+
+
+def _free_in_group(folder: Path) -> int | None:
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    cached = int(stat.get("inactive_file", 0))  # given back when it is needed
+    return None if limit == "max" else max(0, int(limit) - used + cached)
+
+
+def _free_on_machine(file: Path) -> int | None:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

@@ -126,5 +126,5 @@ def test_batches_have_the_promised_shapes(module, build):
 
 def test_methods_learn_nothing_of_the_label(module):
     info = module.info(module.samples()[0])
-    assert set(vars(info)) == {"id", "category"}
+    assert set(vars(info)) == {"id", "category", "content"}  # the last is of the pixels, which a method sees
     assert info.id.startswith(f"{module.name}/")

@@ -170,7 +170,7 @@ def test_where_a_number_comes_from(page):
     page.click(number)
     assert page.run("document.querySelector('#panel').open")
     shown = page.texts("#panel dl")[0]
-    for text in ("hash-of-rich", "tiny, 96 px", "w1", "d1", "abc1234", "fp32", "cpu", "2.0"):
+    for text in ("hash-of-rich", "tiny, 96 px", "w1", "d1", "abc1234", "float32", "cpu", "2.0"):
         assert text in shown, f"the panel lacks {text}"
     rows = page.texts("#panel tbody tr")
     assert len(rows) == 6, "three categories under two seeds"

@@ -69,7 +69,7 @@ def test_counting_changes_nothing_and_is_repeatable(mini_for):
 
 def test_texts_are_cached_but_for_those_that_depend_on_the_image(mini_for):
     found = {name: gflops(method) for name, method in methods(mini_for)}
-    assert found["cocoop"] > 1.2 * found["clip"], "CoCoOp encodes its texts anew for each image"
+    assert found["cocoop"] > 1.05 * found["clip"], "CoCoOp encodes its texts anew for each image"
     assert found["winclip"] > 2 * found["clip"], "WinCLIP's windows are encoded one by one"
     clip, image = build("clip", mini_for("clip"), {"image_size": SIZE}, seed=0).eval(), torch.zeros(1, 3, SIZE, SIZE)
     first, again = (counted(lambda: predict(clip, clip.encode(image, [NOMINAL]), [NOMINAL])) for _ in range(2))

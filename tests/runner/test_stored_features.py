@@ -167,21 +167,6 @@ def test_a_folder_that_cannot_be_made_is_refused(group_in, quiet, tmp_path):
         run(group_in(tmp_path, ("anomalyclip",), features=features), quiet)
 
 
-def test_free_memory(tmp_path, monkeypatch):
-    group, machine = tmp_path / "group", tmp_path / "meminfo"
-    group.mkdir()
-    machine.write_text("MemTotal: 4000 kB\nMemAvailable: 1000 kB\n")
-    assert stored_features._free_on_machine(machine) == 1_024_000
-    assert stored_features._free_on_machine(tmp_path / "none") is None
-    (group / "memory.current").write_text("700\n")
-    (group / "memory.stat").write_text("anon 100\ninactive_file 200\n")
-    for limit, free in (("max", None), ("1000", 500), ("400", 0)):
-        (group / "memory.max").write_text(f"{limit}\n")
-        assert stored_features._free_in_group(group) == free
-    assert stored_features._free_in_group(tmp_path) is None
-    assert stored_features.free_memory() > 10**6
-
-
 @pytest.mark.parametrize(
     ("size", "said"), [(12, "12 bytes"), (1500, "1.5 kB"), (42 * 10**6, "42 MB"), (3_600_000_000, "3.6 GB")]
 )

@@ -76,12 +76,12 @@ def run(options: Options) -> int:
             f"recipe {recipe.name}: none of its cells can run here; `zsad-bench data list` says what is found"
         )
     board, runs = Path(options.out) / made.suite.name, Path(options.runs)
-    stored, folder = (
-        StoredPlan.of(made, board, runs, features=options.stored.asked()),
-        SweepFolder(runs / "sweeps" / recipe.name),
-    )
+    stored = StoredPlan.of(made, board, runs, features=options.stored.asked())
+    folder = SweepFolder(runs / "sweeps" / recipe.name)
     view = SweepView(console)
     with sigterm_exits():
+        # Before anything is hashed: what another executor needs may be missing.
+        elsewhere = choice.open() if choice.executor != "serial" and not options.dry_run else None
         status = hashed(stored, folder, view)
         if options.dry_run:
             folder.write(stored, status.cells)
@@ -91,7 +91,7 @@ def run(options: Options) -> int:
         choice = choice.for_groups(len(todo(status, options.retry_failed)[0]))
         if choice.at_once > 1:
             console.print(f"{choice.at_once} groups at a time, each with {choice.threads} of the CPU's threads")
-        executor = choice.open()
+        executor = elsewhere or choice.open()
         environment = worker.environment(choice.threads, decided_tracking(options.track, runs, console))
         status = work_through(stored, folder, executor, view, environment, options.retry_failed, status)
         print_summary(status, console)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from zsad_bench.backbones.feature_store import FeatureStore, size_of
 from zsad_bench.errors import UsageError
 from zsad_bench.planning.configure import encodes_alone
+from zsad_bench.process import free_memory
 from zsad_bench.runner.run_spec import FeatureOptions
 from zsad_bench.types import EncoderSpec, ForwardSpec
 
@@ -59,13 +59,6 @@ def stored_spec(method: ZeroShotMethod) -> EncoderSpec | None:
     return method.encoder.kept(edited=encodes_alone(type(method)))
 
 
-def free_memory() -> int:
-    """Bytes that this process may still take: of the machine, or of its control group where that has less."""
-    sizes = [_free_in_group(Path("/sys/fs/cgroup")), _free_on_machine(Path("/proc/meminfo"))]
-    known = [size for size in sizes if size is not None]
-    return min(known) if known else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def readable(size: int) -> str:
     """ "1.5 GB", "42 MB", "3 kB"."""
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
@@ -109,22 +102,3 @@ def _line(n_images: int, size: int, budget: int, folder: Path | None) -> str:
         f"{what} in memory as far as {readable(budget)} reach, and the others are encoded in each epoch; "
         "--feature-budget allows more, --features FOLDER keeps them on disk"
     )
-
-
-def _free_in_group(folder: Path) -> int | None:
-    try:
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return None
-    cached = int(stat.get("inactive_file", 0))  # given back when it is needed
-    return None if limit == "max" else max(0, int(limit) - used + cached)
-
-
-def _free_on_machine(file: Path) -> int | None:
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

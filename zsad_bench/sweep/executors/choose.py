@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated
 
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 from zsad_bench.options import Option
 from zsad_bench.planning.plan import TOGETHER, Plan
+from zsad_bench.process import free_memory
 from zsad_bench.registry import did_you_mean
 from zsad_bench.sweep.executors import Executor
 from zsad_bench.sweep.executors import ray as on_ray
@@ -137,20 +136,7 @@ def group_gib(backbone: str) -> float:
 
 def _side_by_side(most: int, gib: float) -> int:
     """How many groups of so much memory fit beside each other, at most so many and at least one."""
-    return max(1, min(most, int(free_gib() // gib) if gib else most))
-
-
-def free_gib() -> float:
-    """Memory that this process may still have, in GiB; half of the machine's where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**20
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**31
-    with contextlib.suppress(OSError, ValueError):  # "max" where a container has no limit of its own
-        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, (limit - used) / 2**30)
-    return free
+    return max(1, min(most, int(free_memory() // (gib * 2**30)) if gib else most))
 
 
 def visible_gpus() -> int:
