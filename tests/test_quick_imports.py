@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 CODE = """
 import gc, json, sys
@@ -26,6 +28,7 @@ print(json.dumps([left_out, found, frozen > 100_000, collects, area]))
 """
 
 
+@pytest.mark.slow
 def test_what_only_happens_to_be_installed_is_left_out_and_there_afterwards():
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

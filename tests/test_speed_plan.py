@@ -40,6 +40,7 @@ def test_a_page_without_a_gpu_has_no_parts(plan):
         plan.parts_text("# Time and memory of the methods\n\n## CPU\n")
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_script_writes(plan, counts):
     page = plan.PAGE.read_text(encoding="utf-8")
     line = next(line for line in plan.lines(read_parts(), counts) if line.startswith("| dive_ablation "))

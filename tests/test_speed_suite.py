@@ -144,6 +144,7 @@ def test_files_declare_themselves(suite):
         assert isinstance(importlib.import_module(name).BENCHMARK, importlib.import_module("_suite").Benchmark)
 
 
+@pytest.mark.slow
 def test_one_that_fails_is_named_and_does_not_stop_the_others(suite, tmp_path, monkeypatch, capsys):
     for name in ("_suite.py", "_machine.py"):
         (tmp_path / name).write_bytes((FOLDER / name).read_bytes())

@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from tests.cells import Group, run
+from zsad_bench.console import Console
 from zsad_bench.errors import UsageError
 from zsad_bench.methods._trainer_part import TrainerPart
+from zsad_bench.results.row import Row
 from zsad_bench.runner import computation, stored_features
 from zsad_bench.runner.run_spec import FeatureOptions
 
 LEARNERS = ("anomalyclip", "april_gan")
 EPOCHS = 3
+NOTICING = ("anomalyclip", "april_gan", "adaclip")
 
 
 @pytest.fixture
@@ -43,9 +46,9 @@ def losses(group: Group) -> list[float]:
     return values
 
 
-def both_seeds(group_in, folder: Path, where: str, methods=LEARNERS, **fields) -> Group:
+def both_seeds(group_in, folder: Path, where: str) -> Group:
     features = FeatureOptions(str(folder / "features") if where == "folder" else where)
-    groups = [group_in(folder, methods, seed=seed, epochs=EPOCHS, features=features, **fields) for seed in (0, 1)]
+    groups = [group_in(folder, LEARNERS, seed=seed, epochs=EPOCHS, features=features) for seed in (0, 1)]
     return Group([spec for group in groups for spec in group.specs])
 
 
@@ -61,17 +64,23 @@ def test_epochs_and_seeds_encode_nothing_more(group_in, quiet, tmp_path, encoded
     assert sum(encoded) > 3 * once
 
 
+@pytest.fixture(scope="module")
+def plain(group_in, tmp_path_factory) -> tuple[list[float], list[Row]]:
+    """Losses and rows of a run that stores nothing."""
+    group = group_in(tmp_path_factory.mktemp("plain"), NOTICING, epochs=2, features=FeatureOptions("off"))
+    rows = run(group, Console(file=io.StringIO())).rows
+    return losses(group), rows
+
+
 @pytest.mark.parametrize("where", ["memory", "folder"])
-def test_no_number_notices(group_in, quiet, tmp_path, where):
-    methods = (*LEARNERS, "adaclip")
-    plain = both_seeds(group_in, tmp_path / "plain", "off", methods)
-    expected = run(plain, quiet)
-    stored = both_seeds(group_in, tmp_path / "stored", where, methods)
-    found = run(stored, quiet)
-    torch.testing.assert_close(losses(stored), losses(plain), rtol=0, atol=1e-5)
-    assert len(losses(plain)) >= 2 * len(methods) * EPOCHS
-    assert [row.key for row in found.rows] == [row.key for row in expected.rows]
-    for row, other in zip(found.rows, expected.rows, strict=True):
+def test_no_number_notices(group_in, quiet, tmp_path, plain, where):
+    features = FeatureOptions(str(tmp_path / "features") if where == "folder" else where)
+    stored = group_in(tmp_path, NOTICING, epochs=2, features=features)
+    found, (expected_losses, expected) = run(stored, quiet).rows, plain
+    torch.testing.assert_close(losses(stored), expected_losses, rtol=0, atol=1e-5)
+    assert len(expected_losses) >= 2 * len(NOTICING)
+    assert [row.key for row in found] == [row.key for row in expected]
+    for row, other in zip(found, expected, strict=True):
         assert (row.value is None) == (other.value is None)
         if row.value is not None:
             assert row.value == pytest.approx(other.value, abs=1e-6), (row.method, row.category, row.metric)

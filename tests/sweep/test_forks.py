@@ -122,6 +122,7 @@ def test_another_process_runs_the_group(server, folder, tmp_path):
         assert server.start([str(folder.path), group, "--leash"], tmp_path / "log").wait(SECONDS) == worker.BUSY
 
 
+@pytest.mark.slow
 def test_nothing_runs_in_the_server_before_it_forks():
     code = (
         "import os, threading; from zsad_bench.sweep import fork_server; import numpy, scipy.linalg, cv2; "
@@ -135,6 +136,7 @@ def test_nothing_runs_in_the_server_before_it_forks():
     assert done.stdout.split() == ["0", "1", "False", "True"], done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_forks_end_with_a_sweep_that_is_killed(folder, tmp_path):
     """The sweep is killed without a chance to clean up, and the server and its fork notice."""
     group = group_of(folder)
