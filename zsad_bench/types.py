@@ -307,6 +307,21 @@ class Features:
             extra=_select(self.extra, images),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Features]) -> Features:
+        """The features of several batches, which were asked for alike, as those of one; at least one part."""
+        import torch
+
+        first = parts[0]
+        extra_rows = [part.extra_rows for part in parts if part.extra_rows is not None]
+        return replace(
+            first,
+            rows={tap: torch.cat([part.rows[tap] for part in parts]) for tap in first.rows},
+            vectors={name: torch.cat([part.vectors[name] for part in parts]) for name in first.vectors},
+            extra_rows=torch.cat(extra_rows) if extra_rows else None,
+            extra=_joined([part.extra for part in parts]),
+        )
+
     def with_extra(self, extra: Mapping[str, Any]) -> Features:
         """The same features, with more in `extra`."""
         return replace(self, extra={**self.extra, **extra}) if extra else self
@@ -315,6 +330,14 @@ class Features:
         if tap not in self.rows:
             raise KeyError(f"{tap} was not asked for; there are: {', '.join(map(str, self.rows)) or 'none'}")
         return self.rows[tap]
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    import torch
+
+    if isinstance(values[0], Mapping):
+        return {key: _joined([value[key] for value in values]) for key in values[0]}
+    return torch.cat(list(values))
 
 
 def _select(value: Any, images: slice | Sequence[int]) -> Any:

@@ -253,8 +253,7 @@ class Backbone(nn.Module):
     def text_tree(
         self, ids: Tensor, labels: Tensor | None = None, share: bool = True, truncate_context: bool = True
     ) -> TextTree:
-        """Sentences of ids (n,L) as rows for `encode_tree`, on the tower's device; n at least 1. Worth keeping: made in
-        Python, step by step.
+        """Sentences of ids (n,L) as rows for `encode_tree`, n at least 1. Worth keeping: made in Python, step by step.
 
         What sentences begin with alike is one set of rows, where the tower is causal and can run them. labels: (n,L)
         int64, what has to be equal from the start on for that; None is the ids. They keep rows apart that learned
@@ -264,7 +263,7 @@ class Backbone(nn.Module):
         Of ids on the host, as `TextTower.tokenize` gives them, nothing is read back; the tree is where the weights are.
         """
         tower = self.text_tower
-        ids, ends = ids.cpu(), tower.end_of_text(ids).cpu()  # where the ids are on the host, nothing is read back
+        ids, ends = ids.cpu(), tower.end_of_text(ids).cpu()
         if share and truncate_context and not tower.bidirectional and hasattr(tower, "tree_block"):
             return grown(ids, ends, None if labels is None else labels.cpu()).to(self.device)
         return separate(ids[:, : int(ends.max()) + 1] if truncate_context else ids, ends).to(self.device)

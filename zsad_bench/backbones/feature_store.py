@@ -46,8 +46,8 @@ class FeatureStore:
     folder: where shards lie, for any number of processes; None keeps nothing on disk. A shard is written beside its
     place and then moved there, and carries the hash of its values: one that is cut short or damaged is not read, and
     takes the place of nothing until it is written again. When the disk is full, nothing more is written.
-    dtype: of what is kept. float32 gives back exactly what was encoded; float16 takes half the room, and changes
-    values by 0.05 % at most.
+    dtype: of what is kept. float32 gives back exactly what was encoded; float16 takes half the room, and rounds to
+    eleven bits.
     say: gets the lines on what went wrong; a warning by itself.
 
     n_encoded, n_read: images whose outputs had to be encoded, and images for which all of them were there.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -38,7 +37,7 @@ class Fitting:
             except torch.OutOfMemoryError:
                 pass  # what the error refers to has to be gone before the next try
             else:
-                return parts[0] if len(parts) == 1 else joined(parts)
+                return parts[0] if len(parts) == 1 else Features.joined(parts)
             del parts
             self._halve(images)
 
@@ -59,15 +58,3 @@ class Fitting:
                 stacklevel=2,
             )
         self.at_once = tried // 2
-
-
-def joined(parts: Sequence[Features]) -> Features:
-    """The features of parts of a batch, without `extra`, as those of the whole."""
-    first = parts[0]
-    behind = [part.extra_rows for part in parts if part.extra_rows is not None]
-    return replace(
-        first,
-        rows={tap: torch.cat([part.rows[tap] for part in parts]) for tap in first.rows},
-        vectors={name: torch.cat([part.vectors[name] for part in parts]) for name in first.vectors},
-        extra_rows=torch.cat(behind) if behind else None,
-    )

@@ -151,14 +151,7 @@ def run_text(
     eot = sent(eot, embeddings.device)
     tokens = tower.place(embeddings[:, :n_rows])
     for number in range(1, tower.n_blocks + 1):
-        if edit is not None:
-            after = edited(tokens, edit(number, tokens))
-            if after.shape != tokens.shape:
-                raise ValueError(
-                    f"an edit before text block {number} made {tuple(after.shape)} of {tuple(tokens.shape)}; "
-                    "texts keep their rows"
-                )
-            tokens = after
+        tokens = _edited_text(number, tokens, edit)
         if use_checkpoint and torch.is_grad_enabled() and tokens.requires_grad:
             tokens = checkpoint(tower.block, number, tokens, eot, activation, use_reentrant=False)
         else:
@@ -188,19 +181,24 @@ def run_tree(
         return tower.block(number, sentences, tree.ends, activation).flatten(0, 1)
 
     for number in range(blocks[0], blocks[1] + 1):
-        if edit is not None:
-            after = edited(rows, edit(number, rows))
-            if after.shape != rows.shape:
-                raise ValueError(
-                    f"an edit before text block {number} made {tuple(after.shape)} of {tuple(rows.shape)}; "
-                    "texts keep their rows"
-                )
-            rows = after
+        rows = _edited_text(number, rows, edit)
         if use_checkpoint and torch.is_grad_enabled() and rows.requires_grad:
             rows = checkpoint(run, number, rows, use_reentrant=False)
         else:
             rows = run(number, rows)
     return rows
+
+
+def _edited_text(number: int, rows: Tensor, edit: Edit | None) -> Tensor:
+    if edit is None:
+        return rows
+    after = edited(rows, edit(number, rows))
+    if after.shape != rows.shape:
+        raise ValueError(
+            f"an edit before text block {number} made {tuple(after.shape)} of {tuple(rows.shape)}; texts keep their "
+            "rows"
+        )
+    return after
 
 
 def place_rows(tower: TextTower, embeddings: Tensor, tree: TextTree) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
@@ -20,6 +20,7 @@ from zsad_bench.results.rows import digest
 from zsad_bench.runner import guard
 from zsad_bench.runner.auxiliary import Auxiliary, auxiliary
 from zsad_bench.runner.run_spec import RunSpec
+from zsad_bench.types import Normalisation
 
 TEST_BATCH = 32
 T = TypeVar("T")
@@ -99,17 +100,12 @@ class Opened:
         return auxiliary(prior, data_of)
 
 
-class Normalisation(NamedTuple):
-    """In the place of a backbone, where only tables are read."""
-
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
-
-
 def data_module(
     asked: str, data: DataOptions, backbone: Backbone | Normalisation, options: Mapping[str, Any] | None = None
 ) -> ZeroShotDataModule:
     """The data module of a target or auxiliary dataset, with what `data` says of it or of all, and these options.
+
+    backbone: whose mean and standard deviation its images get; without one, where only tables are read, both alone.
 
     Raises:
         UnknownNameError: an option that the dataset does not have. UsageError: two paths for one's own images.
@@ -143,7 +139,7 @@ def readable_targets(suite: str, targets: Iterable[str], data: DataOptions, say:
         try:
             # Generated data is drawn when it is used.
             if not issubclass(registry.load("datasets", target_of(asked).dataset), DemoDataModule):
-                mask_sizes.check(data_module(asked, data, Normalisation()))
+                mask_sizes.check(data_module(asked, data, Normalisation(CLIP_MEAN, CLIP_STD)))
         except DatasetError as error:
             say(f"{asked} is left out, since --targets does not name it: {error}")
         else:

@@ -174,7 +174,7 @@ class SharedPass(LightningModule):
         """
         samples, predictions = self._samples.pop(category, []), {}
         for label, parts in self._kept.pop(category, {}).items():
-            features, method = joined(parts), self.by_label[label]
+            features, method = Features.joined(parts), self.by_label[label]
             device = method.backbone.device  # where features may lie in `extra` alone, at any depth
             started = device_clock(device)
             with torch.no_grad():
@@ -203,22 +203,3 @@ def only(features: Features, spec: EncoderSpec) -> Features:
         rows={tap: rows for tap, rows in features.rows.items() if tap in spec.taps},
         vectors={name: vector for name, vector in features.vectors.items() if name in spec.pooled},
     )
-
-
-def joined(parts: Sequence[Features]) -> Features:
-    """The features of several batches as those of one."""
-    first = parts[0]
-    extra_rows = [part.extra_rows for part in parts if part.extra_rows is not None]
-    return replace(
-        first,
-        rows={tap: torch.cat([part.rows[tap] for part in parts]) for tap in first.rows},
-        vectors={name: torch.cat([part.vectors[name] for part in parts]) for name in first.vectors},
-        extra_rows=torch.cat(extra_rows) if extra_rows else None,
-        extra={name: _joined([part.extra[name] for part in parts]) for name in first.extra},
-    )
-
-
-def _joined(values: Sequence[Tensor] | Sequence[Mapping]) -> Tensor | dict:
-    if isinstance(values[0], Mapping):
-        return {key: _joined([value[key] for value in values]) for key in values[0]}
-    return torch.cat(cast("list[Tensor]", list(values)))
