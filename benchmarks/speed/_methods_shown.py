@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from _methods_measured import CATEGORY, CLASSES, REPEATS, TRAIN_BATCH
+from _suite import show_table
 
 from zsad_bench import registry
 from zsad_bench.errors import UsageError
@@ -130,17 +131,7 @@ def _markers(device: str) -> tuple[str, str]:
 
 
 def show(records: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    console.width = max(console.width, 150)  # eleven columns; a log file has no width of its own
-    table = Table(*HEAD[:1])
-    for title in HEAD[1:]:
-        table.add_column(title, justify="right")
-    for line in cells(records):
-        table.add_row(*line)
-    console.print(table)
+    console = show_table(HEAD, cells(records), 150)
     console.print(conditions(records), soft_wrap=True)
     for record in records:
         for job, reason in record["failed"].items():

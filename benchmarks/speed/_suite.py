@@ -14,15 +14,18 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from _machine import busy_seconds, processor
 
 from zsad_bench.errors import UsageError, ZsadError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REPEATS = 5
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "scikit-learn", "numba")
@@ -246,19 +249,25 @@ def conditions(record: Mapping[str, Any]) -> str:
 # --- showing ----------------------------------------------------------------------------------------------------------
 
 
-def show(record: Mapping[str, Any]) -> None:
-    """The record on the terminal."""
+def show_table(head: Sequence[str], lines: Iterable[Sequence[str]], width: int, title: str | None = None) -> Console:
+    """A table on the terminal, numbers to the right; the console, at least so wide: a log file has no width."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    console.width = max(console.width, 120)
-    table = Table(record["head"][0], title=record["title"], title_justify="left")
-    for name in record["head"][1:]:
+    console.width = max(console.width, width)
+    table = Table(head[0], title=title, title_justify="left")
+    for name in head[1:]:
         table.add_column(name, justify="right")
-    for line in record["lines"]:
+    for line in lines:
         table.add_row(*line)
     console.print(table)
+    return console
+
+
+def show(record: Mapping[str, Any]) -> None:
+    """The record on the terminal."""
+    console = show_table(record["head"], record["lines"], 120, record["title"])
     for claim in claims_of(record):
         said = {None: "", True: ": kept", False: ": not kept"}[None if record["quick"] else claim.met]
         goal = f" (goal: {claim.goal}{said})" if claim.bound else ""

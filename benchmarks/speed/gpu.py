@@ -31,7 +31,7 @@ from _methods_measured import (
     reset_peak,
     seeded_backbone,
 )
-from _suite import Ratio, claims_of, conditions, parser_of, record_of, seconds, show, spend, where
+from _suite import Ratio, claims_of, conditions, parser_of, record_of, seconds, show, show_table, spend, where
 from suite import declared
 
 from zsad_bench import registry
@@ -316,22 +316,8 @@ def _measure(options: argparse.Namespace, started: float) -> int:
         write_whole(page, page_of(record).encode())
     elif page:
         raise UsageError(f"{page.name} is for a GPU's figures; it is not written with --device cpu")
-    _show(methods)
+    show_table(HEAD, cells(methods), 110)
     return 1 if any("failed" in each for each in [*methods, *benchmarks]) else 0
-
-
-def _show(records: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    console.width = max(console.width, 110)
-    table = Table(*HEAD[:2])
-    for title in HEAD[2:]:
-        table.add_column(title, justify="right")
-    for line in cells(records):
-        table.add_row(*line)
-    console.print(table)
 
 
 if __name__ == "__main__":

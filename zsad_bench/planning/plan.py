@@ -9,7 +9,6 @@ from typing import Any
 
 from zsad_bench import registry
 from zsad_bench.data import prior as priors
-from zsad_bench.data.overlap import check_names
 from zsad_bench.errors import UsageError
 from zsad_bench.planning import learnable
 from zsad_bench.planning.configure import configure, encodes_alone, takes_epochs
@@ -255,6 +254,8 @@ def _shares(
         elif target not in named:
             left_out[prior, target] = None
         elif recipe.file is None:
+            from zsad_bench.data.overlap import check_names  # reads pixels, and `--help` needs no numpy
+
             check_names(auxiliary, [target_of(target)])
         else:
             raise UsageError(
