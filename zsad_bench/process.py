@@ -1,5 +1,7 @@
 """What this program sets for itself and its workers before torch is imported: how threads wait, how memory is kept.
 
+And how much memory there is for it (`free_memory`).
+
 Only the program calls this (`cli.py`, and `sweep/worker.py` for its children); `import zsad_bench` sets nothing. What
 the user has set is never replaced.
 

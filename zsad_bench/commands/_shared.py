@@ -46,6 +46,20 @@ def _size(text: str, option: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrozenTowers:
+    """How the frozen towers compute; see docs/precision.md."""
+
+    precision: Annotated[
+        Literal["float32", "tf32", "bf16"] | None,
+        Option(help="of the frozen towers, in rows too; heads, losses and maps stay float32; default: float32"),
+    ] = None
+    compile: Annotated[
+        Literal["no", "default", "cuda-graphs"],
+        Option(help="blocks of the visual tower by torch.compile; pays on a GPU and many images"),
+    ] = "no"
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoredFeatures:
     """What is kept of images that were encoded; see docs/sweeps.md."""
 

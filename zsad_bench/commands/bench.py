@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from zsad_bench import path_lists, quick_imports, registry
-from zsad_bench.commands._shared import Partial, StoredFeatures, Track
+from zsad_bench.commands._shared import FrozenTowers, Partial, StoredFeatures, Track
 from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_summary
 from zsad_bench.console import Console
 from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
@@ -58,14 +58,7 @@ class Options:
     ] = None
     backbone: Annotated[str | None, Option("NAME", "see `zsad-bench ls backbones`")] = None
     weights: Annotated[str | None, Option("PATH", "a pretrained tag, or a file of weights on this machine")] = None
-    precision: Annotated[
-        Literal["float32", "tf32", "bf16"],
-        Option(help="of the frozen towers; heads, losses and maps are float32; rows say it"),
-    ] = "float32"
-    compile: Annotated[
-        Literal["no", "default", "cuda-graphs"],
-        Option(help="blocks of the visual tower by torch.compile; pays on a GPU and many images"),
-    ] = "no"
+    towers: FrozenTowers = field(default_factory=FrozenTowers)
     checkpoint: Annotated[str | None, Option("FILE", "test this instead of training (one method)")] = None
     seed: Annotated[tuple[int, ...], Option("N[,N…]", "of training")] = (0,)
     draw: Annotated[tuple[int, ...], Option("N[,N…]", "of the auxiliary data; default: the prior's own, 0")] = ()
@@ -170,8 +163,8 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
         weights=options.weights,
         data=data,
         checkpoint=Path(options.checkpoint) if options.checkpoint else None,
-        precision=options.precision,
-        compiled=options.compile,
+        precision=options.towers.precision or "float32",
+        compiled=options.towers.compile,
     )
     without = set(chosen.targets) - set(targets)
     made = plan(recipe, together=TOGETHER, without=without, equal_targets=choice is not None)

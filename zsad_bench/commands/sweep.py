@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from zsad_bench import quick_imports
-from zsad_bench.commands._shared import StoredFeatures, Track
+from zsad_bench.commands._shared import FrozenTowers, StoredFeatures, Track
 from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_cells, print_summary
 from zsad_bench.console import Console
 from zsad_bench.errors import ZsadError
@@ -29,12 +29,7 @@ from zsad_bench.sweep.sweep_folder import SweepFolder
 class Options:
     recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "shipped, or a file; see docs/sweeps.md")]
     dry_run: Annotated[bool, Option(help="print the plan, what it costs and what is done already")] = False
-    precision: Annotated[
-        Literal["float32", "tf32", "bf16"] | None, Option(help="of the frozen towers, instead of the recipe's")
-    ] = None
-    compile: Annotated[
-        Literal["no", "default", "cuda-graphs"], Option(help="blocks of the visual tower by torch.compile")
-    ] = "no"
+    towers: FrozenTowers = field(default_factory=FrozenTowers)
     retry_failed: Annotated[bool, Option(help="run groups again that failed before")] = False
     executors: ExecutorOptions = field(default_factory=ExecutorOptions)
     together: Annotated[
@@ -61,7 +56,7 @@ def run(options: Options) -> int:
     """
     console = Console()
     recipe = recipes.load(recipes.find(options.recipe))
-    recipe = replace(recipe, precision=options.precision or recipe.precision, compiled=options.compile)
+    recipe = replace(recipe, precision=options.towers.precision or recipe.precision, compiled=options.towers.compile)
     quick_imports.load()
     memory = group_gib(recipe.backbone or SUITES[recipe.suite].backbone)
     choice = choose(options.executors, options.threads, options.at_once, memory)
