@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,19 @@ def test_free_memory(tmp_path):
         assert process._free_in_group(group) == free
     assert process._free_in_group(tmp_path) is None
     assert process.free_memory() > 10**6
+
+
+def test_the_processor_has_a_name_everywhere(monkeypatch):
+    process.processor.cache_clear()
+    info = Path("/proc/cpuinfo")
+    named = info.is_file() and "model name" in info.read_text()
+    assert process.processor() in (info.read_text() if named else platform.machine())
+    process.processor.cache_clear()
+
+    def unreadable(self, *args, **kwargs):
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", unreadable)
+        assert process.processor() == platform.machine()
+    process.processor.cache_clear()

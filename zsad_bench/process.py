@@ -1,6 +1,6 @@
 """What this program sets for itself and its workers before torch is imported: how threads wait, how memory is kept.
 
-And how much memory there is for it (`free_memory`).
+And what it runs on: the processor's name, and how much memory there is.
 
 Only the program calls this (`cli.py`, and `sweep/worker.py` for its children); `import zsad_bench` sets nothing. What
 the user has set is never replaced.
@@ -19,9 +19,12 @@ are started from here; in this process `mallopt` sets the same.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import platform
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +85,16 @@ def is_glibc() -> bool:
         return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
     except (AttributeError, OSError, ValueError):  # a system or a C library that does not know the question
         return False
+
+
+@cache
+def processor() -> str:
+    """The name of the processor where Linux says it, else its architecture."""
+    with contextlib.suppress(OSError):
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].partition(":")[2].strip()
+    return platform.machine()
 
 
 def free_memory() -> int:

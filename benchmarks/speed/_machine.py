@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
+
+from zsad_bench.process import processor as processor
 
 
 def busy_seconds() -> float:
@@ -14,10 +15,3 @@ def busy_seconds() -> float:
         return 0.0
     user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def processor() -> str:
-    """Its name where the machine tells, else its architecture."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import resource
 import secrets
 import subprocess
@@ -14,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from zsad_bench.process import processor
 
 
 @cache
@@ -66,16 +67,6 @@ def device() -> str:
         return "mps"
     threads = torch.get_num_threads()
     return f"cpu ({processor()}, {threads} thread{'s' * (threads > 1)})"
-
-
-@cache
-def processor() -> str:
-    """The name of the processor where Linux says it, else its architecture."""
-    with contextlib.suppress(OSError):
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0].partition(":")[2].strip()
-    return platform.machine()
 
 
 def reset_peak_memory() -> None:
