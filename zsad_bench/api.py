@@ -216,13 +216,11 @@ def predict(
 
     from zsad_bench.backbones.precision import tf32
     from zsad_bench.data.images import Images
+    from zsad_bench.inspection.scorer import require_single_images
+    from zsad_bench.inspection.tiles import resized
 
     _require_ready(method)
-    if method.transductive:
-        raise UsageError(
-            f"{method.title} scores all images of a category together and cannot score a single image; use "
-            "evaluate on a dataset, or another method"
-        )
+    require_single_images(method)
     data = Images(
         images, name, kind=kind, domain=domain, image_size=method.config.image_size, mean=method.backbone.mean,
         std=method.backbone.std, batch_size=batch_size,
@@ -233,7 +231,10 @@ def predict(
             found = method.predict_step(batch.to(method.device), number)
             scores.append(found.score.float().cpu().numpy())
             if found.map is not None and full_size:
-                maps += [_resized(one, size) for one, size in zip(found.map.float(), batch.sizes, strict=True)]
+                of_method = found.map.float().cpu().numpy()
+                maps += [
+                    resized(one, width, height) for one, (height, width) in zip(of_method, batch.sizes, strict=True)
+                ]
             elif found.map is not None:
                 maps.append(found.map.float().cpu().numpy())
         method.pending.finish()
@@ -339,14 +340,6 @@ def _check_overlap(method: ZeroShotMethod, data: ZeroShotDataModule) -> None:
         return [load_dataset(name, method) for name in names if name in known and is_found(name)]
 
     guard.check_checkpoint(path, names, here, [data], lambda line: warnings.warn(line, stacklevel=4))
-
-
-def _resized(map_HW: Any, size: tuple[int, int]) -> NDArray[np.float32]:
-    from torch.nn.functional import interpolate
-
-    shrinks = size[0] < map_HW.shape[0] or size[1] < map_HW.shape[1]
-    whole = interpolate(map_HW[None, None], size, mode="bilinear", align_corners=False, antialias=shrinks)
-    return whole[0, 0].cpu().numpy()
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""A contact sheet: a row of small images per category, normal ones left, anomalous ones right, their masks outlined.
+"""A contact sheet: a row of small images per category, normal ones left, anomalous ones right, their masks outlined;
+or a grid of images in any order.
 
 Pure functions of images; nothing here knows a dataset. Axes: H W of an image as it is shown.
 """
@@ -113,6 +114,37 @@ def sheet(title: str, subtitle: str, rows: Sequence[Row], box: int = BOX) -> Ima
         draw.line((_MARGIN, top - _GAP, width - _MARGIN, top - _GAP), _LINE)
         _write(draw, (_MARGIN, top + _FRAME), label, _INK, fonts[15], _step(15))
         for x, cell, lines in cells:
+            canvas.paste(cell.picture, (x, top + images - cell.picture.height))  # captions of a row are level
+            _write(draw, (x + _FRAME, top + images), lines, _GREY, fonts[12], _step(12))
+    return canvas
+
+
+def grid(title: str, subtitle: str, cells: Sequence[Cell], columns: int = 6, box: int = BOX) -> Image.Image:
+    """A sheet of cells row by row, RGB; the rows as high as their highest image and longest captions."""
+    fonts = {size: ImageFont.load_default(size) for size in (12, 22)}
+    pitch = box + 2 * _FRAME + _GAP
+    width = max(2 * _MARGIN + columns * pitch - _GAP, 480)
+    heads = [(line, 22, _INK) for line in _lines(title, fonts[22], width - 2 * _MARGIN)]
+    heads += [(line, 12, _GREY) for line in _lines(subtitle, fonts[12], width - 2 * _MARGIN)]
+    top = _MARGIN + sum(_step(size) for _, size, _ in heads) + 2 * _GAP
+    laid = []  # (top, [(cell, its lines)], height of the images) of each row
+    for start in range(0, len(cells), columns):
+        row = [
+            (cell, [line for text in cell.captions for line in _lines(text, fonts[12], box + _FRAME)])
+            for cell in cells[start : start + columns]
+        ]
+        images = max(cell.picture.height for cell, _ in row)
+        laid.append((top, row, images))
+        top += images + _step(12) * max(len(lines) for _, lines in row) + 2 * _GAP
+    canvas = Image.new("RGB", (width, top - _GAP + _MARGIN), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    y = _MARGIN
+    for line, size, colour in heads:
+        draw.text((_MARGIN, y), line, colour, fonts[size])
+        y += _step(size)
+    for top, row, images in laid:
+        for i, (cell, lines) in enumerate(row):
+            x = _MARGIN + i * pitch
             canvas.paste(cell.picture, (x, top + images - cell.picture.height))  # captions of a row are level
             _write(draw, (x + _FRAME, top + images), lines, _GREY, fonts[12], _step(12))
     return canvas

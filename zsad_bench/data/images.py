@@ -63,14 +63,8 @@ class Images(LightningDataModule):
         workers: int | None = None,
     ) -> None:
         super().__init__()
-        for what, value, known in (("kind", kind, get_args(Kind)), ("domain", domain, get_args(Domain))):
-            if value not in known:
-                raise UsageError(did_you_mean(f"{what} of images", str(value), known))
-        prompt = readable(name)
-        if not prompt:
-            raise UsageError(f"name={name!r} is not a name to prompt with; say what the images show: name='bottle'")
         self.images = _listed(images)
-        self.category = Category(DATASET, name, prompt, kind, domain)
+        self.category = category_of(name, kind, domain)
         self.image_size, self.mean, self.std = image_size, mean, std
         self.batch_size, self.workers = batch_size, workers
 
@@ -93,6 +87,21 @@ class Images(LightningDataModule):
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
         """What a method sees: images normalised where they lie. A Trainer calls it."""
         return batch.normalised()
+
+
+def category_of(name: str, kind: Kind, domain: Domain) -> Category:
+    """What images without labels show.
+
+    Raises:
+        UsageError: an unknown kind or domain, or a name that is none in a prompt.
+    """
+    for what, value, known in (("kind", kind, get_args(Kind)), ("domain", domain, get_args(Domain))):
+        if value not in known:
+            raise UsageError(did_you_mean(f"{what} of images", str(value), known))
+    prompt = readable(name)
+    if not prompt:
+        raise UsageError(f"name={name!r} is not a name to prompt with; say what the images show: name='bottle'")
+    return Category(DATASET, name, prompt, kind, domain)
 
 
 class ImageList(Dataset):

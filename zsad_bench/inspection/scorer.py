@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -32,10 +34,39 @@ class Scorer(Protocol):
         ...
 
 
-def single_image_only(method: ZeroShotMethod) -> None:
-    """Raises UsageError for a method that scores a set of images together: its score of one image alone means nothing.
+class MethodScorer:
+    """A method that is ready to score, on a device: the CPU, or "cuda"."""
 
-    Such a score would change with the images that happen to lie beside it.
+    def __init__(self, method: ZeroShotMethod, device: str = "cpu") -> None:
+        require_single_images(method)
+        self.method = method.to(device).eval()
+        self.title = method.title
+        self.image_size: int = method.config.image_size
+        self.normalisation = Normalisation(tuple(method.backbone.mean), tuple(method.backbone.std))
+        self.identity = identity(method)
+
+    def __call__(self, batch: ImageBatch) -> Prediction:
+        with tf32(False, self.method.device):
+            found = self.method.predict_step(batch.to(self.method.device), 0)
+            self.method.pending.finish()
+        return Prediction(found.score.float().cpu(), None if found.map is None else found.map.float().cpu())
+
+
+def identity(method: ZeroShotMethod) -> str:
+    """16 hex digits of all that decides the scores of a method: its configuration, weights and learned parameters."""
+    config = method.resolved_config()
+    known = [method.registry_name(), method.version, method.backbone.id, method.backbone.precision, config]
+    content = hashlib.sha256(json.dumps([*known, method.frozen_networks], sort_keys=True, default=str).encode())
+    for name, tensor in sorted(method.own_state().items()):
+        content.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()[:16]
+
+
+def require_single_images(method: ZeroShotMethod) -> None:
+    """Raises UsageError for a method that scores a set of images together.
+
+    Its score of an image would change with the images that happen to lie beside it.
     """
     if method.transductive:
         raise UsageError(

@@ -1,0 +1,116 @@
+"""What `predict` and `calibrate` have in common: what scores photos, and how photos are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from zsad_bench.console import Console, Progress
+from zsad_bench.errors import UsageError
+from zsad_bench.options import Option
+from zsad_bench.path_lists import home
+from zsad_bench.types import Domain, Kind
+
+if TYPE_CHECKING:
+    from zsad_bench.inspection.inspect import Inspected, Setting
+    from zsad_bench.inspection.opening import OpenedScorer
+    from zsad_bench.inspection.photos import Photo
+    from zsad_bench.inspection.reading import Unread
+
+_OVERLAP = 25  # per cent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerOptions:
+    """What scores."""
+
+    method: Annotated[str | None, Option("NAME", "see `zsad-bench ls methods`")] = None
+    checkpoint: Annotated[str | None, Option("FILE", "of a run: what a method learned")] = None
+    onnx: Annotated[str | None, Option("FILE", "of `zsad-bench export onnx`, in place of a method")] = None
+    backbone: Annotated[
+        str | None, Option("NAME", "default: the papers' where its weights are found, else the tiny one")
+    ] = None
+    weights: Annotated[str | None, Option("PATH", "a pretrained tag, or a file of weights on this machine")] = None
+    precision: Annotated[Literal["float32", "tf32", "bf16"], Option(help="of the frozen towers")] = "float32"
+    set: Annotated[tuple[str, ...], Option("KEY=VALUE", "a field of the method's configuration", repeated=True)] = ()
+    device: Annotated[Literal["auto", "cpu", "cuda"], Option(help="auto is a GPU where there is one")] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoOptions:
+    """What the photos show, and what of them counts."""
+
+    name: Annotated[str, Option("NAME", "what the photos show, in the words of a prompt")] = "object"
+    kind: Annotated[Kind, Option(help="of what they show; few methods look at it")] = "object"
+    domain: Annotated[Domain, Option(help="of what they show; few methods look at it")] = "industrial"
+    tiles: Annotated[bool, Option(help="score large photos in overlapping tiles, at full resolution")] = False
+    tile_size: Annotated[int | None, Option("N", "pixels of a tile's side; default: what the method reads")] = None
+    tile_overlap: Annotated[int | None, Option("N", f"per cent of a side; default: {_OVERLAP}", at_least=0)] = None
+    roi: Annotated[str | None, Option("MASK", "an image that is white where anomalies count")] = None
+    batch_size: Annotated[int, Option("N", "images or tiles at once", at_least=1)] = 8
+    workers: Annotated[int | None, Option("N", "processes that read photos; default: by their number", at_least=0)] = (
+        None
+    )
+
+
+def open_scorer(options: ScorerOptions, console: Console) -> OpenedScorer:
+    """What scores, with its warning printed.
+
+    Raises:
+        UsageError: options that exclude each other. ZsadError: from loading.
+    """
+    from zsad_bench.inspection.opening import device_of, open_method
+    from zsad_bench.planning.configure import parse_settings
+
+    checkpoint = None if options.checkpoint is None else home(options.checkpoint)
+    opened = open_method(
+        options.method, checkpoint, options.backbone, options.weights, parse_settings(options.set),
+        device_of(options.device), options.precision,
+    )  # fmt: skip
+    if opened.warning:
+        console.warn(opened.warning)
+    return opened
+
+
+def setting_of(options: PhotoOptions, opened: OpenedScorer) -> Setting:
+    """What decides a score beside the scorer.
+
+    Raises:
+        UsageError: options of tiles without --tiles, a tile or a region that cannot be. DatasetError: no mask.
+    """
+    from zsad_bench.data.images import category_of
+    from zsad_bench.inspection.inspect import Setting
+    from zsad_bench.inspection.region import read_region
+    from zsad_bench.inspection.tiles import tiling
+
+    if not options.tiles and (options.tile_size is not None or options.tile_overlap is not None):
+        raise UsageError("--tile-size and --tile-overlap go with --tiles; add it")
+    side = options.tile_size or opened.scorer.image_size
+    overlap = _OVERLAP if options.tile_overlap is None else options.tile_overlap
+    return Setting(
+        category_of(options.name, options.kind, options.domain),
+        tiling(side, overlap / 100) if options.tiles else None,
+        read_region(options.roi) if options.roi else None,
+    )
+
+
+@contextmanager
+def inspected(
+    photos: Sequence[Photo], opened: OpenedScorer, setting: Setting, options: PhotoOptions
+) -> Iterator[Iterator[Inspected | Unread]]:
+    """The photos, one by one as they are scored, with a bar of progress."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+
+    from zsad_bench.inspection.inspect import inspect
+
+    with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("photos", total=len(photos))
+
+        def counted() -> Iterator[Inspected | Unread]:
+            for item in inspect(photos, opened.scorer, setting, options.batch_size, options.workers):
+                bar.advance(task)
+                yield item
+
+        yield counted()

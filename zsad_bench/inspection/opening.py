@@ -1,0 +1,120 @@
+"""A method, ready to score photos: on the weights that are found, from a checkpoint, or as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zsad_bench import registry
+from zsad_bench.backbones.load import load_backbone, weights_at_hand
+from zsad_bench.errors import CheckpointError, UsageError
+from zsad_bench.inspection.scorer import MethodScorer, Scorer
+from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.planning.configure import build
+from zsad_bench.planning.suite import DEMO, PAPER
+from zsad_bench.runner import checkpoint as checkpoints
+
+SHIPPED = "shipped"  # what an opened scorer's checkpoint is called when it came with the package
+TINY = (
+    "the tiny CLIP that comes with the package has never seen a photograph: its scores show how the tool works, not "
+    "what a method finds; give --backbone and --weights of a real CLIP (docs/predict.md)"
+)
+
+
+@dataclass(frozen=True)
+class OpenedScorer:
+    """about: title, method, backbone, checkpoint, identity, configuration, for predictions.json. warning: one line on
+    what the scores are worth, or ""."""
+
+    scorer: Scorer
+    about: Mapping[str, Any]
+    warning: str = ""
+
+
+def open_method(
+    name: str | None,
+    checkpoint: Path | None,
+    backbone: str | None,
+    weights: str | None,
+    settings: Mapping[str, Any],
+    device: str,
+    precision: str = "float32",
+) -> OpenedScorer:
+    """A method by name, from a checkpoint, or both, which then have to agree.
+
+    Without `backbone`: the checkpoint's, else the papers' where weights of it are found, else the tiny CLIP. On the
+    tiny CLIP methods that train have a checkpoint in the package, as far as `demo_checkpoint` has one.
+
+    Raises:
+        UsageError: neither name nor checkpoint, a method that trains and no checkpoint, settings beside one, a
+            transductive method. UnknownNameError, BackboneError, CheckpointError: from loading.
+    """
+    if name is None and checkpoint is None:
+        raise UsageError("give --method NAME, --checkpoint FILE or --onnx FILE; `zsad-bench ls methods` lists names")
+    if checkpoint is not None and settings:
+        raise UsageError(f"--checkpoint {checkpoint} brings its configuration; leave out --set {', '.join(settings)}")
+    header = None if checkpoint is None else checkpoints.read_header(checkpoint)
+    method = name if header is None else header.method
+    if header is not None and name not in (None, header.method):
+        raise CheckpointError(f"checkpoint {checkpoint}: is of {header.method}, asked for {name}; leave out --method")
+    assert method is not None
+    cls = registry.load("methods", method)
+    named, tag = (backbone, weights) if backbone else _usual_backbone(method, header, weights)
+    tiny = named == DEMO.backbone
+    shipped = None
+    if checkpoint is None and tiny and not settings and cls.trains(None):
+        shipped = demo_checkpoint(method)
+    if checkpoint is None and shipped is None and cls.trains(None):
+        raise UsageError(
+            f"{method} learns from auxiliary data; give --checkpoint FILE: `zsad-bench bench --method {method} "
+            f"--prior rich` writes runs/…/{method}.safetensors"
+        )
+    loaded = load_backbone(named, tag, precision)
+    built: ZeroShotMethod[Any]
+    if checkpoint is not None:
+        built, _ = checkpoints.load(checkpoint, loaded, method)
+    elif shipped is not None:
+        with as_file(shipped) as path:
+            built, _ = checkpoints.load(path, loaded, method)
+    else:
+        built = build(method, loaded, {**(DEMO.overrides_for(method) if tiny else {}), **settings}, 0)
+    scorer = MethodScorer(built, device)
+    about = {
+        "title": scorer.title, "method": method, "version": built.version, "identity": scorer.identity,
+        "backbone": loaded.id, "precision": loaded.precision, "image_size": scorer.image_size,
+        "checkpoint": str(checkpoint) if checkpoint else SHIPPED if shipped else None,
+        "config": built.resolved_config(), "device": device,
+    }  # fmt: skip
+    return OpenedScorer(scorer, about, TINY if tiny else "")
+
+
+def demo_checkpoint(method: str) -> Any:
+    """The file of the package with what a method learned from the generated images, on the tiny CLIP; None if none."""
+    file = files("zsad_bench.inspection") / "demo" / f"{method}.safetensors"
+    return file if file.is_file() else None
+
+
+def device_of(asked: str) -> str:
+    """`auto` is a GPU where torch finds one, else the CPU.
+
+    Raises:
+        UsageError: a GPU was asked for, and there is none.
+    """
+    found = torch.cuda.is_available()
+    if asked == "cuda" and not found:
+        raise UsageError("--device cuda: torch finds no GPU here; leave it out, or see `zsad-bench doctor`")
+    return ("cuda" if found else "cpu") if asked == "auto" else asked
+
+
+def _usual_backbone(method: str, header: checkpoints.Header | None, weights: str | None) -> tuple[str, str | None]:
+    if header is not None:
+        return header.backbone.partition("@")[0], weights
+    named, tag = PAPER.backbone_for(method)
+    if weights or weights_at_hand(named, tag):
+        return named, weights or tag
+    return DEMO.backbone, DEMO.weights
