@@ -12,6 +12,7 @@ from zsad_bench.inspection.tiles import resized
 from zsad_bench.results.pictures import SCALE
 
 _OPACITY = 0.75  # of the highest value
+_FIRST = 0.3  # of the colour scale; what is before it is so dark that it would look like a shadow on the photo
 _DIMMED = 0.35  # brightness of what is outside the region
 
 
@@ -55,8 +56,8 @@ def overlay(
     if region_HW is not None:
         place = np.where(region_HW, place, 0)
     anchors = np.linspace(0, 1, len(SCALE))
-    colour = np.stack([np.interp(place, anchors, SCALE[:, channel]) for channel in range(3)], -1)
-    # Dark colours come with little of themselves: what is barely above usual shows the photo.
+    on_scale = _FIRST + (1 - _FIRST) * place
+    colour = np.stack([np.interp(on_scale, anchors, SCALE[:, channel]) for channel in range(3)], -1)
     opacity = (_OPACITY * place)[..., None]
     mixed = photo_HW3 * (1 - opacity) + colour * opacity
     if region_HW is not None:

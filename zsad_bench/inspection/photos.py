@@ -76,6 +76,6 @@ def _named(found: dict[Path, tuple[str, str]]) -> list[Photo]:
     whole = [str(PurePosixPath(path)) for path in found]
     names = [short for short, _ in found.values()]
     for longer in ([long for _, long in found.values()], whole):
-        count = Counter(name.casefold() for name in names)  # files named after them share a folder
-        names = [name if count[name.casefold()] == 1 else other for name, other in zip(names, longer, strict=True)]
+        count = Counter(names)
+        names = [name if count[name] == 1 else other for name, other in zip(names, longer, strict=True)]
     return [Photo(path, name) for path, name in zip(found, names, strict=True)]
