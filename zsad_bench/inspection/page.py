@@ -17,10 +17,17 @@ def page(title: str, content: Mapping[str, Any]) -> str:
     """The page as text. content: as predictions.json has it."""
     style, script = _asset("page.css"), f'"use strict";\n(() => {{\n{_asset("page.js")}}})();\n'
     images = [
-        image | {"urls": {kind: quote(os.fsencode(path)) for kind, path in image["files"].items()}}
+        {key: value for key, value in image.items() if key not in ("path", "files")}
+        | {"urls": {kind: quote(os.fsencode(path)) for kind, path in image["files"].items()}}
         for image in content["images"]
     ]
-    shown = {**content, "images": images, "title_line": _title_line(content), "warning": content.get("warning")}
+    # The page may be given to others: no path of this machine is on it.
+    unread = [{"reason": each["reason"].replace(each["path"], each["image"])} for each in content["unread"]]
+    kept = ("threshold", "colours", "notes", "warning")
+    shown = {
+        **{key: content.get(key) for key in kept},
+        "images": images, "unread": unread, "title_line": _title_line(content),
+    }  # fmt: skip
     parts = {
         # Only these two may act: what a file is called cannot become a script.
         "policy": (
