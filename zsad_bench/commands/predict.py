@@ -47,8 +47,8 @@ def run(options: Options) -> int:
     from zsad_bench.inspection import photos, report
 
     out = home(options.out)
-    found = photos.find(options.images, without=out)
     report.require_free(out)
+    found = photos.find(options.images, without=out)
     quick_imports.load()
     console = Console()
     opened = open_scorer(options.scorer, console)
