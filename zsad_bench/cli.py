@@ -7,6 +7,7 @@ A file of `commands/` is a command: `bench.py` is `zsad-bench bench`, `data_chec
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from zsad_bench import commands, options, outputs, process
+from zsad_bench import commands, completion, options, outputs, process
 from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.printable import never_fail_to_print, say
 from zsad_bench.registry import did_you_mean
@@ -36,6 +37,8 @@ HELP = ("-h", "--help")
 def main() -> int:
     """Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
     never_fail_to_print()
+    if completion.ASKED in os.environ:
+        return _complete()
     process.prepare()
     debug = sys.argv[1:2] == ["--debug"]
     names, rest = split(sys.argv[2 if debug else 1 :])
@@ -53,6 +56,18 @@ def main() -> int:
         say(f"{asked}: {error}; see {asked} --help", error=True)
         return error.exit_code
     return _run(module, given, debug)
+
+
+def _complete() -> int:
+    """Prints what may be typed next, a word per line: what a shell asks for (`commands/completion.py`).
+
+    Prints nothing where anything is wrong, since a shell would show it in the middle of a line.
+    """
+    with contextlib.suppress(Exception):
+        known = files()
+        found = completion.candidates(sys.argv[1:] or [""], known, lambda names: load(names, []).Options)
+        print("\n".join(found))
+    return 0
 
 
 def _run(module: ModuleType, given: DataclassInstance, debug: bool) -> int:

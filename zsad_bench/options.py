@@ -35,7 +35,8 @@ class Option:
 
     value: what stands for the value in help; "" is the choices. repeated: each time that it is typed adds a value.
     read: makes the value of the text, else the field's type does. writes: whether it names an output, which is tried
-    before anything is computed. what: a choice is called in a refusal.
+    before anything is computed. what: a choice is called in a refusal. names: which names the value is one of, for a
+    shell that completes it (`completion.py`).
     """
 
     value: str = ""
@@ -45,6 +46,7 @@ class Option:
     read: Reader | None = None
     writes: Literal["", "folder", "file"] = ""
     what: str = ""
+    names: Literal["", "methods", "datasets", "recipes"] = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from zsad_bench.errors import CheckpointError, UsageError
-from zsad_bench.inspection.decision import Calibration, calibrate, percent, read, smallest_number
+from zsad_bench.inspection.decision import calibrate, percent, read, smallest_number
 
 
 def made(scores, rate=0.1):
@@ -23,9 +23,7 @@ def made(scores, rate=0.1):
 )
 def test_of_exchangeable_images_no_more_fail_than_the_rate_allows(scores, rate):
     """Each of n+1 images in turn is the new one; all turns are equally likely where images are exchangeable."""
-    fails = sum(
-        made(scores[:i] + scores[i + 1 :], rate).fails(score) for i, score in enumerate(scores)
-    )
+    fails = sum(made(scores[:i] + scores[i + 1 :], rate).fails(score) for i, score in enumerate(scores))
     assert fails <= rate * len(scores) + 1e-9
 
 

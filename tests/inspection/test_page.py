@@ -28,7 +28,7 @@ def out(save, brightness, tmp_path):
     (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     calibration = calibrate(np.linspace(0, 0.4, 19), 0.05, "brightness", {}, {})
     about = {
-        "scorer": {"title": "Brightness", "backbone": "none", "name": "bolt"}, "setting": {}, "warning": "never seen <b>"
+        "scorer": {"title": "Brightness", "backbone": "none", "name": "bolt"}, "setting": {}, "warning": "never <b>"
     }  # fmt: skip
     items = inspect(find([str(tmp_path / "photos")]).photos, brightness,
                     Setting(category_of("bolt", "object", "industrial")), workers=0)  # fmt: skip
@@ -45,7 +45,8 @@ def test_no_path_of_this_machine_is_on_the_page(out, tmp_path):
 
 def test_content_cannot_leave_its_element():
     content = {
-        "scorer": {"title": "</script><script>x", "backbone": "b", "name": "n"}, "images": [], "unread": [], "notes": []
+        "scorer": {"title": "t", "backbone": "</script><script>x", "name": "n"}, "setting": {}, "images": [],
+        "unread": [], "notes": [],
     }  # fmt: skip
     text = page.page("t", content)
     assert text.count("</script>") == 2

@@ -26,7 +26,7 @@ _OVERLAP = 25  # per cent
 class ScorerOptions:
     """What scores."""
 
-    method: Annotated[str | None, Option("NAME", "see `zsad-bench ls methods`")] = None
+    method: Annotated[str | None, Option("NAME", "see `zsad-bench ls methods`", names="methods")] = None
     checkpoint: Annotated[str | None, Option("FILE", "of a run: what a method learned")] = None
     onnx: Annotated[str | None, Option("FILE", "of `zsad-bench export onnx`, in place of a method")] = None
     backbone: Annotated[

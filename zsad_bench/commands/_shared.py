@@ -26,8 +26,8 @@ class OnlyOptions:
 
     metric: Annotated[str | None, Option("NAME[,NAME…]", "keep only these")] = None
     prior: Annotated[str | None, Option("NAME[,NAME…]", "keep only these")] = None
-    method: Annotated[str | None, Option("NAME[,NAME…]", "keep only these")] = None
-    dataset: Annotated[str | None, Option("NAME[,NAME…]", "keep only these")] = None
+    method: Annotated[str | None, Option("NAME[,NAME…]", "keep only these", names="methods")] = None
+    dataset: Annotated[str | None, Option("NAME[,NAME…]", "keep only these", names="datasets")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ def _priors(text: str, option: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    method: Annotated[tuple[str, ...], Option("NAME[,NAME…]", "see `zsad-bench ls methods`")]
+    method: Annotated[tuple[str, ...], Option("NAME[,NAME…]", "see `zsad-bench ls methods`", names="methods")]
     prior: Annotated[tuple[str, ...], Option("SPEC[,SPEC…]", "see `zsad-bench ls priors`", read=_priors)]
     suite: Annotated[str, Option("auto|demo|paper", "targets, backbone and image size")] = "auto"
     targets: Annotated[
@@ -54,6 +54,7 @@ class Options:
         Option(
             "NAME[:CATEGORY][,…]",
             "datasets to test, folder:PATH and csv:FILE too; default: all of the suite that are found",
+            names="datasets",
         ),
     ] = None
     backbone: Annotated[str | None, Option("NAME", "see `zsad-bench ls backbones`")] = None

@@ -33,7 +33,7 @@ def _rate(text: str, option: str) -> float:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     images: Annotated[tuple[str, ...], Argument("GOOD_FOLDER…", "photos without any defect", repeated=True)]
-    false_alarm: Annotated[float, Option("RATE", "of good photos that may fail; default: 5%", read=_rate)] = 0.05
+    false_alarm: Annotated[float, Option("RATE", "of good photos that may fail, as in 1%", read=_rate)] = 0.05
     scorer: ScorerOptions = field(default_factory=ScorerOptions)
     photos: PhotoOptions = field(default_factory=PhotoOptions)
     out: Annotated[

@@ -38,7 +38,9 @@ _SHOWN = 5  # findings of a kind, and sizes; the rest is counted, and whole in t
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    name: Annotated[str, Argument("NAME|all", "also folder:PATH and csv:FILE; all: those that are found")]
+    name: Annotated[
+        str, Argument("NAME|all", "also folder:PATH and csv:FILE; all: those that are found", names="datasets")
+    ]
     root: Annotated[
         str | None, Option("FOLDER", "of the dataset; with all, the folder that holds them (ZSAD_DATA)")
     ] = None

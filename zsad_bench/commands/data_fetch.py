@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    name: Annotated[str, Argument("NAME", "of the dataset")]
+    name: Annotated[str, Argument("NAME", "of the dataset", names="datasets")]
     into: Annotated[str | None, Option("FOLDER", "where to put it; default: under ZSAD_DATA", writes="folder")] = None
     accept_licence: Annotated[bool, Option(help="needed where the licence restricts use")] = False
 

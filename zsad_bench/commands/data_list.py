@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    name: Annotated[str | None, Argument("NAME", "everything about this one")] = None
+    name: Annotated[str | None, Argument("NAME", "everything about this one", names="datasets")] = None
 
 
 class Seen(NamedTuple):

@@ -29,7 +29,7 @@ USUAL, MOST = 3, 12  # images per label and category
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    name: Annotated[str, Argument("NAME[:CATEGORY]", "also folder:PATH and csv:FILE")]
+    name: Annotated[str, Argument("NAME[:CATEGORY]", "also folder:PATH and csv:FILE", names="datasets")]
     out: Annotated[
         str | None,
         # not in the current folder, so that no pixels land in a repository by accident

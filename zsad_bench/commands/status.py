@@ -16,9 +16,9 @@ from zsad_bench.sweep.sweep_status import SweepStatus
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "as given to `sweep`")]
+    recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "as given to `sweep`", names="recipes")]
     cells: Annotated[bool, Option(help="group by group instead of counts")] = False
-    runs: Annotated[str, Option("FOLDER", "as given to `sweep`")] = "runs"
+    runs: Annotated[str, Option("FOLDER", "as given to `sweep`", names="recipes")] = "runs"
 
 
 def run(options: Options) -> int:

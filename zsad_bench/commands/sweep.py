@@ -27,7 +27,7 @@ from zsad_bench.sweep.sweep_folder import SweepFolder
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "shipped, or a file; see docs/sweeps.md")]
+    recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "shipped, or a file; see docs/sweeps.md", names="recipes")]
     dry_run: Annotated[bool, Option(help="print the plan, what it costs and what is done already")] = False
     towers: FrozenTowers = field(default_factory=FrozenTowers)
     retry_failed: Annotated[bool, Option(help="run groups again that failed before")] = False

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -44,9 +45,15 @@ def page(title: str, content: Mapping[str, Any]) -> str:
 
 
 def _title_line(content: Mapping[str, Any]) -> str:
-    scorer = content["scorer"]
-    learned = f", checkpoint {scorer['checkpoint']}" if scorer.get("checkpoint") else ""
-    return f"{scorer['title']} on {scorer['backbone']}{learned}; {len(content['images'])} photos of “{scorer['name']}”"
+    scorer, tile = content["scorer"], content["setting"].get("tile_size")
+    parts = [
+        f"backbone {scorer['backbone']}",
+        *([f"checkpoint {Path(scorer['checkpoint']).name}"] if scorer.get("checkpoint") else []),
+        f"in prompts: {scorer['name']}",
+        *([f"tiles of {tile} pixels"] if tile else []),
+        *(["within a region"] if content["setting"].get("region") else []),
+    ]
+    return " · ".join(parts)
 
 
 def _asset(name: str) -> str:

@@ -8,6 +8,7 @@ const make = (tag, attributes = {}, ...children) => {
   return element;
 };
 const digits = (value) => Number(value.toPrecision(5)).toString();
+const short = (value) => Number(value.toPrecision(2)).toString();
 const PAGE = 240; // cards at once
 
 const scores = data.images.map((image) => image.score);
@@ -56,7 +57,7 @@ function strip() {
   draw("text", { x: 0, y: 80 }, digits(low));
   draw("text", { x: width, y: 80, "text-anchor": "end" }, digits(high));
   draw("text", { x: width / 2, y: 80, "text-anchor": "middle" },
-    good.length ? "score → more anomalous (grey: the good images of the calibration)" : "score → more anomalous");
+    good.length && width > 600 ? "score → more anomalous (grey: the good images of the calibration)" : "score → more anomalous");
 }
 
 function listed() {
@@ -75,7 +76,7 @@ function gallery() {
     const p = pValue(image.score);
     const caption = make("span", { class: "name" }, make("span", { class: "badge" }, fails(image) ? "fail" : "pass"),
       threshold === null ? "" : " ", image.image, make("br"),
-      make("span", { class: "quiet" }, digits(image.score) + (p === null ? "" : ` · p ${digits(p)}`)));
+      make("span", { class: "quiet" }, digits(image.score) + (p === null ? "" : ` · p ${short(p)}`)));
     const button = make("button", { type: "button" },
       make("img", { src: url, loading: "lazy", alt: `${image.image}, score ${digits(image.score)}` }), caption);
     button.addEventListener("click", () => open(place));
@@ -91,7 +92,7 @@ function open(at) {
   place = Math.min(Math.max(at, 0), images.length - 1);
   const image = images[place], p = pValue(image.score);
   get("large-name").textContent = image.image;
-  get("large-score").textContent = `score ${digits(image.score)}` + (p === null ? "" : ` · p ${digits(p)}`) +
+  get("large-score").textContent = `score ${digits(image.score)}` + (p === null ? "" : ` · p ${short(p)}`) +
     ` · ${image.width} × ${image.height}` + (image.tiles > 1 ? ` · ${image.tiles} tiles` : "");
   get("pair").replaceChildren(...["photo", "overlay"].filter((kind) => image.urls[kind])
     .map((kind) => make("img", { src: image.urls[kind], alt: kind })));
