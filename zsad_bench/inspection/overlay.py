@@ -62,4 +62,5 @@ def overlay(
     mixed = photo_HW3 * (1 - opacity) + colour * opacity
     if region_HW is not None:
         mixed = np.where(region_HW[..., None], mixed, mixed * _DIMMED)
-    return mixed.round().astype(np.uint8)
+    pixels: NDArray[np.uint8] = mixed.round().astype(np.uint8)
+    return pixels

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def read(
     yield from DataLoader(reader, batch_size=None, num_workers=count, collate_fn=_as_it_is)
 
 
-def _as_it_is(item: ReadPhoto | Unread) -> ReadPhoto | Unread:
+def _as_it_is(item: Any) -> Any:
     """Instead of torch's own, which makes tensors of arrays."""
     return item
 

@@ -16,11 +16,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +62,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Line:
-    """What results say of a photo. files: "photo", "overlay", "map" -> path in the folder. map_low, map_high: range of
-    its map."""
+    """What results say of a photo. files: "photo", "overlay", "map" -> path in the folder."""
 
     image: str
     path: str
@@ -73,8 +72,7 @@ class Line:
     views: int
     p_value: float | None = None
     decision: str | None = None
-    map_low: float | None = None
-    map_high: float | None = None
+    map_range: MapRange | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -117,15 +115,18 @@ def write(
     with _new_folder(out) as folder:
         kept, unread, done, scaled = _first_pass(folder, found, threshold, maps)
         kept.sort(key=lambda each: (-each.line.score, each.line.image))
-        with_map = [each for each in kept if each.median is not None]
-        colours = colour_range((each.median, each.line.map_high) for each in with_map) if with_map else None
-        lines = [_second_pass(folder, each, colours, region, maps, _range(with_map)) for each in kept]
+        ranges = [each.range for each in kept if each.range is not None]
+        colours = colour_range((of_map.median, of_map.high) for of_map in ranges) if ranges else None
+        whole = (min(of_map.low for of_map in ranges), max(of_map.high for of_map in ranges)) if ranges else None
+        for each in kept:
+            _second_pass(folder, each, colours, region, maps, whole)
+        lines = [each.line for each in kept]
         notes = decode.said(done)
         if scaled:
             notes.append(f"the region's mask is scaled to {scaled} photos of another size")
         shutil.rmtree(folder / "waiting", ignore_errors=True)
         written = Written(lines, unread, notes, colours)
-        content = _content(written, about, threshold, _range(with_map) if maps == "png16" and with_map else None)
+        content = _content(written, about, threshold, whole if maps == "png16" else None)
         _sheet(folder, title, written)
         (folder / "predictions.csv").write_text(_csv(written), encoding="utf-8", errors="surrogateescape")
         (folder / "index.html").write_text(page.page(title, content), encoding="utf-8")
@@ -133,13 +134,24 @@ def write(
     return written
 
 
+class MapRange(NamedTuple):
+    """Lowest, middle and highest value of a map."""
+
+    low: float
+    median: float
+    high: float
+
+
 @dataclass(frozen=True)
 class _Kept:
-    """A photo between the passes. median: of its map; None without one."""
+    """A photo between the passes. number: of the files that wait for the second one."""
 
     line: Line
-    median: float | None
     number: int
+
+    @property
+    def range(self) -> MapRange | None:
+        return self.line.map_range
 
 
 def _first_pass(
@@ -160,11 +172,11 @@ def _first_pass(
         _save(Image.fromarray(item.thumbnail), folder / files["photo"], "JPEG", quality=_QUALITY)
         done += [(key, str(item.photo.path)) for key in item.done]
         scaled += item.scaled
-        median = low = high = None
+        of_map = None
         if item.map is not None:
             height, width = item.thumbnail.shape[:2]
             np.save(folder / "waiting" / f"{number}.npy", reduced(item.map, width, height))
-            median, low, high = (float(f(item.map)) for f in (np.median, np.min, np.max))
+            of_map = MapRange(*(float(of(item.map)) for of in (np.min, np.median, np.max)))
             files["overlay"] = f"overlays/{name}.png"
             if maps == "npy":
                 files["map"] = f"maps/{name}.npy"
@@ -175,20 +187,21 @@ def _first_pass(
         kept.append(_Kept(Line(
             item.photo.name, str(item.photo.path), item.score, item.width, item.height, item.views,
             threshold.p_value(item.score) if threshold else None, threshold.decision(item.score) if threshold else None,
-            low, high, files,
-        ), median, number))  # fmt: skip
+            of_map, files,
+        ), number))  # fmt: skip
     return kept, unread, done, scaled
 
 
 def _second_pass(
     folder: Path, each: _Kept, colours: ColourRange | None, region: Region | None, maps: MapFormat,
-    whole: tuple[float, float],
-) -> Line:  # fmt: skip
+    whole: tuple[float, float] | None,
+) -> None:  # fmt: skip
     """Writes what needs the range of all maps."""
     line = each.line
-    if each.median is None or colours is None:
-        return line
-    photo = np.asarray(Image.open(folder / line.files["photo"]))
+    if each.range is None or colours is None or whole is None:
+        return
+    with Image.open(folder / line.files["photo"]) as picture:
+        photo = np.asarray(picture.convert("RGB"))
     inside = None if region is None else region.at(photo.shape[1], photo.shape[0])
     small = np.load(folder / "waiting" / f"{each.number}.npy", allow_pickle=False)
     _save(Image.fromarray(overlay(photo, small, colours, inside)), folder / line.files["overlay"], "PNG")
@@ -197,14 +210,6 @@ def _second_pass(
         low, span = whole[0], whole[1] - whole[0] or 1.0
         scaled = (resized(map_, line.width, line.height).astype(np.float64) - low) / span * 65535
         _save(Image.fromarray(np.clip(scaled, 0, 65535).round().astype(np.uint16)), folder / line.files["map"], "PNG")
-    return line
-
-
-def _range(kept: Sequence[_Kept]) -> tuple[float, float]:
-    """The lowest and the highest value of all maps."""
-    lows = [each.line.map_low for each in kept if each.line.map_low is not None]
-    highs = [each.line.map_high for each in kept if each.line.map_high is not None]
-    return (min(lows), max(highs)) if lows else (0.0, 0.0)
 
 
 def _content(
@@ -216,7 +221,7 @@ def _content(
         {
             "image": line.image, "path": line.path, "score": line.score, "p_value": line.p_value,
             "decision": line.decision, "width": line.width, "height": line.height, "tiles": line.views,
-            "map_range": None if line.map_low is None else [line.map_low, line.map_high], "files": dict(line.files),
+            "map_range": None if line.map_range is None else line.map_range._asdict(), "files": dict(line.files),
         }
         for line in written.lines
     ]  # fmt: skip
@@ -278,7 +283,7 @@ def _save_array(array: NDArray[np.float32], path: Path) -> None:
 
 def _is_prediction(folder: Path) -> bool:
     try:
-        return json.loads((folder / "predictions.json").read_text(encoding="utf-8"))["format"] == FORMAT
+        return bool(json.loads((folder / "predictions.json").read_text(encoding="utf-8"))["format"] == FORMAT)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

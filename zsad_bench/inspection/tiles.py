@@ -70,14 +70,15 @@ def blend(maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], width: int,
     sees only half of what surrounds a pixel, and is above zero everywhere. So a constant stays constant, and the map
     has no steps where tiles end. Memory: two arrays of the image's size.
     """
-    total = np.zeros((height, width), np.float32)
-    weights = np.zeros((height, width), np.float32)
+    total: NDArray[np.float32] = np.zeros((height, width), np.float32)
+    weights: NDArray[np.float32] = np.zeros((height, width), np.float32)
     for map_, box in zip(maps, boxes, strict=True):
         weight = np.minimum.outer(_ramp(box.height), _ramp(box.width))
         part = np.s_[box.top : box.bottom, box.left : box.right]
         total[part] += weight * map_
         weights[part] += weight
-    return total / weights
+    total /= weights
+    return total
 
 
 def resized(map_: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
