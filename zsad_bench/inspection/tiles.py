@@ -99,4 +99,5 @@ def _starts(length: int, side: int, overlap: float) -> list[int]:
 def _ramp(length: int) -> NDArray[np.float32]:
     """(length,) in (0, 1]: 1 in the middle, near 0 at both ends."""
     place = np.abs((np.arange(length, dtype=np.float32) + 0.5) / length * 2 - 1)
-    return np.maximum(1 - place, 1e-3, dtype=np.float32)
+    ramp: NDArray[np.float32] = np.maximum(1 - place, 1e-3, dtype=np.float32)
+    return ramp
