@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from zsad_bench.data import catalog
 from zsad_bench.leaderboard.tables import papers
 from zsad_bench.leaderboard.tables.published import Facts, read_published
 from zsad_bench.planning.suite import PAPER
-from zsad_bench.results import computation
 from zsad_bench.results import rows as store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +42,6 @@ def page_of(rows: Path, folder: Path) -> str:
     kept = [row for row in store.load(rows) if row.commit in commits]
     assert {row.commit for row in kept} == {*commits}, f"leaderboards/demo has no rows of a commit of {named}; {NEWER}"
     store.append(folder / "demo" / "rows" / "all.jsonl", kept)
-    shutil.copy(BOARD / computation.FILE, folder / "demo")  # what configurations compute that rows do not say
     table.regenerate("demo", folder)
     return (folder / "demo" / "README.md").read_text(encoding="utf-8")
 
