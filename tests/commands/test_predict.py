@@ -138,6 +138,17 @@ def test_what_cannot_be_is_one_line(refused, good, tmp_path, asked, line, monkey
     assert line in refused(code, "predict", *asked)
 
 
+def test_when_no_photo_can_be_read_there_is_no_result(refused, photos, tmp_path):
+    for path in photos.iterdir():
+        if path.name != "broken.jpg":
+            path.unlink()
+    for asked in ("predict", "calibrate --false-alarm 50%"):
+        assert "none of the 1 photos can be scored; the first: " in refused(
+            1, *asked.split(), str(photos), "--method", "clip"
+        )
+    assert not (tmp_path / "predictions" / "predictions.json").exists()
+
+
 def test_too_few_good_photos_are_refused_before_anything_is_loaded(refused, good):
     line = refused(2, "calibrate", str(good), "--method", "clip", "--false-alarm", "1%")
     assert "19 images allow no rate below 5%; give at least 99 good images, or a rate of 5% or more" in line

@@ -65,10 +65,10 @@ def run(options: Options) -> int:
     scores = {item.photo.name: item.score for item in results if not isinstance(item, Unread)}
     for note in found.notes:
         console.warn(note)
+    if not scores:
+        raise DatasetError(f"none of the {len(unread)} photos can be scored; the first: {unread[0].reason}")
     for each in unread:
         console.print(f"not scored: {each.reason}", style="red")
-    if not scores:
-        raise DatasetError("none of the photos can be read; there is nothing to calibrate with")
     about = {
         "title": opened.scorer.title, "method": opened.about["method"], "backbone": opened.about["backbone"],
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "photos": list(options.images),

@@ -98,8 +98,6 @@ def _threshold(text: str | None, opened: OpenedScorer, setting: Setting) -> Thre
 
 
 def _print(console: Console, written: Written, threshold: Threshold | None) -> None:
-    if not written.lines:
-        return
     table = Table(title=f"highest scores of {len(written.lines)} photos" if len(written.lines) > _LISTED else None)
     table.add_column("photo")
     table.add_column("score", justify="right")

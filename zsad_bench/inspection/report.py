@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsad_bench.data import contact_sheet, decode
-from zsad_bench.errors import RowError, UsageError
+from zsad_bench.errors import DatasetError, RowError, UsageError
 from zsad_bench.inspection import page
 from zsad_bench.inspection.decision import Calibration
 from zsad_bench.inspection.inspect import Inspected
@@ -109,11 +109,14 @@ def write(
     overlays need later waits on disk.
 
     Raises:
-        RowError: the folder cannot be written, or the disk is full; what was there before stays.
+        DatasetError: none of the photos could be read. RowError: the folder cannot be written, or the disk is full.
+            What was there before stays.
     """
     require_free(out)
     with _new_folder(out) as folder:
         kept, unread, done, scaled = _first_pass(folder, found, threshold, maps)
+        if not kept:
+            raise DatasetError(f"none of the {len(unread)} photos can be scored; the first: {unread[0].reason}")
         kept.sort(key=lambda each: (-each.line.score, each.line.image))
         ranges = [each.range for each in kept if each.range is not None]
         colours = colour_range((of_map.median, of_map.high) for of_map in ranges) if ranges else None
@@ -258,8 +261,6 @@ def _csv(written: Written) -> str:
 
 
 def _sheet(folder: Path, title: str, written: Written) -> None:
-    if not written.lines:
-        return
     shown = written.lines[:ON_SHEET]
     cells = []
     for line in shown:
