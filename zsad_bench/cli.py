@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 GROUPS = {  # first words that several files have in common, with what help says of each
     "data": "Find, check and fetch datasets, make the generated ones.",
+    "export": "Write what was learned for other programs: the authors' code, ONNX.",
     "figure": "The papers' figures and others, as SVG and PNG.",
     "rows": "Merge, verify, compare and export rows of leaderboards.",
     "table": "Tables from rows: leaderboards, the papers', any other.",
@@ -110,11 +111,17 @@ def is_command(names: tuple[str, ...]) -> bool:
 
 
 def split(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """The words that name a command or a group, where `_` is as good as `-`, and those behind them."""
+    """The words that name a command or a group, and those behind them; `_` is as good as `-`.
+
+    So is a hyphen between the words of a command: `export-checkpoint` was its name before it was in a group.
+    """
     for count in (2, 1):
         names = tuple(word.replace("_", "-") for word in words[:count])
         if is_command(names) or (count == 1 and names and names[0] in GROUPS):
             return names, words[count:]
+    hyphened = {"-".join(names): names for names in files()}
+    if words and (names := hyphened.get(words[0].replace("_", "-"), ())):
+        return names, words[1:]
     return (), words
 
 

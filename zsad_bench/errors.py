@@ -56,3 +56,7 @@ class CheckpointError(ZsadError):
 
 class RowError(ZsadError):
     """A leaderboard row that cannot be read or contradicts another one."""
+
+
+class OnnxError(ZsadError):
+    """A method that cannot be written as an ONNX graph, or a file that is missing, damaged or another program's."""

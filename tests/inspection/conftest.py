@@ -1,4 +1,4 @@
-"""A scorer whose answers are known, and photos."""
+"""A scorer whose answers are known, photos, and graphs: one that the exporter wrote, and one made by hand."""
 
 from __future__ import annotations
 
@@ -46,3 +46,26 @@ def save(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def exported(mini, tmp_path_factory):
+    """(method, what `export` returned): CLIP on the miniature at 48 px, for bottles. Shared: do not change it."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from tests.inspection.graphs import BOTTLE
+    from zsad_bench.inspection.onnx_export import export
+    from zsad_bench.planning.configure import build
+
+    method = build("clip", mini, {"image_size": 48}, 0).eval()
+    return method, export(method, BOTTLE, Path(tmp_path_factory.mktemp("onnx")) / "bottle.onnx")
+
+
+@pytest.fixture
+def handmade(tmp_path):
+    """(path, header) of a file in our form whose map is the mean of the colours, and whose score is the map's mean."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    from tests.inspection.graphs import HEADER, write_means
+
+    return write_means(tmp_path / "means.onnx", HEADER), HEADER

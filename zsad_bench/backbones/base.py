@@ -36,11 +36,13 @@ class Backbone(nn.Module):
     (`BackboneFamily.architecture`). mean, std: of the preprocessing, for RGB in [0, 1]. text: None without a text
     tower.
     logit_scale: logarithm of the learned factor on cosines, as in CLIP; None for a model without one.
+    licence: of the weights, where a release says it; "" where it is not known, as of a file of one's own.
     precision: what the blocks of both towers compute with. compiled: whether and how the visual tower's blocks are
     compiled. Both are set before a method is built on the backbone.
     """
 
     logit_scale: Tensor | None
+    licence: str = ""
     precision: Precision = "float32"
     compiled: Compile = "no"
 

@@ -67,10 +67,14 @@ class Encoder:
         Raises:
             UsageError: one image alone does not fit.
         """
+        if torch.compiler.is_compiling():  # a graph for batches of any size: nothing is stored, counted or taken apart
+            if not (self.spec.taps or self.spec.pooled):
+                return _nothing(images)
+            return self.backbone.encode_image(images, self.spec, edit)
         if len(images) != len(samples):
             raise ValueError(f"{len(images)} images, but {len(samples)} samples")
         if not (self.spec.taps or self.spec.pooled):
-            return Features({}, {}, (0, 0), (images.shape[2], images.shape[3]), 0)
+            return _nothing(images)
         started = device_clock(images.device) if self.timed else 0.0
         with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
             features = self._features(images, samples, edit, checkpoint_blocks)
@@ -167,6 +171,10 @@ class Encoder:
                 found[output][i] = of
         self.store.n_encoded += len(absent)
         self.n_images += len(absent)
+
+
+def _nothing(images: Tensor) -> Features:
+    return Features({}, {}, (0, 0), (images.shape[2], images.shape[3]), 0)
 
 
 def _known(samples: Sequence[SampleInfo]) -> bool:

@@ -164,9 +164,10 @@ def deep_tree_tokens(
 
 def _as_rows(tokens: Tensor, rows: Tensor) -> Tensor:
     """Tokens as (B,n,C) beside these rows."""
-    expanded = tokens.expand(len(rows), -1, -1) if tokens.ndim == 2 else tokens
-    if expanded.ndim != 3 or expanded.shape[0] != len(rows) or expanded.shape[2] != rows.shape[2]:
-        expected = f"(n,{rows.shape[2]}) or ({len(rows)},n,{rows.shape[2]})"
+    count = rows.shape[0]
+    expanded = tokens.expand(count, -1, -1) if tokens.ndim == 2 else tokens
+    if expanded.ndim != 3 or expanded.shape[0] != count or expanded.shape[2] != rows.shape[2]:
+        expected = f"(n,{rows.shape[2]}) or ({count},n,{rows.shape[2]})"
         raise ValueError(f"visual tokens are {tuple(tokens.shape)}, expected {expected}")
     return expanded.to(rows.dtype)
 

@@ -4,7 +4,7 @@
         official = MineForm()  # an `OfficialForm`
 
 What a method learned is carried over bit for bit, and the configuration is read off the shapes. `_official_file.py`
-opens the files. `import-checkpoint` and `export-checkpoint` know methods by their forms alone.
+opens the files. `import-checkpoint` and `export checkpoint` know methods by their forms alone.
 
 Errors name a key, what was found and what was expected; whoever opened the file puts its name in front.
 """

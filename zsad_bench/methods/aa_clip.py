@@ -415,13 +415,17 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
         c, cosines = self.config, features.extra["patches"]
         levels = (1 + SCALE * (cosines[..., 1] - cosines[..., 0])) / 2
         grid = levels.sum(1).unflatten(1, features.grid)
-        smooth, medical = torch.empty_like(grid), [sample.category.domain == "medical" for sample in samples]
-        both = ((False, c.gaussian_sigma, c.gaussian_kernel), (True, c.medical_sigma, c.medical_kernel))
-        for how, sigma, kernel in both:
-            places = torch.tensor([i for i, each in enumerate(medical) if each == how], dtype=torch.int64)
-            if len(places):
-                places = sent(places, grid.device)
-                smooth[places] = blurred(grid[places], sigma, kernel)
+        medical = [sample.category.domain == "medical" for sample in samples]
+        settings = {False: (c.gaussian_sigma, c.gaussian_kernel), True: (c.medical_sigma, c.medical_kernel)}
+        if len(set(medical)) == 1:  # no index of images, which a graph for batches of any size could not hold
+            smooth = blurred(grid, *settings[medical[0]])
+        else:
+            smooth = torch.empty_like(grid)
+            for how, setting in settings.items():
+                places = torch.tensor([i for i, each in enumerate(medical) if each == how], dtype=torch.int64)
+                if len(places):
+                    places = sent(places, grid.device)
+                    smooth[places] = blurred(grid[places], *setting)
         return F.interpolate(smooth[:, None], size=features.image_size, mode="bilinear", align_corners=True)[:, 0]
 
     @staticmethod

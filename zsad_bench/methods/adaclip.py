@@ -319,6 +319,11 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         mosaic = mosaics(self.title, c.mosaic_prob)
         return [Stage("prompts", c.epochs, c.batch_size, optimizer=adamw, clip=c.gradient_clip, mosaic=mosaic)]
 
+    @property
+    def not_exportable(self) -> str:
+        clusters = "it clusters the patches of each image, which fusion_weight=0 leaves out"
+        return super().not_exportable or (clusters if self.config.fusion_weight else "")
+
     # -- images --------------------------------------------------------------------------------------------------
     def visual_requests(self) -> tuple[frozenset[Tap], frozenset[Pooled]]:
         return frozenset(self._taps()), frozenset({"cls"})
@@ -333,7 +338,7 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         """
         dynamic, plain = self._is_dynamic(), self.visual_prompts is None
         frozen = self.frozen_feature(images, samples) if dynamic and not plain else None
-        edit = None if plain else self.edit(frozen, len(images))
+        edit = None if plain else self.edit(frozen, images.shape[0])
         features = self.encoder(images, samples, edit, checkpoint_blocks=self.config.checkpoint_blocks)
         if dynamic and plain:  # the one pass is the plain one
             frozen = features.pooled("cls")

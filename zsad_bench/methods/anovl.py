@@ -185,6 +185,9 @@ class AnoVl(ZeroShotMethod[AnoVlConfig]):
         spec = EncoderSpec(self.encoder_spec.forward, pooled=frozenset({"cls"}))
         at_once = c.view_batch or (VIEWS_ON_CPU if images.device.type == "cpu" else 1 << 30)
         n_views = sum(N_VIEWS[kind] for kind in c.views)
+        if torch.compiler.is_compiling():  # all at once: a graph that is exported has no loop over a batch of any size
+            whole = self.backbone.encode_image(views_of(images, c.views).flatten(0, 1), spec)
+            return {"views": whole.pooled("cls").unflatten(0, (-1, n_views))}
         parts = []
         for some in images.split(max(1, at_once // n_views)):
             views = views_of(some, c.views).flatten(0, 1)
@@ -404,8 +407,12 @@ def views_of(images_BCHW: Tensor, kinds: Sequence[Views] = ALL_VIEWS) -> Tensor:
 
 def _warped(images_BCHW: Tensor, matrix: list[list[float]]) -> Tensor:
     """matrix: from places of the result to places of the image, both in [-1, 1]."""
-    theta = images_BCHW.new_tensor(matrix).expand(len(images_BCHW), -1, -1)
-    grid = F.affine_grid(theta, list(images_BCHW.shape), align_corners=True)
+    theta = images_BCHW.new_tensor(matrix)
+    if torch.compiler.is_compiling():  # of one image, so that it is a constant of the graph
+        grid = F.affine_grid(theta[None], [1, *images_BCHW.shape[1:]], align_corners=True)
+        grid = grid.expand(images_BCHW.shape[0], -1, -1, -1)
+    else:
+        grid = F.affine_grid(theta.expand(len(images_BCHW), -1, -1), list(images_BCHW.shape), align_corners=True)
     return F.grid_sample(images_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
 
 

@@ -265,6 +265,21 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         """Features of a batch under `encoder_spec`. Overridden by methods that change what is encoded."""
         return self.encoder(images, samples).with_extra(self.extra_features(images, samples))
 
+    @property
+    def not_exportable(self) -> str:
+        """Why its scores cannot be one graph of an image (an ONNX file), in one line; "" where they can.
+
+        In a graph the texts are constants, and each image is scored by itself, without draws and without gradients. An
+        override begins with `super().not_exportable`.
+        """
+        reasons = (
+            (self.transductive, "it scores all images of a category together"),
+            (self.adapts_at_test, "it learns from each image before it scores it"),
+            (self.stochastic_at_test, "it draws random numbers for each image"),
+            (self.texts_follow_images, "it encodes texts of their own for each image"),
+        )
+        return next((why for applies, why in reasons if applies), "")
+
     # -- texts ----------------------------------------------------------------------------------------------------
     def text_features(self, categories: Sequence[Category]) -> Tensor:
         """(n,2,D) text features of n categories.

@@ -113,7 +113,7 @@ class CrossInjection(nn.Module):
         """(B,N,C): what the descriptions have to say to every patch."""
         query, key = self._query_and_key(patches_BNC, bank_GC)
         value = self._split(self.v_proj(self.ln_kv(bank_GC)))
-        batch = (len(patches_BNC), -1, -1, -1)
+        batch = (patches_BNC.shape[0], -1, -1, -1)
         mixed = F.scaled_dot_product_attention(query, key.expand(batch), value.expand(batch))
         said: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return said

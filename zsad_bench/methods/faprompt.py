@@ -369,7 +369,7 @@ class FaPrompt(ZeroShotMethod[FaPromptConfig]):
         c, texts = self.config, self.static_texts()
         patches = l2_normalize(features.patches(self._tap()))
         image = l2_normalize(features.pooled(pooled_name(c.global_ln_post)))[:, None]
-        abnormal = texts[1:].expand(len(patches), -1, -1)
+        abnormal = texts[1:].expand(patches.shape[0], -1, -1)
         probs, shift = [self._logits(patches, texts[0], abnormal).softmax(-1)], None
         if c.prior_from != "none":
             used = image

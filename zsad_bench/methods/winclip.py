@@ -147,6 +147,8 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
         prefix = torch.arange(n_prefix, device=members.device).expand(len(members), -1)
         rows = torch.cat([prefix, n_prefix + members], 1)
         n_windows = len(rows)
+        if torch.compiler.is_compiling():  # all at once: a graph that is exported has no loop over a batch of any size
+            return self._encode_class(tokens[:, rows].flatten(0, 1)).unflatten(0, (-1, n_windows))
         places = torch.arange(len(tokens) * n_windows, device=tokens.device)
         at_once = self.config.window_batch or (WINDOWS_ON_CPU if tokens.device.type == "cpu" else len(places))
         parts = []
@@ -164,8 +166,9 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
 
     def patch_map(self, features: Features, image_score: Tensor, text: Tensor) -> Tensor:
         """(B,P) float64: harmonic mean of the image score and the maps of all scales."""
+        rows, cols = features.grid
         maps = [
-            harmonic_map(self.probabilities(windows, text), window_members(*features.grid, side))
+            harmonic_map(self.probabilities(windows, text), window_members(rows, cols, side), rows * cols)
             for side, windows in features.extra["windows"].items()
         ]
         layers = [image_score.double().clamp_min(LEAST_SCORE)[:, None], *maps]
@@ -186,13 +189,14 @@ def window_members(rows: int, cols: int, side: int) -> Tensor:
     return patches.unfold(0, side, 1).unfold(1, side, 1).flatten(2).flatten(0, 1)
 
 
-def harmonic_map(scores_BW: Tensor, members_WM: Tensor) -> Tensor:
+def harmonic_map(scores_BW: Tensor, members_WM: Tensor, n_patches: int | None = None) -> Tensor:
     """(B,P) float64: for every patch the harmonic mean of the scores of the windows that cover it.
 
-    scores: in [0, 1]; members: as `window_members` says, so that each patch is covered. float64, as the references
-    aggregate, also keeps the reciprocals out of the half precision of automatic casting.
+    scores: in [0, 1]; members: as `window_members` says, so that each patch is covered. n_patches: P; None reads it
+    from the members. float64, as the references aggregate, also keeps the reciprocals out of the half precision of
+    automatic casting.
     """
-    n_patches = int(members_WM.max()) + 1
+    n_patches = int(members_WM.max()) + 1 if n_patches is None else n_patches
     covers = torch.zeros(len(members_WM), n_patches, dtype=torch.float64).scatter_(1, members_WM, 1.0)
     covers = sent(covers, scores_BW.device)
     return covers.sum(0) / (scores_BW.double().clamp_min(LEAST_SCORE).reciprocal() @ covers)

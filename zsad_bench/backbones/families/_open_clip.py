@@ -61,7 +61,7 @@ class ClipVision:
         visual = self.visual
         patches = visual.conv1(images)
         grid = (patches.shape[2], patches.shape[3])
-        class_token = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        class_token = visual.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)
         positions = resize_positions(visual.positional_embedding, 1, self.native_grid, grid, pos_interp)
         return visual.ln_pre(tokens + positions.to(tokens.dtype))

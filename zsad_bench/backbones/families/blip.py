@@ -100,7 +100,8 @@ class BlipVision:
         parts = self.model.vision_model.embeddings
         patches = parts.patch_embedding(images)
         grid = (patches.shape[2], patches.shape[3])
-        tokens = torch.cat([parts.class_embedding.expand(len(images), 1, -1), patches.flatten(2).transpose(1, 2)], 1)
+        class_token = parts.class_embedding.expand(images.shape[0], 1, -1)
+        tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], 1)
         return tokens + resize_positions(parts.position_embedding[0], 1, self.native_grid, grid, pos_interp)
 
     def block(self, number: int, tokens: Tensor, with_vv: bool, activation: Activation) -> tuple[Tensor, Tensor | None]:
@@ -262,7 +263,9 @@ class Blip(BackboneFamily):
         state.pop("text_encoder.embeddings.position_ids", None)
         fit(model, state, name, source)
         _count_positions(model)
-        return from_model(model, name, read_vocabulary(vocabulary))
+        backbone = from_model(model, name, read_vocabulary(vocabulary))
+        backbone.licence = "BSD-3-Clause" if weights is None else ""
+        return backbone
 
     @classmethod
     def at_hand(cls, name: str, weights: str | Path | None) -> bool:

@@ -60,7 +60,7 @@ class Dinov2Vision:
         grid = (patches.shape[2], patches.shape[3])
         patches = model.patch_embed.norm(patches.flatten(2).transpose(1, 2))
         in_front = [token for token in (model.cls_token, model.reg_token) if token is not None]
-        prefix = [token.expand(len(images), -1, -1) for token in in_front]
+        prefix = [token.expand(images.shape[0], -1, -1) for token in in_front]
         positions = self._positions(grid, pos_interp).to(patches.dtype)
         if model.no_embed_class:  # the class token's position is folded into it
             return model.norm_pre(torch.cat([*prefix, patches + positions], dim=1))
@@ -124,7 +124,9 @@ class Dinov2(BackboneFamily):
             path = find_weights(_hub(name), ON_HUB, source)
         model = _build(name)
         fit(model, _in_timms_form(read_state(path, cls.marks), model), name, source)
-        return from_model(model, name)
+        backbone = from_model(model, name)
+        backbone.licence = "" if isinstance(asked, Path) else "Apache-2.0"
+        return backbone
 
     @classmethod
     def at_hand(cls, name: str, weights: str | Path | None) -> bool:

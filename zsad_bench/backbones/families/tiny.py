@@ -44,7 +44,9 @@ class Tiny(BackboneFamily):
 
     @classmethod
     def load(cls, name: str, weights: str | Path | None) -> Backbone:
-        return load_tiny(_folder(weights))
+        backbone = load_tiny(_folder(weights))
+        backbone.licence = "Apache-2.0" if weights is None else ""
+        return backbone
 
     @classmethod
     def at_hand(cls, name: str, weights: str | Path | None) -> bool:
