@@ -54,13 +54,13 @@ def test_the_papers_backbone_is_taken_where_its_weights_are(monkeypatch):
 
 
 def test_on_the_tiny_clip_a_score_comes_with_a_warning():
-    opened = opening.open_method("clip", None, "tiny", None, {}, "cpu")
+    opened = opening.open_method(opening.load_method("clip", None, "tiny", None, {}), "cpu")
     assert "never seen a photograph" in opened.warning
     assert opened.about["identity"] == opened.scorer.identity
 
 
 def test_the_shipped_checkpoint_is_used_alone_where_nothing_else_is_asked_for():
-    opened = opening.open_method("dive", None, "tiny", None, {}, "cpu")
+    opened = opening.open_method(opening.load_method("dive", None, "tiny", None, {}), "cpu")
     assert opened.about["checkpoint"] == opening.SHIPPED
     with pytest.raises(UsageError, match="give --checkpoint FILE"):
-        opening.open_method("dive", None, "tiny", None, {"gamma": 0.2}, "cpu")
+        opening.load_method("dive", None, "tiny", None, {"gamma": 0.2})

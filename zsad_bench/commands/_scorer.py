@@ -42,7 +42,9 @@ class ScorerOptions:
 class PhotoOptions:
     """What the photos show, and what of them counts."""
 
-    name: Annotated[str, Option("NAME", "what the photos show, in the words of a prompt")] = "object"
+    name: Annotated[str | None, Option("TEXT", "what the photos show, in the words of a prompt; default: object")] = (
+        None
+    )
     kind: Annotated[Kind, Option(help="of what they show; few methods look at it")] = "object"
     domain: Annotated[Domain, Option(help="of what they show; few methods look at it")] = "industrial"
     tiles: Annotated[bool, Option(help="score large photos in overlapping tiles, at full resolution")] = False
@@ -61,14 +63,22 @@ def open_scorer(options: ScorerOptions, console: Console) -> OpenedScorer:
     Raises:
         UsageError: options that exclude each other. ZsadError: from loading.
     """
-    from zsad_bench.inspection.opening import device_of, open_method
+    from zsad_bench.inspection.opening import device_of, load_method, open_method, open_onnx
     from zsad_bench.planning.configure import parse_settings
 
-    checkpoint = None if options.checkpoint is None else home(options.checkpoint)
-    opened = open_method(
-        options.method, checkpoint, options.backbone, options.weights, parse_settings(options.set),
-        device_of(options.device), options.precision,
-    )  # fmt: skip
+    device = device_of(options.device)
+    if options.onnx is not None:
+        brought = ("method", "checkpoint", "backbone", "weights", "set")
+        if extra := [f"--{name}" for name in brought if getattr(options, name)]:
+            raise UsageError(f"--onnx {options.onnx} brings its method and weights; leave out {', '.join(extra)}")
+        opened = open_onnx(home(options.onnx))
+    else:
+        checkpoint = None if options.checkpoint is None else home(options.checkpoint)
+        loaded = load_method(
+            options.method, checkpoint, options.backbone, options.weights, parse_settings(options.set),
+            options.precision,
+        )  # fmt: skip
+        opened = open_method(loaded, device)
     if opened.warning:
         console.warn(opened.warning)
     return opened
@@ -78,7 +88,8 @@ def setting_of(options: PhotoOptions, opened: OpenedScorer) -> Setting:
     """What decides a score beside the scorer.
 
     Raises:
-        UsageError: options of tiles without --tiles, a tile or a region that cannot be. DatasetError: no mask.
+        UsageError: options of tiles without --tiles, a tile or a region that cannot be, another name than that of a
+            scorer whose texts are fixed. DatasetError: no mask.
     """
     from zsad_bench.data.images import category_of
     from zsad_bench.inspection.inspect import Setting
@@ -87,10 +98,16 @@ def setting_of(options: PhotoOptions, opened: OpenedScorer) -> Setting:
 
     if not options.tiles and (options.tile_size is not None or options.tile_overlap is not None):
         raise UsageError("--tile-size and --tile-overlap go with --tiles; add it")
+    category = opened.category or category_of(options.name or "object", options.kind, options.domain)
+    if opened.category is not None and options.name not in (None, opened.category.name):
+        raise UsageError(
+            f"--name {options.name}: the texts of this graph are of '{opened.category.name}'; leave out --name, or "
+            "export it again"
+        )
     side = options.tile_size or opened.scorer.image_size
     overlap = _OVERLAP if options.tile_overlap is None else options.tile_overlap
     return Setting(
-        category_of(options.name, options.kind, options.domain),
+        category,
         tiling(side, overlap / 100) if options.tiles else None,
         read_region(options.roi) if options.roi else None,
     )

@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from zsad_bench.errors import OnnxError, UsageError
 from zsad_bench.inspection import onnx_file
 from zsad_bench.inspection.onnx_file import IMAGES, MAP, SCORE, Header
 from zsad_bench.inspection.onnx_scorer import OnnxScorer
+from zsad_bench.inspection.scorer import identity
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.runner.provenance import package_version
 from zsad_bench.types import Category, ImageBatch, Normalisation, Prediction, SampleInfo, normalised
@@ -151,7 +152,8 @@ def header_of(method: ZeroShotMethod, category: Category, training: Mapping[str,
         weights_hash=backbone.weights_hash,
         licence=backbone.licence or "unknown",
         training=dict(training),
-        identity=identity(method, category),
+        # A graph's numbers are not the method's to the last digit, so it has an identity of its own.
+        identity=identity(method, onnx_file.FORMAT, asdict(category)),
         image_size=method.config.image_size,
         normalisation=Normalisation(tuple(backbone.mean), tuple(backbone.std)),
         category=category,
@@ -159,23 +161,6 @@ def header_of(method: ZeroShotMethod, category: Category, training: Mapping[str,
         package=package_version(),
         torch=torch.__version__,
     )
-
-
-def identity(method: ZeroShotMethod, category: Category) -> str:
-    """16 hex digits of all that decides the scores of a graph: method, configuration, weights, what it learned, texts.
-
-    A graph's numbers are not the method's to the last digit, so it has an identity of its own.
-    """
-    known = [
-        onnx_file.FORMAT, method.registry_name(), method.version, method.resolved_config(),
-        method.backbone.weights_hash, method.frozen_networks,
-        [category.name, category.prompt_name, category.kind, category.domain],
-    ]  # fmt: skip
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
-    for name, tensor in sorted(method.own_state().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def check_images(size: int) -> Tensor:

@@ -13,11 +13,13 @@ import torch
 from zsad_bench import registry
 from zsad_bench.backbones.load import load_backbone, weights_at_hand
 from zsad_bench.errors import CheckpointError, UsageError
+from zsad_bench.inspection.onnx_scorer import OnnxScorer
 from zsad_bench.inspection.scorer import MethodScorer, Scorer
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build
 from zsad_bench.planning.suite import DEMO, PAPER
 from zsad_bench.runner import checkpoint as checkpoints
+from zsad_bench.types import Category
 
 SHIPPED = "shipped"  # what an opened scorer's checkpoint is called when it came with the package
 TINY = (
@@ -29,68 +31,106 @@ TINY = (
 @dataclass(frozen=True)
 class OpenedScorer:
     """about: title, method, backbone, checkpoint, identity, configuration, for predictions.json. warning: one line on
-    what the scores are worth, or ""."""
+    what the scores are worth, or "". category: what the scorer's texts are fixed to; None: any that is asked for."""
 
     scorer: Scorer
     about: Mapping[str, Any]
     warning: str = ""
+    category: Category | None = None
 
 
-def open_method(
+@dataclass(frozen=True)
+class LoadedMethod:
+    """method: in eval mode, on the CPU. training: what its checkpoint learned from, {} without one. checkpoint: its
+    path, `SHIPPED`, or None."""
+
+    method: ZeroShotMethod
+    training: Mapping[str, Any]
+    checkpoint: str | None
+
+    @property
+    def warning(self) -> str:
+        return TINY if self.method.backbone.name == DEMO.backbone else ""
+
+
+def load_method(
     name: str | None,
     checkpoint: Path | None,
     backbone: str | None,
     weights: str | None,
     settings: Mapping[str, Any],
-    device: str,
     precision: str = "float32",
-) -> OpenedScorer:
+) -> LoadedMethod:
     """A method by name, from a checkpoint, or both, which then have to agree.
 
     Without `backbone`: the checkpoint's, else the papers' where weights of it are found, else the tiny CLIP. On the
     tiny CLIP methods that train have a checkpoint in the package, as far as `demo_checkpoint` has one.
 
     Raises:
-        UsageError: neither name nor checkpoint, a method that trains and no checkpoint, settings beside one, a
-            transductive method. UnknownNameError, BackboneError, CheckpointError: from loading.
+        UsageError: neither name nor checkpoint, a method that trains and no checkpoint, settings beside one.
+        UnknownNameError, BackboneError, CheckpointError: from loading.
     """
     if name is None and checkpoint is None:
         raise UsageError("give --method NAME, --checkpoint FILE or --onnx FILE; `zsad-bench ls methods` lists names")
     if checkpoint is not None and settings:
         raise UsageError(f"--checkpoint {checkpoint} brings its configuration; leave out --set {', '.join(settings)}")
     header = None if checkpoint is None else checkpoints.read_header(checkpoint)
-    method = name if header is None else header.method
     if header is not None and name not in (None, header.method):
         raise CheckpointError(f"checkpoint {checkpoint}: is of {header.method}, asked for {name}; leave out --method")
-    assert method is not None
-    cls = registry.load("methods", method)
+    method = header.method if header is not None else str(name)
+    learns = registry.load("methods", method).trains(None)
     named, tag = (backbone, weights) if backbone else _usual_backbone(method, header, weights)
     tiny = named == DEMO.backbone
-    shipped = None
-    if checkpoint is None and tiny and not settings and cls.trains(None):
-        shipped = demo_checkpoint(method)
-    if checkpoint is None and shipped is None and cls.trains(None):
+    shipped = demo_checkpoint(method) if tiny and learns and checkpoint is None and not settings else None
+    if learns and checkpoint is None and shipped is None:
         raise UsageError(
             f"{method} learns from auxiliary data; give --checkpoint FILE: `zsad-bench bench --method {method} "
             f"--prior rich` writes runs/…/{method}.safetensors"
         )
     loaded = load_backbone(named, tag, precision)
-    built: ZeroShotMethod[Any]
     if checkpoint is not None:
-        built, _ = checkpoints.load(checkpoint, loaded, method)
-    elif shipped is not None:
+        built, header = checkpoints.load(checkpoint, loaded, method)
+        return LoadedMethod(built.eval(), header.training, str(checkpoint))
+    if shipped is not None:
         with as_file(shipped) as path:
-            built, _ = checkpoints.load(path, loaded, method)
-    else:
-        built = build(method, loaded, {**(DEMO.overrides_for(method) if tiny else {}), **settings}, 0)
-    scorer = MethodScorer(built, device)
+            built, header = checkpoints.load(path, loaded, method)
+        return LoadedMethod(built.eval(), header.training, SHIPPED)
+    usual = DEMO.overrides_for(method) if tiny else {}
+    return LoadedMethod(build(method, loaded, {**usual, **settings}, 0).eval(), {}, None)
+
+
+def open_method(loaded: LoadedMethod, device: str) -> OpenedScorer:
+    """The method as a scorer on a device.
+
+    Raises:
+        UsageError: it scores sets of images together.
+    """
+    method = loaded.method
+    scorer = MethodScorer(method, device)
     about = {
-        "title": scorer.title, "method": method, "version": built.version, "identity": scorer.identity,
-        "backbone": loaded.id, "precision": loaded.precision, "image_size": scorer.image_size,
-        "checkpoint": str(checkpoint) if checkpoint else SHIPPED if shipped else None,
-        "config": built.resolved_config(), "device": device,
+        "title": scorer.title, "method": method.registry_name(), "version": method.version,
+        "identity": scorer.identity, "backbone": method.backbone.id, "precision": method.backbone.precision,
+        "image_size": scorer.image_size, "checkpoint": loaded.checkpoint, "config": method.resolved_config(),
+        "device": device,
     }  # fmt: skip
-    return OpenedScorer(scorer, about, TINY if tiny else "")
+    return OpenedScorer(scorer, about, loaded.warning)
+
+
+def open_onnx(path: Path) -> OpenedScorer:
+    """A graph of `zsad-bench export onnx` as a scorer. category: what its texts call the images.
+
+    Raises:
+        OnnxError: onnxruntime is not installed, or the file is missing, damaged or another program's.
+    """
+    scorer = OnnxScorer(path)
+    header = scorer.header
+    about = {
+        "title": scorer.title, "method": header.method, "version": header.version, "identity": scorer.identity,
+        "backbone": header.backbone, "precision": "float32", "image_size": scorer.image_size,
+        "checkpoint": str(path), "config": header.config, "device": "cpu",
+    }  # fmt: skip
+    tiny = header.backbone.partition("@")[0] == DEMO.backbone
+    return OpenedScorer(scorer, about, TINY if tiny else "", header.category)
 
 
 def demo_checkpoint(method: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -52,14 +52,20 @@ class MethodScorer:
         return Prediction(found.score.float().cpu(), None if found.map is None else found.map.float().cpu())
 
 
-def identity(method: ZeroShotMethod) -> str:
-    """16 hex digits of all that decides the scores of a method: its configuration, weights and learned parameters."""
-    config = method.resolved_config()
-    known = [method.registry_name(), method.version, method.backbone.id, method.backbone.precision, config]
-    content = hashlib.sha256(json.dumps([*known, method.frozen_networks], sort_keys=True, default=str).encode())
+def identity(method: ZeroShotMethod, *more: Any) -> str:
+    """16 hex digits of all that decides the scores of a method: its configuration, weights and learned parameters.
+
+    more: what else does, as JSON.
+    """
+    backbone, config = method.backbone, method.resolved_config()
+    known = [
+        method.registry_name(), method.version, config, backbone.name, backbone.weights_hash, backbone.precision,
+        method.frozen_networks, *more,
+    ]  # fmt: skip
+    content = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     for name, tensor in sorted(method.own_state().items()):
         content.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        content.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return content.hexdigest()[:16]
 
 
