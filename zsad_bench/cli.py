@@ -31,6 +31,7 @@ GROUPS = {  # first words that several files have in common, with what help says
     "rows": "Merge, verify, compare and export rows of leaderboards.",
     "table": "Tables from rows: leaderboards, the papers', any other.",
     "track": "Push rows to wandb, and make a dashboard there, see docs/wandb.md.",
+    "weights": "List, fetch, convert and check weights of backbones, see docs/weights.md.",
 }
 HELP = ("-h", "--help")
 

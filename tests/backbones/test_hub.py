@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import huggingface_hub
 import pytest
@@ -124,3 +126,120 @@ def test_a_download_that_fails(monkeypatch, error, said):
 def test_a_record_without_a_hub():
     with pytest.raises(BackboneError, match="mini/tag is not on the model hub"):
         hub.find_weights("", NAMES, "mini/tag")
+
+
+# --- a hub of the test's own ------------------------------------------------------------------------------------------
+
+BODY = bytes(range(256)) * 4096  # 1 MiB
+FILE = "/nobody/mini/resolve/main/open_clip_model.safetensors"
+
+
+class Hub:
+    """Answers as the model hub does for one file; `cut` bytes of it and then nothing more, where that is set."""
+
+    def __init__(self) -> None:
+        self.body, self.said, self.cut = BODY, hashlib.sha256(BODY).hexdigest(), None
+        self.ranges: list[str | None] = []
+        hub_of_test = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self):
+                hub_of_test.answer(self, head=True)
+
+            def do_GET(self):
+                hub_of_test.answer(self, head=False)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.http.handle_error = lambda *_: None
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http.server_port}"
+
+    def answer(self, request, head: bool) -> None:
+        if request.path not in (FILE, "/"):
+            request.send_response(404)
+            request.send_header("X-Error-Code", "EntryNotFound")
+            request.send_header("X-Repo-Commit", "c" * 40)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        wanted = request.headers.get("Range")
+        start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
+        request.send_response(206 if wanted else 200)
+        request.send_header("ETag", f'"{self.said}"')
+        request.send_header("X-Linked-ETag", f'"{self.said}"')
+        request.send_header("X-Linked-Size", str(len(self.body)))
+        request.send_header("X-Repo-Commit", "c" * 40)
+        request.send_header("Content-Length", str(len(self.body) - start))
+        if wanted:
+            request.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
+        request.end_headers()
+        if head:
+            return
+        self.ranges.append(wanted)
+        if self.cut is not None and start >= self.cut:
+            return  # not one byte more
+        request.wfile.write(self.body[start : self.cut])
+
+
+@pytest.fixture
+def served(monkeypatch):
+    own = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", own.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", own.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)  # what a broken connection may cost
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)  # between its own tries
+    yield own
+    own.http.shutdown()
+    own.http.server_close()
+
+
+def test_a_download_is_checked_against_the_hash_that_the_hub_gives(served):
+    path = hub.find_weights(REPO, NAMES, "mini/tag")
+    assert path.read_bytes() == BODY
+    assert hub.check_download(path, "mini/tag") == ("sha256", served.said)
+    before = len(served.ranges)
+    assert hub.find_weights(REPO, NAMES, "mini/tag") == path
+    assert len(served.ranges) == before, "what is in the cache is not downloaded again"
+
+
+def test_an_interrupted_download_resumes(served):
+    served.cut = 4 << 16
+    with pytest.raises(BackboneError, match=r"mini/tag could not be downloaded .*; another try resumes"):
+        hub.find_weights(REPO, NAMES, "mini/tag")
+    served.cut, asked = None, len(served.ranges)
+    path = hub.find_weights(REPO, NAMES, "mini/tag")
+    assert path.read_bytes() == BODY
+    (resumed,) = served.ranges[asked:]
+    assert resumed is not None
+    assert int(resumed.removeprefix("bytes=").partition("-")[0]) == 4 << 16, "bytes that were there came again"
+
+
+def test_other_content_than_the_hub_says_is_refused(served):
+    served.body = BODY[:-1] + b"!"
+    path = hub.find_weights(REPO, NAMES, "mini/tag")
+    with pytest.raises(BackboneError, match=r"mini/tag is damaged: .* the hub says .*; remove .*blobs"):
+        hub.check_download(path, "mini/tag")
+
+
+def test_small_files_have_gits_hash(served):
+    served.body = b"[CLS]\n"
+    served.said = hashlib.sha1(b"blob 6\0[CLS]\n", usedforsecurity=False).hexdigest()
+    path = hub.find_weights(REPO, NAMES, "mini/tag")
+    assert hub.check_download(path, "mini/tag") == ("git", served.said)
+    path.resolve().chmod(0o644)
+    path.resolve().write_bytes(b"[SEP]\n")
+    with pytest.raises(BackboneError, match="is damaged"):
+        hub.check_download(path, "mini/tag")
+
+
+def test_a_file_outside_the_cache_has_no_hash_of_the_hub(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"x")
+    assert hub.hub_hash(tmp_path / "w.safetensors") is None
+    assert hub.check_download(tmp_path / "w.safetensors", "mine") is None

@@ -145,6 +145,44 @@ def test_another_architecture_is_refused(zsad, refused, small, mini, monkeypatch
     assert f"of backbone mini, this run has {mini.id}" in line
 
 
+@pytest.mark.usefixtures("small")
+def test_one_command_from_the_authors_file_to_rows(zsad, refused, official, tmp_path, mini):
+    bench = ("bench", "--method", "anomalyclip", "--suite", "demo", "--backbone", "mini", "--checkpoint",
+             "official.pth", "--set", "image_size=32", "--targets", "demo_textures")  # fmt: skip
+    said = zsad(*bench, "--prior", "visa")
+    assert said.code == 0, said.err
+    sha256 = hashlib.sha256(official.read_bytes()).hexdigest()
+    rows = store.load(tmp_path / "leaderboards" / "demo" / "rows")
+    found = {(r.prior, r.prior_hash, r.auxiliary, r.seed, str(r.variant), r.weights_hash) for r in rows}
+    assert found == {
+        ("rich", f"unknown, file {sha256[:16]}", "visa", 111, "checkpoint=official, image_size=32", mini.weights_hash)
+    }, "the row is that of an import and a test of it"
+    kept = tmp_path / "runs" / "imported" / f"anomalyclip-{sha256[:16]}.safetensors"
+    assert checkpoint.read_header(kept).training["sha256"] == sha256
+    assert "testing on visa will be refused" in said.out
+    line = refused(2, *bench, "--prior", "rich,limited")
+    assert "--prior rich,limited: name the one that official.pth was trained under" in line
+    said = zsad(*bench[:-6], "--checkpoint", "nothing.pth", "--prior", "rich", "--targets", "demo_textures")
+    assert said.code == 1
+    assert "official checkpoint nothing.pth: no such file" in said.err
+
+
+@pytest.mark.usefixtures("official", "small")
+def test_what_a_checkpoint_learned_from_is_left_out_where_no_target_is_named(zsad, refused, monkeypatch, tmp_path):
+    from zsad_bench.planning import suite
+
+    monkeypatch.setattr(suite, "found_targets", lambda _: ["demo_textures", "demo_medical"])
+    bench = ("bench", "--method", "anomalyclip", "--prior", "rich", "--suite", "demo", "--checkpoint",
+             "ours.safetensors")  # fmt: skip
+    assert zsad("import-checkpoint", "official.pth", *IMPORT, "--auxiliary", "demo_textures,demo_medical").code == 0
+    assert "it learned from every target that is found" in refused(2, *bench)
+    assert zsad("import-checkpoint", "official.pth", *IMPORT, "--auxiliary", "demo_medical").code == 0
+    said = zsad(*bench)
+    assert said.code == 0, said.err
+    assert "demo_medical: what the checkpoint learned from, and not tested" in said.out
+    assert {row.target for row in store.load(tmp_path / "leaderboards" / "demo" / "rows")} == {"demo_textures"}
+
+
 # --- out --------------------------------------------------------------------------------------------------------------
 
 

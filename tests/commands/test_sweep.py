@@ -211,3 +211,12 @@ def test_cells_that_cannot_run_say_why(zsad, recipe, monkeypatch):
 )
 def test_wrong_usage_is_one_line(refused, args, code, said):
     assert said in refused(code, *args)
+
+
+def test_weights_on_this_machine_take_the_place_of_the_recipes(zsad, recipe, tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"read by no one here")
+    for typed, stored in (("mine.safetensors", str(tmp_path / "mine.safetensors")), ("openai", "openai")):
+        said = zsad("sweep", recipe, "--dry-run", "--weights", typed)
+        assert said.code == 0, said.err
+        (plan,) = tmp_path.glob("runs/sweeps/*/plan.json")
+        assert json.loads(plan.read_text())["weights"] == stored, "workers may run in another folder"

@@ -12,7 +12,7 @@ from tests.made_up_rows import make_row
 from zsad_bench import registry
 from zsad_bench.assets import data_folder
 from zsad_bench.leaderboard.tables import claims, papers, render
-from zsad_bench.leaderboard.tables.comparability import why_not
+from zsad_bench.leaderboard.tables.comparability import OWN_BACKBONES, why_not
 from zsad_bench.leaderboard.tables.mixed_rows import refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts, fidelity, read_published
 from zsad_bench.leaderboard.tables.status import states
@@ -268,3 +268,50 @@ def test_a_method_with_a_backbone_of_its_own_stands_beside_the_others_without_a_
     rows = [make_row(method="blip", backbone="b1", target="visa", metric=printed.metric)]
     said = why_not(printed, rows, ["visa"], dataclasses.replace(FACTS, own_backbones=frozenset({"blip"})))
     assert said == "backbone and image size of this method are not stated in the paper"
+
+
+ELPV = {"clip": ("59.2", "71.7"), "clip_ac": ("69.4", "80.2"), "winclip": ("74.0", "86.0")}  # FAPrompt, Table 1
+
+
+def elpv_rows(**changes):
+    """Made-up rows of the recipes `elpv_published`, each a point above what is printed."""
+    printed = {(p.entry.method, p.metric): p.value for p in PUBLISHED if p.table == "faprompt_1" and p.scope == "elpv"}
+    kinds = {
+        "clip": {"backbone": "ViT-L-14-336-quickgelu", "image_size": 518},
+        "clip_ac": {"backbone": "ViT-L-14-336-quickgelu", "image_size": 518},
+        "winclip": {"backbone": "ViT-B-16-plus-240", "image_size": 240, "variant": 'fidelity="official"',
+                    "weights_hash": "w2"},
+    }  # fmt: skip
+    return [
+        make_row(**{"method": method, "suite": "paper", "target": "elpv", "category": "elpv", "metric": metric,
+                    "value": printed[method, metric] + 0.01, "n_images": 1092, "n_anomalous": 715, **kind, **changes})
+        for method, kind in kinds.items() for metric in ("image_auroc", "image_ap")
+    ]  # fmt: skip
+
+
+def test_the_printed_cells_of_elpv_stand_beside_measured_ones():
+    facts = dataclasses.replace(FACTS, built=FACTS.built | set(ELPV), official=FACTS.official | {"winclip"},
+                                titles={**FACTS.titles, "clip_ac": "CLIP-AC", "winclip": "WinCLIP", "elpv": "ELPV"},
+                                counts={**COUNTS, "elpv": (377, 715)})  # fmt: skip
+    grids, numbers = papers.numbers("faprompt_1", PUBLISHED, elpv_rows(), facts)
+    for method, printed in ELPV.items():
+        for grid, value in zip(grids, printed, strict=True):
+            assert text([grid], "ELPV", f"{facts.title(method)}: printed") == value
+    compared = [n for n in numbers if n.scope == "elpv" and n.rows]
+    assert {n.entry.method for n in compared} == set(ELPV)
+    assert [round(n.difference, 9) for n in compared] == [0.01] * 6, [n.why_not for n in compared]
+    refuse_mixed(elpv_rows(), "choose one", OWN_BACKBONES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"backbone": "ViT-L-14-336-quickgelu"}, "backbone ViT-L-14-336-quickgelu, the paper ViT-B-16-plus-240"),
+        ({"image_size": 518}, "image size 518, the paper 240"),
+    ],
+)
+def test_winclips_printed_numbers_are_on_its_own_backbone(changes, why):
+    printed = next(p for p in PUBLISHED if p.entry.method == "winclip" and p.scope == "elpv")
+    rows = [row for row in elpv_rows(**changes) if row.method == "winclip"]
+    facts = dataclasses.replace(FACTS, official=frozenset({"winclip"}), counts={"elpv": (377, 715)})
+    assert why_not(printed, rows, ["elpv"], facts) == why

@@ -199,3 +199,18 @@ def test_a_prior_without_masks_is_told_with_the_line_of_the_method(planned):
     with pytest.raises(UsageError, match=r"mine\.yaml:4: cocoop learns from masks, and auxiliary dataset brainmri"):
         planned(text)
     assert planned(text.replace(": {preset: zsad}", "")).cells
+
+
+def test_the_printed_numbers_of_elpv_need_one_backbone_each_and_no_training():
+    made = plan(recipes.load(recipes.find("elpv_published")))
+    assert [(job.method, dict(job.settings)) for group in made.groups for job in group.jobs] == [
+        ("clip", {}), ("clip", {"class_names": "raw"}), ("clip_ac", {}),
+    ]  # fmt: skip
+    assert len(made.groups) == 1, "they share the pass over the images"
+    assert {cell.target for cell in made.cells} == {"elpv"}
+    assert not any(cell.job.trains for cell in made.cells)
+    of_winclip = plan(recipes.load(recipes.find("elpv_published_winclip")))
+    assert (of_winclip.recipe.backbone, of_winclip.recipe.weights) == ("ViT-B-16-plus-240", "laion400m_e31")
+    assert [(cell.job.method, dict(cell.job.settings), cell.target) for cell in of_winclip.cells] == [
+        ("winclip", {"fidelity": "official"}, "elpv"), ("winclip", {}, "elpv"),
+    ]  # fmt: skip

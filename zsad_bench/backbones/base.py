@@ -20,6 +20,7 @@ from zsad_bench.backbones.checks import check_activation, check_images, check_re
 from zsad_bench.backbones.compiled import CompiledBlocks
 from zsad_bench.backbones.forward import Edit, place_rows, read_ends, run_text, run_tree, run_vision
 from zsad_bench.backbones.precision import InPrecision, tf32
+from zsad_bench.backbones.releases import WeightSource
 from zsad_bench.backbones.text_tree import TextTree, grown, separate
 from zsad_bench.backbones.towers import TextTower, VisionTower
 from zsad_bench.backbones.weights import hash_weights
@@ -385,6 +386,11 @@ class BackboneFamily:
     def at_hand(cls, name: str, weights: str | Path | None) -> bool:
         """Whether `load` would find a weight file on this machine, without reading it or asking the network."""
         raise NotImplementedError
+
+    @classmethod
+    def sources(cls, name: str) -> list[WeightSource]:
+        """Where weights of a name come from, the family's choice first; [] where they are always given by the user."""
+        return []
 
     @classmethod
     def brings_weights(cls, name: str) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from zsad_bench.errors import BackboneError
 
@@ -44,6 +47,46 @@ def cached_weights(hub: str, default_names: Sequence[str], title: str) -> Path |
     repo, names = _candidates(hub, default_names, title)
     found = (try_to_load_from_cache(repo, name) for name in names)
     return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+class HubHash(NamedTuple):
+    """A file's hash as the hub gives it: sha256 of a large file, git's object id of a small one."""
+
+    kind: Literal["sha256", "git"]
+    digits: str
+
+
+def hub_hash(path: Path) -> HubHash | None:
+    """What the hub says of a file in its cache, by whose hash the cache names it; None for any other file."""
+    name = path.resolve().name
+    if path.resolve().parent.name != "blobs" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", name):
+        return None
+    return HubHash("sha256" if len(name) == 64 else "git", name)
+
+
+def check_download(path: Path, title: str) -> HubHash | None:
+    """The hub's hash of a file in its cache, which the content has; None where the hub gives none.
+
+    Raises:
+        BackboneError: the content has another hash.
+    """
+    expected = hub_hash(path)
+    if expected is None:
+        return None
+    with path.open("rb") as file:
+        if expected.kind == "sha256":
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+            while block := file.read(1 << 20):
+                digest.update(block)
+            found = digest.hexdigest()
+    if found != expected.digits:
+        raise BackboneError(
+            f"{title} is damaged: {path} has {expected.kind} {found[:12]}, the hub says {expected.digits[:12]}; remove "
+            f"{path.resolve()} and download it again"
+        )
+    return expected
 
 
 def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
@@ -88,5 +131,5 @@ def _download(repo: str, names: list[str], title: str, advice: str) -> Path:
             continue
         except Exception as error:  # network, disk, rights: all end in the same advice
             reason = str(error).split("\n")[0][:160] or type(error).__name__
-            raise BackboneError(f"{title} could not be downloaded ({reason}); {advice}") from error
+            raise BackboneError(f"{title} could not be downloaded ({reason}); {advice}; another try resumes") from error
     raise BackboneError(f"{title}: {repo} holds none of {', '.join(names)}; {advice}")

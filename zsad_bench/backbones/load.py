@@ -8,6 +8,7 @@ from pathlib import Path
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone, BackboneFamily
 from zsad_bench.backbones.precision import check_name
+from zsad_bench.backbones.releases import WeightSource
 from zsad_bench.backbones.weights import OtherWeights
 from zsad_bench.errors import BackboneError, RegistrationError, UnknownNameError
 from zsad_bench.types import Compile
@@ -35,7 +36,7 @@ def load_backbone(
         backbone.precision, backbone.compiled = known, compiled
         return backbone
     except OtherWeights as error:
-        for other in _families().values():
+        for other in families().values():
             if other is not family and any(map(error.has, other.marks)):
                 raise BackboneError(
                     f"{error.path.name} holds weights of {other.title}, but {name} is {family.title}; give it with a "
@@ -51,6 +52,15 @@ def weights_at_hand(name: str, weights: str | Path | None = None) -> bool:
         UnknownNameError, BackboneError: no such name or tag, or no weights named.
     """
     return family_of(name).at_hand(name, weights)
+
+
+def weight_sources(name: str) -> list[WeightSource]:
+    """Where weights of a backbone come from, the choice of its family first; [] where the user always gives them.
+
+    Raises:
+        UnknownNameError: no such name.
+    """
+    return family_of(name).sources(name)
 
 
 def brings_weights(name: str) -> bool:
@@ -69,7 +79,12 @@ def architecture(name: str) -> Backbone:
 
 def listing() -> dict[str, str]:
     """The backbones that can be loaded: name, or pattern of names -> a description; family by family."""
-    return {name: said for family in _families().values() for name, said in family.listing().items()}
+    return {name: said for family in families().values() for name, said in family.listing().items()}
+
+
+def families() -> dict[str, type[BackboneFamily]]:
+    """Registry name -> family, of each that is installed."""
+    return registry.classes("backbones")
 
 
 def family_of(name: str) -> type[BackboneFamily]:
@@ -78,17 +93,13 @@ def family_of(name: str) -> type[BackboneFamily]:
     Raises:
         UnknownNameError: of none; the message lists the nearest names. RegistrationError: of two.
     """
-    families = _families()
-    found = {key: family for key, family in families.items() if family.knows(name)}
+    known_families = families()
+    found = {key: family for key, family in known_families.items() if family.knows(name)}
     if not found:
-        known = {each.lower(): each for family in families.values() for each in family.names()}
+        known = {each.lower(): each for family in known_families.values() for each in family.names()}
         near = [known[each] for each in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)]
         hint = f"did you mean {', '.join(near)}?" if near else "see `zsad-bench ls backbones`"
         raise UnknownNameError(f"unknown backbone '{name}'; {hint}")
     if len(found) > 1:
         raise RegistrationError(f"backbone '{name}' is a name of {' and of '.join(found)}; uninstall one of them")
     return next(iter(found.values()))
-
-
-def _families() -> dict[str, type[BackboneFamily]]:
-    return registry.classes("backbones")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zsad_bench.backbones.file_kind import file_kind
 from zsad_bench.backbones.wrappers import Ambiguous, NotFound, find_state, tensor_names
 from zsad_bench.errors import BackboneError, UnknownNameError
 
@@ -54,12 +54,10 @@ def read_state(path: Path, marks: Sequence[str]) -> dict[str, Tensor]:
         raise BackboneError(f"weights not found: {path}")
     if path.suffix not in SUFFIXES:
         raise BackboneError(f"{path.name}: weights must be one of {', '.join(SUFFIXES)}")
-    if path.suffix != ".safetensors" and _is_torchscript(path):
+    if path.suffix != ".safetensors" and file_kind(path) == "torchscript":
         raise BackboneError(
             f"{path.name} is a TorchScript archive, which runs code when opened. If you trust it, convert it once: "
-            f"python -c \"import torch, safetensors.torch as s; m = torch.jit.load('{path.name}', 'cpu'); "
-            f"s.save_file({{k: v.contiguous() for k, v in m.state_dict().items()}}, '{path.stem}.safetensors')\" "
-            f"and give the new file"
+            f"zsad-bench weights convert {path.name} --out {path.stem}.safetensors, and give the new file"
         )
     try:
         loaded = _open(path)
@@ -129,13 +127,6 @@ def _open(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
-
-
 def _unwrap(loaded: Any, path: Path, marks: Sequence[str]) -> dict[str, Tensor]:
     try:
         return find_state(loaded, marks).state
@@ -148,8 +139,8 @@ def _unwrap(loaded: Any, path: Path, marks: Sequence[str]) -> dict[str, Tensor]:
         problem = f"{path.name} has no {marks[0]}, but {', '.join(names[:3])}, …"
         if any(".vision_model." in f".{name}" for name in names):
             problem = (
-                f"{path.name}: its keys are those of another model of the transformers library; of a CLIP, use the "
-                "open_clip or OpenAI form"
+                f"{path.name}: its keys are those of a model of the transformers library; a CLIP's can be converted: "
+                f"zsad-bench weights convert {path.name} --out {path.stem}-open_clip.safetensors"
             )
         raise OtherWeights(problem, path, names) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.load import architecture, brings_weights, load_backbone, weights_at_hand
 from zsad_bench.backbones.weights import LOCAL_DIR
 from zsad_bench.console import Console
+from zsad_bench.data import prior as priors
 from zsad_bench.errors import BackboneError, CheckpointError, UnknownNameError, UsageError
 from zsad_bench.methods._official import OfficialForm
 from zsad_bench.methods._official_file import find_released, open_files, save_file
@@ -81,6 +83,30 @@ def import_checkpoint(
         _say("the file does not say on which weights it was trained: any of this architecture will be accepted")
     for remark in form.remarks(method):
         _say(remark)
+
+
+def as_ours(
+    source: Path, name: str, backbone_name: str, weights: str | None, prior: str, set_: Sequence[str], runs: Path
+) -> Path:
+    """The checkpoint that `import_checkpoint` makes of an official file, under `runs`; made anew each time.
+
+    prior: of the row, which says what the file was trained on: `rich` is MVTec AD and `limited` DTD-Synthetic, as in
+    the papers; any other prior has the names of its datasets.
+
+    Raises:
+        CheckpointError, UsageError: as `import_checkpoint`.
+    """
+    if not source.is_file():
+        raise CheckpointError(f"official checkpoint {source}: no such file")
+    with source.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    spec = priors.resolve(prior, PAPER.name)
+    if any(part.place for part in spec.parts):
+        raise UsageError(f"--prior {prior}: an official checkpoint was trained on a known dataset; name that one")
+    auxiliary = ",".join(spec.auxiliary)
+    out = runs / "imported" / f"{name}-{sha256[:16]}.safetensors"
+    import_checkpoint([source], out, name, backbone_name, weights, auxiliary or None, set_)
+    return out
 
 
 def export_checkpoint(source: Path, out: Path, backbone_name: str | None, weights: str | None) -> None:

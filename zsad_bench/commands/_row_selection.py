@@ -12,6 +12,7 @@ from zsad_bench.console import Console
 from zsad_bench.data import catalog
 from zsad_bench.errors import RowError, UnknownNameError
 from zsad_bench.leaderboard.tables import pivot as pivots
+from zsad_bench.leaderboard.tables.comparability import OWN_BACKBONES
 from zsad_bench.leaderboard.tables.mixed_rows import comparable, refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.options import Option
@@ -127,7 +128,7 @@ def chosen_rows(
             left_out.append(f"Left out: {sentence}.")
             console.print(left_out[-1], style="yellow")
     else:
-        refuse_mixed(rows, _MIXED, SUITES[suite].backbones)
+        refuse_mixed(rows, _MIXED, {*SUITES[suite].backbones, *(OWN_BACKBONES if suite == PAPER.name else ())})
     if remarks is not None:
         remarks += left_out
     return rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -60,7 +60,10 @@ class Options:
     backbone: Annotated[str | None, Option("NAME", "see `zsad-bench ls backbones`")] = None
     weights: Annotated[str | None, Option("PATH", "a pretrained tag, or a file of weights on this machine")] = None
     towers: FrozenTowers = field(default_factory=FrozenTowers)
-    checkpoint: Annotated[str | None, Option("FILE", "test this instead of training (one method)")] = None
+    checkpoint: Annotated[
+        str | None,
+        Option("FILE", "test this instead of training (one method); a .pth is read as the authors' own"),
+    ] = None
     seed: Annotated[tuple[int, ...], Option("N[,N…]", "of training")] = (0,)
     draw: Annotated[tuple[int, ...], Option("N[,N…]", "of the auxiliary data; default: the prior's own, 0")] = ()
     epochs: Annotated[int | None, Option("N", "instead of the method's own")] = None
@@ -117,6 +120,8 @@ def bench(options: Options, console: Console) -> None:
     chosen, why = suite.choose(options.suite)
     if why:
         console.print(why)
+    if options.checkpoint and not options.checkpoint.endswith(".safetensors"):
+        options = _as_ours(options, chosen)
     since = run_id()
     made = _plan(options, chosen, f"bench-{since}", None if here else choice, console)
     board, runs = Path(options.out) / chosen.name, Path(options.runs)
@@ -135,12 +140,49 @@ def bench(options: Options, console: Console) -> None:
         raise ZsadError(lacking)
 
 
+def _as_ours(options: Options, chosen: Suite) -> Options:
+    """The options with the authors' own checkpoint written as one of ours, under `--runs`.
+
+    Raises:
+        CheckpointError: it cannot be read. UsageError: several priors, where one has to say what it was trained on.
+    """
+    from zsad_bench.commands._official_checkpoint import as_ours
+
+    source, (name,) = Path(str(options.checkpoint)), options.method
+    if len(options.prior) != 1:
+        raise UsageError(f"--prior {','.join(options.prior)}: name the one that {source.name} was trained under")
+    # A tag need not be on this machine yet, and the file knows no weights; a path ties the checkpoint to its values.
+    weights = options.weights if options.weights and Path(options.weights).exists() else None
+    backbone = options.backbone or chosen.backbone_for(name)[0]
+    made = as_ours(source, name, backbone, weights, options.prior[0], options.set, Path(options.runs))
+    return replace(options, checkpoint=str(made), set=())  # from now on it has its own configuration
+
+
+def _not_learned(checkpoint: str, targets: list[str], console: Console) -> list[str]:
+    """A suite's targets without those that a checkpoint learned from, which a line names.
+
+    Raises:
+        CheckpointError: it cannot be read. UsageError: none is left.
+    """
+    from zsad_bench.runner.checkpoint import read_header
+
+    learned = read_header(Path(checkpoint)).training.get("auxiliary", ())
+    gone, rest = ([name for name in targets if (name in learned) is there] for there in (True, False))
+    if gone:
+        console.print(f"{', '.join(gone)}: what the checkpoint learned from, and not tested")
+    if not rest:
+        raise UsageError(f"--checkpoint {checkpoint}: it learned from every target that is found; name others")
+    return rest
+
+
 def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | None, console: Console) -> Plan:
     """What was asked for as a plan. choice: of what runs it elsewhere; None is this process."""
     from zsad_bench.runner.opened import readable_targets
 
     settings = parse_settings(options.set)
     targets = suite.pick_targets(chosen, options.targets)
+    if options.checkpoint and not options.targets:
+        targets = _not_learned(options.checkpoint, targets, console)
     data = with_named_root(_data_options(options), targets)
     if not options.targets:
         targets = readable_targets(chosen.name, targets, data, console.warn)

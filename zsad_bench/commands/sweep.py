@@ -28,6 +28,7 @@ from zsad_bench.sweep.sweep_folder import SweepFolder
 @dataclass(frozen=True, kw_only=True)
 class Options:
     recipe: Annotated[str, Argument("RECIPE|FILE.yaml", "shipped, or a file; see docs/sweeps.md", names="recipes")]
+    weights: Annotated[str | None, Option("PATH", "of the recipe's backbone: a file on this machine, or a tag")] = None
     dry_run: Annotated[bool, Option(help="print the plan, what it costs and what is done already")] = False
     towers: FrozenTowers = field(default_factory=FrozenTowers)
     retry_failed: Annotated[bool, Option(help="run groups again that failed before")] = False
@@ -56,6 +57,7 @@ def run(options: Options) -> int:
     """
     console = Console()
     recipe = recipes.load(recipes.find(options.recipe))
+    recipe = replace(recipe, weights=_weights(options.weights) or recipe.weights)
     recipe = replace(recipe, precision=options.towers.precision or recipe.precision, compiled=options.towers.compile)
     quick_imports.load()
     memory = group_gib(recipe.backbone or SUITES[recipe.suite].backbone)
@@ -96,6 +98,12 @@ def run(options: Options) -> int:
         regenerate(made.suite.name, options.out)
         console.print(f"tables: {board / 'README.md'}")
     return 0 if all(map(status.is_done, status.groups)) else 1
+
+
+def _weights(asked: str | None) -> str | None:
+    """A path in full, since workers may run elsewhere; a tag as it is."""
+    path = None if asked is None else Path(asked).expanduser()
+    return str(path.resolve()) if path is not None and path.exists() else asked
 
 
 def _broken(recipe: recipes.Recipe, console: Console) -> set[str]:

@@ -308,3 +308,33 @@ def usable_names() -> dict[str, list[str]]:
             continue
         usable[name] = sorted(checkpoints(name))
     return usable
+
+
+def fitting_names(state: Mapping[str, Tensor]) -> list[str]:
+    """open_clip's architectures that a CLIP's parameters fit exactly, name by name and shape by shape.
+
+    One that computes GELU and one that computes QuickGELU have the same parameters, so there are often two.
+    """
+    found = []
+    for name in list_models():
+        config = named_config(name)
+        if not _sizes_fit(config, state):
+            continue
+        try:
+            model = build_model(config, name)
+        except BackboneError:
+            continue
+        expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
+        if expected == {key: tensor.shape for key, tensor in state.items()}:
+            found.append(name)
+    return found
+
+
+def _sizes_fit(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
+    """Whether the widths of a configuration are those of the parameters: most are not, and need not be built."""
+    vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
+    sizes = {
+        "visual.proj": (vision.get("width", 768), config.get("embed_dim")),
+        "text_projection": (text.get("width", 512), config.get("embed_dim")),
+    }
+    return all(name in state and tuple(state[name].shape) == size for name, size in sizes.items())

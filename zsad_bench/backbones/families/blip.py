@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from zsad_bench.backbones.base import Backbone, BackboneFamily
 from zsad_bench.backbones.forward import resize_positions
 from zsad_bench.backbones.hub import cached_weights, find_weights
+from zsad_bench.backbones.releases import WeightSource
 from zsad_bench.backbones.weights import asked_weights, file_in, fit, read_state
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import Activation, PosInterp, sent
@@ -63,6 +64,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     name: {"vision_config": {**_VISION, **size}, "text_config": _TEXT, "image_text_hidden_size": 256}
     for name, size in {"blip-itm-base-coco": _BASE, "blip-itm-large-coco": _LARGE}.items()
 }
+PARAMETERS = {"blip-itm-base-coco": 223_744_258, "blip-itm-large-coco": 446_128_642}
 _ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quickgelu"}  # transformers' names and ours
 _FIRST, _LAST, _UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
 _LONGEST_WORD = 100  # characters; what is longer is unknown, as in BERT's own tokenizer
@@ -273,6 +275,12 @@ class Blip(BackboneFamily):
         if weights is not None:
             return Path(asked_weights(weights, (), name)).exists()
         return all(cached_weights(_hub(name), files, name) is not None for files in (ON_HUB, VOCABULARY))
+
+    @classmethod
+    def sources(cls, name: str) -> list[WeightSource]:
+        name = name.removeprefix(OWNER)
+        files, licence = (ON_HUB, VOCABULARY), "BSD-3-Clause"
+        return [WeightSource(name, "", _hub(name), files, licence, parameters=PARAMETERS[name])]
 
     @classmethod
     def architecture(cls, name: str) -> Backbone:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from zsad_bench.backbones.base import Backbone, BackboneFamily
 from zsad_bench.backbones.forward import resize_positions
 from zsad_bench.backbones.hub import cached_weights, find_weights
+from zsad_bench.backbones.releases import WeightSource
 from zsad_bench.backbones.weights import asked_weights, file_in, fit, read_state
 from zsad_bench.errors import BackboneError
 from zsad_bench.types import Activation, PosInterp
@@ -32,6 +33,9 @@ from zsad_bench.types import Activation, PosInterp
 SIZES = ("small", "base", "large", "giant")
 NAMES = tuple(f"vit_{size}_patch14_{kind}" for kind in ("dinov2", "reg4_dinov2") for size in SIZES)
 TAG = "lvd142m"
+PARAMETERS = dict(zip(NAMES, (
+    22_056_192, 86_579_712, 304_367_616, 1_136_479_232, 22_057_344, 86_582_016, 304_370_688, 1_136_483_840,
+), strict=True))  # fmt: skip
 ON_HUB = ("model.safetensors", "pytorch_model.bin")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the released preprocessing: ImageNet's
 
@@ -135,6 +139,11 @@ class Dinov2(BackboneFamily):
         if isinstance(asked, Path):
             return asked.exists()
         return cached_weights(_hub(name), ON_HUB, f"{name}/{asked}") is not None
+
+    @classmethod
+    def sources(cls, name: str) -> list[WeightSource]:
+        name = name.removesuffix(f".{TAG}")
+        return [WeightSource(name, TAG, _hub(name), (ON_HUB,), "Apache-2.0", parameters=PARAMETERS[name])]
 
     @classmethod
     def architecture(cls, name: str) -> Backbone:

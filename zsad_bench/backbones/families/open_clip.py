@@ -33,7 +33,9 @@ from zsad_bench.backbones.families._open_clip import (
     named_config,
     usable_names,
 )
+from zsad_bench.backbones.file_kind import safetensors_notes
 from zsad_bench.backbones.hub import cached_weights, find_weights
+from zsad_bench.backbones.releases import WeightSource, licence_of, of_name
 from zsad_bench.backbones.weights import LOCAL_DIR, asked_weights, file_in, read_state
 from zsad_bench.errors import BackboneError
 
@@ -42,6 +44,7 @@ CONFIG_NAME = "open_clip_config.json"
 PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 # How tags begin -> the licence that their publisher states; those of others differ from tag to tag.
 LICENCES = {"openai": "MIT", "laion": "MIT"}
+ACTIVATION, ACTIVATIONS = "activation", ("gelu", "quickgelu")  # in the notes of a converted file
 ON_HUB = (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
 
 
@@ -93,6 +96,17 @@ class OpenClip(BackboneFamily):
         return cached_weights(tags[asked].get("hf_hub", ""), ON_HUB, f"{name}/{asked}") is not None
 
     @classmethod
+    def sources(cls, name: str) -> list[WeightSource]:
+        tags = {} if name.startswith(LOCAL_DIR) else checkpoints(name)
+        return [
+            WeightSource(
+                name, tag, tags[tag].get("hf_hub", ""), (ON_HUB,), licence_of(tag),
+                parameters=release.parameters if (release := of_name(name, tag)) else 0,
+            )
+            for tag in sorted(tags, key=lambda tag: (tag != "openai", tag))
+        ]  # fmt: skip
+
+    @classmethod
     def brings_weights(cls, name: str) -> bool:
         return name.startswith(LOCAL_DIR)
 
@@ -142,6 +156,9 @@ def _load_path(plan: _Plan, tags: dict[str, dict[str, Any]], path: Path) -> Back
         path = file_in(path, PREFERRED)
     if tags and all(record.get("quick_gelu") for record in tags.values()):
         plan.check(True, f"every known checkpoint of {plan.name}")
+    recorded = safetensors_notes(path).get(ACTIVATION) if path.suffix == ".safetensors" and path.is_file() else None
+    if recorded in ACTIVATIONS:  # of a converted file, in which nothing else says it
+        plan.check(recorded == "quickgelu", f"{path.name}, whose notes say so")
     state = read_state(path, MARKS)
     if _is_openai(path, state):
         plan.check(True, f"{path.name}, a file of OpenAI's")

@@ -20,6 +20,7 @@ from torch import Tensor
 from zsad_bench.atomic import whole_file
 from zsad_bench.backbones.base import Backbone, BackboneFamily
 from zsad_bench.backbones.families._open_clip import build_model, fit, from_model
+from zsad_bench.backbones.releases import WeightSource
 from zsad_bench.backbones.weights import LOCAL_DIR, hash_weights, read_state
 from zsad_bench.errors import BackboneError
 
@@ -51,6 +52,10 @@ class Tiny(BackboneFamily):
     @classmethod
     def at_hand(cls, name: str, weights: str | Path | None) -> bool:
         return all((_folder(weights) / file).is_file() for file in ASSET_FILES)
+
+    @classmethod
+    def sources(cls, name: str) -> list[WeightSource]:
+        return [WeightSource(name, licence="Apache-2.0", packaged=ASSET / ASSET_FILES[0])]
 
     @classmethod
     def brings_weights(cls, name: str) -> bool:
