@@ -15,7 +15,8 @@ class Metric:
 
     key: as in rows; begins with "image_" or "pixel_", by what it looks at.
     board: a column of leaderboards and their pages; CSV files and the page's menus have every metric. terminal: also of
-    the tables at the end of a run. headline: what papers print, and the dashboard shows.
+    the tables at the end of a run. headline: what papers print, and the dashboard shows. optional: a cell is complete
+    without it, and a run computes it when asked to (`--operating-points`).
     """
 
     key: str
@@ -24,6 +25,7 @@ class Metric:
     terminal: bool = True
     headline: bool = False
     note: str = ""
+    optional: bool = False
 
     @property
     def level(self) -> str:
@@ -31,6 +33,10 @@ class Metric:
         return self.key.partition("_")[0]
 
 
+_CAL = (
+    "Metrics that end in _cal are at a threshold from normal images of another dataset: of images at a nominal rate of "
+    "false alarms of 5 %, of pixels at their mean plus three standard deviations."
+)
 METRICS = (  # in the order of columns
     Metric("image_auroc", "image AUROC", headline=True),
     Metric("image_ap", "image AP", headline=True),
@@ -45,6 +51,13 @@ METRICS = (  # in the order of columns
     # on a page its definition stands beside it, for which a terminal has no room
     Metric("pixel_rcpro", "RCPRO", terminal=False),
     Metric("pixel_aupimo", "AUPIMO", board=False),
+    # docs/metrics.md, "Operating points"
+    Metric("image_f1_cal", "image F1 at a known threshold", board=False, terminal=False, optional=True, note=_CAL),
+    Metric("image_recall_cal", "image recall at a known threshold", board=False, terminal=False, optional=True,
+           note=_CAL),
+    Metric("image_specificity_cal", "image specificity at a known threshold", board=False, terminal=False,
+           optional=True, note=_CAL),
+    Metric("pixel_f1_cal", "SegF1 at a known threshold", board=False, terminal=False, optional=True, note=_CAL),
 )  # fmt: skip
 
 
@@ -53,9 +66,9 @@ def titles() -> dict[str, str]:
     return {metric.key: metric.title for metric in METRICS}
 
 
-def keys(level: str = "") -> tuple[str, ...]:
-    """The keys in order, of one level ("image", "pixel") or of both."""
-    return tuple(metric.key for metric in METRICS if level in ("", metric.level))
+def keys(level: str = "", optional: bool = False) -> tuple[str, ...]:
+    """The keys in order, of one level ("image", "pixel") or of both: those of every run, or the optional ones."""
+    return tuple(metric.key for metric in METRICS if level in ("", metric.level) and metric.optional == optional)
 
 
 def columns(terminal: bool = False) -> dict[str, str]:
@@ -70,4 +83,4 @@ def headline() -> tuple[str, ...]:
 
 def notes(shown: frozenset[str] | set[str]) -> list[str]:
     """What belongs under a table that shows these keys."""
-    return [metric.note for metric in METRICS if metric.key in shown and metric.note]
+    return list(dict.fromkeys(metric.note for metric in METRICS if metric.key in shown and metric.note))

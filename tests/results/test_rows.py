@@ -42,6 +42,8 @@ KEY = {
     "precision": "fp32",
     "metric_version": "1",
     "networks": {},
+    "maps_hash": "",
+    "calibrated_on": "",
 }
 # Every other field of a row, and why it is not in the key itself.
 FOLLOWS = {

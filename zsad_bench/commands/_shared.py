@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from zsad_bench import registry
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.options import Option
 from zsad_bench.runner.run_spec import FeatureOptions
 
+if TYPE_CHECKING:
+    from zsad_bench.console import Console
+    from zsad_bench.data.base import ZeroShotDataModule
+
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 Partial = Annotated[bool, Option(help="use datasets that are incomplete; what is missing is listed")]
 Track = Annotated[Literal["auto", "online", "offline", "off"], Option(help="wandb; auto: when logged in")]
+DataSettings = Annotated[
+    tuple[str, ...],
+    Option(
+        "[NAME.]KEY=VALUE",
+        "an option of a dataset, or of all: layout, variant, prompt_names, mask_rule, root, …",
+        repeated=True,
+    ),
+]
 SuiteOfRows = Annotated[str | None, Option("demo|paper", "whose rows; default: paper where it has any")]
 
 
@@ -77,6 +89,25 @@ class StoredFeatures:
         return FeatureOptions(place, self.feature_budget, self.feature_type)
 
 
+def data_options(texts: Sequence[str], partial: bool = False, **of_all: Any) -> dict[str, dict[str, Any]]:
+    """Options of data modules by dataset name, "*" for all, from `--data` and `--partial`.
+
+    Raises:
+        UnknownNameError: an option of a dataset that is not registered. UsageError: no KEY=VALUE.
+    """
+    from zsad_bench.planning.configure import parse_settings
+
+    known = registry.names("datasets")
+    by_name: dict[str, dict[str, Any]] = {"*": {}}
+    for key, value in parse_settings(texts, "--data", paths=("root",)).items():
+        name, dot, option = key.rpartition(".")
+        if dot and name not in known:
+            raise UnknownNameError(registry.did_you_mean("dataset", name, known))
+        by_name.setdefault(name if dot else "*", {})[option] = value
+    by_name["*"] |= of_all | ({"partial": True} if partial else {})
+    return by_name
+
+
 def known_dataset(asked: str) -> None:
     """Nothing, where `NAME`, `NAME:…` or `folder:PATH` begins with a dataset's name.
 
@@ -94,3 +125,11 @@ def check_name(what: str, name: str, known: Collection[str]) -> None:
     """
     if name not in known:
         raise UnknownNameError(registry.did_you_mean(what, name, known))
+
+
+def say_licences(targets: Iterable[str], console: Console) -> None:
+    """Prints the licence of each dataset that may not be passed on."""
+    for name in dict.fromkeys(target.partition(":")[0] for target in targets):
+        cls: type[ZeroShotDataModule] = registry.load("datasets", name)
+        if not cls.redistribute and cls.url:
+            console.print(f"{cls.title}: {cls.licence}")

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from zsad_bench import path_lists, quick_imports, registry
-from zsad_bench.commands._shared import FrozenTowers, Partial, StoredFeatures, Track
+from zsad_bench.commands._shared import (
+    DataSettings,
+    FrozenTowers,
+    Partial,
+    StoredFeatures,
+    Track,
+    data_options,
+    known_dataset,
+    say_licences,
+)
 from zsad_bench.commands._sweep_view import SweepView, decided_tracking, print_summary
 from zsad_bench.console import Console
-from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
+from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.options import Option, split_names
 from zsad_bench.planning import suite
 from zsad_bench.planning.configure import parse_settings
@@ -33,7 +42,6 @@ from zsad_bench.sweep.stored_plan import StoredPlan
 from zsad_bench.sweep.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
-    from zsad_bench.data.base import ZeroShotDataModule
     from zsad_bench.planning.suite import Suite
     from zsad_bench.runner.opened import Opened
 
@@ -68,20 +76,16 @@ class Options:
     draw: Annotated[tuple[int, ...], Option("N[,N…]", "of the auxiliary data; default: the prior's own, 0")] = ()
     epochs: Annotated[int | None, Option("N", "instead of the method's own")] = None
     set: Annotated[tuple[str, ...], Option("KEY=VALUE", "a field of the method's configuration", repeated=True)] = ()
-    data: Annotated[
-        tuple[str, ...],
-        Option(
-            "[NAME.]KEY=VALUE",
-            "an option of a dataset, or of all: layout, variant, prompt_names, mask_rule, root, …",
-            repeated=True,
-        ),
-    ] = ()
+    data: DataSettings = ()
     augment: Annotated[str | None, Option("NAME[,NAME…]", "of training images: flip, rotate, colour, blur")] = None
     cache_images: Annotated[bool, Option(help="keep decoded and resized images in the cache folder")] = False
     on_bad_image: Annotated[Literal["stop", "skip"], Option(help="skip counts what it leaves out")] = "stop"
     partial: Partial = False
     out: Annotated[str, Option("FOLDER", "where <suite>/rows and tables go", writes="folder")] = "leaderboards"
     runs: Annotated[str, Option("FOLDER", "where configuration, checkpoint and log go", writes="folder")] = "runs"
+    operating_points: Annotated[
+        str | None, Option("NAME", "metrics at thresholds from this dataset's normal images too, see docs/metrics.md")
+    ] = None
     stored: StoredFeatures = field(default_factory=StoredFeatures)
     executors: ExecutorOptions = field(default_factory=ExecutorOptions)
     track: Track = "auto"
@@ -93,6 +97,8 @@ def run(options: Options) -> int:
     for name in options.method:
         if name not in known:
             raise UsageError(registry.did_you_mean("method", name, known))
+    if options.operating_points:
+        known_dataset(options.operating_points)
     quick_imports.load()
     bench(options, Console())
     return 0
@@ -183,7 +189,10 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
     targets = suite.pick_targets(chosen, options.targets)
     if options.checkpoint and not options.targets:
         targets = _not_learned(options.checkpoint, targets, console)
-    data = with_named_root(_data_options(options), targets)
+    more = {"cache_images": True} if options.cache_images else {}
+    if options.on_bad_image != "stop":
+        more["on_bad_image"] = options.on_bad_image
+    data = with_named_root(data_options(options.data, options.partial, **more), targets)
     if not options.targets:
         targets = readable_targets(chosen.name, targets, data, console.warn)
     block = RecipeBlock(
@@ -208,6 +217,7 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
         checkpoint=Path(options.checkpoint) if options.checkpoint else None,
         precision=options.towers.precision or "float32",
         compiled=options.towers.compile,
+        operating_points=options.operating_points,
     )
     without = set(chosen.targets) - set(targets)
     made = plan(recipe, together=TOGETHER, without=without, equal_targets=choice is not None)
@@ -215,7 +225,7 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
         made = plan(recipe, together=choice.together(made), without=without)
     for prior, target in made.left_out:
         console.print(f"{target} is what prior {prior} learns from, and not tested under it")
-    _licences(targets, console)
+    say_licences(targets, console)
     return made
 
 
@@ -233,7 +243,7 @@ def _compute(
         if choice is not None:
             print_summary(status, console)
     expected = (status.cells[cell.id] for group in stored.groups for cell in group.cells)
-    keys = {cell.key for cell in expected if not isinstance(cell, str)}
+    keys = set().union(*(cell.keys for cell in expected if not isinstance(cell, str)))
     rows = [row for row in store.load(stored.board / "rows") if row.run_id > stored.since and row.key in keys]
     left = sum(not status.is_done(group) for group in stored.groups)
     lacking = f"{left} of {len(stored.groups)} groups did not complete; their logs are in {folder.path / 'logs'}"
@@ -276,32 +286,3 @@ class _Headings(Listener):
             if values:
                 parts.append(f"{what} {', '.join(map(str, dict.fromkeys(values)))}")
         self.console.rule(" · ".join(parts))
-
-
-def _data_options(options: Options) -> dict[str, dict[str, object]]:
-    """Options of data modules by dataset name, "*" for all.
-
-    Raises:
-        UnknownNameError: an option of a dataset that is not registered.
-    """
-    known = registry.names("datasets")
-    by_name: dict[str, dict[str, object]] = {"*": {}}
-    for key, value in parse_settings(options.data, "--data", paths=("root",)).items():
-        name, dot, option = key.rpartition(".")
-        if dot and name not in known:
-            raise UnknownNameError(registry.did_you_mean("dataset", name, known))
-        by_name.setdefault(name if dot else "*", {})[option] = value
-    if options.cache_images:
-        by_name["*"]["cache_images"] = True
-    if options.partial:
-        by_name["*"]["partial"] = True
-    if options.on_bad_image != "stop":
-        by_name["*"]["on_bad_image"] = options.on_bad_image
-    return by_name
-
-
-def _licences(targets: Sequence[str], console: Console) -> None:
-    for name in dict.fromkeys(target.partition(":")[0] for target in targets):
-        cls: type[ZeroShotDataModule] = registry.load("datasets", name)
-        if not cls.redistribute and cls.url:
-            console.print(f"{cls.title}: {cls.licence}")

@@ -50,10 +50,12 @@ def run(options: Options) -> int:
 
 
 def without(found: Iterable[Row], known: computation.Computations) -> dict[computation.Configuration, Row]:
-    """A row of each configuration that neither its rows nor the file say the computation of."""
+    """A row of each configuration that neither its rows nor the file say the computation of; saved maps have none."""
     of_each: dict[computation.Configuration, Row] = {}
     said = set(known)
     for row in found:
+        if row.maps_hash:
+            continue
         of = computation.Configuration.of(row)
         of_each[of] = row
         if None not in computation.Computation.of(row):

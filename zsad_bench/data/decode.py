@@ -183,6 +183,39 @@ def read_mask(path: Path, threshold: int | None = 0) -> Decoded:
         return Decoded(Image.fromarray(united), stored, mode, file.format or "unknown", tuple(dict.fromkeys(done)))
 
 
+def stored_values(path: Path, data: bytes) -> tuple[np.ndarray, str]:
+    """((H,W) the values of one channel as the file stores them, what it is: "png 16-bit"): for numbers, not for eyes.
+
+    data: the bytes of the file; path: how a message calls it. Integers stay integers of their type.
+
+    Raises:
+        UnreadableError: damaged, no image, of several pages or channels, or stored so that values are not what they
+            seem (a palette, white as zero, an EXIF orientation).
+    """
+    with _errors(path, "map"):
+        require_whole(data)
+        with _strict, Image.open(io.BytesIO(data)) as file:
+            _require_image(file)
+            _to_the_page(file)
+            if _is_lossy(file, data):
+                raise RefusedError("it is of a lossy format, which changes values", "save it as NPY, PNG or TIFF")
+            if file.mode not in ("1", "L", "F") and not file.mode.startswith("I"):
+                kind = "a palette" if file.mode == "P" else f"{len(file.getbands())} channels ({file.mode})"
+                raise RefusedError(
+                    f"it has {kind}; a coloured picture of a map is not the map", "save its values, one per pixel"
+                )
+            form, orientation = _load(file, data)
+            if form.white_is_zero or orientation != 1:
+                said = "white is its zero" if form.white_is_zero else "it carries an EXIF orientation"
+                raise RefusedError(said, "save its values as they are meant")
+            values = np.asarray(file)
+            if form.bits == 32 and values.dtype == np.int32 and not form.signed:
+                values = values.view(np.uint32)
+            elif form.signed and values.dtype == np.uint8:
+                values = values.view(np.int8)
+            return values, f"{(file.format or 'image').lower()} {'float32' if file.mode == 'F' else f'{form.bits}-bit'}"
+
+
 def size_of(path: Path, is_mask: bool = False) -> Size:
     """Width and height of an image or a mask as it stands upright, from its header.
 

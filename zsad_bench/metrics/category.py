@@ -14,6 +14,7 @@ from zsad_bench.metrics.functional.bootstrap import image_intervals
 from zsad_bench.metrics.functional.checks import as_array, as_bool, score_vector
 from zsad_bench.metrics.functional.image import image_values
 from zsad_bench.metrics.image import ImageMetrics
+from zsad_bench.metrics.operating import OperatingCounts, Thresholds
 from zsad_bench.metrics.pixel_state import PixelMetrics
 from zsad_bench.metrics.values import Interval, MetricValue
 from zsad_bench.types import Level
@@ -47,15 +48,25 @@ class CategoryMetrics:
     level: "image", "pixel" or "both": which keys are computed. Scores and labels are kept at every level.
     check_finite: raise ValueError at `update` when a score is nan or infinite.
     intervals: give the image metrics their bootstrap intervals; `result` then costs tens of milliseconds more.
+    thresholds: give the optional metrics too, at these; in one process.
     pixel_options: of `PixelMetrics` (mode, budget, bins, score_range, intervals…).
     """
 
-    def __init__(self, level: Level, check_finite: bool = True, intervals: bool = True, **pixel_options: Any) -> None:
+    def __init__(
+        self,
+        level: Level,
+        check_finite: bool = True,
+        intervals: bool = True,
+        thresholds: Thresholds | None = None,
+        **pixel_options: Any,
+    ) -> None:
         if level not in get_args(Level):
             raise ValueError(f"level must be one of {', '.join(get_args(Level))}, found {level!r}")
         self.level, self.intervals = level, intervals
         self.image = ImageMetrics(check_finite=check_finite)
         self.pixel = None if level == "image" else PixelMetrics(check_finite=check_finite, **pixel_options)
+        self.thresholds = thresholds
+        self.operating = None if thresholds is None else OperatingCounts(thresholds)
 
     def update(self, scores: Tensor, labels: Tensor, maps: Tensor | None = None, masks: Tensor | None = None) -> None:
         """Add a batch of this category. scores, labels: (B,). maps, masks: (B,H,W), needed unless level is "image".
@@ -75,6 +86,8 @@ class CategoryMetrics:
             self._check_labels(label_array, mask_array)
         if self.pixel is not None and maps is not None and mask_array is not None:
             self.pixel.update(maps, mask_array, label_array)
+            if self.operating is not None:
+                self.operating.update(as_array(maps), mask_array)
         self.image.update(score_array, label_array)
 
     def compute(self) -> dict[str, MetricValue]:
@@ -97,6 +110,8 @@ class CategoryMetrics:
                 n_regions, n_vanished = int(self.pixel.n_regions), int(self.pixel.n_vanished)
                 pixel = self.pixel.kept_result()
             values, bounds, intervals = values | pixel.values, pixel.error_bounds, intervals | pixel.intervals
+        if self.operating is not None:
+            values |= self.operating.values(scores, labels, self.level)
         n_anomalous = int(labels.sum())
         return CategoryResult(
             values, scores.size, n_anomalous, n_regions, scores, labels, bounds, intervals, n_vanished
@@ -107,6 +122,7 @@ class CategoryMetrics:
         self.image.reset()
         if self.pixel is not None:
             self.pixel.reset()
+        self.operating = None if self.thresholds is None else OperatingCounts(self.thresholds)
 
     def _check_labels(self, labels: NDArray, masks: NDArray) -> None:
         if labels.shape != masks.shape[:1]:

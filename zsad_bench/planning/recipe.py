@@ -10,6 +10,7 @@
     targets: [visa, mvtec:pill]        # default: every target of the suite that is found
     precision: bf16                    # of the frozen towers; default: float32
     partial: true                      # use datasets that are incomplete, marked as such
+    operating_points: btad             # metrics at thresholds from its normal images; default: none
     seeds: [0, 1, 2]
     draws: 0..29                       # of the auxiliary data
 
@@ -33,7 +34,8 @@ from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.types import Compile, Precision
 
 _SHARED = ("methods", "priors", "targets", "seeds", "draws", "cross", "settings", "epochs", "augment")
-_TOP = ("title", "suite", "backbone", "weights", "precision", "data", "partial", "parts", *_SHARED)
+_TOP = ("title", "suite", "backbone", "weights", "precision", "data", "partial", "operating_points",
+        "parts", *_SHARED)  # fmt: skip
 _SUITES = ("demo", "paper")
 YamlPath = tuple[str | int, ...]
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -82,6 +84,7 @@ class Recipe:
     """file: None of one that was put together from options. data: options of data modules, by name, "*" for all.
 
     checkpoint: of the one method, tested instead of training it. precision, compiled: of the frozen towers.
+    operating_points: the dataset whose normal images give thresholds; None: no operating points.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Recipe:
     checkpoint: Path | None = None
     precision: Precision = "float32"
     compiled: Compile = "no"
+    operating_points: str | None = None
 
     def at(self, line: int) -> str:
         """The start of a message about a line of the file; "" without a file."""
@@ -156,6 +160,7 @@ def load(file: Path) -> Recipe:
         weights=_text(source, "weights"),
         data=_data(source),
         precision=_precision(source),
+        operating_points=_operating_points(source),
     )
 
 
@@ -261,6 +266,13 @@ def _precision(source: LocatedYaml) -> Precision:
     if asked is not None and asked not in known:
         source.refuse(("precision",), registry.did_you_mean("precision", asked, known), UnknownNameError)
     return cast("Precision", asked or "float32")
+
+
+def _operating_points(source: LocatedYaml) -> str | None:
+    asked, known = _text(source, "operating_points"), registry.names("datasets")
+    if asked is not None and asked.partition(":")[0] not in known:
+        source.refuse(("operating_points",), registry.did_you_mean("dataset", asked, known), UnknownNameError)
+    return asked
 
 
 def _at(source: LocatedYaml, path: YamlPath) -> Any:

@@ -98,11 +98,12 @@ def _scores(source: dict[tuple[str, str], set[Path]]) -> dict[tuple[str, str], b
 
 
 def _described(boards: Sequence[Path]) -> dict[Path, bytes]:
-    """What priors kept, how backbones read classes, and what configurations compute; of two contents always the same.
+    """What priors kept, how backbones read classes, what saved maps are, what configurations compute; of two contents
+    always the same.
 
     They are named by hashes.
     """
-    from zsad_bench.results import class_embeddings, computation, prior_contents
+    from zsad_bench.results import class_embeddings, computation, external_maps, prior_contents
 
     found: dict[Path, bytes] = {}
     costs: dict[computation.Configuration, computation.Computation] = {}
@@ -112,6 +113,7 @@ def _described(boards: Sequence[Path]) -> dict[Path, bytes]:
         for path in (
             *board.glob(f"{prior_contents.FOLDER}/*.json"),
             *board.glob(f"{class_embeddings.FOLDER}/*/*.json"),
+            *board.glob(f"{external_maps.FOLDER}/*.json"),
         ):
             name = path.relative_to(board)
             found[name] = max(found.get(name, b""), path.read_bytes())

@@ -29,11 +29,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     schema: `SCHEMA`, or that of the line that it was read from. key: `cell_key` of what decided the number; what
     follows the value is counts, hashes and provenance.
     variant: empty for the method as it is. prior, auxiliary: "none" and "" where nothing was trained.
+    calibrated_on: whose normal images gave the threshold of this metric, and how many; "" of metrics without one.
     draw: of the auxiliary data. data_options: what of the target's reading is not at its default ("mask_rule=legacy").
     target_partial, auxiliary_partial: "36 of 3000" where the data are not all that their dataset has, and "" where they
     are; of several auxiliary datasets "mvtec 363 of 1725". Such a number is not compared with others.
     transductive: whether the scores of an image depend on the other images of its category.
     remark: what the method says of its numbers on this category, such as "generic details"; "" for nearly every one.
+    maps_hash: of the saved maps and scores that the numbers were computed from, where nothing was run here; "" where a
+    method ran. `external/` of the board has a file that says what they are.
     error_bound: how far the value may be from the exact one; None when it is exact.
     ci_low, ci_high, ci_level: confidence interval of the value over the category's images, and its level; or None.
     n_skipped: images that could not be read and were left out on demand; they are in no other number.
@@ -91,6 +94,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     backbone: str
     weights_hash: str
     networks: dict[str, str] = {}
+    maps_hash: str = ""
+    calibrated_on: str = ""
     data_hash: str
     config_hash: str
     precision: str
@@ -224,12 +229,15 @@ def cell_key(
     precision: str,
     metric_version: str,
     networks: Mapping[str, str] | None = None,
+    maps_hash: str = "",
+    calibrated_on: str = "",
 ) -> str:
     """16 hex digits naming everything that decides a cell's numbers, and nothing else.
 
     config: the resolved configuration, without the seed. networks: frozen ones beside the backbone, name -> hash of
-    their weights. Where, when and under which commit it ran are provenance: a run elsewhere has the same key and
-    supersedes.
+    their weights. maps_hash: of saved maps, where these decide instead of a method. calibrated_on: hash of the normal
+    images that thresholds come from. Where, when and under which commit it ran are provenance: a run elsewhere has the
+    same key and supersedes.
     """
     decides = {
         "method": method,
@@ -246,6 +254,10 @@ def cell_key(
     }
     if networks:  # without any, the key is that of schema 1
         decides["networks"] = dict(networks)
+    if maps_hash:
+        decides["maps_hash"] = maps_hash
+    if calibrated_on:
+        decides["calibrated_on"] = calibrated_on
     return digest(decides)
 
 

@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from msgspec.structs import replace
 
+from zsad_bench.atomic import file_name
 from zsad_bench.errors import RowError
 from zsad_bench.locks import locked
 from zsad_bench.results.row import SCHEMA, Row, cell_key, digest, from_line, now, parse
@@ -118,8 +119,8 @@ def append(path: str | Path, rows: Iterable[Row]) -> None:
 
 
 def file_of(board: str | Path, method: str) -> Path:
-    """Where the rows of a method go."""
-    return Path(board) / "rows" / f"{method}.jsonl"
+    """Where the rows of a method go; one that is no file of ours ("external:My method") gets a name that can be one."""
+    return Path(board) / "rows" / f"{file_name(method) if ':' in method else method}.jsonl"
 
 
 def try_append(path: str | Path) -> None:

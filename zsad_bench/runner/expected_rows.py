@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from zsad_bench import metric_keys
 from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.results import rows as store
 from zsad_bench.types import Level
@@ -16,7 +17,8 @@ from zsad_bench.types import Level
 class ExpectedRows:
     """A row for each metric, defined or not, of each category, under the key of the cell.
 
-    image_size, backbone: as the rows will say them, by which earlier rows tell how long it takes.
+    image_size, backbone: as the rows will say them, by which earlier rows tell how long it takes. optional: further
+    metrics that were asked for, whose rows are under `optional_key`.
     """
 
     key: str
@@ -24,16 +26,29 @@ class ExpectedRows:
     metrics: tuple[str, ...]
     image_size: int
     backbone: str
+    optional_key: str = ""
+    optional: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Of all of its rows."""
+        return frozenset((self.key, self.optional_key) if self.optional else (self.key,))
 
     def lacking(self, there: Collection[tuple[str, str]]) -> dict[str, int]:
         """Category -> how many of its rows are missing, for those that lack any; there: (category, metric) found."""
-        missing = {c: sum((c, metric) not in there for metric in self.metrics) for c in self.categories}
+        metrics = (*self.metrics, *self.optional)
+        missing = {c: sum((c, metric) not in there for metric in metrics) for c in self.categories}
         return {category: count for category, count in missing.items() if count}
 
 
 def metrics_of(level: Level) -> tuple[str, ...]:
     """The metrics that a complete category of a dataset of this level has rows of."""
     return {"image": IMAGE_KEYS, "pixel": PIXEL_KEYS, "both": (*IMAGE_KEYS, *PIXEL_KEYS)}[level]
+
+
+def optional_metrics_of(level: Level) -> tuple[str, ...]:
+    """The metrics at operating points that a dataset of this level can have."""
+    return metric_keys.keys("" if level == "both" else level, optional=True)
 
 
 def rows_of(board: Path, method: str, since: str = "") -> list[store.Row]:

@@ -8,7 +8,8 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import cast
+from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -16,11 +17,12 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.metrics.category import CategoryMetrics, CategoryResult
+from zsad_bench.metrics.operating import Thresholds
 from zsad_bench.results.pictures import Pick
 from zsad_bench.runner import provenance
 from zsad_bench.runner.picks import Picks
 from zsad_bench.runner.shared_encoder import Cost, SharedPass, by_category
-from zsad_bench.types import Batch, Category, Prediction
+from zsad_bench.types import Batch, Category, Level, Prediction
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,21 @@ class Collector(Callback):
 
     The loader hands out categories one after the other, so only one category's pixels are in memory: the images and
     masks themselves only where a transductive method has to see all of them first. A category with skipped images ends
-    with the test. pictured: labels that pictures are kept of.
+    with the test. pictured: labels that pictures are kept of. level: of the metrics, where it is not the data's own.
+    thresholds: label -> those of its optional metrics. options: of `CategoryMetrics`.
     """
 
-    def __init__(self, data: ZeroShotDataModule, finished: OnCategory, pictured: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        data: ZeroShotDataModule,
+        finished: OnCategory,
+        pictured: Collection[str] = (),
+        level: Level | None = None,
+        thresholds: Mapping[str, Thresholds | None] = MappingProxyType({}),
+        **options: Any,
+    ) -> None:
         self.data, self.finished, self.pictured = data, finished, pictured
+        self.level, self.thresholds, self.options = level or data.level, thresholds, options
         self.waiting = Counter(data.info(sample).category for sample in data.samples())
         self.states: dict[Category, dict[str, CategoryMetrics]] = {}
         self.picks: dict[Category, dict[str, Picks]] = {}
@@ -98,7 +110,10 @@ class Collector(Callback):
         """Takes in predictions for a batch of one category."""
         states, picks = self.states.setdefault(category, {}), self.picks.setdefault(category, {})
         for label, prediction in predictions.items():
-            state = states.setdefault(label, CategoryMetrics(self.data.level))
+            if label not in states:
+                of = {**self.options, "thresholds": self.thresholds.get(label)}
+                states[label] = CategoryMetrics(self.level, **of)
+            state = states[label]
             state.update(prediction.score, batch.labels, prediction.map, batch.masks)
             if label in self.pictured:
                 pick = picks.setdefault(label, Picks(self.data.mean, self.data.std))

@@ -20,7 +20,8 @@ from zsad_bench.planning.target import categories_of
 from zsad_bench.results import rows as store
 from zsad_bench.runner import checkpoint, guard, provenance
 from zsad_bench.runner.auxiliary import Auxiliary
-from zsad_bench.runner.expected_rows import ExpectedRows, metrics_of
+from zsad_bench.runner.calibration_data import calibration
+from zsad_bench.runner.expected_rows import ExpectedRows, metrics_of, optional_metrics_of
 from zsad_bench.runner.opened import Opened, data_module
 from zsad_bench.runner.row_writer import RowWriter, RunRecord
 from zsad_bench.runner.run_spec import HALF_FEATURES, RunSpec
@@ -63,9 +64,15 @@ class PreparedRun:
 
     def expected(self, asked: str, data: ZeroShotDataModule) -> ExpectedRows:
         """The rows that it will have on a target."""
-        cell = self.writer.cell(data)
+        cell, optional = self.writer.cell(data), self.writer.optional(data)
         return ExpectedRows(
-            cell["key"], tuple(categories_of(asked, data)), metrics_of(data.level), cell["image_size"], cell["backbone"]
+            cell["key"],
+            tuple(categories_of(asked, data)),
+            metrics_of(data.level),
+            cell["image_size"],
+            cell["backbone"],
+            optional.get("key", ""),
+            optional_metrics_of(data.level) if optional else (),
         )
 
 
@@ -133,7 +140,8 @@ def _prepared(spec: RunSpec, opened: Opened) -> PreparedRun:
         learnable.check_masks(spec.method, method.config, unmasked)
         learnable.check_normals(spec.method, method.config, learned_from.modules)
         record.training = _training(spec, learned_from)
-    return PreparedRun(spec, method, record, RowWriter(record, spec, method), learned_from)
+    writer = RowWriter(record, spec, method, calibration(spec, opened))
+    return PreparedRun(spec, method, record, writer, learned_from)
 
 
 def _training(spec: RunSpec, learned_from: Auxiliary) -> Mapping[str, Any]:

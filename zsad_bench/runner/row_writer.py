@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from zsad_bench import metric_keys
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.metrics import METRIC_VERSION
@@ -18,6 +20,7 @@ from zsad_bench.results.computation import Computation
 from zsad_bench.results.image_scores import write_scores
 from zsad_bench.results.pictures import write_pictures
 from zsad_bench.runner import provenance
+from zsad_bench.runner.calibration_data import Calibration
 from zsad_bench.runner.metric_collector import Finished, OnCategory
 from zsad_bench.runner.run_spec import RunSpec
 from zsad_bench.types import Category
@@ -51,13 +54,17 @@ def hashed_config(method: ZeroShotMethod) -> dict[str, Any]:
 class RowWriter:
     """Writes the pictures, per-image scores and rows of a category as soon as it is finished.
 
-    computation: what the method computes, once it was counted.
+    calibration: what the thresholds of optional metrics come from. computation: what the method computes, once it was
+    counted.
     """
 
-    def __init__(self, run: RunRecord, spec: RunSpec, method: ZeroShotMethod) -> None:
-        self.run, self.spec, self.method = run, spec, method
+    def __init__(
+        self, run: RunRecord, spec: RunSpec, method: ZeroShotMethod, calibration: Calibration | None = None
+    ) -> None:
+        self.run, self.spec, self.method, self.calibration = run, spec, method, calibration
         self.computation: Computation | None = None
         self._cells: dict[str, Mapping[str, Any]] = {}
+        self._optional: dict[str, Mapping[str, Any]] = {}
         self._at_start = {
             "schema": store.SCHEMA,
             "suite": run.suite,
@@ -89,6 +96,11 @@ class RowWriter:
             self._cells[data.name] = self._cell(data)
         return self._cells[data.name]
 
+    def optional(self, data: ZeroShotDataModule) -> Mapping[str, Any]:
+        """What differs in rows of optional metrics: the key, and what their thresholds come from; {} without any."""
+        self.cell(data)
+        return self._optional[data.name]
+
     def _cell(self, data: ZeroShotDataModule) -> dict[str, Any]:
         method, training = self.method, self.run.training
         # Without training or draws the seed changes nothing: every run of such a method is the same cell. A
@@ -109,6 +121,10 @@ class RowWriter:
             "precision": self.spec.computed_with,
             "metric_version": METRIC_VERSION,
         }
+        self._optional[data.name] = {}
+        if self.calibration is not None:
+            key = store.cell_key(**decided, config=config, calibrated_on=self.calibration.hash)
+            self._optional[data.name] = {"key": key, "calibrated_on": self.calibration.text}
         return {
             **decided,
             "key": store.cell_key(**decided, config=config),
@@ -132,51 +148,72 @@ class RowWriter:
         tested = self.spec.computed_with
         return own if tested == "float32" else Variant({**own, "precision": tested})
 
-    @staticmethod
-    def about(data: ZeroShotDataModule) -> dict[str, Any]:
-        """What pictures say of the dataset that they are from."""
-        return {"target": data.name, "title": data.title, "licence": data.licence, "redistribute": data.redistribute}
-
     def _write(self, category: Category, found: Finished, data: ZeroShotDataModule, types: list[str]) -> None:
-        cell, result = self.cell(data), found.result
-        computation = self.computation or Computation()
+        cell, computation = self.cell(data), self.computation or Computation()
         alike = self.run.near_duplicates.get(data.name, frozenset())
         n_alike = sum(sample.category == category.name and sample.image in alike for sample in data.samples())
-        rows = []
-        for metric, (value, reason) in result.values.items():
-            undefined = math.isnan(value)
-            interval = result.intervals.get(metric)
-            rows.append(
-                store.Row(
-                    **{**self.common, **cell},
-                    category=category.name,
-                    remark=self.method.remark(category),
-                    metric=metric,
-                    value=None if undefined else value,
-                    reason=reason if undefined else None,
-                    error_bound=result.error_bounds.get(metric),
-                    ci_low=interval and interval.low,
-                    ci_high=interval and interval.high,
-                    ci_level=interval and interval.level,
-                    n_images=result.n_images,
-                    n_anomalous=result.n_anomalous,
-                    n_skipped=found.skipped,
-                    n_near_duplicates=n_alike,
-                    n_vanished=result.n_vanished,
-                    n_regions=result.n_regions if metric.startswith("pixel_") else None,
-                    pass_id=found.pass_id,
-                    seconds=found.seconds,
-                    seconds_encode=found.seconds_encode,
-                    seconds_score=found.seconds_score,
-                    peak_memory_mb=found.peak_memory_mb,
-                    **computation._asdict(),
-                )
-            )
-        board: Path = self.spec.board
-        # Pictures and scores first: where the rows are, everything is.
-        if found.picks:
-            write_pictures(board / "pictures", cell["key"], category.name, found.picks, self.about(data))
-        labels, scores = result.labels.tolist(), result.scores.tolist()
-        write_scores(board / "scores", cell["key"], category.name, found.ids, labels, scores, types)
-        store.append(store.file_of(board, self.spec.method), rows)
+        of_category = {
+            "category": category.name,
+            "remark": self.method.remark(category),
+            "n_near_duplicates": n_alike,
+            **computation._asdict(),
+        }
+        optional = dict.fromkeys(metric_keys.keys(optional=True), self.optional(data))
+        rows = rows_of_category(found, {**self.common, **cell, **of_category}, optional)
+        write_category(self.spec.board, found, rows, types, about(data))
         self.run.rows += rows
+
+
+def rows_of_category(
+    found: Finished, fields: Mapping[str, Any], differing: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> list[store.Row]:
+    """A row for each metric of a finished category. fields: of the rows, but for what is in `found`.
+
+    differing: metric -> fields that are others in its row.
+    """
+    result, rows = found.result, []
+    for metric, (value, reason) in result.values.items():
+        undefined = math.isnan(value)
+        interval = result.intervals.get(metric)
+        rows.append(
+            store.Row(
+                **{**fields, **differing.get(metric, {})},
+                metric=metric,
+                value=None if undefined else value,
+                reason=reason if undefined else None,
+                error_bound=result.error_bounds.get(metric),
+                ci_low=interval and interval.low,
+                ci_high=interval and interval.high,
+                ci_level=interval and interval.level,
+                n_images=result.n_images,
+                n_anomalous=result.n_anomalous,
+                n_skipped=found.skipped,
+                n_vanished=result.n_vanished,
+                n_regions=result.n_regions if metric.startswith("pixel_") else None,
+                pass_id=found.pass_id,
+                seconds=found.seconds,
+                seconds_encode=found.seconds_encode,
+                seconds_score=found.seconds_score,
+                peak_memory_mb=found.peak_memory_mb,
+            )
+        )
+    return rows
+
+
+def write_category(
+    board: Path, found: Finished, rows: Sequence[store.Row], types: Sequence[str], about: Mapping[str, Any]
+) -> None:
+    """Writes the pictures, per-image scores and rows of a category; at least one row. types, about: of its images and
+    of its dataset."""
+    first, result = rows[0], found.result
+    # Pictures and scores first: where the rows are, everything is.
+    if found.picks:
+        write_pictures(board / "pictures", first.key, first.category, found.picks, about)
+    labels, scores = result.labels.tolist(), result.scores.tolist()
+    write_scores(board / "scores", first.key, first.category, found.ids, labels, scores, types)
+    store.append(store.file_of(board, first.method), rows)
+
+
+def about(data: ZeroShotDataModule) -> dict[str, Any]:
+    """What pictures say of the dataset that they are from."""
+    return {"target": data.name, "title": data.title, "licence": data.licence, "redistribute": data.redistribute}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,9 +20,10 @@ from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.content import troubles
 from zsad_bench.data.overlap import see
 from zsad_bench.errors import ZsadError
+from zsad_bench.metrics.operating import Thresholds
 from zsad_bench.planning.target import categories_of
 from zsad_bench.results import rows as store
-from zsad_bench.runner import checkpoint, guard, resume, stored_features, test_pass
+from zsad_bench.runner import calibration, checkpoint, guard, resume, stored_features, test_pass
 from zsad_bench.runner.board_metadata import describe
 from zsad_bench.runner.early import try_writing
 from zsad_bench.runner.expected_rows import rows_of
@@ -107,8 +108,13 @@ def run_group(
     needed = [run for run in needed if run.spec.id not in failures.errors]
     if store is not None:
         store.forget()
+    points: Mapping[str, Thresholds] = {}
+    calibrated = needed[0].writer.calibration if needed else None
+    if calibrated is not None:
+        points = calibration.thresholds(calibrated, needed, console, store)
     for asked, data in targets.items():
-        test_pass.test(asked, data, needed, console, store)
+        usable = calibration.for_target(calibrated, data, points, console) if calibrated is not None else points
+        test_pass.test(asked, data, needed, console, store, usable)
         reporter.tested(needed, asked)
     reporter.done(needed)
     failures.raise_first()
@@ -169,7 +175,7 @@ def _look_up(
     """
     for asked in run.spec.targets:
         expected = run.expected(asked, targets[asked])
-        there = {(row.category, row.metric) for row in rows if row.key == expected.key}
+        there = {(row.category, row.metric) for row in rows if row.key in expected.keys}
         run.due[asked] = set() if claimed is not None and expected.key in claimed else set(expected.lacking(there))
         run.begun = run.begun or bool(there)
         if claimed is not None:

@@ -41,7 +41,8 @@ class RunSpec:
     targets: as `planning/target.py` reads them. draw: of the auxiliary data; None takes the prior's own.
     data: options of data modules, by registry name, "*" for all. augment: of training images, names of data/augment.py.
     precision, compiled: of the frozen towers. checkpoint: tested instead of training. board: folder whose `rows/` is
-    appended to. features: of the first spec of a group, for all of it.
+    appended to. features: of the first spec of a group, for all of it. operating_points: the dataset whose normal
+    images give thresholds, for the optional metrics; None computes none.
     """
 
     suite: Suite
@@ -62,6 +63,7 @@ class RunSpec:
     board: Path = Path("leaderboards/demo")
     runs: Path = Path("runs")
     features: FeatureOptions = field(default_factory=FeatureOptions)
+    operating_points: str | None = None
 
     @property
     def overrides(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from zsad_bench.console import Console
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.vanished import vanished
 from zsad_bench.methods.base import ZeroShotMethod
+from zsad_bench.metrics.operating import Thresholds
 from zsad_bench.results.pictures import Pick
 from zsad_bench.runner import resume
 from zsad_bench.runner.computation import CountComputations
@@ -32,8 +33,12 @@ def test(
     runs: Sequence[PreparedRun],
     console: Console,
     store: FeatureStore | None,
+    thresholds: Mapping[str, Thresholds],
 ) -> None:
-    """One pass for the methods that read the same image size; usually that is all of them."""
+    """One pass for the methods that read the same image size; usually that is all of them.
+
+    thresholds: id of a run's spec -> those of its optional metrics.
+    """
     labels = {}
     for number, run in enumerate(runs):
         if run.due.get(asked):
@@ -53,7 +58,12 @@ def test(
         left: dict[str, tuple[int, int]] = {}
         callbacks = [
             CountComputations(chosen, console),  # before memory is measured
-            Collector(part, _writer(asked, data, chosen, largest, left), shown),
+            Collector(
+                part,
+                _writer(asked, data, chosen, largest, left),
+                shown,
+                thresholds={label: thresholds.get(run.spec.id) for label, run in chosen.items()},
+            ),
             progress(console, f"test on {data.title}"),
         ]
         loader = run_pass(methods, part, callbacks, console.is_terminal, store)

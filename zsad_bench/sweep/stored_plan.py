@@ -24,6 +24,7 @@ class StoredPlan:
 
     since: a run id; what earlier runs left counts for nothing. checkpoint: tested instead of training.
     precision, compiled: of the frozen towers. features: where features of images are kept.
+    operating_points: the dataset whose normal images give thresholds; None: no operating points.
     """
 
     name: str
@@ -39,6 +40,7 @@ class StoredPlan:
     precision: Precision = "float32"
     compiled: Compile = "no"
     features: FeatureOptions = field(default_factory=FeatureOptions)
+    operating_points: str | None = None
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class StoredPlan:
             precision=recipe.precision,
             compiled=recipe.compiled,
             features=features or FeatureOptions(),
+            operating_points=recipe.operating_points,
         )
 
     def to_json(self) -> str:
@@ -83,6 +86,7 @@ class StoredPlan:
             "since": self.since,
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
             "features": asdict(self.features),
+            "operating_points": self.operating_points,
             "groups": [
                 {"id": group.id, "jobs": [{**job.record(), "targets": list(job.targets)} for job in group.jobs]}
                 for group in self.groups
@@ -111,9 +115,10 @@ class StoredPlan:
                 data=content["data"],
                 since=content["since"],
                 checkpoint=None if content["checkpoint"] is None else Path(content["checkpoint"]),
-                precision=content.get("precision", "float32"),  # none of the three is in plans of before
+                precision=content.get("precision", "float32"),  # none of these four is in plans of before
                 compiled=content.get("compiled", "no"),
                 features=FeatureOptions(**content.get("features", {})),
+                operating_points=content.get("operating_points"),
             )
         except (KeyError, TypeError) as error:
             raise ZsadError(f"{file}: a damaged plan ({error!r}); start the sweep again") from None
@@ -143,6 +148,7 @@ class StoredPlan:
             board=self.board,
             runs=self.runs,
             features=self.features,
+            operating_points=self.operating_points,
         )
 
 

@@ -109,7 +109,8 @@ class SweepFolder:
 
 
 def _expected(record: Mapping[str, Any]) -> ExpectedRows:
-    return ExpectedRows(**{**record, "categories": tuple(record["categories"]), "metrics": tuple(record["metrics"])})
+    lists = {name: tuple(record.get(name, ())) for name in ("categories", "metrics", "optional")}
+    return ExpectedRows(**{**record, **lists})
 
 
 def json_lines(content: bytes) -> Iterable[dict[str, Any]]:

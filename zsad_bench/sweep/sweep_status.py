@@ -131,7 +131,9 @@ class RowIndex:
 
     def is_done(self, expected: ExpectedRows | str | None) -> bool:
         """Whether all rows of a cell are there; False for one that could not be hashed."""
-        return isinstance(expected, ExpectedRows) and not expected.lacking(self.found.get(expected.key, set()))
+        if not isinstance(expected, ExpectedRows):
+            return False
+        return not expected.lacking(set().union(*(self.found.get(key, set()) for key in expected.keys)))
 
 
 def trained_seconds(events: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], float]:

@@ -42,8 +42,6 @@ from zsad_bench.errors import BackboneError
 CONFIG_NAME = "open_clip_config.json"
 # Folders may hold several files; what open_clip itself writes comes first.
 PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
-# How tags begin -> the licence that their publisher states; those of others differ from tag to tag.
-LICENCES = {"openai": "MIT", "laion": "MIT"}
 ACTIVATION, ACTIVATIONS = "activation", ("gelu", "quickgelu")  # in the notes of a converted file
 ON_HUB = (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
 
@@ -82,7 +80,7 @@ class OpenClip(BackboneFamily):
         plan.check(bool(tags[asked].get("quick_gelu")), f"the weights '{asked}'")
         path = find_weights(tags[asked].get("hf_hub", ""), ON_HUB, f"{name}/{asked}")
         backbone = plan.fill(read_state(path, MARKS), f"{name}/{asked}", tags[asked])
-        backbone.licence = next((licence for tag, licence in LICENCES.items() if asked.startswith(tag)), "")
+        backbone.licence = licence_of(asked)
         return backbone
 
     @classmethod

@@ -12,7 +12,7 @@ from zsad_bench.results.row import Row
 # What the rows of one run of a cell share, what those of one category in it share, and what is a row's own.
 RUN = tuple(
     "key method_version prior_hash auxiliary auxiliary_partial target target_partial seed draw data_options "
-    "transductive weights_hash data_hash config_hash "
+    "transductive weights_hash maps_hash calibrated_on data_hash config_hash "
     "metric_version package_version commit torch device run_id started".split()
 )
 CATEGORY = ("category", "n_images", "n_anomalous", "n_skipped", "n_vanished", "n_near_duplicates", "remark")

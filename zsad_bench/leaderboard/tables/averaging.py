@@ -28,7 +28,7 @@ class Measured(NamedTuple):
     sd: `deviation` over runs. n_runs: seeds and draws averaged; n_runs_found: with any row. datasets: that entered the
     mean. n_categories: averaged in a run, n_expected: seen in any row of these datasets. parts: what of the data behind
     it is not whole. transductive: of a method that sees all test images of a category before it scores one. remarks: of
-    the method on categories of these datasets.
+    the method on categories of these datasets. external: of saved maps, whose method was not run here.
     """
 
     mean: float | None
@@ -41,11 +41,12 @@ class Measured(NamedTuple):
     parts: tuple[Partial, ...] = ()
     transductive: bool = False
     remarks: tuple[Remark, ...] = ()
+    external: bool = False
 
     @property
     def ranked(self) -> bool:
         """Whether it may be the best of anything, and be compared with a printed number."""
-        return self.mean is not None and not self.parts and not self.transductive
+        return self.mean is not None and not self.parts and not self.transductive and not self.external
 
     @property
     def error(self) -> float | None:
@@ -68,7 +69,7 @@ class Measured(NamedTuple):
             "mean": self.mean, "sd": self.sd, "n_runs": self.n_runs, "n_runs_found": self.n_runs_found,
             "n_categories": self.n_categories, "n_datasets": len(self.datasets),
             "n_categories_expected": self.n_expected, "partial": describe(self.parts),
-            "transductive": self.transductive, "remark": texts([self]),
+            "transductive": self.transductive, "external": self.external, "remark": texts([self]),
         }  # fmt: skip
 
 
@@ -91,6 +92,7 @@ class Pool:
         self.lines: set[Hashable] = set()
         self.parts: dict[str, dict[Partial, None]] = {}  # by dataset
         self.transductive = False
+        self.external = False
         self.remarks: dict[str, dict[Remark, None]] = {}  # by dataset
 
     def add(self, row: Row, line: Hashable = None, parts: Sequence[Partial] = ()) -> None:
@@ -101,6 +103,8 @@ class Pool:
             self.parts.setdefault(row.target, {}).update(dict.fromkeys(parts))
         if row.transductive:
             self.transductive = True
+        if row.maps_hash:
+            self.external = True
         if row.remark:
             remark = Remark(row.target, row.category, row.remark)
             self.remarks.setdefault(row.target, {})[remark] = None
@@ -141,7 +145,7 @@ class Pool:
         datasets = next(run.datasets for run in by_run.values() if run.n_categories == most)
         return Measured(
             _mean(values), deviation(values), len(values), len(by_run), datasets, most, expected,
-            _of(self.parts, targets), self.transductive, _of(self.remarks, targets),
+            _of(self.parts, targets), self.transductive, _of(self.remarks, targets), self.external,
         )  # fmt: skip
 
 

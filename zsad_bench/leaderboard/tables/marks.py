@@ -1,8 +1,8 @@
-"""What is marked in tables: numbers on part of the data, numbers of methods that score a whole test set at once, and
-methods that remark on their numbers.
+"""What is marked in tables: numbers on part of the data, of methods that score a whole test set at once, of maps that
+others saved, and methods that remark on their numbers.
 
-A number of the first two kinds carries its sign in every table and is never the best of anything. A remark is a raised
-number beside the name of its method and changes no rank. The lines below a table say what each of them means.
+A number of the first three kinds carries its sign in every table and is never the best of anything. A remark is a
+raised number beside the name of its method and changes no rank. The lines below a table say what each of them means.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 
 from zsad_bench.results.row import Row
 
-PARTIAL, TRANSDUCTIVE = "†", "§"
-_FIELDS = ("target", "category", "n_images", "n_skipped", "target_partial", "auxiliary", "auxiliary_partial")
+PARTIAL, TRANSDUCTIVE, EXTERNAL = "†", "§", "‡"
+_FIELDS = ("target", "category", "n_images", "n_skipped", "target_partial", "auxiliary", "auxiliary_partial",
+           "maps_hash")  # fmt: skip
 _COUNTS = attrgetter(*_FIELDS)
 _NAMED = 4  # places that a sentence names before it counts
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -46,6 +47,9 @@ class Marked(Protocol):
     def transductive(self) -> bool: ...
 
     @property
+    def external(self) -> bool: ...
+
+    @property
     def remarks(self) -> tuple[Remark, ...]: ...
 
 
@@ -70,12 +74,13 @@ class Partials:
 
 
 def _parts(counts: tuple, whole: int) -> tuple[Partial, ...]:
-    target, category, images, skipped, target_part, auxiliary, auxiliary_part = counts
+    target, category, images, skipped, target_part, auxiliary, auxiliary_part, maps = counts
     parts = []
     if target_part:
         parts.append(Partial(target, "", f"{target_part} images"))
     if images < whole:
-        unread = f" ({skipped} could not be read and were left out)" if skipped else ""
+        why = "had no map or score" if maps else "could not be read"
+        unread = f" ({skipped} {why} and were left out)" if skipped else ""
         parts.append(Partial(target, category, f"{images} of {whole} images{unread}"))
     if auxiliary_part:
         named = auxiliary_part if not auxiliary_part[:1].isdigit() else f"{auxiliary} {auxiliary_part}"
@@ -84,8 +89,8 @@ def _parts(counts: tuple, whole: int) -> tuple[Partial, ...]:
 
 
 def signs(number: Marked) -> str:
-    """What stands behind the number: "†", "§", both or nothing."""
-    return PARTIAL * bool(number.parts) + TRANSDUCTIVE * number.transductive
+    """What stands behind the number: "†", "§", "‡", several of them or nothing."""
+    return PARTIAL * bool(number.parts) + TRANSDUCTIVE * number.transductive + EXTERNAL * number.external
 
 
 def describe(parts: Iterable[Partial], title: Callable[[str], str] = str) -> str:
@@ -145,6 +150,11 @@ def notes(
         sentences.append(
             f"{TRANSDUCTIVE} Transductive, seeing all test images of a category before any is scored, so not ranked "
             f"beside methods that see one image at a time: {_listed(whole_sets)}."
+        )
+    if handed_in := [name for name, numbers in by_name.items() if any(number.external for number in numbers)]:
+        sentences.append(
+            f"{EXTERNAL} Computed here from saved maps or scores, whose method was not run here, so not ranked beside "
+            f"methods that were: {_listed(handed_in)}."
         )
     return sentences + _remarks(by_name, numbering or {}, title, n_categories)
 

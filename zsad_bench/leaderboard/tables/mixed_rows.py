@@ -20,6 +20,9 @@ _SETTINGS = (
     ((*LINE, "target"), ("method_version", "config_hash", "networks", "auxiliary")),
     ((*LINE, "target", "draw"), ("prior_hash",)),
 )
+# Of saved maps under one name, each seed has its own; two sets of maps with one seed are one too many.
+_OF_MAPS = ((*LINE, "target", "category", "seed", "draw"), ("maps_hash",))
+_OF_THRESHOLDS = ((*LINE, "target", "metric"), ("calibrated_on",))
 # What a table refuses to mix, and within what: its name, the scope, the field.
 _REFUSED = (
     ("backbone", "", "backbone"),
@@ -32,11 +35,14 @@ _REFUSED = (
 def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], list[str]]:
     """The rows that one table may contain, and a sentence on every group that was left out.
 
-    Of several data or weights hashes, metric versions, or configurations of one line, the newest run's stands;
-    a run from the future counts as the oldest. at: the time now, as rows have it; None asks the clock.
+    Of several data or weights hashes, metric versions, configurations of one line, saved maps under one name, or
+    sources of a threshold, the newest run's stands; a run from the future counts as the oldest. at: the time now, as
+    rows have it; None asks the clock.
     """
     rows, sentences, limit = list(rows), [], latest(at)
-    for scope, settings in _SETTINGS:
+    seldom = [_OF_MAPS] if any(row.maps_hash for row in rows) else []
+    seldom += [_OF_THRESHOLDS] if any(row.calibrated_on for row in rows) else []
+    for scope, settings in (*_SETTINGS, *seldom):
         scope_of, setting_of = _getter(scope), _getter(settings)
         newest: dict[tuple, Row] = {}
         for row in rows:

@@ -69,6 +69,7 @@ class Curve:
     parts: tuple[Partial, ...] = ()
     transductive: bool = False
     remarks: tuple[Remark, ...] = ()
+    external: bool = False
 
 
 class _Place(NamedTuple):
@@ -153,7 +154,10 @@ def _curve(
     means = [*(pool.mean() for _, pool in sorted(numbers.items())), full]
     parts, transductive = union(mean.parts for mean in means), any(mean.transductive for mean in means)
     remarks = union(mean.remarks for mean in means)
-    return Curve(*place, tuple(points), full, correlation, datasets, most, len(expected), parts, transductive, remarks)
+    return Curve(
+        *place, tuple(points), full, correlation, datasets, most, len(expected), parts, transductive, remarks,
+        external=any(mean.external for mean in means),
+    )  # fmt: skip
 
 
 def _point(x: int, by_draw: dict[int, float], draws: set[int], level: float) -> Point:
@@ -218,7 +222,9 @@ def _quality(curve: Curve, x: int | None) -> GridCell:
         return GridCell()
     draws = (len(mean.by_draw), mean.n_draws_found) if isinstance(mean, Point) else (0, 0)
     lacking = f" ({draws[0]}/{draws[1]})" if draws[0] < draws[1] else ""
-    number = NOTHING._replace(mean=mean.mean, sd=mean.sd, parts=curve.parts, transductive=curve.transductive)
+    number = NOTHING._replace(
+        mean=mean.mean, sd=mean.sd, parts=curve.parts, transductive=curve.transductive, external=curve.external
+    )
     return GridCell(grid.percent(mean.mean, number.error) + lacking, number=number)
 
 
@@ -235,7 +241,7 @@ def _records(curve: Curve) -> list[dict[str, Any]]:
     covered = {
         "n_datasets": len(curve.datasets), "n_categories": curve.n_categories,
         "n_categories_expected": curve.n_expected, "partial": describe(curve.parts),
-        "transductive": curve.transductive, "remark": marks.texts([curve]),
+        "transductive": curve.transductive, "external": curve.external, "remark": marks.texts([curve]),
     }  # fmt: skip
     rho = curve.correlation
     correlated = {

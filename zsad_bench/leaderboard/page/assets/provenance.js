@@ -57,6 +57,8 @@ function openPanel(title, text, rows, line) {
     fact("auxiliary data", distinct(rows, "auxiliary")),
     fact("seeds", distinct(rows, "seed")), fact("draws", distinct(rows, "draw")),
     fact("backbone", [`${of.backbone}, ${of.image_size} px`]), fact("weights hash", distinct(rows, "weights_hash")),
+    fact("hash of saved maps, whose method was not run here", distinct(rows, "maps_hash")),
+    fact("threshold from", distinct(rows, "calibrated_on")),
     fact("transductive", distinct(rows, "transductive").map((is) => (is ? "yes" : "no"))),
     fact("precision", [of.precision]), fact("device", distinct(rows, "device")),
     fact("torch", distinct(rows, "torch")), fact("commit", distinct(rows, "commit")),

@@ -1,0 +1,89 @@
+"""A threshold that was known before: from scores of normal images, and what it does to others.
+
+Images: the split-conformal threshold (Vovk et al., 2005; Papadopoulos et al., 2002). Pixels: mean plus three standard
+deviations of normal images' pixels, as the authors of MVTec AD 2 set it for their SegF1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsad_bench.metrics.values import MetricValue, undefined
+
+RATE = 0.05  # nominal rate of false alarms: 1 % would need 99 normal images, and be known to half of itself from 467
+DEVIATIONS = 3.0  # of pixels above their mean
+
+
+class Moments(NamedTuple):
+    """Of numbers that were seen: how many, their mean, and the sum of squared differences from it."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, values: NDArray) -> Moments:
+        """With more numbers, in float64 (Chan et al., 1979); in which parts they came moves the result by rounding."""
+        if not values.size:
+            return self
+        values = values.astype(np.float64, copy=False)
+        mean = float(values.mean())
+        squares = float(((values - mean) ** 2).sum())
+        count, apart = self.count + values.size, mean - self.mean
+        return Moments(
+            count,
+            self.mean + apart * values.size / count,
+            self.squares + squares + apart * apart * self.count * values.size / count,
+        )
+
+    def threshold(self, deviations: float = DEVIATIONS) -> float:
+        """Mean plus so many standard deviations of all numbers (n, not n - 1); nan without any."""
+        return self.mean + deviations * math.sqrt(self.squares / self.count) if self.count else math.nan
+
+
+def smallest_rate(n_normals: int) -> float:
+    """The lowest rate of false alarms that a threshold from so many normal scores can have."""
+    return 1 / (n_normals + 1)
+
+
+def conformal_threshold(normals: NDArray, rate: float = RATE) -> float:
+    """The lowest threshold t at which a further normal score is >= t with a probability of at most `rate`; nan where
+    so few normals allow no such rate.
+
+    normals: (n,) finite. The promise is for a score that is exchangeable with them, ties included: t lies just above
+    the ceil((1 - rate) (n + 1))-th smallest.
+
+    Raises:
+        ValueError: a rate that is not between 0 and 1.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate of false alarms: expected a number between 0 and 1, found {rate}")
+    # Rounded, so that 0.95 * 20 is 19 and not a little more.
+    place = math.ceil(round((1 - rate) * (normals.size + 1), 9))
+    if place > normals.size:
+        return math.nan
+    return float(np.nextafter(np.partition(normals.astype(np.float64), place - 1)[place - 1], math.inf))
+
+
+def image_points(scores: NDArray, labels: NDArray, threshold: float) -> dict[str, MetricValue]:
+    """F1, recall (1 - miss rate) and specificity (1 - false-alarm rate) of scores (N,) >= threshold, by key.
+
+    labels: (N,) bool, of anomalous images.
+    """
+    alarm = scores >= threshold
+    hits, false = int((alarm & labels).sum()), int((alarm & ~labels).sum())
+    n_anomalous, n_normal = int(labels.sum()), int((~labels).sum())
+    no_anomalous = undefined("no anomalous image")
+    return {
+        "image_f1_cal": f1_of(hits, false, n_anomalous) if n_anomalous else no_anomalous,
+        "image_recall_cal": MetricValue(hits / n_anomalous) if n_anomalous else no_anomalous,
+        "image_specificity_cal": MetricValue(1 - false / n_normal) if n_normal else undefined("no normal image"),
+    }
+
+
+def f1_of(hits: int, false: int, positives: int) -> MetricValue:
+    """2 TP / (2 TP + FP + FN), of counts; undefined without a positive."""
+    return MetricValue(2 * hits / (hits + false + positives)) if positives else undefined("no anomalous pixel")
