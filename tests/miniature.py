@@ -93,13 +93,14 @@ def random_batch(size: int, count: int = 5, seed: int = 1) -> Batch:
 
 def shrink(patch: pytest.MonkeyPatch, backbone: Backbone) -> None:
     """Lets every run read this backbone, whatever it asks for, and a few images of each generated dataset."""
+    from zsad_bench.conditions import split
     from zsad_bench.data.demo.suite import PARTS
     from zsad_bench.runner import opened, prepared_run, test_pass
 
     whole = opened.data_module
 
     def few(target: str, data: Any, backbone: Backbone, options: Any = None) -> Any:
-        scale = {"scale": SCALE} if target.partition(":")[0] in PARTS else {}
+        scale = {"scale": SCALE} if split(target)[0].partition(":")[0] in PARTS else {}
         return whole(target, data, backbone, {"workers": 0, **scale, **(options or {})})
 
     for module in (opened, prepared_run, test_pass):

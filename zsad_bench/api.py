@@ -158,7 +158,8 @@ def load_dataset(name: str, method: ZeroShotMethod | None = None, **options: Any
     """A dataset: a LightningDataModule, to be trained or tested on.
 
     name: as `--targets` takes it: "visa", some of its categories "mvtec:pill+nut", or images of your own,
-    "folder:/path/to/parts" and "csv:/path/to/table.csv".
+    "folder:/path/to/parts" and "csv:/path/to/table.csv"; any of them under a condition, "visa@gaussian_noise:3"
+    (docs/robustness.md).
     method: whose image size, mean and standard deviation the images get. options: of the dataset, as `root=` and
     `batch_size=`; they go before what the method says.
 
@@ -174,6 +175,8 @@ def load_dataset(name: str, method: ZeroShotMethod | None = None, **options: Any
         if "root" in options:
             raise UsageError(f"{name} and root={options['root']}: give the path once")
         options["root"] = target.place
+    if target.condition:
+        options["condition"] = target.condition
     if method is not None:
         of_method = {"image_size": method.config.image_size, "mean": method.backbone.mean, "std": method.backbone.std}
         options = {**of_method, **options}

@@ -18,8 +18,8 @@ from zsad_bench.leaderboard.tables.leaderboard_tables import build
 from zsad_bench.leaderboard.tables.marks import EXTERNAL, PARTIAL, TRANSDUCTIVE
 from zsad_bench.leaderboard.tables.mixed_rows import comparable
 from zsad_bench.leaderboard.tables.published import Facts
-from zsad_bench.results.merge import merge
 from zsad_bench.results.external_maps import External, read_external, write_external
+from zsad_bench.results.merge import merge
 from zsad_bench.results.rows import append, file_of, load
 
 FACTS = Facts(titles={"clip": "CLIP", "dive": "DIVE"}, built=frozenset({"clip", "dive"}))

@@ -23,10 +23,12 @@ from zsad_bench.leaderboard.figures import (
     parameter_study,
     prior_curve,
     quality_cost,
+    robustness,
     style,
 )
 from zsad_bench.leaderboard.tables import prior_curve as curves
 from zsad_bench.leaderboard.tables.published import Facts, read_published
+from zsad_bench.leaderboard.tables.robustness import lines
 from zsad_bench.results.pictures import Pick, write_pictures
 
 mpl = pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
@@ -62,6 +64,18 @@ def learned_from() -> list:
     places = [(f"rich:types={x}", x, draw) for x, draw in itertools.product((1, 2, 4), (0, 1, 2))] + [("rich", 5, 0)]
     return [make_row(method="dive", prior=prior, draw=draw, value=0.7 + x / 50 + draw / 100, key=f"{prior}{draw}")
             for prior, x, draw in places]  # fmt: skip
+
+
+def under_conditions() -> list:
+    """Rows of three methods as they are, under three corruptions and, of one of them, two wordings; two seeds."""
+    conditions = ["", *(f"corruption={name}:{s}" for name in ("jpeg", "rotation", "gaussian_noise") for s in (1, 3, 5))]
+    rows = []
+    for (place, method), seed in itertools.product(enumerate(METHODS), (0, 1)):
+        for options in [*conditions, *(["wording=object", "wording=german"] if method == "clip" else [])]:
+            severity = int(options[-1]) if options[-1:].isdigit() else 2 * bool(options)
+            value, key = 0.9 - 0.02 * (place + 1) * severity + 0.01 * seed, f"{method}{seed}{options}"
+            rows.append(make_row(method=method, seed=seed, value=value, data_options=options, key=key))
+    return rows
 
 
 def picture(kind: str, name: str, seed: int) -> Pick:
@@ -120,6 +134,8 @@ def drawn(name: str, images: list[map_grid.ImageMaps]) -> style.Drawn:
         return quality_cost.draw(reached, cost.costs(rows, FACTS), learned, FACTS, note)
     if name == "prior_curve":
         return prior_curve.draw(curves.curves(learned_from(), {"image": ("cloth",)}), FACTS, note)
+    if name == "robustness":
+        return robustness.draw(lines(under_conditions(), {"image": ("cloth",)}), FACTS, note)
     of = {"dive_fig_5": catalogue.dive_fig_5, "faprompt_fig_3": catalogue.faprompt_fig_3}[name]
     study = of({"n_ctx": 12, "n_prompts": 10})
     field, method = {"dive_fig_5": ("n_ctx", "dive"), "faprompt_fig_3": ("n_prompts", "faprompt")}[name]

@@ -214,3 +214,62 @@ def test_the_printed_numbers_of_elpv_need_one_backbone_each_and_no_training():
     assert [(cell.job.method, dict(cell.job.settings), cell.target) for cell in of_winclip.cells] == [
         ("winclip", {"fidelity": "official"}, "elpv"), ("winclip", {}, "elpv"),
     ]  # fmt: skip
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+BASE = "suite: demo\nmethods: [clip, anomalyclip]\npriors: [limited]\ntargets: [demo_objects]\n"
+
+
+def test_targets_are_tested_as_they_are_and_under_each_condition(planned):
+    made = planned(BASE + "corruptions: [jpeg, 'rotation:2']\nseverities: [1, 5]\nwordings: [german]\n")
+    bad = ["jpeg:1", "jpeg:5", "rotation:2"]
+    targets = {method: [c.target for c in made.cells if c.job.method == method] for method in ("clip", "anomalyclip")}
+    assert targets["anomalyclip"] == ["demo_objects", *(f"demo_objects@{each}" for each in bad)]
+    assert targets["clip"] == [*targets["anomalyclip"], "demo_objects@wording:german"]
+    assert made.same_words == (
+        "AnomalyCLIP is not tested under other wordings: as it is configured here, its test reads no names of the "
+        "dataset's card",
+    )
+    clean = {cell.id for cell in planned(BASE).cells}
+    assert clean < {cell.id for cell in made.cells}, "the cells without a condition are those of any recipe"
+
+
+def test_corrupted_images_are_encoded_once_for_all_methods(planned):
+    made = planned(BASE + "corruptions: [jpeg]\nwordings: [german]\n")
+    shared, worded = sorted(made.groups, key=lambda group: -len(group.targets))
+    assert {job.method for job in shared.jobs} == {"clip", "anomalyclip"}
+    assert all(len(job.targets) == 6 for job in shared.jobs), "as it is, and five severities"
+    assert [(job.method, job.targets) for job in worded.jobs] == [("clip", ("demo_objects@wording:german",))]
+    (one,) = planned(BASE + "corruptions: [jpeg]\nwordings: [german]\n", equal_targets=False).groups
+    assert len(one.targets) == 7, "one process does all"
+
+
+def test_wordings_go_to_what_reads_the_names_of_cards(planned):
+    text = (
+        "suite: paper\nmethods: [winclip, {winclip: {class_names: prompt_name}}, aa_clip, clip, april_gan]\n"
+        "priors: [limited]\ntargets: [visa]\nwordings: [synonym]\n"
+    )
+    made = planned(text)
+    reading = {(c.job.method, c.job.variant) for c in made.cells if "@wording" in c.target}
+    assert reading == {("winclip", "class_names=prompt_name"), ("clip", "")}
+    assert [line.partition(" is not")[0] for line in made.same_words] == ["WinCLIP", "AA-CLIP", "APRIL-GAN"]
+
+
+def test_a_wording_without_a_word_for_a_target_is_left_out_and_said(planned):
+    made = planned(
+        "suite: paper\nmethods: [clip]\npriors: [limited]\ntargets: [btad, visa, 'mvtec:transistor']\n"
+        "wordings: [german]\n"
+    )
+    assert [c.target for c in made.cells if "@" in c.target] == ["visa@wording:german"]
+    assert [line.partition(" ")[0] for line in made.same_words] == ["btad", "mvtec:transistor"]
+
+
+def test_what_learns_from_a_target_is_not_tested_on_it_under_a_condition(planned):
+    text = "suite: paper\nmethods: [clip, coop]\npriors: [rich]\ntargets: [mvtec, visa]\ncorruptions: ['jpeg:3']\n"
+    made = planned(text)
+    groups = {tuple(group.targets): {job.method for job in group.jobs} for group in made.groups}
+    assert groups == {
+        ("mvtec", "mvtec@jpeg:3"): {"clip", "coop"},
+        ("visa", "visa@jpeg:3"): {"clip", "coop"},
+    }
+    gone = planned(text.replace(", coop", "").replace("mvtec, ", ""), lambda _: False)
+    assert [target for _, _, target in gone.absent] == ["visa", "visa@jpeg:3"]

@@ -145,3 +145,35 @@ def test_reading_recipes_does_not_load_torch():
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_conditions_of_a_block(load):
+    whole, part = load(
+        "suite: demo\nmethods: [clip]\ncorruptions: [jpeg, 'rotation:2']\nseverities: [1, 5]\nparts:\n"
+        "  - priors: [limited]\n  - priors: [rich]\n    corruptions: [all]\n    severities: [3]\n    wordings: [all]\n"
+    ).blocks
+    assert whole.conditions == ("jpeg:1", "jpeg:5", "rotation:2")
+    assert part.conditions == (
+        "gaussian_noise:3", "gaussian_blur:3", "defocus_blur:3", "brightness:3", "jpeg:3", "low_resolution:3",
+        "rotation:3", "wording:object", "wording:synonym", "wording:german", "wording:french",
+    )  # fmt: skip
+    assert load(GOOD).blocks[0].conditions == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("corruptions:\n  - jpeg\n  - jpg\n", UnknownNameError, ":6: unknown corruption 'jpg'; did you mean jpeg"),
+        ("corruptions: ['jpeg:9']\n", UsageError, ":4: corruption jpeg:9: expected a severity from 1 to 5"),
+        ("corruptions: [jpeg]\nseverities: [0]\n", UsageError, ":5: severity 0: expected whole numbers from 1 to 5"),
+        ("corruptions: [jpeg]\nseverities: [true]\n", UsageError, ":5: severity True: expected whole numbers"),
+        ("corruptions: jpeg\n", UsageError, ":4: corruptions: expected a list"),
+        ("severities: [1]\n", UsageError, ":4: severities: of what?"),
+        ("wordings: [germn]\n", UnknownNameError, ":4: unknown wording 'germn'; did you mean german"),
+        ("corruption: [jpeg]\n", UnknownNameError, ":4: unknown key 'corruption'; did you mean corruptions"),
+    ],
+)
+def test_wrong_conditions_name_their_line(load, tmp_path, text, error, said):
+    with pytest.raises(error) as caught:
+        load(GOOD + text)
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.yaml'}{said}"), caught.value

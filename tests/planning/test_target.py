@@ -89,6 +89,48 @@ def test_folders_that_rows_could_not_tell_apart_are_refused(tmp_path):
     assert len(distinct([twins[0], f"folder:{tmp_path}/other"])) == 2, "a link of another name is the remedy"
 
 
+def test_a_target_under_a_condition():
+    target = target_of("mvtec:wood+pill@gaussian_noise:3")
+    assert target == Target("mvtec", categories=("pill", "wood"), condition="gaussian_noise:3")
+    assert (target.asked, target.name) == ("mvtec:pill+wood@gaussian_noise:3", "mvtec")
+    assert target_of("visa@wording:german").asked == "visa@wording:german"
+    own = target_of("folder:/a@b/parts@jpeg:1")
+    assert (own.place, own.condition, own.name) == ("/a@b/parts", "jpeg:1", "folder:a@b/parts")
+    assert target_of("folder:/a/parts@home").place == "/a/parts@home"
+
+
+def test_a_path_that_looks_like_a_condition_is_refused(tmp_path):
+    (tmp_path / "parts@jpeg:1").mkdir()
+    with pytest.raises(UsageError, match=r"is it the path of that name, or folder:.*parts under condition jpeg:1"):
+        target_of(f"folder:{tmp_path}/parts@jpeg:1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("visa@jpg:3", "unknown corruption 'jpg'; did you mean jpeg"),
+        ("visa@wording:germn", "unknown wording 'germn'; did you mean german"),
+        ("visa@jpeg:7", "unknown dataset 'visa@jpeg'"),
+    ],
+)
+def test_conditions_that_there_are_not(asked, says):
+    with pytest.raises(UnknownNameError, match=says):
+        target_of(asked)
+
+
+def test_users_name_conditions_beside_targets():
+    with pytest.raises(UsageError, match="name the target alone, and jpeg:3 with --corruption"):
+        distinct(["visa@jpeg:3"])
+
+
+def test_categories_that_a_wording_has_no_word_for(small_demo):
+    data = small_demo("demo_textures", condition="wording:german")
+    assert categories_of("demo_textures@wording:german", data) == ["perforated", "carpet"]
+    assert categories_of("demo_textures:carpet+terrazzo@wording:german", data) == ["carpet"]
+    with pytest.raises(DatasetError, match="no other word for any of its categories"):
+        categories_of("demo_textures:terrazzo@wording:german", data)
+
+
 def test_categories_that_a_partial_copy_lacks(tmp_path):
     miniatures.load("mvtec").write(tmp_path, "mvtec_style")
     (tmp_path / "pill").rename(tmp_path / "pill_elsewhere")

@@ -23,6 +23,7 @@ from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.options import Option
 from zsad_bench.planning.suite import SUITES
 from zsad_bench.registry import did_you_mean
+from zsad_bench.results import rows as store
 from zsad_bench.results.row import Row
 
 if TYPE_CHECKING:
@@ -65,7 +66,12 @@ class Source:
 
     @cached_property
     def rows(self) -> list[Row]:
-        rows = chosen_rows(self.options.source, Console(), self.suite)
+        return store.standard(self.all_rows)
+
+    @cached_property
+    def all_rows(self) -> list[Row]:
+        """Those of corrupted images and other wordings too."""
+        rows = chosen_rows(self.options.source, Console(), self.suite, conditions=True)
         if wanted := listed(self.options.method or ""):
             known = sorted({row.method for row in rows})
             if unknown := [name for name in wanted if name not in known]:

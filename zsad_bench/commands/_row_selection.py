@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from zsad_bench import registry
+from zsad_bench.conditions import Condition, of_options
 from zsad_bench.console import Console
 from zsad_bench.data import catalog
 from zsad_bench.errors import RowError, UnknownNameError
@@ -96,10 +97,17 @@ def suite_with_rows(options: RowsOptions) -> str:
 
 
 def chosen_rows(
-    options: RowsOptions, console: Console, suite: str, optional: bool = False, remarks: list[str] | None = None
+    options: RowsOptions,
+    console: Console,
+    suite: str,
+    optional: bool = False,
+    remarks: list[str] | None = None,
+    conditions: bool = False,
 ) -> list[Row]:
     """The rows that stand, of one backbone and data; a contradicted number is an undefined one.
 
+    conditions: those of corrupted images and other wordings too, which no standard table has; those of each condition
+    are then of one data.
     remarks: gets a sentence on everything that was left out, which is printed too.
 
     Raises:
@@ -118,17 +126,23 @@ def chosen_rows(
     left_out += [f"From the future: {one}." for one in store.ahead(loaded.rows)]
     for sentence in left_out:
         console.print(sentence, style="red")
-    rows = current.with_gaps()
+    rows = current.with_gaps() if conditions else store.standard(current.with_gaps())
     if options.backbone:
         backbones = listed(options.backbone, {row.backbone for row in rows})
         rows = [row for row in rows if row.backbone in (*backbones, "none")]
-    if options.mixed:
-        rows, sentences = comparable(rows)
-        for sentence in sentences:
-            left_out.append(f"Left out: {sentence}.")
-            console.print(left_out[-1], style="yellow")
-    else:
-        refuse_mixed(rows, _MIXED, {*SUITES[suite].backbones, *(OWN_BACKBONES if suite == PAPER.name else ())})
+    by_condition: dict[Condition | None, list[Row]] = {}
+    for row in rows:
+        by_condition.setdefault(of_options(row.data_options), []).append(row)
+    rows = []
+    for condition, own in by_condition.items():
+        if options.mixed:
+            own, sentences = comparable(own)
+            for sentence in sentences:
+                left_out.append(f"Left out: {sentence}{f' ({condition})' if condition else ''}.")
+                console.print(left_out[-1], style="yellow")
+        else:
+            refuse_mixed(own, _MIXED, {*SUITES[suite].backbones, *(OWN_BACKBONES if suite == PAPER.name else ())})
+        rows += own
     if remarks is not None:
         remarks += left_out
     return rows
@@ -144,24 +158,60 @@ def one_configuration(
     Raises:
         RowError: none are left, or a run has a number twice, of two configurations, versions or auxiliary sets.
     """
-    rows = chosen_rows(options, console, suite, remarks=remarks)
+    rows = _only(chosen_rows(options, console, suite, remarks=remarks), only)
+    _refuse_two_configurations(rows)
+    return rows
+
+
+def conditioned(rows: Sequence[Row], suite: str, only: Mapping[str, str | None]) -> list[Row]:
+    """The rows that a table of robustness is made from, each run's of one configuration.
+
+    rows: of all conditions, as `chosen_rows` gives them. only: field -> names with commas, or None.
+
+    Raises:
+        RowError: none are left, none is of a condition, or a run has a number twice.
+    """
+    kept = _only(rows, only, untrained=True)
+    if len(store.standard(kept)) == len(kept):
+        recipe = "robustness_demo" if SUITES[suite].generated else "robustness"
+        raise RowError(
+            f"none of {len(kept)} rows of suite {suite} is of corrupted images or other words; run `zsad-bench sweep "
+            f"{recipe}`, or bench with --corruption or --wording"
+        )
+    _refuse_two_configurations(kept)
+    return kept
+
+
+def _only(rows: Sequence[Row], only: Mapping[str, str | None], untrained: bool = False) -> list[Row]:
+    """Those with these values. untrained: what does not train stays under every prior.
+
+    Raises:
+        RowError: none are left.
+    """
+    rows = list(rows)
     for field, names in only.items():
         if names:
             wanted = listed(names, {getattr(row, field) for row in rows})
+            if untrained and field == "prior":
+                wanted.append("none")
             kept = [row for row in rows if getattr(row, field) in wanted]
             if not kept:
                 there = ", ".join(sorted({getattr(row, field) for row in rows})) or "none"
                 raise RowError(f"no rows with {field} {names}; there are {there}")
             rows = kept
+    return rows
+
+
+def _refuse_two_configurations(rows: Iterable[Row]) -> None:
+    """Raises RowError where a run has a number twice, of two configurations, versions or auxiliary sets."""
     keys: dict[tuple, str] = {}
     for row in rows:
-        run = (row.method, row.variant, row.prior, row.seed, row.draw, row.target)
+        run = (row.method, row.variant, row.prior, row.seed, row.draw, row.target, of_options(row.data_options))
         if keys.setdefault(run, row.key) != row.key:
             raise RowError(
                 f"{row.method} {row.variant or 'as it is'}, prior {row.prior}, seed {row.seed}, draw {row.draw}, on "
                 f"{row.target}: rows of two configurations, versions or auxiliary sets; take the newest with --mixed"
             )
-    return rows
 
 
 def listed(text: str, known: Collection[str] = ()) -> list[str]:

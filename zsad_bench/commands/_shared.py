@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from zsad_bench import registry
+from zsad_bench import conditions, registry
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.options import Option
 from zsad_bench.runner.run_spec import FeatureOptions
@@ -114,7 +114,7 @@ def known_dataset(asked: str) -> None:
     Raises:
         UnknownNameError: it does not.
     """
-    check_name("dataset", asked.partition(":")[0], registry.names("datasets"))
+    check_name("dataset", conditions.split(asked)[0].partition(":")[0], registry.names("datasets"))
 
 
 def check_name(what: str, name: str, known: Collection[str]) -> None:

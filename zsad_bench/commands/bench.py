@@ -77,6 +77,16 @@ class Options:
     epochs: Annotated[int | None, Option("N", "instead of the method's own")] = None
     set: Annotated[tuple[str, ...], Option("KEY=VALUE", "a field of the method's configuration", repeated=True)] = ()
     data: DataSettings = ()
+    corruption: Annotated[
+        tuple[str, ...],
+        Option(
+            "NAME[:SEVERITY][,…]", "test on corrupted images too: jpeg:3, jpeg (1 to 5), all; see docs/robustness.md"
+        ),
+    ] = ()
+    wording: Annotated[
+        tuple[str, ...],
+        Option("NAME[,NAME…]", "test under other nouns too: object, synonym, german, french, all"),
+    ] = ()
     augment: Annotated[str | None, Option("NAME[,NAME…]", "of training images: flip, rotate, colour, blur")] = None
     cache_images: Annotated[bool, Option(help="keep decoded and resized images in the cache folder")] = False
     on_bad_image: Annotated[Literal["stop", "skip"], Option(help="skip counts what it leaves out")] = "stop"
@@ -112,7 +122,7 @@ def bench(options: Options, console: Console) -> None:
     Raises:
         ZsadError: wrong names or options before anything runs; later failures keep the rows that were complete.
     """
-    from zsad_bench.commands import table
+    from zsad_bench.commands import table, table_robustness
     from zsad_bench.runner.provenance import run_id
 
     choice = choose(options.executors)
@@ -137,6 +147,8 @@ def bench(options: Options, console: Console) -> None:
     )
     if rows:
         table.show(rows, chosen, console)
+        if options.corruption or options.wording:
+            table_robustness.show(rows, chosen, console)
         table.regenerate(chosen.name, options.out)
     folders = sorted({str(runs / row.run_id) for row in rows})
     console.print(f"tables: {board / 'README.md'}")
@@ -183,6 +195,7 @@ def _not_learned(checkpoint: str, targets: list[str], console: Console) -> list[
 
 def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | None, console: Console) -> Plan:
     """What was asked for as a plan. choice: of what runs it elsewhere; None is this process."""
+    from zsad_bench.data import condition_names
     from zsad_bench.runner.opened import readable_targets
 
     settings = parse_settings(options.set)
@@ -204,6 +217,7 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
         cross=True,
         epochs=options.epochs,
         augment=tuple(part.strip() for part in (options.augment or "").split(",") if part.strip()),
+        conditions=condition_names.corrupted(options.corruption) + condition_names.reworded(options.wording),
     )
     recipe = Recipe(
         name=name,
@@ -225,6 +239,8 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
         made = plan(recipe, together=choice.together(made), without=without)
     for prior, target in made.left_out:
         console.print(f"{target} is what prior {prior} learns from, and not tested under it")
+    for line in made.same_words:
+        console.print(line)
     say_licences(targets, console)
     return made
 

@@ -109,7 +109,11 @@ def _report(asked: str, root: str | None, layout: Layout | None) -> checks.Repor
     from zsad_bench.data import check as checks
     from zsad_bench.data.public import PublicDataModule
 
-    name, path, categories = target_of(asked)
+    name, path, categories, condition = target_of(asked)
+    if condition:
+        raise UsageError(
+            f"data check {asked}: files are checked, and no condition changes them; leave out @{condition}"
+        )
     if categories:
         raise UsageError(f"data check {asked}: data check takes whole datasets; leave out :{'+'.join(categories)}")
     cls: type[ZeroShotDataModule] = registry.load("datasets", name)

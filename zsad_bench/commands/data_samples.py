@@ -14,7 +14,7 @@ from zsad_bench import registry
 from zsad_bench.atomic import file_name, whole_file
 from zsad_bench.commands._shared import Partial, known_dataset
 from zsad_bench.console import Console
-from zsad_bench.data import contact_sheet, decode, locations, transforms
+from zsad_bench.data import contact_sheet, decode, loaders, locations, transforms
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.options import Argument, Option
 from zsad_bench.path_lists import home
@@ -29,7 +29,12 @@ USUAL, MOST = 3, 12  # images per label and category
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    name: Annotated[str, Argument("NAME[:CATEGORY]", "also folder:PATH and csv:FILE", names="datasets")]
+    name: Annotated[
+        str,
+        Argument(
+            "NAME[:CATEGORY]", "also folder:PATH and csv:FILE, and any of them corrupted: NAME@jpeg:3", names="datasets"
+        ),
+    ]
     out: Annotated[
         str | None,
         # not in the current folder, so that no pixels land in a repository by accident
@@ -50,15 +55,16 @@ def run(options: Options) -> int:
     if not 1 <= count <= MOST:
         raise UsageError(f"--per-category {count}: expected a number from 1 to {MOST}")
     known_dataset(options.name)
-    dataset, place, _ = target = target_of(options.name)
+    dataset, place, _, condition = target = target_of(options.name)
     if place and options.root is not None:
         raise UsageError(f"data samples {options.name} --root {options.root}: give the path once")
     cls = registry.load("datasets", dataset)
-    usual = locations.cache_root() / "samples" / f"{file_name(target.name)}.png"
+    called = target.name + (f"@{condition}" if condition else "")
+    usual = locations.cache_root() / "samples" / f"{file_name(called)}.png"
     out = usual if options.out is None else home(options.out)
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {options.out}: expected a file that ends in .png")
-    data = cls(place or options.root or None, partial=options.partial)
+    data = cls(place or options.root or None, partial=options.partial, condition=condition)
     picture = draw(data, count, categories_of(options.name, data))
     try:
         with whole_file(out) as file:
@@ -90,7 +96,7 @@ def draw(data: ZeroShotDataModule, per_category: int, only: Collection[str] | No
         rows.append(contact_sheet.Row(_label(category.name, category.prompt_name), *sides))
     masks = "the outline is the mask" if data.has_masks else "image level only: no masks"
     return contact_sheet.sheet(
-        data.title,
+        data.title + (f", {data.condition.words}" if data.condition else ""),
         f"{data.split} split, {labels.count(0)} normal and {labels.count(1)} anomalous images; {masks}; {data.licence}",
         rows,
     )
@@ -107,6 +113,8 @@ def _cell(data: ZeroShotDataModule, sample: Sample) -> contact_sheet.Cell:
     if sample.crop is not None:
         image = image.crop(sample.crop)
         mask = None if mask is None else mask.crop(sample.crop)
+    if (corruptor := data.corruptor) is not None:
+        image, mask = loaders.changed(corruptor, image, mask, data.info(sample).id)
     file = Path(sample.id).name
     return contact_sheet.cell(image, mask, (sample.anomaly_type, file) if sample.label else (file,))
 

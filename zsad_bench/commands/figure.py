@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from zsad_bench.commands._figure_source import Source, SourceOptions
-from zsad_bench.commands._row_selection import averaged, groups, listed
+from zsad_bench.commands._row_selection import averaged, conditioned, groups, listed
 from zsad_bench.commands._shared import check_name
 from zsad_bench.console import Console
 from zsad_bench.errors import RowError, UsageError, ZsadError
@@ -22,11 +22,13 @@ from zsad_bench.leaderboard.figures import (
     parameter_study,
     prior_curve,
     quality_cost,
+    robustness,
     style,
 )
 from zsad_bench.leaderboard.figures.style import Drawn
 from zsad_bench.leaderboard.tables import prior_curve as curves
 from zsad_bench.leaderboard.tables.published import read_published
+from zsad_bench.leaderboard.tables.robustness import lines as lines_of
 from zsad_bench.options import Argument, Option
 from zsad_bench.planning.suite import PAPER, SUITES
 
@@ -172,6 +174,25 @@ def _prior_curve(source: Source) -> Drawn:
     return prior_curve.draw(found, source.facts, source.note)
 
 
+def _robustness(source: Source) -> Drawn:
+    metrics = source.metrics(robustness.SHOWN)
+    if len(metrics) != 1:
+        raise UsageError("figure robustness: takes one metric, as in --metric image_auroc")
+    rows = [row for row in source.all_rows if source.options.prior is None or row.prior in
+            ("none", *listed(source.options.prior))]  # fmt: skip
+    rows = conditioned(rows, source.suite, {"metric": metrics[0]})
+    targets = averaged(source.suite)
+    if source.options.dataset:
+        named = tuple(sorted({row.target for row in rows}))
+        targets = dict.fromkeys(targets, named)
+    found = lines_of(rows, targets)
+    if not found:
+        raise RowError(
+            "no row under a condition has one of the same run without it beside it; run the recipe to its end"
+        )
+    return robustness.draw(found, source.facts, source.note)
+
+
 DRAW: dict[str, Callable[[Source], Drawn]] = {
     "dive_fig_1": _dive_fig_1,
     "dive_fig_3": _dive_fig_3,
@@ -182,4 +203,5 @@ DRAW: dict[str, Callable[[Source], Drawn]] = {
     "complexity": _complexity,
     "quality_cost": _quality_cost,
     "prior_curve": _prior_curve,
+    "robustness": _robustness,
 }

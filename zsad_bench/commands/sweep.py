@@ -125,5 +125,5 @@ def _say_plan(made: Plan, console: Console) -> None:
     gone = Counter(dataset for _, dataset, _ in made.absent)
     lines += [f"not here: {dataset} ({count} cells)" for dataset, count in gone.items()]
     lines += [f"left out: {target} under prior {prior}, which learns from it" for prior, target in made.left_out]
-    for line in lines:
+    for line in (*lines, *made.same_words):
         console.print(line)

@@ -53,13 +53,7 @@ class Augmentation:
 
     @cached_property
     def _compose(self) -> Any:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for newer versions
-        import albumentations as A
-        import cv2
-        from torch.utils.data import get_worker_info
-
-        if get_worker_info() is not None:
-            cv2.setNumThreads(0)  # a forked process cannot use its parent's threads, and the workers share the cores
+        A, cv2 = libraries()
         known = {
             "flip": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)],
             "rotate": [A.Rotate(limit=(-10, 10), border_mode=cv2.BORDER_REFLECT_101, p=0.5)],
@@ -67,6 +61,18 @@ class Augmentation:
             "blur": [A.GaussianBlur(sigma_limit=(0.3, 1.5), p=0.3)],
         }
         return A.Compose([step for name in self.names for step in known[name]])
+
+
+def libraries() -> tuple[Any, Any]:
+    """albumentations and cv2, imported when they are first used, as this process may use them."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for newer versions
+    import albumentations as A
+    import cv2
+    from torch.utils.data import get_worker_info
+
+    if get_worker_info() is not None:
+        cv2.setNumThreads(0)  # a forked process cannot use its parent's threads, and the workers share the cores
+    return A, cv2
 
 
 def build(names: Iterable[str], seed: int) -> Augmentation:

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 from lightning.pytorch import LightningDataModule
 
 from zsad_bench.data import augment as augmentation
-from zsad_bench.data import complete, loaders, locations, unused
+from zsad_bench.data import complete, condition_names, corruptions, loaders, locations, unused
 from zsad_bench.data.content import index_of
 from zsad_bench.data.fetch import Download
 from zsad_bench.data.image_cache import ImageCache
@@ -28,6 +28,7 @@ from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.path_lists import home
 from zsad_bench.printable import is_utf8, printable
+from zsad_bench.prompts import wordings
 from zsad_bench.registry import did_you_mean
 from zsad_bench.types import Batch, Category, Domain, Kind, Level, Sample, SampleInfo
 
@@ -73,6 +74,8 @@ class ZeroShotDataModule(LightningDataModule):
     cache_images: keep resized images on disk (`data/image_cache.py` says how large). on_bad_image: an image or mask
     that cannot be read stops the run, or is skipped and counted by the loader. partial: what is missing of a copy is
     left out with a note, and rows say how much it is (`shortfall`), instead of being an error.
+    condition: of a robustness test (`conditions.py`): test images are corrupted, or categories called by other words,
+    and those that a wording has no word for are left out with a note. Never trained on.
 
     Raises (from `root`, `samples()` and the loaders):
         DatasetError: not found, empty, incomplete or unreadable; one line naming the folder or file.
@@ -119,6 +122,7 @@ class ZeroShotDataModule(LightningDataModule):
         cache_images: bool = False,
         on_bad_image: OnBadImage = "stop",
         partial: bool = False,
+        condition: str = "",
     ) -> None:
         super().__init__()
         self._asked_root = None if root is None else home(root).resolve()
@@ -129,6 +133,7 @@ class ZeroShotDataModule(LightningDataModule):
             raise UsageError(did_you_mean("on_bad_image", str(on_bad_image), get_args(OnBadImage)))
         self.augment, self.cache_images, self.on_bad_image = augmentation.check(augment), cache_images, on_bad_image
         self.partial = partial
+        self.condition = condition_names.checked(condition) if condition else None
         self.mosaic: Mapping[str, float] = {}
         self._kept: dict[tuple[int, str], loaders.Arrays] = {}
         self.notes: list[str] = []  # what reading the files showed that a user should know, one line each
@@ -167,7 +172,8 @@ class ZeroShotDataModule(LightningDataModule):
 
     def decisions(self) -> dict[str, str]:
         """Options that change what is seen and are not at their default; part of the hash and of the rows."""
-        return {"augment": ",".join(self.augment)} if self.augment else {}
+        under = {self.condition.kind: self.condition.value} if self.condition else {}
+        return {"augment": ",".join(self.augment), **under} if self.augment else {**under}
 
     @classmethod
     def redrawn(cls, draw: int) -> dict[str, int]:
@@ -236,7 +242,7 @@ class ZeroShotDataModule(LightningDataModule):
 
         Only test images have published counts: of another split it is "".
         """
-        return complete.shortfall(complete.counts(self._table), self.whole()) if self.split == "test" else ""
+        return complete.shortfall(complete.counts(self._read_table), self.whole()) if self.split == "test" else ""
 
     def manifest(self) -> list[str]:
         """One sorted line per sample: image, masks, label, category, type, and the fingerprints of its files."""
@@ -261,6 +267,9 @@ class ZeroShotDataModule(LightningDataModule):
         """
         lines = [f"pixel rule {PIXEL_RULE}", *self.manifest()]
         lines += [f"{key}={value}" for key, value in sorted(self.decisions().items())]
+        if self.corruptor is not None:
+            lines.append(f"corruption rule {corruptions.RULE}")
+        lines += [f"{name} is called {noun}" for name, noun in sorted(self._reworded.items())]
         return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
     # Loaders.
@@ -284,6 +293,7 @@ class ZeroShotDataModule(LightningDataModule):
             cache=ImageCache(locations.cache_root() / "images") if self.cache_images else None,
             mosaics=Mosaics(self._table, mosaic, self.shuffle_seed) if mosaic else None,
             kept=self._kept if augment else None,  # a test reads each image once
+            corrupt=self.corruptor,
         )  # fmt: skip
 
     def train_dataloader(self) -> loaders.BatchLoader:
@@ -292,8 +302,10 @@ class ZeroShotDataModule(LightningDataModule):
         `batch_size` is that of a step, all processes of the Trainer together.
 
         Raises:
-            UsageError: those processes cannot share it evenly.
+            UsageError: those processes cannot share it evenly, or a condition, which is for tests alone.
         """
+        if self.condition is not None:
+            raise UsageError(f"{self.name} under {self.condition}: a condition is for tests; train without it")
         ranks = loaders.Ranks.of(self.trainer)
         return loaders.training_loader(
             self.table(augment=True), self.batch_size, self.shuffle_seed, self.workers, ranks
@@ -311,13 +323,60 @@ class ZeroShotDataModule(LightningDataModule):
         """What a method sees: images normalised where they lie. A Trainer calls it."""
         return batch.normalised()
 
+    def called(self, card: CategoryCard) -> str:
+        """What prompts call a category, under no condition."""
+        return card.prompt_name
+
     @cached_property
     def _category_of(self) -> dict[str, Category]:
-        cards = self.category_cards
-        return {c.name: Category(self.name, c.name, c.prompt_name, c.kind, c.domain or self.domain) for c in cards}
+        return {
+            c.name: Category(
+                self.name, c.name, self._reworded.get(c.name, self.called(c)), c.kind, c.domain or self.domain
+            )
+            for c in self.category_cards
+        }
+
+    @property
+    def corruptor(self) -> corruptions.Corruptor | None:
+        """What corrupts its test images; None where no condition does."""
+        if self.condition is None or self.condition.kind != "corruption":
+            return None
+        return corruptions.Corruptor(self.condition)
+
+    @cached_property
+    def _reworded(self) -> dict[str, str]:
+        """Category -> what the condition calls it, of those that it has another word for; {} where it is no wording."""
+        if self.condition is None or self.condition.kind != "wording":
+            return {}
+        nouns = {card.name: wordings.noun_in(self.condition.name, self.called(card)) for card in self.category_cards}
+        return {name: noun for name, noun in nouns.items() if noun is not None}
+
+    @property
+    def unworded(self) -> tuple[str, ...]:
+        """The categories that the condition is a wording without a word for, in the card's order."""
+        if self.condition is None or self.condition.kind != "wording":
+            return ()
+        return tuple(card.name for card in self.category_cards if card.name not in self._reworded)
 
     @cached_property
     def _table(self) -> list[Sample]:
+        rows = self._read_table
+        if self.unworded:
+            rows = [sample for sample in rows if sample.category in self._reworded]
+            without = ", ".join(f"{name} ({self._category_of[name].prompt_name})" for name in self.unworded)
+            if not rows:
+                raise DatasetError(
+                    f"{self.name} under {self.condition}: there is no other word for {without}; leave this wording out"
+                )
+            self.notes.append(
+                f"{self.name} under {self.condition}: {len(self.unworded)} of {len(self.category_cards)} categories "
+                f"are left out, as there is no other word for them: {without}"
+            )
+        position = {name: i for i, name in enumerate(self._category_of)}
+        return sorted(rows, key=lambda s: (position[s.category], os.fsencode(s.image), s.crop or ()))
+
+    @cached_property
+    def _read_table(self) -> list[Sample]:
         if self._given is None:
             indexed = self.index(self.root)
             used = {path for sample in indexed for path in (sample.image, *sample.masks)}
@@ -334,8 +393,7 @@ class ZeroShotDataModule(LightningDataModule):
                 f"{self.name}: no {self.split} images in {self.root}; {self.how_to_get or 'fetch it again'}"
             )
         self._check(rows)
-        position = {name: i for i, name in enumerate(self._category_of)}
-        return sorted(rows, key=lambda s: (position[s.category], os.fsencode(s.image), s.crop or ()))
+        return rows
 
     def _check_names(self, rows: Sequence[Sample]) -> None:
         """Told here, since rows, scores and pages are UTF-8 and are written last."""

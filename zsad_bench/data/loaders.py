@@ -17,6 +17,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSamp
 from zsad_bench.data import decode, transforms
 from zsad_bench.data.augment import Augmentation
 from zsad_bench.data.content import index_of
+from zsad_bench.data.corruptions import Corruptor
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.mosaic import Mosaics, tiled
 from zsad_bench.errors import DatasetError, UsageError, ZsadError
@@ -87,7 +88,8 @@ class ImageTable(Dataset):
 
     masks: whether the dataset has them; normal samples then get an empty one. strict_mask_size: a mask of another size
     than its image is an error; else it is resized to the image by nearest neighbour, and the Item says so.
-    augment: applied to the decoded image and its mask before the resize. mosaics: replace samples by four others as
+    augment: applied to the decoded image and its mask before the resize. corrupt: as well, the same in every pass; for
+    tests alone, and never cached. mosaics: replace samples by four others as
     one, whose label is the largest of the four: that of the mosaic's mask. cache: keeps resized images on disk; kept:
     keeps them in memory, where `keeps` says so. Neither is used when augmenting, nor for mosaics.
 
@@ -110,6 +112,7 @@ class ImageTable(Dataset):
     cache: ImageCache | None = None
     mosaics: Mosaics | None = None
     kept: dict[tuple[int, str], Arrays] | None = None
+    corrupt: Corruptor | None = None
 
     def __post_init__(self) -> None:
         # Counts the passes begun, for augmentation to differ between them; shared, as workers outlive a pass.
@@ -179,7 +182,7 @@ class ImageTable(Dataset):
 
         From the cache where it has them.
         """
-        if self.cache is None or self.augment is not None:
+        if self.cache is None or self.augment is not None or self.corrupt is not None:
             return self._decoded(sample)
         files = (sample.image, *(sample.masks if self.masks else ()))
         place = self._place(self.cache, files, sample)
@@ -225,9 +228,9 @@ class ImageTable(Dataset):
             image = image.crop(sample.crop)
             mask = None if mask is None else mask.crop(sample.crop)
         if self.augment is not None:
-            key = f"{int(self.epoch)}|{sample.id}"
-            pixels, grey = self.augment(np.asarray(image), None if mask is None else np.asarray(mask), key)
-            image, mask = Image.fromarray(pixels), None if grey is None else Image.fromarray(grey)
+            image, mask = changed(self.augment, image, mask, f"{int(self.epoch)}|{sample.id}")
+        if self.corrupt is not None:
+            image, mask = changed(self.corrupt, image, mask, f"{self.dataset}/{sample.id}")
         return Picture(image, mask, resized, done)
 
     def _mask(
@@ -471,6 +474,14 @@ def default_workers(count: int) -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(_MOST_WORKERS, cores - 1)
+
+
+def changed(
+    by: Augmentation | Corruptor, image: Image.Image, mask: Image.Image | None, key: str
+) -> tuple[Image.Image, Image.Image | None]:
+    """An image and its mask, augmented or corrupted."""
+    pixels, grey = by(np.asarray(image), None if mask is None else np.asarray(mask), key)
+    return Image.fromarray(pixels), None if grey is None else Image.fromarray(grey)
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 import numpy as np
 
 from zsad_bench.data import complete, layouts
-from zsad_bench.data.base import Expected, ZeroShotDataModule
+from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
 from zsad_bench.data.layouts import Found, Layout
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
 from zsad_bench.registry import did_you_mean
-from zsad_bench.types import Category, Sample
+from zsad_bench.types import Sample
 
 PromptNames = Literal["spec", "raw", "friendly"]
 MaskRule = Literal["canonical", "legacy"]
@@ -193,17 +193,12 @@ class PublicDataModule(ZeroShotDataModule):
                 f"{self.expected.normal} and {self.expected.anomalous} (evidence {self.expected.evidence})"
             )
 
-    @cached_property
-    def _category_of(self) -> dict[str, Category]:
-        names = {
-            "spec": lambda card: card.prompt_name,
-            "raw": lambda card: card.name,
-            "friendly": lambda card: card.friendly or card.prompt_name,
-        }[self.prompt_names]
+    def called(self, card: CategoryCard) -> str:
         return {
-            card.name: Category(self.name, card.name, names(card), card.kind, card.domain or self.domain)
-            for card in self.category_cards
-        }
+            "spec": card.prompt_name,
+            "raw": card.name,
+            "friendly": card.friendly or card.prompt_name,
+        }[self.prompt_names]
 
 
 def holdout25(items: list[T]) -> list[T]:

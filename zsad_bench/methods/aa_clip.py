@@ -324,6 +324,10 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
             masks.append(mask)
         return replace(batch, images=torch.stack(images), masks=torch.stack(masks))
 
+    @classmethod
+    def reads_names(cls, config: AaClipConfig) -> bool:
+        return config.class_text == "prompt_name"  # the descriptions know some classes by the names of their folders
+
     # -- texts ---------------------------------------------------------------------------------------------------
     def class_text(self, category: Category) -> str:
         """What a category is called in its sentences."""

@@ -230,6 +230,15 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         """Whether scores depend on the seed even without training; a configuration, resolved or not, may change it."""
         return cls.stochastic_at_test
 
+    @classmethod
+    def reads_names(cls, config: ConfigT) -> bool:
+        """Whether its test calls a category by the name on its dataset's card, which a wording replaces.
+
+        config: resolved or not. By convention the field `class_names` decides; a method that reads names otherwise
+        overrides this.
+        """
+        return getattr(config, "class_names", "") == "prompt_name"
+
     # -- images ---------------------------------------------------------------------------------------------------
     @property
     def encoder_spec(self) -> EncoderSpec:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from zsad_bench import registry
+from zsad_bench import conditions, registry
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import UsageError
 from zsad_bench.planning import learnable
@@ -96,6 +96,7 @@ class Plan:
     """groups: what is to run. absent: (job, dataset that is not here, target) of what cannot run on this machine.
 
     left_out: (prior, target) where a target is its prior's own auxiliary data and the recipe did not name it.
+    same_words: sentences on what a wording would not change, and is not tested under it.
     """
 
     recipe: Recipe
@@ -103,6 +104,7 @@ class Plan:
     groups: tuple[JobGroup, ...]
     absent: tuple[tuple[Job, str, str], ...] = ()
     left_out: tuple[tuple[str, str], ...] = field(default=())
+    same_words: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -135,6 +137,7 @@ def plan(
     left_out: dict[tuple[str, str], None] = {}
     encoder_keys: dict[Hashable, Hashable] = {}  # looked up once per variant: there may be thousands of jobs
     checked: set[Hashable] = set()
+    same_words: dict[str, None] = {}
     for block in recipe.blocks:
         named = _targets(recipe, block)
         targets = tuple(named) or tuple(name for name in suite.targets if name not in without)
@@ -144,6 +147,7 @@ def plan(
             prior: _shares(recipe, block, targets, named, prior, suite, learners, left_out) for prior in block.priors
         }
         drawing = {id(variant): _draws(recipe, suite, variant) for variant in block.variants}
+        under = {id(variant): _conditions(recipe, suite, block, variant, same_words) for variant in block.variants}
         for job, variant, auxiliary in _jobs(block, targets, shares, learns, drawing):
             known = (id(variant), job.epochs)
             if known not in encoder_keys:
@@ -153,8 +157,10 @@ def plan(
                 _check_masks(recipe, suite, variant, auxiliary)
             # A training's targets come together from all blocks; what does not train goes where the others go.
             with_whom: Hashable = auxiliary if job.trains else job.targets if equal_targets else ()
-            entry = entries.setdefault((job.digest, with_whom), _Entry(job, encoder_keys[known]))
-            for target in job.targets:
+            for target in _under_conditions(job.targets, under[id(variant)], same_words):
+                # Methods that read no names would have other targets, and share no pass with those that do.
+                apart = equal_targets and "@wording:" in target
+                entry = entries.setdefault((job.digest, with_whom, apart), _Entry(job, encoder_keys[known]))
                 cell = cell_id(job, target)
                 if cell in planned:
                     continue
@@ -169,7 +175,7 @@ def plan(
     groups = _groups(entries.values(), together, equal_targets)
     if not groups and not absent and not recipe.published:
         raise UsageError(f"{recipe.at(1)}nothing to run; every target is its prior's own auxiliary data")
-    return Plan(recipe, suite, tuple(groups), tuple(absent), tuple(left_out))
+    return Plan(recipe, suite, tuple(groups), tuple(absent), tuple(left_out), tuple(same_words))
 
 
 @dataclass
@@ -343,6 +349,51 @@ def _draws(recipe: Recipe, suite: Suite, variant: Variant) -> bool:
     if not cls.stochastic_at_test:
         return False
     return bool(cls.draws_at_test(_configured(recipe, suite, variant)))
+
+
+def _conditions(
+    recipe: Recipe, suite: Suite, block: RecipeBlock, variant: Variant, same_words: dict[str, None]
+) -> tuple[str, ...]:
+    """The conditions of a block that change what a variant sees: wordings only where it reads names."""
+    if not any(conditions.parse(each).kind == "wording" for each in block.conditions):
+        return block.conditions
+    config = _configured(recipe, suite, variant)
+    cls = registry.load("methods", variant.method)
+    if cls.reads_names(config):
+        return block.conditions
+    same_words[
+        f"{cls.title} is not tested under other wordings: as it is configured here, its test reads no names of the "
+        "dataset's card"
+    ] = None
+    return tuple(each for each in block.conditions if conditions.parse(each).kind != "wording")
+
+
+def _under_conditions(targets: Iterable[str], under: Iterable[str], same_words: dict[str, None]) -> Iterator[str]:
+    """The targets as they are, then each under each condition; not under a wording that has no word for it."""
+    targets = list(targets)
+    yield from targets
+    for condition in under:
+        what = conditions.parse(condition)
+        for target in targets:
+            if what.kind == "wording" and (nothing := _unworded(target, what.name)):
+                same_words[nothing] = None
+            else:
+                yield f"{target}@{condition}"
+
+
+@cache
+def _unworded(target: str, wording: str) -> str:
+    """A sentence where a wording has no other word for any category of a target; "" where it has, or files decide."""
+    of = target_of(target)
+    if of.place:
+        return ""
+    from zsad_bench.prompts.wordings import noun_in
+
+    cards = registry.load("datasets", of.dataset).category_cards
+    asked = [card for card in cards if not of.categories or card.name in of.categories]
+    if any(noun_in(wording, card.prompt_name) for card in asked):
+        return ""
+    return f"{target} is not tested under wording {wording}, which has no other word for any of its categories"
 
 
 def _check_masks(recipe: Recipe, suite: Suite, variant: Variant, auxiliary: tuple[str, ...]) -> None:

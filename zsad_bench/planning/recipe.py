@@ -13,6 +13,9 @@
     operating_points: btad             # metrics at thresholds from its normal images; default: none
     seeds: [0, 1, 2]
     draws: 0..29                       # of the auxiliary data
+    corruptions: [gaussian_noise, jpeg:3]        # of test images, beside the images as they are; docs/robustness.md
+    severities: [1, 3, 5]              # of corruptions that are named without one; default: all five
+    wordings: [object, german]         # of the categories, for methods that read their names
 
 Several blocks under `parts:` each take over what stands above them and replace what they name themselves.
 """
@@ -30,10 +33,12 @@ from typing import Any, NoReturn, cast, get_args
 import yaml
 
 from zsad_bench import assets, registry, yaml12
+from zsad_bench.conditions import SEVERITIES
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.types import Compile, Precision
 
-_SHARED = ("methods", "priors", "targets", "seeds", "draws", "cross", "settings", "epochs", "augment")
+_SHARED = ("methods", "priors", "targets", "seeds", "draws", "cross", "settings", "epochs", "augment", "corruptions",
+           "severities", "wordings")  # fmt: skip
 _TOP = ("title", "suite", "backbone", "weights", "precision", "data", "partial", "operating_points",
         "parts", *_SHARED)  # fmt: skip
 _SUITES = ("demo", "paper")
@@ -57,6 +62,7 @@ class RecipeBlock:
     targets: None is every target of the suite that is source. draws: None is the prior's own.
     cross: every seed under every draw; else every seed under the first draw, and every draw under the first seed.
     published: methods that have published numbers and are not built; they name rows and plan nothing.
+    conditions: under which every target is tested as well, beside the target as it is; see `conditions.py`.
     lines: of priors and targets, by name.
     """
 
@@ -69,6 +75,7 @@ class RecipeBlock:
     epochs: int | None = None
     augment: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
 
     def repeats(self) -> list[tuple[int, int | None]]:
@@ -216,8 +223,37 @@ def _block(source: LocatedYaml, block: YamlPath) -> RecipeBlock:
         epochs=epochs,
         augment=_strings(source, at["augment"]) if "augment" in at else (),
         published=tuple(published),
+        conditions=_conditions(source, at),
         lines=lines,
     )
+
+
+def _conditions(source: LocatedYaml, at: Mapping[str, YamlPath]) -> tuple[str, ...]:
+    """Those that a block's corruptions, severities and wordings mean; at: where the keys are."""
+    if not {"corruptions", "severities", "wordings"} & at.keys():
+        return ()
+    from zsad_bench.data import condition_names  # and with it numpy, which help does without
+
+    severities: tuple[Any, ...] = SEVERITIES
+    if "severities" in at:
+        severities = tuple(_list(source, at["severities"]))
+        if "corruptions" not in at:
+            source.refuse(at["severities"], "severities: of what? name some corruptions, or leave it out")
+    found: list[str] = []
+    for key, conditions in (
+        ("corruptions", lambda name: condition_names.corrupted([name], severities)),
+        ("wordings", lambda name: condition_names.reworded([name])),
+    ):
+        if key not in at:
+            continue
+        _strings(source, at[key])  # refuses what is no list of names
+        for number, name in enumerate(_at(source, at[key])):
+            try:
+                found += conditions(name)
+            except UsageError as error:
+                where = at["severities"] if str(error).startswith("severity ") else (*at[key], number)
+                source.refuse(where, str(error), type(error))
+    return tuple(dict.fromkeys(found))
 
 
 def published_methods() -> set[str]:

@@ -3,6 +3,7 @@
     visa                                a registered dataset
     mvtec:transistor                    one of its categories; several are mvtec:pill+transistor
     folder:/path/to/parts, csv:t.csv    the user's own images
+    visa@gaussian_noise:3               a dataset under a condition (conditions.py), as plans write it
 
 Categories only restrict what is computed and written: table, data hash and so the rows are those of the whole dataset.
 """
@@ -13,7 +14,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zsad_bench import registry
+from zsad_bench import conditions, registry
 from zsad_bench.errors import DatasetError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -21,16 +22,21 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """dataset: its registry name. place: where own data lies, or "". categories: that are asked for, () for all."""
+    """dataset: its registry name. place: where own data lies, or "". categories: that are asked for, () for all.
+
+    condition: of a robustness test, or "".
+    """
 
     dataset: str
     place: str = ""
     categories: tuple[str, ...] = ()
+    condition: str = ""
 
     @property
     def asked(self) -> str:
         """One spelling of it."""
-        return ":".join(filter(None, (self.dataset, self.place or "+".join(self.categories))))
+        whole = ":".join(filter(None, (self.dataset, self.place or "+".join(self.categories))))
+        return f"{whole}@{self.condition}" if self.condition else whole
 
     @property
     def name(self) -> str:
@@ -45,8 +51,20 @@ def target_of(asked: str) -> Target:
     """The target that a name means.
 
     Raises:
-        UnknownNameError: no such dataset or category; lists the nearest names. UsageError: nothing behind the colon.
+        UnknownNameError: no such dataset, category or condition; lists the nearest names. UsageError: nothing behind
+            the colon, or a path that cannot be told from a condition.
     """
+    plain, condition = conditions.split(asked)
+    if condition:
+        from zsad_bench.data import condition_names  # and with it numpy, which help does without
+
+        target = target_of(plain)
+        if target.place and os.path.lexists(os.path.expanduser(asked.partition(":")[2])):  # noqa: PTH111
+            raise UsageError(
+                f"target {asked}: is it the path of that name, or {plain} under condition {condition}? rename the path"
+            )
+        condition_names.checked(condition)
+        return target._replace(condition=condition)
     dataset, colon, rest = asked.partition(":")
     known = registry.names("datasets")
     if dataset not in known:
@@ -72,10 +90,17 @@ def distinct(asked: Iterable[str]) -> list[str]:
     """The targets, each once and in one spelling; the categories of one dataset are one target.
 
     Raises:
-        UnknownNameError, UsageError: as `target_of`; or two folders that rows could not tell apart.
+        UnknownNameError, UsageError: as `target_of`; two folders that rows could not tell apart; or a condition, which
+            is asked for beside the targets.
     """
     found: dict[tuple[str, str], Target] = {}
     for target in map(target_of, asked):
+        if target.condition:
+            what = conditions.parse(target.condition)
+            raise UsageError(
+                f"target {target.asked}: name the target alone, and {what.value} with --{what.kind} (in a recipe: "
+                f"{what.kind}s: [{what.value}])"
+            )
         place = target.dataset, _where(target.place)
         before = found.get(place, target)
         whole = not (before.categories and target.categories)
@@ -108,13 +133,16 @@ def with_named_root(data: Mapping[str, Mapping[str, Any]], targets: Iterable[str
 
 
 def categories_of(asked: str, data: ZeroShotDataModule) -> list[str]:
-    """The categories of a target that are asked for, in the card's order.
+    """The categories of a target that are asked for, in the card's order, without those that a wording has no word for.
 
     Raises:
-        DatasetError: one that its data, used as a partial copy, does not have.
+        DatasetError: one that its data, used as a partial copy, does not have; or none that a wording has a word for.
     """
     there = [category.name for category in data.categories()]
-    wanted = target_of(asked).categories
+    named = target_of(asked).categories
+    wanted = tuple(name for name in named if name not in data.unworded)
+    if named and not wanted:
+        raise DatasetError(f"{asked}: there is no other word for any of its categories; leave this wording out")
     if absent := [name for name in wanted if name not in there]:
         raise DatasetError(
             f"{data.name}: {data.root} has no images of {', '.join(absent)}, which --targets names; restore them, or "

@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple
 from msgspec.structs import replace
 
 from zsad_bench.atomic import file_name
+from zsad_bench.conditions import of_options
 from zsad_bench.errors import RowError
 from zsad_bench.locks import locked
 from zsad_bench.results.row import SCHEMA, Row, cell_key, digest, from_line, now, parse
@@ -28,7 +29,7 @@ from zsad_bench.results.row import SCHEMA, Row, cell_key, digest, from_line, now
 __all__ = [
     "CONFLICT", "SCHEMA", "Conflict", "Current", "Loaded", "Row", "RowWarning", "Torn", "age", "ahead", "append",
     "cell_key", "current", "digest", "file_of", "is_complete", "latest", "load", "now", "read", "read_lines",
-    "row_files", "seniority", "split_lines", "try_append",
+    "row_files", "seniority", "split_lines", "standard", "try_append",
 ]  # fmt: skip
 CONFLICT = "two values in one run"  # why a contradicted number is undefined
 SLACK = timedelta(minutes=10)  # that clocks of machines may differ
@@ -208,6 +209,11 @@ def current(rows: Iterable[Row], at: str | None = None) -> Current:
         else:
             standing[place] = newest
     return Current(list(standing.values()), conflicts)
+
+
+def standard(rows: Iterable[Row]) -> list[Row]:
+    """The rows of standard tests: of images as they are, called as their dataset calls them (`conditions.py`)."""
+    return [row for row in rows if not row.data_options or of_options(row.data_options) is None]
 
 
 def age(row: Row) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zsad_bench.conditions import of_options
 from zsad_bench.errors import RowError
 from zsad_bench.results.row import Row
 from zsad_bench.results.rows import ahead, current, read_lines, row_files, split_lines
 
 # What is one thing, and the hash that it should have once among the rows that stand.
 _ONE_HASH: tuple[tuple[str, Callable[[Row], str | tuple], Callable[[Row], str]], ...] = (
-    ("data hash", lambda row: row.target, lambda row: row.data_hash),
+    ("data hash", lambda row: (row.target, str(of_options(row.data_options) or "")), lambda row: row.data_hash),
     ("weights hash", lambda row: row.backbone, lambda row: row.weights_hash),
     ("prior hash", lambda row: (row.prior, row.auxiliary, row.draw), lambda row: row.prior_hash),
     ("metric version", lambda row: row.metric, lambda row: row.metric_version),

@@ -56,10 +56,25 @@ class Opened:
         return self.once(("backbone", name, weights, *computed), lambda: load_backbone(name, weights, *computed))
 
     def target(self, spec: RunSpec, asked: str) -> ZeroShotDataModule:
-        """The data of a target, whatever categories of it are asked for."""
-        dataset, place, _ = target_of(asked)
-        key = ("target", dataset, place, digest(spec.data), spec.weights_of)
-        return self.once(key, lambda: data_module(asked, spec.data, self.backbone(spec)))
+        """The data of a target under its condition, whatever categories of it are asked for."""
+        target = target_of(asked)
+        key = ("target", target.dataset, target.place, target.condition, digest(spec.data), spec.weights_of)
+        if not target.condition:
+            return self.once(key, lambda: data_module(asked, spec.data, self.backbone(spec)))
+
+        def under_condition() -> ZeroShotDataModule:  # its files are listed and checked once for all conditions
+            plain = self.target(spec, target._replace(condition="", categories=()).asked)
+            return data_module(asked, spec.data, self.backbone(spec), {"samples": plain.samples()})
+
+        return self.once(key, under_condition)
+
+    def plain_targets(self, spec: RunSpec) -> list[ZeroShotDataModule]:
+        """The data of a run's targets, each dataset once and under no condition: whose files are read."""
+        found = {}
+        for asked in spec.targets:
+            target = target_of(asked)._replace(condition="", categories=())
+            found[target.asked] = self.target(spec, target.asked)
+        return list(found.values())
 
     def auxiliary(self, spec: RunSpec) -> Auxiliary:
         """The data of the run's prior and draw.
@@ -76,15 +91,16 @@ class Opened:
         Raises:
             OverlapError: a dataset or an image is on both sides.
         """
-        targets = [self.target(spec, asked) for asked in spec.targets]
-        key = ("near duplicates", self._learns_from(spec, self._prior(spec)), spec.targets)
+        targets = self.plain_targets(spec)
+        names = tuple(data.name for data in targets)
+        key = ("near duplicates", self._learns_from(spec, self._prior(spec)), names)
         return self.once(key, lambda: guard.check_training(self.auxiliary(spec).modules, targets, say))
 
     @staticmethod
     def _prior(spec: RunSpec) -> priors.PriorSpec:
         priors.check_learnable(spec.prior, [spec.method])
-        only = target_of(spec.targets[0]).name if len(spec.targets) == 1 else None
-        prior = priors.resolve(spec.prior, spec.suite.name, only)
+        names = {target_of(asked).name for asked in spec.targets}
+        prior = priors.resolve(spec.prior, spec.suite.name, names.pop() if len(names) == 1 else None)
         return prior if spec.draw is None else priors.with_draw(prior, spec.draw)
 
     @staticmethod
@@ -108,10 +124,14 @@ def data_module(
     backbone: whose mean and standard deviation its images get; without one, where only tables are read, both alone.
 
     Raises:
-        UnknownNameError: an option that the dataset does not have. UsageError: two paths for one's own images.
+        UnknownNameError: an option that the dataset does not have. UsageError: two paths for one's own images, or a
+            condition among the options of `data`, which what is learned from would get as well.
     """
-    name, place, _ = target_of(asked)
-    wanted = {**data.get("*", {}), **data.get(name, {}), **(options or {})}
+    name, place, _, condition = target_of(asked)
+    given = {**data.get("*", {}), **data.get(name, {})}
+    if "condition" in given:
+        raise UsageError(f"--data condition={given['condition']}: name it with --corruption or --wording instead")
+    wanted = {**given, **(options or {}), **({"condition": condition} if condition else {})}
     root = wanted.pop("root", None)
     if place and root is not None:
         raise UsageError(f"{asked} and --data {name}.root={root}: give the path once")

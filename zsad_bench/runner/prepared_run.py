@@ -104,7 +104,7 @@ def check_leaks(run: PreparedRun, opened: Opened, say: guard.Say) -> None:
     if run.learned_from is not None:
         run.record.near_duplicates = opened.near_duplicates(spec, say)
     elif spec.checkpoint is not None:
-        targets = [opened.target(spec, asked) for asked in spec.targets]
+        targets = opened.plain_targets(spec)
         names, known = run.record.training["auxiliary"], registry.names("datasets")
 
         def here() -> list[ZeroShotDataModule]:

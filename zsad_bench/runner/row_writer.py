@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -63,8 +63,8 @@ class RowWriter:
     ) -> None:
         self.run, self.spec, self.method, self.calibration = run, spec, method, calibration
         self.computation: Computation | None = None
-        self._cells: dict[str, Mapping[str, Any]] = {}
-        self._optional: dict[str, Mapping[str, Any]] = {}
+        self._cells: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._optional: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._at_start = {
             "schema": store.SCHEMA,
             "suite": run.suite,
@@ -92,14 +92,15 @@ class RowWriter:
 
     def cell(self, data: ZeroShotDataModule) -> Mapping[str, Any]:
         """The fields of a row that decide its numbers on a target, with their key; made once."""
-        if data.name not in self._cells:
-            self._cells[data.name] = self._cell(data)
-        return self._cells[data.name]
+        place = _place(data)
+        if place not in self._cells:
+            self._cells[place] = self._cell(data)
+        return self._cells[place]
 
     def optional(self, data: ZeroShotDataModule) -> Mapping[str, Any]:
         """What differs in rows of optional metrics: the key, and what their thresholds come from; {} without any."""
         self.cell(data)
-        return self._optional[data.name]
+        return self._optional[_place(data)]
 
     def _cell(self, data: ZeroShotDataModule) -> dict[str, Any]:
         method, training = self.method, self.run.training
@@ -121,10 +122,10 @@ class RowWriter:
             "precision": self.spec.computed_with,
             "metric_version": METRIC_VERSION,
         }
-        self._optional[data.name] = {}
+        self._optional[_place(data)] = {}
         if self.calibration is not None:
             key = store.cell_key(**decided, config=config, calibrated_on=self.calibration.hash)
-            self._optional[data.name] = {"key": key, "calibrated_on": self.calibration.text}
+            self._optional[_place(data)] = {"key": key, "calibrated_on": self.calibration.text}
         return {
             **decided,
             "key": store.cell_key(**decided, config=config),
@@ -160,8 +161,15 @@ class RowWriter:
         }
         optional = dict.fromkeys(metric_keys.keys(optional=True), self.optional(data))
         rows = rows_of_category(found, {**self.common, **cell, **of_category}, optional)
-        write_category(self.spec.board, found, rows, types, about(data))
+        # Galleries show images as they are.
+        shown = found if data.condition is None else replace(found, picks=[])
+        write_category(self.spec.board, shown, rows, types, about(data))
         self.run.rows += rows
+
+
+def _place(data: ZeroShotDataModule) -> tuple[str, str]:
+    """What tells targets of a run apart: one dataset may be tested under several conditions."""
+    return data.name, str(data.condition or "")
 
 
 def rows_of_category(

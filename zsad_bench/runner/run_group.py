@@ -97,7 +97,7 @@ def run_group(
     for run in needed:
         run.folder.mkdir(parents=True, exist_ok=True)
         _write_config(run)
-        describe(run.spec.board, backbone, [targets[asked] for asked in run.spec.targets], run.learned_from)
+        describe(run.spec.board, backbone, opened.plain_targets(run.spec), run.learned_from)
     reporter = WandbReporter(mirror, targets)
     learning = [run for run in needed if run.learned_from]
     store = stored_features.opened(first.features, learning, say)

@@ -64,10 +64,10 @@ def test(
                 shown,
                 thresholds={label: thresholds.get(run.spec.id) for label, run in chosen.items()},
             ),
-            progress(console, f"test on {data.title}"),
+            progress(console, f"test on {data.title}{f', {data.condition.words}' if data.condition else ''}"),
         ]
         loader = run_pass(methods, part, callbacks, console.is_terminal, store)
-        if largest and shown:
+        if largest and shown and data.condition is None:
             draw_sheet(largest, shown, next(iter(chosen.values())).folder / f"maps_{file_name(data.name)}_{size}px.png")
         lost = vanished(data.name, left, size)
         for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said, *lost]:

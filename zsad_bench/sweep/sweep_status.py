@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from zsad_bench.conditions import split
 from zsad_bench.planning.plan import Cell, JobGroup
 from zsad_bench.runner.expected_rows import ExpectedRows
 from zsad_bench.sweep.stored_plan import StoredPlan
@@ -165,6 +166,6 @@ def cost(group: JobGroup, cells: Cells, rows: RowIndex, trained: Mapping[tuple[s
 def _test_seconds(cell: Cell, expected: ExpectedRows | str | None, rows: RowIndex) -> float | None:
     if not isinstance(expected, ExpectedRows):
         return None
-    of = (cell.job.method, cell.target.partition(":")[0], expected.image_size, expected.backbone)
+    of = (cell.job.method, split(cell.target)[0].partition(":")[0], expected.image_size, expected.backbone)
     seen = rows.seconds.get(of, {})
     return sum(seen[c] for c in expected.categories) if set(expected.categories) <= seen.keys() else None

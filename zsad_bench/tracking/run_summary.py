@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from zsad_bench.conditions import of_options
+
 Record = Mapping[str, Any]
 _PARTIAL = ("target_partial", "auxiliary_partial")  # what of the data is not whole
 _LINE = (
@@ -15,10 +17,10 @@ _LINE = (
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """For each target, category and metric the record of the run that started last; of equals, the later one."""
-    latest: dict[tuple[str, str, str], Record] = {}
+    """For each target, category, condition and metric the record of the run that started last; of equals, the later."""
+    latest: dict[tuple[str, str, str, str], Record] = {}
     for record in sorted(records, key=lambda record: record["started"].removesuffix("Z")):
-        latest[record["target"], record["category"], record["metric"]] = record
+        latest[record["target"], record["category"], _condition(record), record["metric"]] = record
     return list(latest.values())
 
 
@@ -28,10 +30,10 @@ def summary(records: Iterable[Record], averaged: Collection[str]) -> dict[str, f
     `<target>/partial` says what of the data behind a target's values is not whole, where something is.
 
     A target's value is the plain mean over its categories. averaged: the targets that a mean is over, those without a
-    defined value left out; other targets stand alone.
+    defined value left out; other targets stand alone. Rows of corrupted images and other wordings are in none.
     """
     values: dict[str, dict[str, list[float]]] = {}
-    records = newest(records)
+    records = [record for record in newest(records) if not _condition(record)]
     for record in records:
         if record["value"] is not None:
             values.setdefault(record["metric"], {}).setdefault(record["target"], []).append(record["value"])
@@ -48,6 +50,11 @@ def summary(records: Iterable[Record], averaged: Collection[str]) -> dict[str, f
     return content
 
 
+def _condition(record: Record) -> str:
+    """Under which it was tested; "" for a standard row."""
+    return str(of_options(record.get("data_options") or "") or "")
+
+
 def _partial(records: Iterable[Record]) -> dict[str, str]:
     by_target: dict[str, dict[str, None]] = {}
     for record in records:
@@ -59,12 +66,16 @@ def _partial(records: Iterable[Record]) -> dict[str, str]:
 
 
 def table(records: Iterable[Record]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and lines, one line per target and category with a column per metric; None where a value is undefined."""
+    """Columns and lines: one line per target, category and condition, which data_options say, with a column per metric.
+
+    None where a value is undefined.
+    """
     records = newest(records)
     metrics = sorted({record["metric"] for record in records})
-    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    lines: dict[tuple[str, str, str], dict[str, Any]] = {}
     for record in records:
-        line = lines.setdefault((record["target"], record["category"]), {name: record.get(name) for name in _LINE})
+        place = record["target"], record["category"], _condition(record)
+        line = lines.setdefault(place, {name: record.get(name) for name in _LINE})
         line[record["metric"]] = record["value"]
     columns = [*_LINE, *metrics]
     return columns, [[line.get(name) for name in columns] for _, line in sorted(lines.items())]

@@ -41,6 +41,9 @@ FIGURES = {
                           "rows; checkpoints for the parameters", ("metric", "prior", "method")),
     "prior_curve": Entry("quality against the number of anomaly types and images learned from, with bands over draws",
                          "rows of `zsad-bench sweep prior_curve` (or prior_curve_demo)", ("metric", "method")),
+    "robustness": Entry("what corrupted images and other wordings of the prompts take from a number",
+                        "rows of `zsad-bench sweep robustness` (or robustness_demo)",
+                        ("metric", "prior", "method", "dataset")),
 }  # fmt: skip
 
 

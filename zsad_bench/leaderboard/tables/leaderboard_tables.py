@@ -204,10 +204,12 @@ def build(
 ) -> Report:
     """The overall table, one per group, then one per target that stands apart; only those that have rows.
 
-    torn: lines of the row files that could not be read; they are listed with what was left out. computations: of
+    Rows of corrupted images and other wordings are in none, and counted with what was left out. torn: lines of the row
+    files that could not be read; they are listed there too. computations: of
     configurations whose rows do not say them.
     """
-    read = list(rows)
+    given = list(rows)
+    read = store.standard(given)
     current = store.current(read)
     kept, left_out = comparable(current.with_gaps())
     present = {row.target for row in kept}
@@ -218,6 +220,10 @@ def build(
     asked += [(name, layout.title(name), [name]) for name in (*groups, *apart)]
     tables = [_table(kept, *of, layout, numbering, computations) for of in asked]
     left_out += [one.message(one.path.name) for one in torn]
+    if apart_from_standard := len(given) - len(read):
+        left_out.append(
+            f"{_count(apart_from_standard, 'row')} of corrupted images or other wordings; `zsad-bench table robustness`"
+        )
     conflicts = sorted(map(str, current.conflicts))
     return Report(layout, tables, kept, len(read), conflicts, left_out, _undefined(kept, layout), store.ahead(read))
 
