@@ -11,7 +11,6 @@ from zsad_bench.leaderboard.tables import render
 from zsad_bench.leaderboard.tables.costs import costs
 from zsad_bench.leaderboard.tables.leaderboard_files import readme
 from zsad_bench.leaderboard.tables.leaderboard_tables import build
-from zsad_bench.results.computation import Computation, Configuration
 from zsad_bench.results.row import Row
 
 SMALL, BIG = "cpu (A, 2 threads)", "GPU B"
@@ -25,8 +24,8 @@ def took(encode: float, score: float, memory: float = 900.0, **fields: object) -
     )  # fmt: skip
 
 
-def only(rows, computations=None):
-    found = costs(rows, computations or {})
+def only(rows):
+    found = costs(rows)
     (cost,) = found.by_line.values()
     return found, cost
 
@@ -53,7 +52,7 @@ def test_machines_are_never_mixed_and_each_is_named():
         took(0.7, 0.2, category="b", method="dive", device=BIG),
         took(6.0, 1.0, category="a", method="coop"), took(8.0, 1.0, category="b", method="coop"),
     ]  # fmt: skip
-    found = costs(rows, {})
+    found = costs(rows)
     assert {line[0]: cost.short()["encode + score, ms"] for line, cost in found.by_line.items()} == {
         "clip": "6.00 + 1.00ᵃ", "dive": "0.60 + 0.20ᵇ", "coop": "7.00 + 1.00ᵃ",
     }  # fmt: skip
@@ -65,13 +64,13 @@ def test_machines_are_never_mixed_and_each_is_named():
 
 def test_of_machines_that_saw_as_much_the_usual_one_counts():
     rows = [took(5.0, 1.0), took(0.1, 0.1, device=BIG, seed=1, run_id="r2"), took(6.0, 1.0, method="coop")]
-    found = costs(rows, {})
+    found = costs(rows)
     assert {cost.machine for cost in found.by_line.values()} == {SMALL}
 
 
 def test_what_is_missing_is_counted_or_a_dash():
     rows = [took(5.0, 1.0, category="a"), make_row(category="b"), make_row(category="b", method="dive", prior="rich")]
-    texts = {line[0]: cost.texts() for line, cost in costs(rows, {}).by_line.items()}
+    texts = {line[0]: cost.texts() for line, cost in costs(rows).by_line.items()}
     assert (texts["clip"]["encode"], texts["clip"]["score"]) == ("5.00 (1/2)", "1.00 (1/2)")
     assert set(texts["dive"].values()) == {"–"}, "rows of schema 1 know only seconds of whole passes"
 
@@ -82,15 +81,11 @@ def test_a_method_that_reads_no_picture_takes_nothing_of_the_pass_it_was_tested_
     assert cost.short()["encode + score, ms"] == "<0.01"
 
 
-def test_computations_are_those_of_the_rows_and_else_of_the_file():
-    key = Configuration("clip", "1", "tiny", "c1")
-    row = took(5.0, 1.0)
-    assert only([row], {key: Computation(3456, 0.1756)})[1].texts()["trained"] == "3,456"
-    assert only([row], {key: Computation(3456, 0.1756)})[1].texts()["gflops"] == "0.176"
-    assert only([row], {key._replace(config_hash="c2"): Computation(1, 1.0)})[1].texts()["gflops"] == "–"
-    own = took(5.0, 1.0, trained_parameters=7, gflops=1234.5)
-    _, cost = only([own], {key: Computation(3456, 0.1756)})
+def test_computations_are_those_of_the_rows():
+    _, cost = only([took(5.0, 1.0, trained_parameters=7, gflops=1234.5)])
     assert (cost.texts()["trained"], cost.texts()["gflops"]) == ("7", "1,234")
+    _, cost = only([took(5.0, 1.0)])
+    assert (cost.texts()["trained"], cost.texts()["gflops"]) == ("–", "–"), "older rows do not say"
 
 
 def test_two_configurations_of_a_line_are_a_range():

@@ -98,18 +98,14 @@ def _scores(source: dict[tuple[str, str], set[Path]]) -> dict[tuple[str, str], b
 
 
 def _described(boards: Sequence[Path]) -> dict[Path, bytes]:
-    """What priors kept, how backbones read classes, what saved maps are, what configurations compute; of two contents
-    always the same.
+    """What priors kept, how backbones read classes, what saved maps are; of two contents always the same.
 
     They are named by hashes.
     """
-    from zsad_bench.results import class_embeddings, computation, external_maps, prior_contents
+    from zsad_bench.results import class_embeddings, external_maps, prior_contents
 
     found: dict[Path, bytes] = {}
-    costs: dict[computation.Configuration, computation.Computation] = {}
     for board in boards:
-        for of, one in computation.read(board).items():
-            costs[of] = max(costs.get(of, one), one, key=str)
         for path in (
             *board.glob(f"{prior_contents.FOLDER}/*.json"),
             *board.glob(f"{class_embeddings.FOLDER}/*/*.json"),
@@ -117,4 +113,4 @@ def _described(boards: Sequence[Path]) -> dict[Path, bytes]:
         ):
             name = path.relative_to(board)
             found[name] = max(found.get(name, b""), path.read_bytes())
-    return found | ({Path(computation.FILE): computation.text(costs)} if costs else {})
+    return found

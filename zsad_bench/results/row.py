@@ -51,7 +51,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     seconds: from the end of the previous category to that of this one: reading images and all methods of the pass.
     seconds_encode: of the encoding that this method used, all methods that share it together. seconds_score: of this
     method alone, from features to scores and maps. peak_memory_mb: largest of the pass. None where not measured.
-    trained_parameters, gflops: as in `computation.Computation`, for they follow from the configuration; None in older
+    trained_parameters, gflops: as in `runner.row_writer.Computation`; they follow from the configuration. None in older
     rows, and where they could not be counted.
 
     Raises:

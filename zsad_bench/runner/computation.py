@@ -17,10 +17,9 @@ from zsad_bench.console import Console
 from zsad_bench.methods._prediction import predict, predict_set
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import encodes_alone
-from zsad_bench.results.computation import Computation
 from zsad_bench.results.row import digest
 from zsad_bench.runner.prepared_run import PreparedRun
-from zsad_bench.runner.row_writer import hashed_config
+from zsad_bench.runner.row_writer import Computation, hashed_config
 from zsad_bench.types import Category, SampleInfo
 
 # The one class that every method is asked about, so that the number follows from the configuration alone: those that

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,7 +16,6 @@ from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.metrics import METRIC_VERSION
 from zsad_bench.results import rows as store
-from zsad_bench.results.computation import Computation
 from zsad_bench.results.image_scores import write_scores
 from zsad_bench.results.pictures import write_pictures
 from zsad_bench.runner import provenance
@@ -49,6 +48,16 @@ class RunRecord:
 def hashed_config(method: ZeroShotMethod) -> dict[str, Any]:
     """What of a method's resolved configuration is hashed into rows: all but the seed, so that seeds are averaged."""
     return {key: value for key, value in method.resolved_config().items() if key != "seed"}
+
+
+class Computation(NamedTuple):
+    """trained_parameters: as many as change in any stage of training, 0 for a method that does not train.
+
+    gflops: 1e9 floating-point operations to encode and score one image, texts cached; None where unknown.
+    """
+
+    trained_parameters: int | None = None
+    gflops: float | None = None
 
 
 class RowWriter:

@@ -15,7 +15,6 @@ from zsad_bench.atomic import write_whole
 from zsad_bench.leaderboard.page.content import content
 from zsad_bench.leaderboard.page.gallery import Gallery, gather
 from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout, build
-from zsad_bench.results import computation
 from zsad_bench.results import rows as store
 from zsad_bench.results.pictures import SCALE
 
@@ -47,7 +46,7 @@ def write_page(
     folder = Path(folder)
     names = [path.name for path in store.row_files(folder / "rows")]
     found = store.read(folder / "rows")
-    report = build(found.rows, layout, found.torn, computation.read(folder))
+    report = build(found.rows, layout, found.torn)
     said = content(report, names)
     bare = len(page(said, Gallery()).encode())
     pictures = gather(report, folder / "pictures", int(megabytes * _MB) - bare, photos)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from zsad_bench.leaderboard.tables.grid import UNDEFINED
 from zsad_bench.leaderboard.tables.mixed_rows import LINE
-from zsad_bench.results.computation import Computation, Computations, Configuration
 from zsad_bench.results.row import Row
 
 # Key -> title, of the columns that can be switched on.
@@ -127,12 +126,12 @@ class TableCosts:
         return f"Seconds and memory: {named}; one process."
 
 
-def costs(rows: Iterable[Row], computations: Computations) -> TableCosts:
-    """The cost of each line of a table. rows: those that its numbers are made of. computations: of older rows."""
+def costs(rows: Iterable[Row]) -> TableCosts:
+    """The cost of each line of a table. rows: those that its numbers are made of."""
     rows = list(rows)
     line_of = attrgetter(*LINE)
     passes: dict[tuple, dict[str, dict[tuple, list[Row]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    facts: dict[tuple, set[Computation]] = defaultdict(set)
+    computed: dict[tuple, set[tuple[int | None, float | None]]] = defaultdict(set)
     seen = set()
     for row in rows:
         once = row.key, row.category, row.run_id, row.pass_id
@@ -140,14 +139,12 @@ def costs(rows: Iterable[Row], computations: Computations) -> TableCosts:
             continue
         seen.add(once)
         line = line_of(row)
-        own, found = Computation.of(row), computations.get(Configuration.of(row), Computation())
-        said = {name: value for name, value in own._asdict().items() if value is not None}
-        facts[line].add(found._replace(**said))
+        computed[line].add((row.trained_parameters, row.gflops))
         if row.seconds_encode is not None and row.seconds_score is not None and row.n_images:
             passes[line][row.device][row.target, row.category].append(row)
     expected = len({(row.target, row.category) for row in rows})
     usual = Counter(machine for by_machine in passes.values() for machine in by_machine)
-    by_line = {line: _cost(passes.get(line, {}), known, expected, usual) for line, known in facts.items()}
+    by_line = {line: _cost(passes.get(line, {}), known, expected, usual) for line, known in computed.items()}
     lines = Counter(cost.machine for cost in by_line.values() if cost.machine)
     names = sorted(lines, key=lambda name: (-lines[name], name))
     letters = dict(zip(names, _letters(len(names)), strict=True))
@@ -157,13 +154,13 @@ def costs(rows: Iterable[Row], computations: Computations) -> TableCosts:
 
 def _cost(
     by_machine: Mapping[str, Mapping[tuple, Sequence[Row]]],
-    known: Collection[Computation],
+    known: Collection[tuple[int | None, float | None]],
     expected: int,
     usual: Mapping[str, int],
 ) -> LineCost:
     """Of the machine that measured most categories of the line, of several the one that most lines were measured on."""
-    trained = tuple(sorted({one.trained_parameters for one in known if one.trained_parameters is not None}))
-    operations = tuple(sorted({one.gflops for one in known if one.gflops is not None}))
+    trained = tuple(sorted({number for number, _ in known if number is not None}))
+    operations = tuple(sorted({number for _, number in known if number is not None}))
     cost = LineCost(n_expected=expected, trained=trained, gflops=operations)
     if not by_machine:
         return cost

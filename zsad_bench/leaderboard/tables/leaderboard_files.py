@@ -15,7 +15,6 @@ from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout, 
 from zsad_bench.leaderboard.tables.mixed_rows import LINE
 from zsad_bench.locks import locked
 from zsad_bench.printable import printable
-from zsad_bench.results import computation
 from zsad_bench.results import rows as store
 from zsad_bench.results.row import Row
 
@@ -39,8 +38,7 @@ worth."""
 def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, layout: LeaderboardLayout) -> list[Path]:
     """The files written: README.md and one CSV per table, generated from the row files and nothing else.
 
-    What configurations compute comes from `costs.json` in the output folder where rows do not say it. The same rows
-    give the same bytes, and the CSV files of tables that are gone go too, if the README there names them.
+    The same rows give the same bytes, and the CSV files of tables that are gone go too, if the README there names them.
     Under a lock: of two runs that end together, the later one sees all rows.
 
     Raises:
@@ -52,7 +50,7 @@ def write_leaderboard(rows_folder: str | Path, out_folder: str | Path, layout: L
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / "README.md.lock"):
             loaded = store.read(rows_folder)
-            report = build(loaded.rows, layout, loaded.torn, computation.read(out))
+            report = build(loaded.rows, layout, loaded.torn)
             pages = {f"{file_name(table.name)}.csv": render.as_csv(table.records()) for table in report.tables}
             pages["README.md"] = readme(report, names)
             stale = _written_before(out) - pages.keys()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any
 
 from zsad_bench import metric_keys
@@ -15,7 +14,6 @@ from zsad_bench.leaderboard.tables.costs import LineCost, TableCosts, costs
 from zsad_bench.leaderboard.tables.grid import BEST, UNDEFINED, Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.mixed_rows import LINE, comparable
 from zsad_bench.results import rows as store
-from zsad_bench.results.computation import Computations
 from zsad_bench.results.row import Row
 
 COLUMNS = metric_keys.columns()  # every metric of the rows is in the CSV files
@@ -200,13 +198,11 @@ def build(
     rows: Iterable[Row],
     layout: LeaderboardLayout,
     torn: Sequence[store.Torn] = (),
-    computations: Computations = MappingProxyType({}),
 ) -> Report:
     """The overall table, one per group, then one per target that stands apart; only those that have rows.
 
     Rows of corrupted images and other wordings are in none, and counted with what was left out. torn: lines of the row
-    files that could not be read; they are listed there too. computations: of
-    configurations whose rows do not say them.
+    files that could not be read; they are listed there too.
     """
     given = list(rows)
     read = store.standard(given)
@@ -218,7 +214,7 @@ def build(
     numbering = marks.numbered(row.remark for row in kept)  # one for all tables, so that a mark means the same in each
     asked = [("overall", "Overall", groups)] if len(groups) > 1 else []
     asked += [(name, layout.title(name), [name]) for name in (*groups, *apart)]
-    tables = [_table(kept, *of, layout, numbering, computations) for of in asked]
+    tables = [_table(kept, *of, layout, numbering) for of in asked]
     left_out += [one.message(one.path.name) for one in torn]
     if apart_from_standard := len(given) - len(read):
         left_out.append(
@@ -287,10 +283,9 @@ def _table(
     targets: Sequence[str],
     layout: LeaderboardLayout,
     numbering: Mapping[str, str],
-    computations: Computations,
 ) -> Table:
     rows = [row for row in rows if row.target in targets]
-    takes = costs(rows, computations)
+    takes = costs(rows)
     by_key: dict[tuple, dict[str, GridCell]] = {}
     for place, number in means(rows).items():
         by_key.setdefault(place[:-1], {})[place[-1]] = cell(number)
