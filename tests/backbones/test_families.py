@@ -115,7 +115,7 @@ def test_weights_that_two_families_could_have(tmp_path):
         load.load_backbone("ViT-L-14", tmp_path / "blip.pt")
     torch.save({"vision_model.embeddings.class_embedding": torch.zeros(2)}, tmp_path / "hf.pt")
     for name in ("ViT-L-14", "blip-itm-base-coco"):
-        with pytest.raises(BackboneError, match=r"^hf\.pt: its keys are those of another model of the transformers"):
+        with pytest.raises(BackboneError, match=r"^hf\.pt: its keys are those of a model of the transformers"):
             load.load_backbone(name, tmp_path / "hf.pt")
 
 

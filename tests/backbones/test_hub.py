@@ -193,37 +193,56 @@ def served(monkeypatch):
     own = Hub()
     monkeypatch.setattr(constants, "ENDPOINT", own.url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", own.url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)  # what a broken connection may cost
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)  # between its own tries
     yield own
     own.http.shutdown()
     own.http.server_close()
 
 
-def test_a_download_is_checked_against_the_hash_that_the_hub_gives(served):
-    path = hub.find_weights(REPO, NAMES, "mini/tag")
+def fetched(seen=None):
+    calls = [] if seen is None else seen
+    return hub.fetch_weights(REPO, NAMES, "mini/tag", lambda *of: calls.append(of))
+
+
+@pytest.mark.parametrize("fetch", [hub.find_weights, hub.fetch_weights])
+def test_a_download_is_checked_against_the_hash_that_the_hub_gives(served, fetch):
+    path = fetch(REPO, NAMES, "mini/tag")
     assert path.read_bytes() == BODY
+    assert hub.cached_weights(REPO, NAMES, "mini/tag") == path, "it is not where the hub's library looks"
     assert hub.check_download(path, "mini/tag") == ("sha256", served.said)
     before = len(served.ranges)
-    assert hub.find_weights(REPO, NAMES, "mini/tag") == path
+    assert hub.find_weights(REPO, NAMES, "mini/tag") == fetched() == path
     assert len(served.ranges) == before, "what is in the cache is not downloaded again"
 
 
 def test_an_interrupted_download_resumes(served):
     served.cut = 4 << 16
-    with pytest.raises(BackboneError, match=r"mini/tag could not be downloaded .*; another try resumes"):
-        hub.find_weights(REPO, NAMES, "mini/tag")
-    served.cut, asked = None, len(served.ranges)
-    path = hub.find_weights(REPO, NAMES, "mini/tag")
+    said = r"\(the connection ended after 262,144 of 1,048,576 bytes\); run the same command again: it resumes"
+    with pytest.raises(BackboneError, match=said):
+        fetched()
+    assert hub.cached_weights(REPO, NAMES, "mini/tag") is None
+    served.cut, seen = None, []
+    path = fetched(seen)
     assert path.read_bytes() == BODY
-    (resumed,) = served.ranges[asked:]
-    assert resumed is not None
-    assert int(resumed.removeprefix("bytes=").partition("-")[0]) == 4 << 16, "bytes that were there came again"
+    assert served.ranges == [None, "bytes=262144-"], "bytes that were there came again"
+    assert (seen[0][0] > 4 << 16, seen[-1]) == (True, (1 << 20, 1 << 20))
+    blobs = path.resolve().parent
+    assert [one.name for one in blobs.iterdir() if one.suffix != ".lock"] == [served.said], "a part was left behind"
 
 
-def test_other_content_than_the_hub_says_is_refused(served):
+def test_other_content_than_the_hub_says_is_never_in_the_cache(served):
     served.body = BODY[:-1] + b"!"
-    path = hub.find_weights(REPO, NAMES, "mini/tag")
+    with pytest.raises(BackboneError, match=r"mini/tag is damaged: .* the hub says "):
+        fetched()
+    assert hub.cached_weights(REPO, NAMES, "mini/tag") is None
+    served.body = BODY
+    assert fetched().read_bytes() == BODY
+    assert served.ranges == [None, None], "the damaged content was kept"
+
+
+def test_content_that_was_damaged_later_is_found(served):
+    path = fetched()
+    path.resolve().chmod(0o644)
+    path.resolve().write_bytes(BODY[:-1] + b"!")
     with pytest.raises(BackboneError, match=r"mini/tag is damaged: .* the hub says .*; remove .*blobs"):
         hub.check_download(path, "mini/tag")
 
@@ -231,12 +250,23 @@ def test_other_content_than_the_hub_says_is_refused(served):
 def test_small_files_have_gits_hash(served):
     served.body = b"[CLS]\n"
     served.said = hashlib.sha1(b"blob 6\0[CLS]\n", usedforsecurity=False).hexdigest()
-    path = hub.find_weights(REPO, NAMES, "mini/tag")
-    assert hub.check_download(path, "mini/tag") == ("git", served.said)
-    path.resolve().chmod(0o644)
-    path.resolve().write_bytes(b"[SEP]\n")
-    with pytest.raises(BackboneError, match="is damaged"):
-        hub.check_download(path, "mini/tag")
+    assert hub.check_download(fetched(), "mini/tag") == ("git", served.said)
+
+
+def test_a_server_that_stops_answering(served):
+    served.http.shutdown()
+    served.http.server_close()
+    with pytest.raises(BackboneError, match=r"mini/tag is not on this machine and .* cannot be reached"):
+        fetched()
+
+
+def test_two_processes_do_not_fetch_one_file(served):
+    from zsad_bench.locks import locked
+
+    blobs = hub.Path(constants.HF_HUB_CACHE) / "models--nobody--mini" / "blobs"
+    blobs.mkdir(parents=True)
+    with locked(blobs / f"{served.said}.lock", 0), pytest.raises(BackboneError, match="another process is fetching it"):
+        fetched()
 
 
 def test_a_file_outside_the_cache_has_no_hash_of_the_hub(tmp_path):

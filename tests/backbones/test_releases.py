@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from zsad_bench.backbones.families._open_clip import checkpoints, named_config
-from zsad_bench.backbones.load import architecture, families, weight_sources
+from zsad_bench.backbones.load import architecture, families, fitting_names, weight_sources
 from zsad_bench.backbones.releases import RELEASES, of_file, of_hash, of_name
 
 
@@ -38,6 +39,20 @@ def test_every_family_says_where_its_weights_come_from(family):
     assert source.packaged is not None or (source.hub.count("/") >= 1 and source.files)
     assert len({one.tag for one in others} | {source.tag}) == 1 + len(others), "a tag is listed twice"
     assert weight_sources("local-dir:folder") == []
+
+
+def test_backbones_that_parameters_fit(mini_config, mini_clip, monkeypatch):
+    from open_clip.factory import _MODEL_CONFIGS
+
+    monkeypatch.setitem(_MODEL_CONFIGS, "mini-quickgelu", mini_config)
+    monkeypatch.setitem(_MODEL_CONFIGS, "mini", mini_config | {"quick_gelu": False})
+    state = mini_clip.state_dict()
+    assert set(fitting_names(state)) == {"mini", "mini-quickgelu"}
+    assert (fitting_names(state, "gelu"), fitting_names(state, "quickgelu")) == (["mini"], ["mini-quickgelu"])
+    assert fitting_names(state | {"visual.conv1.weight": torch.zeros(64, 3, 4, 4)}) == [], "of other patches"
+    assert fitting_names(state | {"more": torch.zeros(1)}) == []
+    real = architecture("ViT-B-16-plus-240").model.state_dict()
+    assert fitting_names(real) == ["ViT-B-16-plus-240"]
 
 
 @pytest.mark.slow

@@ -159,14 +159,14 @@ def test_fetch_says_what_was_checked(zsad, monkeypatch, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"weights")
     monkeypatch.setattr(hub, "cached_weights", lambda *_: path)
-    monkeypatch.setattr(hub, "find_weights", lambda *_: path)
+    monkeypatch.setattr(hub, "fetch_weights", lambda *_: path)
     said = zsad("weights", "fetch", "vit_small_patch14_dinov2")
     assert said.code == 1
     assert "is damaged" in said.err
     good = path.with_name(hashlib.sha256(b"weights").hexdigest())
     path.rename(good)
     monkeypatch.setattr(hub, "cached_weights", lambda *_: good)
-    monkeypatch.setattr(hub, "find_weights", lambda *_: good)
+    monkeypatch.setattr(hub, "fetch_weights", lambda *_: good)
     said = zsad("weights", "fetch", "vit_small_patch14_dinov2")
     assert said.code == 0, said.err
     assert f"was in the cache: 7 bytes, sha256 {good.name} (as the hub says)" in said.out

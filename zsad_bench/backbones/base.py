@@ -393,6 +393,11 @@ class BackboneFamily:
         return []
 
     @classmethod
+    def fitting(cls, state: Mapping[str, Tensor]) -> list[str]:
+        """The names whose parameters these are, name by name and shape by shape; [] where the family does not say."""
+        return []
+
+    @classmethod
     def brings_weights(cls, name: str) -> bool:
         """Whether the name itself says which weights are meant, and they lie on this machine."""
         return False

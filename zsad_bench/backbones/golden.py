@@ -17,7 +17,7 @@ from torch import Tensor
 from zsad_bench.atomic import write_whole
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import BackboneError
-from zsad_bench.types import EncoderSpec
+from zsad_bench.types import EncoderSpec, Pooled
 
 RULE = "image 1"  # changes with what `fixed_image` or `SENTENCE` gives
 SENTENCE = "a photo of a damaged metal nut."
@@ -48,7 +48,7 @@ def golden(backbone: Backbone) -> Golden:
     """The features of a backbone with values, at its native size: pooled and projected, not normalised."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (backbone.mean, backbone.std))
     images = ((fixed_image(backbone.image_size) - mean) / std)[None]
-    name = "cls" if "cls" in backbone.offers else "mean"
+    name: Pooled = "cls" if "cls" in backbone.offers else "mean"
     spec = EncoderSpec(backbone.forward_spec(backbone.image_size), frozenset(), frozenset({name}))
     with torch.no_grad():
         image = backbone.encode_image(images.to(backbone.device), spec).pooled(name)[0].cpu()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone, BackboneFamily
 from zsad_bench.backbones.precision import check_name
 from zsad_bench.backbones.releases import WeightSource
-from zsad_bench.backbones.weights import OtherWeights
+from zsad_bench.backbones.weights import OtherWeights, read_state
 from zsad_bench.errors import BackboneError, RegistrationError, UnknownNameError
 from zsad_bench.types import Compile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def load_backbone(
@@ -61,6 +66,24 @@ def weight_sources(name: str) -> list[WeightSource]:
         UnknownNameError: no such name.
     """
     return family_of(name).sources(name)
+
+
+def fitting_names(state: Mapping[str, Tensor], activation: str = "") -> list[str]:
+    """The backbones whose parameters these are; of two that differ in their activation alone, there are both.
+
+    activation: only those that compute this one; "" takes all.
+    """
+    names = [name for family in families().values() for name in family.fitting(state)]
+    return [name for name in names if not activation or architecture(name).vision.activation == activation]
+
+
+def read_any(path: Path) -> dict[str, Tensor]:
+    """The parameters in a weight file of any family, as `read_state` reads them.
+
+    Raises:
+        BackboneError: as `read_state`.
+    """
+    return read_state(path, [mark for family in families().values() for mark in family.marks])
 
 
 def brings_weights(name: str) -> bool:

@@ -196,10 +196,14 @@ def main() -> int:
             write(tensors, out)
         except BaseException as error:  # whatever the code in a file raises, exits included
             reason = " ".join(str(error).split())
-            print(json.dumps({"error": f"{type(error).__name__}: {reason}"}), flush=True)
-            return 3
-    print(json.dumps({"tensors": len(tensors), "others": others}), flush=True)
-    return 0
+            return _answer(3, error=f"{type(error).__name__}: {reason}")
+    return _answer(0, tensors=len(tensors), others=others)
+
+
+def _answer(code: int, **said: Any) -> int:
+    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.flush()
+    return code
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def _of_file(options: Options) -> Report:
         return report
     names, why = _names(path, options.backbone, release, notes.get("activation", ""))
     if not names:
-        report.facts["opened"] = "no: its parameters fit none of open_clip's architectures; name it with --backbone"
+        report.facts["opened"] = "no: its parameters fit no backbone that is known here by shape; name it with --backbone"
         return report
     from zsad_bench.backbones.load import load_backbone
 
@@ -156,20 +156,20 @@ def _of_file(options: Options) -> Report:
 
 def _names(path: Path, asked: str | None, release: Release | None, noted: str) -> tuple[list[str], str]:
     """The backbones that a file may be for, and how its activation is known."""
-    from zsad_bench.backbones.families._open_clip import MARKS, fitting_names, named_config
-    from zsad_bench.backbones.weights import OtherWeights, read_state
+    from zsad_bench.backbones.load import fitting_names, read_any
+    from zsad_bench.backbones.weights import OtherWeights
 
     if asked:
         return [asked], f"as {asked} computes; the file was accepted for it"
     if release is not None:
         return [release.name], f"known of {release.title}"
     try:
-        names = fitting_names({k.removeprefix("text."): v for k, v in read_state(path, MARKS).items()})
+        state = read_any(path)
     except OtherWeights as error:
         raise BackboneError(f"{error}; name what it is for with --backbone") from None
     if noted in ("gelu", "quickgelu"):
-        names = [name for name in names if bool(named_config(name).get("quick_gelu")) == (noted == "quickgelu")]
-        return names, "the file's notes say so"
+        return fitting_names(state, noted), "the file's notes say so"
+    names = fitting_names(state)
     return names, "ASSUMED: the file does not say it; name the backbone that it was trained as with --backbone"
 
 

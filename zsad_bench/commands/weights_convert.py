@@ -44,8 +44,8 @@ def run(options: Options) -> int:
             name of the output.
     """
     from zsad_bench.backbones.clip_layouts import to_open_clip
-    from zsad_bench.backbones.families._open_clip import fitting_names
     from zsad_bench.backbones.file_kind import TITLES, file_kind
+    from zsad_bench.backbones.load import fitting_names
     from zsad_bench.backbones.releases import of_hash
     from zsad_bench.backbones.weights import hash_weights
 
@@ -70,7 +70,7 @@ def run(options: Options) -> int:
         "activation": activation,
     }  # fmt: skip
     _write(out, converted.state, notes)
-    names = [name for name in fitting_names(converted.state) if _computes(name, activation)]
+    names = fitting_names(converted.state, "" if activation == "unknown" else activation)
     for line in _said(converted, activation, why):
         console.print(line)
     console.print(f"{out}: {size_text(out.stat().st_size)}, weights {hash_weights(converted.state)[:12]}")
@@ -78,7 +78,7 @@ def run(options: Options) -> int:
         console.print(f"fits: {', '.join(names)}; --backbone {names[0]} --weights {out}")
     else:
         console.warn(
-            "fits none of open_clip's architectures; put it into a folder with an open_clip_config.json that describes "
+            "fits no backbone that is known here; put it into a folder with an open_clip_config.json that describes "
             "its own, and give --backbone local-dir:FOLDER"
         )
     return 0
@@ -190,13 +190,6 @@ def _configured(config: Path) -> tuple[str, str]:
         )
     (act,) = acts
     return _HIDDEN_ACT[act], f"config.json beside the file: hidden_act {act}"
-
-
-def _computes(name: str, activation: str) -> bool:
-    from zsad_bench.backbones.families._open_clip import named_config
-
-    quick = bool(named_config(name).get("quick_gelu"))
-    return activation == "unknown" or quick == (activation == "quickgelu")
 
 
 def _said(converted: Converted, activation: str, why: str) -> list[str]:

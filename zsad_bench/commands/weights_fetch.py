@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from zsad_bench.commands._weights import locate, size_text, source_of
-from zsad_bench.console import Console
+from zsad_bench.console import Console, Progress
 from zsad_bench.errors import BackboneError
 from zsad_bench.options import Argument
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +28,7 @@ def run(options: Options) -> int:
     Raises:
         UnknownNameError: no such backbone or tag. BackboneError: no network, no such file, or another hash.
     """
-    from zsad_bench.backbones.hub import cached_weights, check_download, find_weights
+    from zsad_bench.backbones.hub import cached_weights, check_download, fetch_weights
 
     source = source_of(options.name)
     console = Console()
@@ -34,7 +40,9 @@ def run(options: Options) -> int:
     console.print(f"{source.title}, licence: {source.licence or 'see its page on the hub'}")
     for names in source.files:
         there = cached_weights(source.hub, names, source.title)
-        path = find_weights(source.hub, names, source.title)
+        with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as progress:
+            report = partial(_report, progress, progress.add_task(source.title, total=None))
+            path = fetch_weights(source.hub, names, source.title, report)
         checked = check_download(path, source.title)
         what = "was in the cache" if there is not None else "downloaded"
         by = f"{checked.kind} {checked.digits} (as the hub says)" if checked else "NOT checked: the hub gives no hash"
@@ -45,3 +53,7 @@ def run(options: Options) -> int:
         raise BackboneError(f"{source.title}: the cache does not hold what was downloaded; is its folder writable?")
     console.print(f"`--backbone {source.name}` finds it" + (f" (`--weights {source.tag}`)" if source.tag else ""))
     return 0
+
+
+def _report(progress: Progress, task: TaskID, done: int, total: int | None) -> None:
+    progress.update(task, completed=done, total=total)

@@ -9,6 +9,7 @@ refused; another one is asked for on purpose with a method's `activation`.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from zsad_bench.backbones.families._open_clip import (
     check_activation,
     checkpoints,
     fit,
+    fitting_names,
     from_model,
     named_config,
     usable_names,
@@ -103,6 +105,10 @@ class OpenClip(BackboneFamily):
             )
             for tag in sorted(tags, key=lambda tag: (tag != "openai", tag))
         ]  # fmt: skip
+
+    @classmethod
+    def fitting(cls, state: Mapping[str, Tensor]) -> list[str]:
+        return fitting_names({name.removeprefix("text."): tensor for name, tensor in state.items()})
 
     @classmethod
     def brings_weights(cls, name: str) -> bool:
