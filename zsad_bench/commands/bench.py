@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from zsad_bench import path_lists, quick_imports, registry
 from zsad_bench.commands._shared import (
@@ -202,7 +202,7 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
     targets = suite.pick_targets(chosen, options.targets)
     if options.checkpoint and not options.targets:
         targets = _not_learned(options.checkpoint, targets, console)
-    more = {"cache_images": True} if options.cache_images else {}
+    more: dict[str, Any] = {"cache_images": True} if options.cache_images else {}
     if options.on_bad_image != "stop":
         more["on_bad_image"] = options.on_bad_image
     data = with_named_root(data_options(options.data, options.partial, **more), targets)

@@ -40,7 +40,7 @@ def read(path: Path, data: bytes) -> NDArray | None:
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
         file = io.BytesIO(data)
-        file.seek(tags.next)
+        file.seek(tags.next or 0)
         tags.load(file)
         bits = tuple(tags.get(_BITS, (1,)))
         if set(tags.get(_FORMAT, (1,))) != {_FLOAT} or not set(bits) <= {16, 32, 64}:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 
 from zsad_bench.console import Console
 from zsad_bench.data.base import ZeroShotDataModule
+from zsad_bench.data.loaders import BatchLoader
 from zsad_bench.data.saved_maps import SavedMap, read_map
 from zsad_bench.data.vanished import vanished
 from zsad_bench.errors import DatasetError
@@ -81,7 +82,7 @@ def evaluate(
     )  # fmt: skip
     with stoppable(trainer):
         trainer.test(SavedPass(surveyed, part, use_maps), datamodule=part, verbose=False)
-    loader, part.trainer = trainer.test_dataloaders, None
+    loader, part.trainer = cast("BatchLoader", trainer.test_dataloaders), None
     lost = vanished(data.name, left, part.image_size)
     for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said, *lost]:
         console.print(line, style="yellow")
