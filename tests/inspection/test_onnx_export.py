@@ -83,6 +83,7 @@ def assert_near(scorer, method, count: int, category: Category = BOTTLE) -> None
 
 
 @needs_onnx
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_batches_of_any_size_have_torchs_numbers(exported, count):
     from zsad_bench.inspection.onnx_scorer import OnnxScorer
@@ -92,6 +93,7 @@ def test_batches_of_any_size_have_torchs_numbers(exported, count):
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_an_image_is_scored_by_itself(exported):
     from zsad_bench.inspection.onnx_scorer import OnnxScorer
 
@@ -104,6 +106,7 @@ def test_an_image_is_scored_by_itself(exported):
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_what_is_in_the_file(exported):
     import onnx
 
@@ -132,6 +135,7 @@ def test_what_is_in_the_file(exported):
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_the_text_tower_and_paths_of_this_machine_stay_out(exported):
     method, done = exported
     content = done.files[0].read_bytes()
@@ -184,6 +188,7 @@ def test_weights_beside_the_graph(exported, tmp_path):
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_the_example_of_the_page_has_the_numbers_of_predict(exported, tmp_path, monkeypatch, capsys):
     method, done = exported
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
