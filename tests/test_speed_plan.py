@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from zsad_bench.data import catalog
+from zsad_bench.errors import UsageError
 from zsad_bench.planning.gpu_hours import parse, read_parts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,15 +37,17 @@ def test_the_shipped_parts_are_those_of_the_page(plan):
 
 
 def test_a_page_without_a_gpu_has_no_parts(plan):
-    with pytest.raises(SystemExit, match=r"no CUDA section; run `python benchmarks/speed/methods.py --device cuda`"):
+    with pytest.raises(UsageError, match=r"no CUDA section; run `python benchmarks/speed/methods.py --device cuda`"):
         plan.parts_text("# Time and memory of the methods\n\n## CPU\n")
 
 
 @pytest.mark.slow
 def test_the_page_is_what_the_script_writes(plan, counts):
     page = plan.PAGE.read_text(encoding="utf-8")
-    line = next(line for line in plan.lines(read_parts(), counts) if line.startswith("| dive_ablation "))
-    assert line in page, "run `python benchmarks/speed/plan.py`"
+    text = plan.page_text(read_parts(), {"dive_ablation": plan.hours("dive_ablation", read_parts(), counts)})
+    line = next(line for line in text.splitlines() if line.startswith("| dive_ablation "))
+    assert line in page, "run `python benchmarks/speed/plan.py --page docs/speed_plan.md`"
+    assert text.splitlines()[-1] in page
 
 
 def test_a_recipe_by_hand(plan, counts):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +23,7 @@ from zsad_bench.errors import UsageError, ZsadError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "speed"
-IN_PROCESS = ("faprompt_step", "winclip_windows", "vv_attention", "shared_pass", "end_to_end")
+IN_PROCESS = ("faprompt_step", "winclip_windows", "vv_attention", "shared_pass", "end_to_end", "texts", "plan")
 SCRIPT = """from _suite import Benchmark, Claim, Found, main, spread
 
 def measure(options):
@@ -85,6 +86,42 @@ def test_many_images_are_measured_in_processes(suite, common):
     assert [line[0] for line in record["lines"]][-1].endswith("the usual way")
 
 
+def test_a_shared_machine_is_measured_with_both_waits(suite, common, monkeypatch):
+    """Without the runs themselves, which take a minute each: who waits how, and what is compared."""
+    script = importlib.import_module("shared_machine")
+    asked, beside = [], []
+
+    @contextmanager
+    def busy(count):
+        beside.append(count)
+        yield
+
+    def run(wait, threads, arguments):
+        asked.append((wait, threads))
+        return common.Spent(cpu=2.0 if wait == "short" else 4.0, wall=3.0)
+
+    monkeypatch.setattr(script, "busy", busy)
+    monkeypatch.setattr(script, "run", run)
+    words = ["--repeats", "2", "--busy", "3", "--threads", "2"]
+    record = common.record_of("shared_machine", script.BENCHMARK, options_of(common, script, *words))
+    check_form(record)
+    assert beside == [0, 0, 3, 3] * 2
+    assert [wait for wait, _ in asked] == ["short", "default"] * 2 + ["default", "short"] * 2
+    assert {threads for _, threads in asked} == {2}
+    assert [line[1:] for line in record["lines"][:2]] == [["2", "4", "0.5 (0.5-0.5)"], ["3", "3", "1 (1-1)"]]
+
+
+@pytest.mark.slow
+def test_a_run_on_a_shared_machine_is_the_program_itself(suite, common):
+    script = importlib.import_module("shared_machine")
+    arguments = ["--method", "random", "--prior", "limited", "--targets", "demo_textures", "--suite", "demo"]
+    spent = script.run("short", 1, [*arguments, *script.QUICK])
+    assert spent.cpu > 0
+    assert spent.wall > 0
+    with pytest.raises(ZsadError, match="exit code 2"):
+        script.run("short", 1, ["--method", "nobody", "--prior", "limited"])
+
+
 # --- the references do the same work ----------------------------------------------------------------------------------
 
 
@@ -103,6 +140,10 @@ def test_another_reference_gives_no_time(suite, common, monkeypatch):
     monkeypatch.setattr(step, "sentence_by_sentence", lambda method, prompts, eot: prompts.mean(1)[:, :48])
     with pytest.raises((ZsadError, RuntimeError)):
         step.measure(options_of(common, step))
+    texts = importlib.import_module("texts")
+    monkeypatch.setattr(texts.OneByOne, "embed_tokens", lambda self, ids: self.tower.embed_tokens(ids) * 1.1, False)
+    with pytest.raises(ZsadError, match="cocoop, score of an image: both ways differ by"):
+        texts.measure(options_of(common, texts))
 
 
 def test_a_line_through_points(suite):
@@ -138,7 +179,7 @@ def test_goals_are_kept_or_not(common):
 
 def test_files_declare_themselves(suite):
     names = suite.declared()
-    assert {*IN_PROCESS, "many_images"} <= names.keys()
+    assert {*IN_PROCESS, "many_images", "shared_machine"} <= names.keys()
     assert not {"gpu", "suite", "_suite"} & names.keys()
     for name in names:
         assert isinstance(importlib.import_module(name).BENCHMARK, importlib.import_module("_suite").Benchmark)

@@ -95,6 +95,35 @@ def test_only_what_is_missing_is_encoded(mini, images, spec, samples, encoded, m
     assert asked == [(2, spec), (3, EncoderSpec(spec.forward, frozenset({Tap(1)})))]
 
 
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_what_others_will_ask_for_is_encoded_along(mini, images, spec, samples, monkeypatch, tmp_path, on_disk):
+    others = EncoderSpec(spec.forward, frozenset({Tap(1), Tap(2, raw=True, first_vv_block=2)}))
+    store = FeatureStore(0 if on_disk else MUCH, tmp_path if on_disk else None)
+    store.coming = {spec.forward: spec.merge(others)}
+    alone = Encoder(mini, others, store=FeatureStore(MUCH))(images, samples)
+    found = Encoder(mini, spec, store=store)(images, samples)
+    assert found.rows.keys() == spec.taps, "what nobody asked for now is given all the same"
+    no_encoding(mini, monkeypatch)
+    assert_equal(Encoder(mini, others, store=store)(images, samples), alone)
+    assert (store.n_encoded, store.n_read) == (3, 3)
+
+
+def test_nothing_is_encoded_along_that_has_no_room(mini, images, spec, samples, monkeypatch):
+    asked, encode = [], mini.encode_image
+    monkeypatch.setattr(mini, "encode_image", lambda images, spec: asked.append(spec) or encode(images, spec))
+    union = EncoderSpec(spec.forward, spec.taps | {Tap(1)}, spec.pooled)
+    store = FeatureStore(3 * size_of(mini, union) - 1)
+    store.coming = {spec.forward: union}
+    Encoder(mini, spec, store=store)(images, samples)
+    assert asked == [spec]
+    assert store.in_memory == 3 * size_of(mini, spec)
+    room = FeatureStore(3 * size_of(mini, union))
+    room.coming = {spec.forward: union}
+    Encoder(mini, spec, store=room)(images, samples)
+    Encoder(mini, spec, store=room)(images, samples)
+    assert asked == [spec, union]
+
+
 def test_the_budget_is_kept(mini, images, spec, samples, encoded):
     size = size_of(mini, spec)
     store = FeatureStore(2 * size)

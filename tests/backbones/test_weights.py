@@ -7,10 +7,12 @@ import zipfile
 
 import pytest
 import torch
+from open_clip.model import CLIP
 from safetensors.torch import save_file
+from torch import nn
 
 from zsad_bench.backbones.families._open_clip import MARKS, build_model, fit
-from zsad_bench.backbones.weights import OtherWeights, read_state
+from zsad_bench.backbones.weights import OtherWeights, read_state, unset, without_values
 from zsad_bench.errors import BackboneError
 
 
@@ -146,3 +148,45 @@ def test_files_that_are_not_plain_weights(tmp_path, capsys):
     (tmp_path / "w.npz").write_bytes(b"x")
     with pytest.raises(BackboneError, match=r"w\.npz: weights must be one of \.safetensors, \.pt"):
         read_state(tmp_path / "w.npz", MARKS)
+
+
+# --- modules without values -------------------------------------------------------------------------------------------
+
+
+def shapes(module: nn.Module) -> dict[str, tuple]:
+    return {name: (value.shape, value.dtype) for name, value in module.state_dict().items()}
+
+
+def test_what_is_built_without_values_has_the_same_shapes(mini_config):
+    """Of a CLIP, and of what PyTorch's own initialisation does to a layer; those with values are the reference."""
+    for build in (lambda: CLIP(**mini_config), lambda: nn.MultiheadAttention(8, 2), lambda: nn.Embedding(3, 4)):
+        drawn = torch.get_rng_state()
+        with without_values():
+            built = build()
+        assert torch.equal(torch.get_rng_state(), drawn), "random numbers were drawn"
+        assert all(parameter.is_meta for parameter in built.parameters())
+        assert shapes(built) == shapes(build())
+
+
+def test_outside_nothing_is_left_out():
+    with without_values():
+        pass
+    assert nn.init.normal_(torch.zeros(9)).abs().sum() > 0
+    assert (2 * torch.ones(3)).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("layer", "sizes"), [(nn.Linear, (5, 3)), (nn.Conv2d, (2, 3, 5))])
+def test_an_unset_layer_is_the_layer_without_its_draws(layer, sizes):
+    drawn = torch.get_rng_state()
+    made = unset(layer, *sizes)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert type(made) is layer
+    assert shapes(made) == shapes(layer(*sizes))
+    assert all(p.requires_grad and p.device.type == "cpu" for p in made.parameters())
+    assert unset(nn.Linear, 5, 3, bias=False).bias is None
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.fill_(1.0)
+    images = torch.ones(1, 2, 5, 5) if layer is nn.Conv2d else torch.ones(1, 5)
+    made(images).sum().backward()
+    assert all(p.grad is not None for p in made.parameters())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 from itertools import pairwise
@@ -14,7 +15,7 @@ from PIL import Image
 
 from zsad_bench.data import image_cache, loaders
 from zsad_bench.data.content import UNREADABLE
-from zsad_bench.data.image_cache import ImageCache
+from zsad_bench.data.image_cache import SHARED, ImageCache, SharedImages
 from zsad_bench.errors import DatasetError
 
 
@@ -202,3 +203,88 @@ def test_sizes_are_as_documented(tmp_path):
         size = (tmp_path / f"{name}.npz").stat().st_size
         assert f"{size:,}" in image_cache.__doc__, f"a file takes {size:,} bytes"
         assert (cache.read(tmp_path / f"{name}.npz", 518, mask is not None)[1] is None) == (mask is None)
+
+
+# --- shared by processes ----------------------------------------------------------------------------------------------
+
+
+def _reader(module, start, answers) -> None:
+    """In a process of its own: one pass; answers with the number of decoded images and the sum of all pixels."""
+    seen, original = [], loaders.decode.read_image
+    loaders.decode.read_image = lambda path: seen.append(path) or original(path)
+    torch.set_num_threads(1)
+    start.wait()
+    images, masks = read(module)
+    answers.put((len(seen), int(images.sum()), int(masks.sum())))
+
+
+def side_by_side(module, count: int = 2) -> list[tuple[int, int, int]]:
+    """What so many processes answer that read the same data at the same time."""
+    context = multiprocessing.get_context("fork")
+    start, answers = context.Barrier(count), context.Queue()
+    readers = [context.Process(target=_reader, args=(module, start, answers)) for _ in range(count)]
+    for reader in readers:
+        reader.start()
+    found = [answers.get(timeout=60) for _ in readers]
+    for reader in readers:
+        reader.join()
+        assert reader.exitcode == 0
+    return found
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """shared(floor): the folder that processes are told to share from now on."""
+
+    def tell(floor: int = 0):
+        folder = tmp_path / "shared"
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setenv(SHARED, SharedImages(folder, floor).to_text())
+        return folder
+
+    return tell
+
+
+def test_two_processes_decode_each_image_once(build, shared):
+    module = build(cache_images=False, workers=0)
+    images, masks = read(module)
+    apart = side_by_side(module)
+    assert [count for count, *_ in apart] == [len(images)] * 2, "they share what nobody told them to share"
+    folder = shared()
+    together = side_by_side(module)
+    assert sum(count for count, *_ in together) == len(images)
+    assert [sums for _, *sums in together] == [[int(images.sum()), int(masks.sum())]] * 2
+    assert len(list(folder.rglob("*.npz"))) == len(images)
+    assert [count for count, *_ in side_by_side(module)] == [0, 0], "what came before is not used"
+
+
+def test_what_has_no_room_is_decoded_by_each(build, shared, decoded, capsys):
+    plain = read(build(cache_images=False))
+    folder = shared(floor=2**62)
+    for _ in range(2):
+        decoded.clear()
+        assert equal(plain, read(build(cache_images=False, workers=0)))
+        assert len(decoded) == len(plain[0])
+    assert not list(folder.rglob("*.npz"))
+    assert capsys.readouterr().err == "", "that is no fault"
+
+
+def test_a_shared_folder_that_cannot_be_written_is_no_error(build, shared, monkeypatch, capsys):
+    def full(*_args, **_arrays):
+        raise OSError(28, "No space left on device")
+
+    plain = read(build(cache_images=False))
+    folder = shared()
+    monkeypatch.setattr(image_cache.np, "savez", full)
+    image_cache._say_alone.cache_clear()
+    for _ in range(2):
+        assert equal(plain, read(build(cache_images=False, workers=0)))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1, said
+    assert f"{folder} (No space left on device); each group decodes for itself" in said[0]
+
+
+@pytest.mark.parametrize("text", ["", "5", "five:/tmp", "5:/nowhere/at/all", "5:"])
+def test_nothing_is_shared_where_there_is_no_folder(text, monkeypatch):
+    monkeypatch.setenv(SHARED, text)
+    assert SharedImages.of_environment() is None

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
+from zsad_bench import registry
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.methods.anomalyclip import AnomalyClipConfig
+from zsad_bench.planning import configure as module
 from zsad_bench.planning.configure import build, configure, parse_settings
+from zsad_bench.planning.suite import DEMO
 
 
 def test_values_are_read_as_yaml():
@@ -36,6 +41,31 @@ def test_configuration_is_typed():
     assert isinstance(found.lr, float), "a whole number is a rate all the same, and hashes like one"
     assert isinstance(found.taps, tuple), "configurations are frozen and hashable"
     assert configure("anomalyclip", {}) == AnomalyClipConfig()
+
+
+@pytest.mark.parametrize("method", registry.names("methods"))
+def test_what_is_plainly_of_its_type_is_what_the_parser_would_make_of_it(method, monkeypatch):
+    """To the last type: 1 and 1.0 are equal and have another hash in a key."""
+    cls = registry.load("methods", method).Config
+    for overrides in ({}, DEMO.overrides_for(method)):
+        monkeypatch.setattr(module, "_is_plainly", lambda value, declared: False)
+        by_parser = module._configure(method, cls, {"image_size": 96, **overrides})
+        monkeypatch.undo()
+        monkeypatch.setattr(module, "_parser", lambda cls: pytest.fail("a parser was made"))
+        assert repr(module._configure(method, cls, {"image_size": 96, **overrides})) == repr(by_parser)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("value", "declared", "plain"),
+    [
+        (1, int, True), (True, int, False), (1, float, False), (1.0, float, True), ("a", str, True), (None, int, False),
+        (True, bool, True), (1, bool, False), ("a", Literal["a", "b"], True), ("c", Literal["a", "b"], False),
+        (True, Literal[1, 2], False), ([1], tuple[int, ...], False), (1.0, float | None, False),
+    ],
+)  # fmt: skip
+def test_only_simple_values_are_plainly_of_a_type(value, declared, plain):
+    assert module._is_plainly(value, declared) is plain
 
 
 @pytest.mark.parametrize(

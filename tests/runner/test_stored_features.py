@@ -16,6 +16,8 @@ from zsad_bench.errors import UsageError
 from zsad_bench.methods._trainer_part import TrainerPart
 from zsad_bench.results.row import Row
 from zsad_bench.runner import computation, stored_features
+from zsad_bench.runner.opened import Opened
+from zsad_bench.runner.prepared_run import prepare
 from zsad_bench.runner.run_spec import FeatureOptions
 
 LEARNERS = ("anomalyclip", "april_gan")
@@ -62,6 +64,35 @@ def test_epochs_and_seeds_encode_nothing_more(group_in, quiet, tmp_path, encoded
     encoded.clear()
     run(both_seeds(group_in, tmp_path / "off", "off"), quiet)
     assert sum(encoded) > 3 * once
+
+
+def test_trainings_that_share_a_forward_pass_encode_their_images_once(group_in, quiet, tmp_path, encoded):
+    """AnomalyCLIP asks for the V-V path, CoOp for the pooled feature: what the second one needs is there already."""
+    both = ("anomalyclip", "coop")
+    counts = {}
+    for name, methods in {"both": both, "first": both[:1], "second": both[1:]}.items():
+        encoded.clear()
+        run(group_in(tmp_path / name, methods, epochs=2), quiet)
+        counts[name] = sum(encoded)
+    assert counts["both"] == counts["first"] == counts["second"], "one of two trainings encoded images of its own"
+    encoded.clear()
+    run(group_in(tmp_path / "off", both, epochs=1, features=FeatureOptions("off")), quiet)
+    assert sum(encoded) > counts["both"], "the trainings encode nothing, so nothing was counted"
+
+
+def test_other_auxiliary_images_and_augmented_ones_ask_for_nothing(group_in, tmp_path):
+    def runs(**fields):
+        specs = [spec for method in ("anomalyclip", "coop") for spec in group_in(tmp_path, (method,), **fields).specs]
+        return [prepare(spec, opened) for spec in specs]
+
+    opened = Opened()
+    (first, second), (other, _), (flipped, _) = runs(), runs(prior="rich"), runs(augment=("flip",))
+    own = {spec.forward: spec for spec in (first.method.encoder_spec,)}
+    assert stored_features.coming([first]) == own
+    (union,) = stored_features.coming([first, second]).values()
+    assert union == first.method.encoder_spec.merge(second.method.encoder_spec) != first.method.encoder_spec
+    assert stored_features.coming([first, other]) == own
+    assert stored_features.coming([second, flipped]) == {second.method.encoder_spec.forward: second.method.encoder_spec}
 
 
 @pytest.fixture(scope="module")

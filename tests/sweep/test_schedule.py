@@ -17,7 +17,7 @@ from zsad_bench.results import rows as store
 from zsad_bench.runner.opened import Opened
 from zsad_bench.sweep import worker
 from zsad_bench.sweep.executors.inline import Inline
-from zsad_bench.sweep.schedule import Listener, _waves, hashed, work_through
+from zsad_bench.sweep.schedule import Listener, _waves, hashed, todo, work_through
 from zsad_bench.sweep.stored_plan import SCHEMA, StoredPlan
 from zsad_bench.sweep.sweep_folder import SweepFolder
 from zsad_bench.sweep.sweep_status import SweepStatus
@@ -77,8 +77,8 @@ def computing(stored: StoredPlan, folder: SweepFolder, opened: Opened | None = N
 def test_a_sweep_runs_without_a_command(stored, folder):
     heard = Heard()
     status = work_through(stored, folder, computing(stored, folder), heard)
-    assert heard.words == ["hashing", "begins, 0 held", "started clip", "done clip", "started winclip", "done winclip",
-                           "ends"]  # fmt: skip
+    assert heard.words == ["hashing", "begins, 0 held", "started winclip", "done winclip", "started clip", "done clip",
+                           "ends"], "WinCLIP's windows take longer than a plain pass"  # fmt: skip
     assert status.counts() == {"done": 2}
     rows = store.load(stored.board / "rows")
     assert {row.method for row in rows} == {"clip", "winclip"}
@@ -91,13 +91,89 @@ def test_a_sweep_runs_without_a_command(stored, folder):
 def test_rows_decide_whether_a_group_is_done(stored, folder):
     heard = Heard()
     status = work_through(stored, folder, Inline(lambda id_: None), heard)
-    assert heard.words[2:4] == ["started clip", "failed clip: it said nothing"]
+    assert heard.words[2:4] == ["started winclip", "failed winclip: it said nothing"]
     assert status.counts() == {"failed": 2}
     held = Heard()
     work_through(stored, folder, computing(stored, folder), held)
     assert held.words == ["hashing", "begins, 2 held", "ends"]
     status = work_through(stored, folder, computing(stored, folder), Listener(), retry_failed=True)
     assert status.counts() == {"done": 2}
+
+
+LENGTHS = """
+suite: demo
+methods: [clip, anomalyclip, winclip, dive]
+priors: [limited]
+targets: [demo_textures]
+settings: {image_size: 32}
+parts:
+  - seeds: [0, 1, 2]
+    epochs: 20
+  - methods: [dive]
+    epochs: 1
+"""
+
+
+def test_on_a_fresh_board_the_longest_group_starts_first(tmp_path, folder):
+    """By what they compute: a training of DIVE is one cell, and three of AnomalyCLIP in a shared pass are done before."""
+    file = tmp_path / "lengths.yaml"
+    file.write_text(LENGTHS)
+    stored = StoredPlan.of(plan(recipes.load(file)), tmp_path / "board", tmp_path / "runs")
+    due, _ = todo(hashed(stored, folder, Listener()), retry_failed=False)
+    jobs = [[(job.method, job.epochs) for job in group.jobs] for group in due]
+    assert jobs[:3] == [[("dive", 20)]] * 3, jobs
+    assert jobs[3] == [("clip", None), *[("anomalyclip", 20)] * 3], jobs
+    assert sorted(jobs[4:], key=str) == [[("dive", 1)], [("winclip", None)]], jobs
+    again, _ = todo(hashed(stored, folder, Listener()), retry_failed=False)
+    assert [group.id for group in again] == [group.id for group in due]
+
+
+def test_measured_costs_and_guesses_are_in_one_order(tmp_path, folder, monkeypatch):
+    """Guesses go at the pace of what was measured, so that one list has both."""
+    file = tmp_path / "lengths.yaml"
+    file.write_text(LENGTHS)
+    stored = StoredPlan.of(plan(recipes.load(file)), tmp_path / "board", tmp_path / "runs")
+    status = hashed(stored, folder, Listener())
+    guesses = status.expected_seconds(stored.groups)
+    shared, winclip = (next(g for g in stored.groups if g.jobs[0].method == name) for name in ("clip", "winclip"))
+    monkeypatch.setattr(status, "cost", lambda group: {shared.id: 1000 * guesses[shared.id]}.get(group.id))
+    seconds = status.expected_seconds(stored.groups)
+    assert seconds[winclip.id] == pytest.approx(1000 * guesses[winclip.id])
+    assert seconds[shared.id] == 1000 * guesses[shared.id]
+    monkeypatch.setattr(status, "cost", lambda group: {winclip.id: 5.0, shared.id: 0.1}.get(group.id))
+    assert status.expected_seconds(stored.groups)[winclip.id] == 5.0, "what is measured is not guessed"
+    status.sizes.clear()
+    assert set(status.expected_seconds(stored.groups)) == {winclip.id, shared.id}
+    assert todo(status, retry_failed=False)[0][-2:] == [winclip, shared], "what nobody can guess comes first"
+
+
+def test_keys_of_a_plan_are_those_of_its_runs(tmp_path, folder):
+    """One method stands for all seeds, draws and priors of a variant, whatever a configuration says of its seed."""
+    file = tmp_path / "keys.yaml"
+    file.write_text(
+        RECIPE.replace("[clip, winclip]", "[random: [{}, {seed: 5}], anovl, coop: [{}, {n_ctx: 4}]]")
+        + "seeds: [0, 1]\ndraws: [0, 1]\nepochs: 1\n"
+    )
+    stored = StoredPlan.of(plan(recipes.load(file)), tmp_path / "board", tmp_path / "runs")
+    quick, whole = hashed(stored, folder, Listener()), hashed(stored, folder, Listener(), Opened())
+    assert len(quick.cells) > 8
+    assert quick.cells == whole.cells
+    assert quick.trainings == whole.trainings
+    assert quick.sizes == whole.sizes
+
+
+def test_a_plan_builds_a_method_once_for_all_its_runs(stored, folder, monkeypatch):
+    from zsad_bench.runner import prepared_run
+
+    built: list[str] = []
+    build = prepared_run.build
+    monkeypatch.setattr(prepared_run, "build", lambda method, *of: built.append(method) or build(method, *of))
+    text = RECIPE.replace("[clip, winclip]", "[anovl, coop]") + "seeds: [0, 1, 2]\nepochs: 1\n"
+    (folder.path.parent / "seeds.yaml").write_text(text)
+    many = plan(recipes.load(folder.path.parent / "seeds.yaml"))
+    assert len(many.cells) == 6
+    hashed(StoredPlan.of(many, stored.board, stored.runs), folder, Listener())
+    assert sorted(built) == ["anovl", "coop"]
 
 
 def test_one_training_is_never_in_two_groups_at_once(tmp_path, folder):

@@ -7,18 +7,17 @@ it is first asked for, and read from then on.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor
 
 from zsad_bench.backbones.base import Backbone
-from zsad_bench.backbones.feature_store import FeatureStore, Kept, Output, can_be_kept
+from zsad_bench.backbones.feature_store import FeatureStore, Kept, Output, can_be_kept, size_of
 from zsad_bench.backbones.fitting import Fitting
 from zsad_bench.backbones.forward import Edit, rows_below
-from zsad_bench.types import EncoderSpec, Features, SampleInfo, sent
+from zsad_bench.types import EncoderSpec, Features, Pooled, SampleInfo, Tap, sent
 
 
 class Encoder:
@@ -148,14 +147,16 @@ class Encoder:
         found: dict[Output, list[Kept | None]],
         places: dict[Output, str],
     ) -> None:
-        """Encodes the absent images, for those outputs that any of them lacks; fills in `found`."""
+        """Encodes the absent images, for those outputs that any of them lacks; fills in `found`.
+
+        What others will ask for is encoded along with it.
+        """
         assert self.store is not None
         lacking = {output for output, of in found.items() if any(of[i] is None for i in absent)}
-        asked = replace(
-            spec,
-            taps=frozenset(tap for tap in spec.taps if tap in lacking),
-            pooled=frozenset(name for name in spec.pooled if name in lacking),
-        )
+        along = self._along(spec, [samples[i] for i in absent])
+        places = places | {output: self.store.place(self.backbone, spec.forward, output) for output in along}
+        lacking |= along
+        asked = _request(spec, lacking)
         started = device_clock(images.device)
         these = images if len(absent) == len(images) else images[absent]
         fresh = self.fitting(lambda some: self.backbone.encode_image(some, asked), these)
@@ -168,9 +169,35 @@ class Encoder:
             kept = {output: Kept(batch[row], each) for output, batch in batches.items()}
             self.store.keep(samples[i].content, {places[output]: of for output, of in kept.items()})
             for output, of in kept.items():
-                found[output][i] = of
+                if output in found:
+                    found[output][i] = of
         self.store.n_encoded += len(absent)
         self.n_images += len(absent)
+
+    def _along(self, spec: EncoderSpec, samples: Sequence[SampleInfo]) -> set[Output]:
+        """What of the outputs that the store is told to expect is missing of any of these images, and has room."""
+        store = self.store
+        assert store is not None
+        coming = store.coming.get(spec.forward)
+        others: set[Output] = set() if coming is None else {*coming.taps, *coming.pooled} - {*spec.taps, *spec.pooled}
+        places = {output: store.place(self.backbone, spec.forward, output) for output in others}
+        missing = {o for o, place in places.items() if not all(store.holds(place, s.content) for s in samples)}
+        if not missing:
+            return missing
+        size = size_of(self.backbone, _request(spec, missing).merge(spec), store.dtype)
+        return missing if store.room_for(len(samples) * size) else set()
+
+
+def _request(spec: EncoderSpec, outputs: Iterable[Output]) -> EncoderSpec:
+    """A request for these outputs of the same forward pass."""
+    taps: set[Tap] = set()
+    pooled: set[Pooled] = set()
+    for output in outputs:
+        if isinstance(output, Tap):
+            taps.add(output)
+        else:
+            pooled.add(output)
+    return EncoderSpec(spec.forward, frozenset(taps), frozenset(pooled))
 
 
 def _nothing(images: Tensor) -> Features:

@@ -49,6 +49,8 @@ class FeatureStore:
     dtype: of what is kept. float32 gives back exactly what was encoded; float16 takes half the room, and rounds to
     eleven bits.
     say: gets the lines on what went wrong; a warning by itself.
+    coming: by forward pass, what will be asked for of the images that are now read, by whoever reads them next. It is
+    encoded along with what is asked for now, as far as there is room for it: one pass instead of two.
 
     n_encoded, n_read: images whose outputs had to be encoded, and images for which all of them were there.
     seconds_saved: what encoding had taken of all that was read; nan as soon as some came from disk, where nobody knows.
@@ -65,6 +67,7 @@ class FeatureStore:
         self.n_encoded = self.n_read = self.n_damaged = 0
         self.seconds_saved = 0.0
         self.in_memory = 0  # bytes
+        self.coming: Mapping[ForwardSpec, EncoderSpec] = {}
         self._kept: dict[tuple[str, str], Kept] = {}
         self._places: dict[tuple[int, ForwardSpec, Output], str] = {}
         self._writes = self.folder is not None
@@ -100,6 +103,14 @@ class FeatureStore:
         if kept is not None:
             self.seconds_saved += kept.seconds
         return kept
+
+    def holds(self, place: str, content: str) -> bool:
+        """Whether something is kept of an image, not looked at."""
+        return (place, content) in self._kept or (self.folder is not None and self._file(place, content).is_file())
+
+    def room_for(self, size: int) -> bool:
+        """Whether so many bytes would be kept."""
+        return self._writes or self.in_memory + size <= self.memory
 
     def keep(self, content: str, outputs: Mapping[str, Kept]) -> None:
         """Takes in what was encoded of an image, by place; in memory all of it, or nothing where that is too much.

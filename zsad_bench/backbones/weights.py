@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zsad_bench.backbones.file_kind import file_kind
 from zsad_bench.backbones.wrappers import Ambiguous, NotFound, find_state, tensor_names
 from zsad_bench.errors import BackboneError, UnknownNameError
+
+P = ParamSpec("P")
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 LOCAL_DIR = "local-dir:"  # in front of a folder
@@ -68,6 +73,46 @@ def read_state(path: Path, marks: Sequence[str]) -> dict[str, Tensor]:
             f"state dict ({reason}); copy or download it again"
         ) from error
     return _unwrap(loaded, path, marks)
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """What is built in here has shapes and no values (meta device), to be filled by `fit`.
+
+    What only sets or scales values does nothing. PyTorch knows how to do it without values as well, but imports its
+    compiler for that, which takes more than a second.
+    """
+    with torch.device("meta"), _NoValues():
+        yield
+
+
+_SET_VALUES = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "fill_", "zero_", "triu_", "mul_"}
+_SCALE = {"mul", "__mul__", "__rmul__"}
+
+
+class _NoValues(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
+        first = args[0] if args else kwargs.get("tensor")
+        if name in _SET_VALUES and isinstance(first, Tensor) and first.is_meta:
+            return first
+        if name in _SCALE and len(args) == 2:
+            tensors = [one for one in args if isinstance(one, Tensor)]
+            if len(tensors) == 1 and tensors[0].is_meta and tensors[0].is_floating_point():
+                return tensors[0]
+        if func is torch.randn:
+            func = torch.empty
+            kwargs.pop("generator", None)
+        return func(*args, **kwargs)
+
+
+def unset(layer: Callable[P, ModuleT], *args: P.args, **kwargs: P.kwargs) -> ModuleT:
+    """A layer on the CPU with whatever values its memory has, for whoever sets them next: nothing is drawn."""
+    with without_values():
+        made = layer(*args, **kwargs)
+    for name, parameter in list(made.named_parameters(recurse=False)):
+        setattr(made, name, nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype)))
+    return made
 
 
 def fit(model: nn.Module, state: Mapping[str, Tensor], what: str, source: str) -> None:

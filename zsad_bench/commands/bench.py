@@ -250,12 +250,15 @@ def _compute(
 ) -> tuple[list[store.Row], str]:
     """The rows that were computed; and what did not complete, in a line, or ""."""
     from zsad_bench.runner.opened import Opened
+    from zsad_bench.sweep.decoded_images import decoded_once
 
     opened = Opened()
     with _place(stored, choice, opened, track, console) as (folder, executor, listener):
         environment = worker.environment(choice.threads, track) if choice else {}
         status = hashed(stored, folder, listener, opened if choice is None else None, strict=True)
-        status = work_through(stored, folder, executor, listener, environment, status=status)
+        side_by_side = min(choice.side_by_side, len(stored.groups)) if choice else 1
+        with decoded_once(status, stored.groups, side_by_side, console.print) as shared:
+            status = work_through(stored, folder, executor, listener, environment | shared, status=status)
         if choice is not None:
             print_summary(status, console)
     expected = (status.cells[cell.id] for group in stored.groups for cell in group.cells)

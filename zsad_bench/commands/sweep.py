@@ -85,12 +85,17 @@ def run(options: Options) -> int:
             print_cells(status, console)
             print_summary(status, console)
             return 0
-        choice = choice.for_groups(len(todo(status, options.retry_failed)[0]))
+        due, _ = todo(status, options.retry_failed)
+        choice = choice.for_groups(len(due))
         if choice.at_once > 1:
             console.print(f"{choice.at_once} groups at a time, each with {choice.threads} of the CPU's threads")
         executor = elsewhere or choice.open()
         environment = worker.environment(choice.threads, decided_tracking(options.track, runs, console))
-        status = work_through(stored, folder, executor, view, environment, options.retry_failed, status)
+        from zsad_bench.sweep.decoded_images import decoded_once  # numpy; `--help` needs none
+
+        with decoded_once(status, due, choice.side_by_side, console.print) as shared:
+            environment |= shared
+            status = work_through(stored, folder, executor, view, environment, options.retry_failed, status)
         print_summary(status, console)
     if any(board.glob("rows/*.jsonl")):
         from zsad_bench.commands.table import regenerate

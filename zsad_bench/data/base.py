@@ -21,7 +21,7 @@ from zsad_bench.data import augment as augmentation
 from zsad_bench.data import complete, condition_names, corruptions, loaders, locations, unused
 from zsad_bench.data.content import index_of
 from zsad_bench.data.fetch import Download
-from zsad_bench.data.image_cache import ImageCache
+from zsad_bench.data.image_cache import ImageCache, SharedImages
 from zsad_bench.data.mosaic import Mosaics
 from zsad_bench.data.pixels import PIXEL_RULE
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
@@ -217,12 +217,11 @@ class ZeroShotDataModule(LightningDataModule):
 
     def categories(self) -> list[Category]:
         """The categories that the samples in use belong to, in the card's order."""
-        present = {sample.category for sample in self._table}
-        return [category for name, category in self._category_of.items() if name in present]
+        return [category for category in self._category_of.values() if category in self._counts]
 
     def image_counts(self) -> Counter[Category]:
         """How many of the samples in use are of each category."""
-        return Counter(self._category_of[sample.category] for sample in self._table)
+        return self._counts.copy()
 
     def info(self, sample: Sample) -> SampleInfo:
         """What a method may know of a sample; the id is `dataset/path`, with the crop where there is one."""
@@ -290,7 +289,7 @@ class ZeroShotDataModule(LightningDataModule):
             self.has_masks, self.mask_threshold, self.strict_mask_size,
             skip_bad=self.on_bad_image == "skip",
             augment=augmentation.build(self.augment, self.shuffle_seed) if augment and self.augment else None,
-            cache=ImageCache(locations.cache_root() / "images") if self.cache_images else None,
+            cache=ImageCache(locations.cache_root() / "images") if self.cache_images else SharedImages.of_environment(),
             mosaics=Mosaics(self._table, mosaic, self.shuffle_seed) if mosaic else None,
             kept=self._kept if augment else None,  # a test reads each image once
             corrupt=self.corruptor,
@@ -357,6 +356,10 @@ class ZeroShotDataModule(LightningDataModule):
         if self.condition is None or self.condition.kind != "wording":
             return ()
         return tuple(card.name for card in self.category_cards if card.name not in self._reworded)
+
+    @cached_property
+    def _counts(self) -> Counter[Category]:
+        return Counter(self._category_of[sample.category] for sample in self._table)
 
     @cached_property
     def _table(self) -> list[Sample]:

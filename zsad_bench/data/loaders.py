@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler, Sampler
 
-from zsad_bench.data import decode, transforms
+from zsad_bench.data import decode, image_cache, transforms
 from zsad_bench.data.augment import Augmentation
 from zsad_bench.data.content import index_of
 from zsad_bench.data.corruptions import Corruptor
@@ -185,15 +185,19 @@ class ImageTable(Dataset):
         if self.cache is None or self.augment is not None or self.corrupt is not None:
             return self._decoded(sample)
         files = (sample.image, *(sample.masks if self.masks else ()))
-        place = self._place(self.cache, files, sample)
-        kept = None if place is None else self.cache.read(place, self.image_size, masked=len(files) > 1)
-        if kept is not None:
-            pixels, mask, done = kept
-            return pixels, mask, (), done
-        pixels, mask, resized, done = self._decoded(sample)
-        # A resized mask is counted in every pass, so its image is not kept; nor is one that was replaced meanwhile.
-        if not resized and place is not None and place == self._place(self.cache, files, sample):
-            self.cache.write(place, pixels, mask, done)
+        cache, masked = self.cache, len(files) > 1
+        place = self._place(cache, files, sample)
+        if place is None:
+            return self._decoded(sample)
+        if (kept := cache.read(place, self.image_size, masked)) is not None:
+            return _as_arrays(kept)
+        with cache.claimed(place) as waited:
+            if waited and (kept := cache.read(place, self.image_size, masked)) is not None:
+                return _as_arrays(kept)
+            pixels, mask, resized, done = self._decoded(sample)
+            # A resized mask is counted in every pass, so its image is not kept; nor is one that was replaced meanwhile.
+            if not resized and place == self._place(cache, files, sample):
+                cache.write(place, pixels, mask, done)
         return pixels, mask, resized, done
 
     def _place(self, cache: ImageCache, files: Sequence[str], sample: Sample) -> Path | None:
@@ -247,6 +251,11 @@ class ImageTable(Dataset):
                 f"{lines[0]}; they must have the same size: restore the files or fetch the dataset again"
             )
         return mask, lines, done
+
+
+def _as_arrays(kept: image_cache.Arrays) -> Arrays:
+    pixels, mask, done = kept
+    return pixels, mask, (), done
 
 
 class Tables(ConcatDataset):

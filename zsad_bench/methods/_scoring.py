@@ -10,7 +10,6 @@ from functools import reduce
 
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from zsad_bench.types import Features, Pooled, Prediction, Tap
@@ -69,6 +68,8 @@ def smooth(map_BHW: Tensor, sigma: float) -> Tensor:
     if torch.compiler.is_compiling():
         return _smooth_in_graph(map_BHW, sigma)
     if map_BHW.device.type == "cpu":
+        from scipy.ndimage import gaussian_filter  # a plan has methods as well, and smooths nothing
+
         filtered = gaussian_filter(map_BHW.detach().numpy(), (0, sigma, sigma))
         return torch.from_numpy(filtered)
     return _smooth_on_device(map_BHW, sigma)

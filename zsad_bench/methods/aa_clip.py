@@ -30,10 +30,10 @@ from typing import Any, ClassVar, Literal, TypedDict
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 from torch.optim.lr_scheduler import MultiStepLR
 
 from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.weights import unset
 from zsad_bench.errors import BackboneError, CheckpointError, UsageError
 from zsad_bench.losses import mask_losses
 from zsad_bench.methods._augment import chance, flipped, jittered, moved, uniform
@@ -142,7 +142,7 @@ class ResidualAdapter(nn.Module):
 
     def __init__(self, width: int, share: float) -> None:
         super().__init__()
-        self.fc = skip_init(nn.Linear, width, width, bias=False)
+        self.fc = unset(nn.Linear, width, width, bias=False)
         self.share = share
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -233,7 +233,7 @@ class AaClip(ZeroShotMethod[AaClipConfig]):
         self.transductive = c.set_minmax
 
         def linear(inputs: int, outputs: int) -> nn.Module:
-            made: nn.Module = skip_init(nn.Linear, inputs, outputs, bias=False)  # its values are drawn below
+            made: nn.Module = unset(nn.Linear, inputs, outputs, bias=False)  # its values are drawn below
             return made
 
         def adapters(count: int, width: int, share: float) -> nn.ModuleList:

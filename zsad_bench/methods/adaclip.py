@@ -27,12 +27,12 @@ from typing import Any, ClassVar, Literal, TypedDict
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.backbones.forward import Edit
 from zsad_bench.backbones.text_tree import TextTree, joined, joined_rows, picked
+from zsad_bench.backbones.weights import unset
 from zsad_bench.errors import BackboneError, CheckpointError, UsageError
 from zsad_bench.losses import DiceOver, focal, mask_losses
 from zsad_bench.methods._config import check_bounds, default, quarter_blocks
@@ -141,7 +141,7 @@ class Prompts(nn.Module):
         super().__init__()
         self.blocks = blocks
         self.static = nn.Parameter(torch.empty(blocks, length, width)) if kind != "dynamic" else None
-        maps = (skip_init(nn.Linear, joint, width) for _ in range(length))
+        maps = (unset(nn.Linear, joint, width) for _ in range(length))
         self.dynamic = nn.ModuleList(maps) if kind != "static" else None
 
     def forward(self, image_BD: Tensor | None) -> list[Tensor]:
@@ -255,8 +255,8 @@ class AdaClip(ZeroShotMethod[AdaClipConfig]):
         prompts_text = prompts_text and c.depth > 1
         self.text_prompts = Prompts(c.depth - 1, c.length, text.width, joint, kind) if prompts_text else None
         self.texts_follow_images = prompts_text and kind != "static"
-        self.patch_maps = nn.ModuleList(skip_init(nn.Linear, vision.width, joint) for _ in c.taps)
-        self.class_map = skip_init(nn.Linear, joint, joint) if c.fusion_weight < 1 else None
+        self.patch_maps = nn.ModuleList(unset(nn.Linear, vision.width, joint) for _ in c.taps)
+        self.class_map = unset(nn.Linear, joint, joint) if c.fusion_weight < 1 else None
         self._ids: dict[str, Tensor] = {}
         self._begun: dict[tuple[Category, bool], tuple[TextTree, Tensor]] = {}
         self._initialise()

@@ -26,9 +26,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.weights import unset
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.losses import binary_focal
 from zsad_bench.methods._config import check_bounds, default, quarter_blocks
@@ -80,8 +80,8 @@ class Adapter(nn.Module):
         super().__init__()
         self.heads, inner = heads, heads * head_width
         self.norm = nn.LayerNorm(width)
-        self.q, self.k, self.v = (skip_init(nn.Linear, width, inner, bias=False) for _ in range(3))
-        self.out = skip_init(nn.Linear, inner, width)
+        self.q, self.k, self.v = (unset(nn.Linear, width, inner, bias=False) for _ in range(3))
+        self.out = unset(nn.Linear, inner, width)
         for layer in (self.q, self.k, self.v, self.out):  # PyTorch's own default, from our generator
             for parameter in layer.parameters():
                 nn.init.uniform_(parameter, -(layer.in_features**-0.5), layer.in_features**-0.5, generator=generator)

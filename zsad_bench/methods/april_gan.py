@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
+from zsad_bench.backbones.weights import unset
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.losses import dice, focal
 from zsad_bench.methods._config import check_bounds, default, quarter_blocks
@@ -109,7 +110,7 @@ class AprilGan(ZeroShotMethod[AprilGanConfig]):
         super().__init__(backbone, config)
         generator = torch.Generator().manual_seed(self.config.seed)
         width, joint = backbone.vision.width, backbone.vision.joint_width
-        self.maps = nn.ModuleList(nn.utils.skip_init(nn.Linear, width, joint) for _ in self.config.taps)
+        self.maps = nn.ModuleList(unset(nn.Linear, width, joint) for _ in self.config.taps)
         for parameter in self.maps.parameters():  # PyTorch's own default, from our generator
             nn.init.uniform_(parameter, -(width**-0.5), width**-0.5, generator=generator)
         self._learns_from: frozenset[str] = frozenset()

@@ -28,10 +28,10 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.forward import Edit
+from zsad_bench.backbones.weights import unset
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.losses import mask_losses, squared_cosine
 from zsad_bench.methods._config import check_bounds, default
@@ -104,10 +104,10 @@ class CrossInjection(nn.Module):
         super().__init__()
         self.heads = heads
         self.ln_q, self.ln_kv = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.q_proj = skip_init(nn.Linear, width, width)
-        self.k_proj = skip_init(nn.Linear, width, width, bias=False)
-        self.v_proj = skip_init(nn.Linear, width, width)
-        self.out_proj = skip_init(nn.Linear, width, width)
+        self.q_proj = unset(nn.Linear, width, width)
+        self.k_proj = unset(nn.Linear, width, width, bias=False)
+        self.v_proj = unset(nn.Linear, width, width)
+        self.out_proj = unset(nn.Linear, width, width)
 
     def forward(self, patches_BNC: Tensor, bank_GC: Tensor) -> Tensor:
         """(B,N,C): what the descriptions have to say to every patch."""
@@ -137,7 +137,7 @@ class Offset(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = skip_init(nn.Linear, width, hidden), skip_init(nn.Linear, hidden, width)
+        self.fc1, self.fc2 = unset(nn.Linear, width, hidden), unset(nn.Linear, hidden, width)
 
     def forward(self, z_BD: Tensor) -> Tensor:
         offset: Tensor = self.fc2(F.relu(self.fc1(z_BD)))
@@ -174,10 +174,10 @@ class Dive(ZeroShotMethod[DiveConfig]):
             hidden = max(1, joint // c.hidden_ratio)
             self.g_state, self.g_semantic = Offset(joint, hidden), Offset(joint, hidden)
         if c.shallow:
-            self.shallow = skip_init(nn.Linear, text, vision)
+            self.shallow = unset(nn.Linear, text, vision)
         if c.deep:
             lexicon = read_lexicon(c.lexicon)
-            self.desc_proj = skip_init(nn.Linear, joint, vision, bias=False)
+            self.desc_proj = unset(nn.Linear, joint, vision, bias=False)
             self.inject = nn.ModuleList(CrossInjection(vision, backbone.vision.n_heads) for _ in c.inject_blocks)
             self.register_buffer("_bank", None, persistent=False)
             is_abnormal = torch.arange(len(lexicon.sentences)) < len(lexicon.abnormal)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.text_tree import TextTree
+from zsad_bench.backbones.weights import unset
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.losses import absolute_cosines, binary_focal, mask_losses
 from zsad_bench.methods._config import check_bounds, default
@@ -134,8 +135,8 @@ class Prior(nn.Module):
 
     def __init__(self, inputs: int, width: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.fc1 = nn.utils.skip_init(nn.Linear, inputs, max(1, inputs // 16))
-        self.fc2 = nn.utils.skip_init(nn.Linear, max(1, inputs // 16), width)
+        self.fc1 = unset(nn.Linear, inputs, max(1, inputs // 16))
+        self.fc2 = unset(nn.Linear, max(1, inputs // 16), width)
         for layer in (self.fc1, self.fc2):  # PyTorch's own default, from our generator
             for parameter in (layer.weight, layer.bias):
                 nn.init.uniform_(parameter, -(layer.in_features**-0.5), layer.in_features**-0.5, generator=generator)

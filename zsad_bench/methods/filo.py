@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.text_tree import TextTree, joined, with_contexts
+from zsad_bench.backbones.weights import unset
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.losses import DiceOver, mask_losses
 from zsad_bench.methods._boxes import ALL, Found, Placed, Reading, candidates, is_accepted, place
@@ -128,7 +129,7 @@ class Shift(nn.Module):
     def __init__(self, joint: int, width: int) -> None:
         super().__init__()
         hidden = max(1, joint // 16)
-        self.fc1, self.fc2 = nn.utils.skip_init(nn.Linear, joint, hidden), nn.utils.skip_init(nn.Linear, hidden, width)
+        self.fc1, self.fc2 = unset(nn.Linear, joint, hidden), unset(nn.Linear, hidden, width)
 
     def forward(self, image_BD: Tensor) -> Tensor:
         shift: Tensor = self.fc2(F.relu(self.fc1(image_BD)))
@@ -141,8 +142,8 @@ class Adapter(nn.Module):
     def __init__(self, joint: int) -> None:
         super().__init__()
         hidden = max(1, joint // 2)
-        self.fc1 = nn.utils.skip_init(nn.Linear, joint, hidden, bias=False)
-        self.fc2 = nn.utils.skip_init(nn.Linear, hidden, joint, bias=False)
+        self.fc1 = unset(nn.Linear, joint, hidden, bias=False)
+        self.fc2 = unset(nn.Linear, hidden, joint, bias=False)
 
     def forward(self, image_BD: Tensor) -> Tensor:
         adapted: Tensor = image_BD + F.silu(self.fc2(F.relu(self.fc1(image_BD))))
@@ -157,7 +158,7 @@ class Shapes(nn.Module):
 
     def __init__(self, width: int, joint: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.utils.skip_init(nn.Conv2d, width, joint, kernel) for kernel in KERNELS)
+        self.convolutions = nn.ModuleList(unset(nn.Conv2d, width, joint, kernel) for kernel in KERNELS)
 
     def forward(self, grid_BChw: Tensor) -> Tensor:
         parts = [(part.weight, part.bias) for part in self.convolutions if isinstance(part, nn.Conv2d)]
@@ -255,7 +256,7 @@ class FiLo(ZeroShotMethod[FiLoConfig]):
 
         self.ctx_normal, self.ctx_abnormal = context(), context()
         self.shift_normal, self.shift_abnormal = Shift(joint, text), Shift(joint, text)
-        self.linear = nn.ModuleList(nn.utils.skip_init(nn.Linear, width, joint) for _ in c.blocks)
+        self.linear = nn.ModuleList(unset(nn.Linear, width, joint) for _ in c.blocks)
         self.shapes = nn.ModuleList(Shapes(width, joint) for _ in c.blocks[1:])
         self.adapter = Adapter(joint)
         for name, module in self.named_modules():  # PyTorch's own start, from our generator

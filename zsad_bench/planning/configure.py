@@ -65,9 +65,11 @@ def _configure(method: str, cls: Any, overrides: Mapping[str, Any]) -> Any:
     for key in overrides:
         if key not in known:
             raise UnknownNameError(registry.did_you_mean(f"option of {method}", key, known))
+    hints = get_type_hints(cls)
+    if all(_is_plainly(value, hints[key]) for key, value in overrides.items()):
+        return cls(**overrides)
     parser = _parser(cls)
     checked = _parsed(parser, overrides)
-    hints = get_type_hints(cls)
     for key, value in overrides.items():
         open_ = bool(known[key].metadata.get("filled"))  # until `resolve`, None is as good as what is declared
         fits = value is not None or open_ or NoneType in get_args(hints[key])  # jsonargparse takes None for anything
@@ -117,6 +119,16 @@ def encodes_alone(cls: type[ZeroShotMethod]) -> bool:
     from zsad_bench.methods.base import ZeroShotMethod
 
     return cls.encode is not ZeroShotMethod.encode
+
+
+def _is_plainly(value: Any, declared: Any) -> bool:
+    """Whether a value is of a simple type as it stands, and no parser has to be asked; True is no int, nor 1 a float.
+
+    Plans of the demo have no other values, and making the parsers of all methods takes half a second.
+    """
+    if get_origin(declared) is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in get_args(declared))
+    return declared in (bool, int, float, str) and type(value) is declared
 
 
 @cache

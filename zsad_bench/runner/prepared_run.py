@@ -10,11 +10,13 @@ from typing import Any
 from lightning import seed_everything
 
 from zsad_bench import registry
+from zsad_bench.backbones.base import Backbone
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.errors import UsageError
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning import learnable
-from zsad_bench.planning.configure import build
+from zsad_bench.planning.configure import build, encodes_alone
+from zsad_bench.planning.group_length import Size
 from zsad_bench.planning.suite import is_found
 from zsad_bench.planning.target import categories_of
 from zsad_bench.results import rows as store
@@ -59,7 +61,10 @@ class PreparedRun:
         if self.learned_from is None:
             return ""
         method, training = self.method, self.record.training
-        what = [method.registry_name(), method.version, method.resolved_config(), method.backbone.id]
+        config = method.resolved_config()
+        if "seed" in config:  # of a plan, the method is that of the first seed
+            config["seed"] = self.spec.overrides.get("seed", self.spec.seed)
+        what = [method.registry_name(), method.version, config, method.backbone.id]
         return store.digest([*what, training["prior_hash"], training["draw"], training["seed"]])
 
     def expected(self, asked: str, data: ZeroShotDataModule) -> ExpectedRows:
@@ -75,6 +80,21 @@ class PreparedRun:
             optional_metrics_of(data.level) if optional else (),
         )
 
+    def size(self, asked: str, data: ZeroShotDataModule) -> Size:
+        """How much it computes for a target."""
+        learned, method = self.learned_from, self.method
+        n_auxiliary = 0 if learned is None else sum(module.image_counts().total() for module in learned.modules)
+        wanted = set(categories_of(asked, data))
+        return Size(
+            method=self.spec.method,
+            settings=self.spec.overrides,
+            shares=not (encodes_alone(type(method)) or method.encoder_trains),
+            trained=() if learned is None else tuple(stage.epochs * n_auxiliary for stage in method.stages()),
+            auxiliary="" if learned is None else learned.hash,
+            n_auxiliary=n_auxiliary,
+            tested=sum(count for category, count in data.image_counts().items() if category.name in wanted),
+        )
+
 
 def prepare(spec: RunSpec, opened: Opened) -> PreparedRun:
     """The run of a spec, the same one until it is taken; nothing is trained or written.
@@ -83,6 +103,17 @@ def prepare(spec: RunSpec, opened: Opened) -> PreparedRun:
         ZsadError: a configuration that no run can have, or auxiliary data that is missing.
     """
     return opened.once(("run", spec.id), lambda: _prepared(spec, opened))
+
+
+def planned(spec: RunSpec, opened: Opened) -> PreparedRun:
+    """The run of a spec, for its keys alone: what only differs in prior, draw and seed shares one method.
+
+    Keys do not depend on the values that a training starts from, and a plan may have hundreds of runs.
+
+    Raises:
+        ZsadError: as `prepare`.
+    """
+    return opened.once(("planned run", spec.id), lambda: _prepared(spec, opened, shared=True))
 
 
 def take(spec: RunSpec, opened: Opened) -> PreparedRun:
@@ -114,12 +145,15 @@ def check_leaks(run: PreparedRun, opened: Opened, say: guard.Say) -> None:
         run.record.near_duplicates = guard.check_checkpoint(spec.checkpoint, names, here, targets, say)
 
 
-def _prepared(spec: RunSpec, opened: Opened) -> PreparedRun:
+def _prepared(spec: RunSpec, opened: Opened, shared: bool = False) -> PreparedRun:
     if spec.checkpoint is not None and (spec.settings or spec.epochs is not None):
         raise UsageError(f"--checkpoint {spec.checkpoint}: it has its own configuration; leave out --set and --epochs")
     backbone = opened.backbone(spec)
-    seed_everything(spec.seed, verbose=False)
-    method = build(spec.method, backbone, spec.overrides, spec.seed)
+    if shared:
+        of = (spec.method, repr(sorted(spec.overrides.items())), spec.weights_of, spec.precision, spec.compiled)
+        method = opened.once(("method", *of), lambda: _built(spec, backbone))
+    else:
+        method = _built(spec, backbone)
     record = RunRecord(spec.suite.name, spec.seed, provenance.run_id())
     if spec.checkpoint is not None:
         method, header = checkpoint.load(spec.checkpoint, backbone, spec.method)
@@ -142,6 +176,11 @@ def _prepared(spec: RunSpec, opened: Opened) -> PreparedRun:
         record.training = _training(spec, learned_from)
     writer = RowWriter(record, spec, method, calibration(spec, opened))
     return PreparedRun(spec, method, record, writer, learned_from)
+
+
+def _built(spec: RunSpec, backbone: Backbone) -> ZeroShotMethod:
+    seed_everything(spec.seed, verbose=False)
+    return build(spec.method, backbone, spec.overrides, spec.seed)
 
 
 def _training(spec: RunSpec, learned_from: Auxiliary) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -20,10 +20,12 @@ from zsad_bench.results.image_scores import write_scores
 from zsad_bench.results.pictures import write_pictures
 from zsad_bench.runner import provenance
 from zsad_bench.runner.calibration_data import Calibration
-from zsad_bench.runner.metric_collector import Finished, OnCategory
 from zsad_bench.runner.run_spec import RunSpec
 from zsad_bench.types import Category
 from zsad_bench.variant import Variant, variant_of
+
+if TYPE_CHECKING:
+    from zsad_bench.runner.metric_collector import Finished, OnCategory
 
 UNTRAINED: Mapping[str, Any] = {"prior": "none", "prior_hash": "", "auxiliary": []}
 

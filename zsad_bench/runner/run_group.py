@@ -101,12 +101,15 @@ def run_group(
     reporter = WandbReporter(mirror, targets)
     learning = [run for run in needed if run.learned_from]
     store = stored_features.opened(first.features, learning, say)
-    for run in learning:
+    for number, run in enumerate(learning):
         run.method.store = store
+        if store is not None:
+            store.coming = stored_features.coming(learning[number:])
         with failures.of(run.spec):
             _train(run, console, since if skip_complete else None, trained, reporter, named=len(learning) > 1)
     needed = [run for run in needed if run.spec.id not in failures.errors]
     if store is not None:
+        store.coming = {}
         store.forget()
     points: Mapping[str, Thresholds] = {}
     calibrated = needed[0].writer.calibration if needed else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class RunSpec:
         epochs = {"epochs": self.epochs} if self.epochs is not None and takes_epochs(self.method) else {}
         return {**self.suite.overrides_for(self.method), **self.settings, **epochs}
 
-    @property
+    @cached_property
     def variant(self) -> Variant:
         """What differs from the suite."""
         if trains(self.method, self.overrides):
@@ -79,7 +80,7 @@ class RunSpec:
             return differing(self.settings, epochs, self.augment, self.computed_with)
         return differing(self.settings, precision=self.computed_with)
 
-    @property
+    @cached_property
     def computed_with(self) -> str:
         """The precision, as far as its numbers depend on it: those of a sanity check come from no tower.
 
@@ -96,14 +97,14 @@ class RunSpec:
         reads = self.features.keeps_on_disk or (self.features.where != "off" and learns)
         return self.features.type == "float16" and reads
 
-    @property
+    @cached_property
     def weights_of(self) -> tuple[str, str | None]:
         """The backbone and its weights; the suite's weights are for the suite's backbone."""
         usual, weights = self.suite.backbone_for(self.method)
         backbone = self.backbone or usual
         return backbone, self.weights or (weights if backbone == usual else None)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """What distinguishes it from other runs of one plan."""
         return digest([

@@ -59,6 +59,26 @@ def stored_spec(method: ZeroShotMethod) -> EncoderSpec | None:
     return method.encoder.kept(edited=encodes_alone(type(method)))
 
 
+def coming(learning: Sequence[PreparedRun]) -> dict[ForwardSpec, EncoderSpec]:
+    """By forward pass, all that these trainings ask of the images of the first: each of them reads what is stored."""
+    asked: dict[ForwardSpec, EncoderSpec] = {}
+    for run in learning:
+        if _reads_images_of(run, learning[0]) and (spec := stored_spec(run.method)) is not None:
+            asked[spec.forward] = asked[spec.forward].merge(spec) if spec.forward in asked else spec
+    return asked
+
+
+def _reads_images_of(run: PreparedRun, other: PreparedRun) -> bool:
+    """Whether it learns from the same auxiliary images, and from these as they are."""
+    from zsad_bench.methods.base import ZeroShotMethod
+
+    one, two, method = run.learned_from, other.learned_from, run.method
+    if one is None or two is None or one.hash != two.hash or run.spec.augment:
+        return False
+    changes_them = type(method).augmented is not ZeroShotMethod.augmented
+    return not changes_them and any(stage.epochs for stage in method.stages())
+
+
 def readable(size: int) -> str:
     """ "1.5 GB", "42 MB", "3 kB"."""
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):

@@ -42,6 +42,8 @@ MODULES = (
     "zsad_bench.data.demo.suite",
     "zsad_bench.data.vanished",
     "jsonargparse",
+    "scipy.ndimage",
+    "torch._dynamo",  # by the first step of an optimiser
 )
 ROOMS = ("zsad_bench.backbones.families", "zsad_bench.data.datasets", "zsad_bench.methods")
 

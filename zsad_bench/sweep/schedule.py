@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from zsad_bench.errors import ZsadError
+from zsad_bench.planning.group_length import Size
 from zsad_bench.planning.plan import JobGroup
 from zsad_bench.runner.early import try_writing
 from zsad_bench.runner.expected_rows import ExpectedRows
@@ -87,34 +89,37 @@ def hashed(
 ) -> SweepStatus:
     """The status of a plan with the keys of all its cells, for which weights and data are read and hashed.
 
-    opened: keeps what was opened for the runs of this process; without it nothing is kept.
+    opened: keeps what was opened for the runs of this process; without it nothing is kept, and nothing is made ready.
     strict: what cannot run is raised instead of noted.
     """
-    from zsad_bench.runner.opened import Opened
-
     listener.hashing()
     trainings: dict[str, str] = {}
-    status = SweepStatus(folder, plan, _expected(plan, opened or Opened(), strict, trainings))
-    status.trainings = trainings
+    sizes: dict[str, Size] = {}
+    status = SweepStatus(folder, plan, _expected(plan, opened, strict, trainings, sizes))
+    status.trainings, status.sizes = trainings, sizes
     gc.collect()  # an error that was kept holds the frames that it passed through, and with them the weights
     return status
 
 
 def _expected(
-    plan: StoredPlan, opened: Opened, strict: bool, trainings: dict[str, str]
+    plan: StoredPlan, kept: Opened | None, strict: bool, trainings: dict[str, str], sizes: dict[str, Size]
 ) -> dict[str, ExpectedRows | str]:
-    """Cell id -> the rows that it must have, or why it cannot run. trainings: gets what each computes."""
-    from zsad_bench.runner.prepared_run import prepare
+    """Cell id -> the rows that it must have, or why it cannot run. trainings, sizes: get what each computes."""
+    from zsad_bench.runner.opened import Opened
+    from zsad_bench.runner.prepared_run import planned, prepare
 
+    opened, ready = kept or Opened(), planned if kept is None else prepare
     cells: dict[str, ExpectedRows | str] = {}
     for group in plan.groups:
+        specs = {id(job): plan.run_spec_of(job) for job in group.jobs}
         for cell in group.cells:
-            spec = plan.run_spec_of(cell.job)
+            spec = specs[id(cell.job)]
             try:
                 data = opened.target(spec, cell.target)
-                run = prepare(spec, opened)
+                run = ready(spec, opened)
                 cells[cell.id] = expected = run.expected(cell.target, data)
                 trainings[cell.id] = run.training_id or expected.key
+                sizes[cell.id] = run.size(cell.target, data)
             except ZsadError as error:
                 if strict:
                     raise
@@ -128,13 +133,9 @@ def todo(status: SweepStatus, retry_failed: bool) -> tuple[list[JobGroup], list[
     held = [group for group in open_ if status.failed(group) and not retry_failed]
     due = [group for group in open_ if group not in held]
 
-    def length(group: JobGroup) -> tuple[bool, float]:
-        seconds = status.cost(group)
-        if seconds is not None:
-            return False, seconds
-        return True, sum(10 if cell.job.trains else 1 for cell in group.cells)
-
-    return sorted(due, key=length, reverse=True), held  # what is not known comes first: it may be long
+    seconds = status.expected_seconds(due)
+    # What nobody can guess comes first: it may be long.
+    return sorted(due, key=lambda group: seconds.get(group.id, math.inf), reverse=True), held
 
 
 def _run(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from zsad_bench.conditions import split
+from zsad_bench.planning.gpu_hours import read_parts
+from zsad_bench.planning.group_length import Size, expected_seconds
 from zsad_bench.planning.plan import Cell, JobGroup
 from zsad_bench.runner.expected_rows import ExpectedRows
 from zsad_bench.sweep.stored_plan import StoredPlan
@@ -23,6 +26,7 @@ class SweepStatus:
         self.folder, self.plan, self.cells = folder, plan, cells
         self.rows = RowIndex(plan.board, plan.since)
         self.trainings: dict[str, str] = {}  # cell id -> the training or else the rows that it needs, once hashed
+        self.sizes: dict[str, Size] = {}  # cell id -> how much it computes, once hashed
         self.refresh()
 
     @classmethod
@@ -63,6 +67,24 @@ class SweepStatus:
     def cost(self, group: JobGroup) -> float | None:
         """Seconds that what is missing of it will take, or None."""
         return cost(group, self.cells, self.rows, self.trained)
+
+    def expected_seconds(self, groups: Iterable[JobGroup]) -> dict[str, float]:
+        """Id of a group -> seconds that what is missing of it may take: measured, or guessed from its size.
+
+        Guesses are at the pace of the groups whose cost is measured, or of another machine, where none is: only good to
+        compare groups. A group of unknown size is not in it.
+        """
+        measured, guessed = {}, {}
+        for group in groups:
+            missing = [cell for cell in group.cells if not self.rows.is_done(self.cells.get(cell.id))]
+            if all(cell.id in self.sizes for cell in missing):
+                sizes = [(cell.job.digest, cell.target, self.sizes[cell.id]) for cell in missing]
+                guessed[group.id] = expected_seconds(sizes, read_parts())
+            if (seconds := self.cost(group)) is not None:
+                measured[group.id] = seconds
+        both = [measured[id_] / guessed[id_] for id_ in measured if guessed.get(id_)]
+        pace = statistics.median(both) if both else 1.0
+        return {id_: pace * seconds for id_, seconds in guessed.items()} | measured
 
     def state(self, group: JobGroup, cell: Cell) -> str:
         """One of STATES."""

@@ -229,7 +229,7 @@ def build_model(model_config: dict[str, Any], name: str) -> CLIP:
     if foreign:
         raise BackboneError(f"{name} cannot be used as a backbone ({', '.join(foreign)}): it is not a plain ViT CLIP")
     try:
-        with torch.device("meta"):
+        with weights.without_values():
             model = CLIP(**config)
     except (TypeError, ValueError, AttributeError) as error:
         raise BackboneError(f"{name}: open_clip does not accept its configuration: {error}") from error

@@ -31,7 +31,7 @@ from zsad_bench.backbones.base import Backbone, BackboneFamily
 from zsad_bench.backbones.forward import resize_positions
 from zsad_bench.backbones.hub import cached_weights, find_weights
 from zsad_bench.backbones.releases import WeightSource
-from zsad_bench.backbones.weights import asked_weights, file_in, fit, read_state
+from zsad_bench.backbones.weights import asked_weights, file_in, fit, read_state, without_values
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import Activation, PosInterp, sent
 
@@ -311,7 +311,7 @@ def _build(name: str) -> BlipForImageTextRetrieval:
     Raises:
         BackboneError: transformers is not installed.
     """
-    with torch.device("meta"):
+    with without_values():
         return build_model(CONFIGS[name], name)
 
 

@@ -14,11 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from timm.models import create_model
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,9 +24,12 @@ from zsad_bench.backbones.base import Backbone, BackboneFamily
 from zsad_bench.backbones.forward import resize_positions
 from zsad_bench.backbones.hub import cached_weights, find_weights
 from zsad_bench.backbones.releases import WeightSource
-from zsad_bench.backbones.weights import asked_weights, file_in, fit, read_state
+from zsad_bench.backbones.weights import asked_weights, file_in, fit, read_state, without_values
 from zsad_bench.errors import BackboneError
 from zsad_bench.types import Activation, PosInterp
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 SIZES = ("small", "base", "large", "giant")
 NAMES = tuple(f"vit_{size}_patch14_{kind}" for kind in ("dinov2", "reg4_dinov2") for size in SIZES)
@@ -157,7 +158,9 @@ def _hub(name: str) -> str:
 
 def _build(name: str) -> VisionTransformer:
     """The model without values, at its native size."""
-    with torch.device("meta"):
+    from timm.models import create_model  # takes most of a second, and every name of a backbone is looked up here, too
+
+    with without_values():
         return cast("VisionTransformer", create_model(name, pretrained=False))
 
 

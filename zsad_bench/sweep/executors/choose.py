@@ -53,6 +53,11 @@ class ExecutorChoice:
     def __str__(self) -> str:
         return f"{self.executor} on {self.gpus} GPUs" if self.gpus > 1 else self.executor
 
+    @property
+    def side_by_side(self) -> int:
+        """How many groups run at once on this machine, as far as is known: on its GPUs, or on its CPU."""
+        return max(self.at_once, self.gpus)
+
     def for_groups(self, count: int) -> ExecutorChoice:
         """The same for so many groups: where they are fewer than would run at once, each gets more of the cores."""
         at_once = max(1, min(self.at_once, count))
