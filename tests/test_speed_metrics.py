@@ -1,5 +1,5 @@
 # pytest tests/test_speed_metrics.py
-"""The script that times the pixel metrics still runs, and what it compares computes the same thing."""
+"""The script that times the pixel metrics: what it compares computes the same, and what it leaves out is named."""
 
 from __future__ import annotations
 
@@ -8,28 +8,48 @@ from pathlib import Path
 
 import pytest
 
+from zsad_bench.errors import ZsadError
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "speed"
 
 
 @pytest.fixture
 def script(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
-    module = importlib.import_module("metrics")
-    monkeypatch.setattr(module, "WARM_UP", (4, 48))
-    return module
+    return importlib.import_module("metrics")
 
 
 def test_a_turn_of_all_of_them(script):
     category = script.generated(10, 64)
-    found = {one.peer.name: one for one in script.measure_all(category, 1)}
-    ours, learn, steps = (found[name].values for name in ("ours, exact", "scikit-learn", "200-step routine"))
+    spent, values, skipped = script.measure_all(category, 1, (4, 48))
+    ours, learn, steps = (
+        values[f"{name}, 24 images"] for name in ("ours, exact", "scikit-learn", "200-step routine")
+    )
     for name in ("auroc", "ap", "f1max"):
         assert ours[name] == pytest.approx(learn[name], abs=1e-9), f"{name}: ours and scikit-learn's differ"
+        assert values["ours, all ten"][f"pixel_{name}"] == ours[name], "all ten at once give another value"
     assert ours["aupro_legacy200"] == pytest.approx(steps["aupro_legacy200"], abs=1e-7)
-    rcpro = [found[name].values["rcpro"] for name in ("ours, RCPRO, 10 images", "relabelling, 10 images")]
+    rcpro = [values[name]["rcpro"] for name in ("ours, RCPRO, 10 images", "relabelling, 10 images")]
     assert rcpro[0] == pytest.approx(rcpro[1], abs=1e-9), "the two ways to RCPRO differ"
-    shown = script.table(list(found.values()), {"exact": 1.0}, category)
-    for name, one in found.items():
-        assert f"| {name} |" in shown, f"{name} has no line:\n{shown}"
-        assert one.skipped or one.seconds[0] >= 0
-        assert not one.skipped or f"skipped: {one.skipped}" in shown, f"{name} is left out in silence"
+    assert len(values["ours, all ten"]) == 10
+    shown = {line[0]: line for line in script.lines_of(spent, skipped)}
+    for peer in script.PEERS:
+        assert (peer.name in spent) != (peer.name in skipped), f"{peer.name} is both measured and left out, or neither"
+        assert peer.name not in skipped or shown[peer.name][-1] == f"skipped: {skipped[peer.name]}"
+    assert all(reason in script.text_of(category, {}, skipped) for reason in skipped.values())
+
+
+def test_values_that_differ_give_no_time(script, monkeypatch):
+    wrong = [peer._replace(run=lambda _: {"rcpro": 0.5}) if peer.name.startswith("relabelling") else peer
+             for peer in script.PEERS if "RCPRO" in peer.computes]  # fmt: skip
+    monkeypatch.setattr(script, "PEERS", wrong)
+    with pytest.raises(ZsadError, match="rcpro: .* their times cannot be compared"):
+        script.measure_all(script.generated(6, 48), 1, (4, 48))
+
+
+def test_a_package_that_is_missing_is_a_line(script, monkeypatch):
+    first = script.PEERS[0]
+    monkeypatch.setattr(script, "PEERS", [first, first._replace(name="another", package="no_such_package")])
+    spent, _, skipped = script.measure_all(script.generated(4, 48), 1, (4, 48))
+    assert skipped == {"another": "no_such_package is not installed"}
+    assert script.lines_of(spent, skipped)[1][-1] == "skipped: no_such_package is not installed"

@@ -23,7 +23,8 @@ from zsad_bench.errors import UsageError, ZsadError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "speed"
-IN_PROCESS = ("faprompt_step", "winclip_windows", "vv_attention", "shared_pass", "end_to_end", "texts", "plan")
+IN_PROCESS = ("faprompt_step", "winclip_windows", "vv_attention", "shared_pass", "end_to_end", "texts", "plan", "rcpro",
+              "metrics")  # fmt: skip
 SCRIPT = """from _suite import Benchmark, Claim, Found, main, spread
 
 def measure(options):

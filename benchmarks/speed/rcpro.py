@@ -1,29 +1,27 @@
 """CPU time of RCPRO and AUPIMO against the plain way of computing them: `python benchmarks/speed/rcpro.py --help`.
 
 RCPRO at 200 thresholds: ours (one sort and one union-find per image) against labelling every image at every threshold
-with scipy. AUPIMO: ours against anomalib's, where that is installed. Both sides run alternately in one process, on the
-same generated images, and the ratio of CPU times is taken pair by pair, so that other work on the machine matters
-little; the median is printed, with its extremes. Both sides must give the same number, or nothing is printed.
-Ours stops where every region is covered, as RCPRO does not depend on thresholds below; the worst case follows.
+with scipy. AUPIMO: ours against anomalib's, where that is installed. Both sides must give the same number, or nothing
+is printed. Ours stops where every region is covered, as RCPRO does not depend on thresholds below; the worst case
+follows, and what finding the events of one image costs.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
-import sys
-import time
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
+from _suite import Benchmark, Claim, Found, Spent, alternate, main, median, ratio, seconds
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.metrics.functional.aupimo import aupimo
-from zsad_bench.metrics.functional.rcpro import even_grid, rcpro
+from zsad_bench.metrics.functional.rcpro import even_grid, image_events, rcpro
 
+QUICK = (4, 64)  # images and size
 EIGHT = np.ones((3, 3), np.int8)
 TAU, THETA = 0.05, 2.0
 
@@ -92,64 +90,82 @@ def peer_aupimo(maps: NDArray, masks: NDArray) -> Callable[[], float] | str:
     return run
 
 
-def compare(ours: Callable[[], float], plain: Callable[[], float], repeats: int, tolerance: float) -> dict[str, Any]:
-    """Ratios of CPU time, plain over ours, and ours in seconds. Raises SystemExit where the numbers differ."""
-    mine, other = ours(), plain()  # also loads and compiles what is loaded and compiled once
-    if not abs(mine - other) <= tolerance:
-        sys.exit(f"the two sides differ: ours {mine!r}, plain {other!r}; their times cannot be compared")
-    pairs = [(_cpu_seconds(ours), _cpu_seconds(plain)) for _ in range(repeats)]
-    ratios = sorted(plain / mine for mine, plain in pairs)
-    return {"ratios": ratios, "seconds": statistics.median(mine for mine, _ in pairs), "value": mine}
+def check_values(what: str, ours: float, plain: float, tolerance: float) -> None:
+    """Raises ZsadError where the two sides differ."""
+    if not abs(ours - plain) <= tolerance:
+        raise ZsadError(f"{what}: ours {ours!r}, plain {plain!r}; their times cannot be compared")
 
 
-def _cpu_seconds(run: Callable[[], float]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
-def line(name: str, found: dict[str, Any], n_images: int) -> str:
-    ratios = found["ratios"]
-    return (
-        f"{name}: {statistics.median(ratios):.1f}x less CPU time (median of {len(ratios)} pairs, "
-        f"{ratios[0]:.1f} to {ratios[-1]:.1f}); ours {1e3 * found['seconds'] / n_images:.1f} ms per image; "
-        f"value {found['value']:.6f}"
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10)
-    parser.add_argument("--size", type=int, default=518)
-    parser.add_argument("--thresholds", type=int, default=200)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args(arguments)
-    maps, masks = draw_category(options.images, options.size)
-    print(f"{options.images} images of {options.size}x{options.size}, one of {os.cpu_count()} cores", flush=True)
-    all_masks = masks.copy()
-    all_masks.flat[maps.argmin()] = True  # the worst case: the last pixel to enter is a region of its own
-    for some in (masks, all_masks):
-        found = compare(
-            lambda some=some: rcpro(maps, some, exact=False, bins=options.thresholds),
-            lambda some=some: relabelled_rcpro(maps, some, even_grid(maps, options.thresholds).ascending),
-            options.repeats,
+def measure(options: argparse.Namespace) -> Found:
+    n_images, size = QUICK if options.quick else (options.images, options.size)
+    if n_images < 2 or size < 32:
+        raise UsageError(f"found --images {n_images} --size {size}; expected --images 2 or more, --size 32 or more")
+    maps, masks = draw_category(n_images, size)
+    last = masks.copy()
+    last.flat[maps.argmin()] = True  # the worst case: the last pixel to enter is a region of its own
+    thresholds = even_grid(maps, options.thresholds).ascending
+    pairs: dict[str, tuple[Callable[[], float], Callable[[], float], float]] = {
+        f"RCPRO at {options.thresholds} thresholds": (
+            lambda: rcpro(maps, masks, exact=False, bins=options.thresholds),
+            lambda: relabelled_rcpro(maps, masks, thresholds),
             1e-9,
-        )
-        entered = f"{(maps >= maps[some].min()).mean():.0%} of the pixels enter"
-        print(line(f"RCPRO, {options.thresholds} thresholds, {entered}, against relabelling", found, options.images))
-    for name, arguments_ours in (("4096 thresholds", {"exact": False}), ("every distinct score", {})):
-        seconds = statistics.median(
-            _cpu_seconds(lambda extra=arguments_ours: rcpro(maps, masks, **extra)) for _ in range(options.repeats)
-        )
-        print(f"RCPRO, {name}: {1e3 * seconds / options.images:.1f} ms per image", flush=True)
+        ),
+        "the same, a region at the lowest score": (
+            lambda: rcpro(maps, last, exact=False, bins=options.thresholds),
+            lambda: relabelled_rcpro(maps, last, thresholds),
+            1e-9,
+        ),
+    }
     peer = peer_aupimo(maps, masks)
-    if isinstance(peer, str):
-        seconds = statistics.median(_cpu_seconds(lambda: aupimo(maps, masks)[0]) for _ in range(options.repeats))
-        print(f"AUPIMO: {1e3 * seconds / options.images:.2f} ms per image; against anomalib: skipped ({peer})")
-        return
-    found = compare(lambda: aupimo(maps, masks)[0], peer, max(1, options.repeats // 2), 5e-3)
-    print(line("AUPIMO, against anomalib at 300000 thresholds", found, options.images))
+    if not isinstance(peer, str):
+        pairs["AUPIMO, against anomalib at 300,000 thresholds"] = (lambda: aupimo(maps, masks)[0], peer, 5e-3)
+    lines: list[Sequence[str]] = []
+    claims, raw = [], {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "aupimo: .* normal pixels are too few")  # of a miniature
+        for name, (ours, plain, tolerance) in pairs.items():
+            check_values(name, ours(), plain(), tolerance)
+            spent = alternate({"ours": ours, "plain": plain}, options.repeats, warm_up=False)
+            raw[name] = spent
+            times = ratio(spent["plain"], spent["ours"])
+            lines.append([name, *(_each(spent[way], n_images) for way in ("ours", "plain")), str(times)])
+            claims.append(Claim(f"{name}: the usual way over ours", times))
+    normal = [i for i in range(n_images) if not masks[i].any()]
+    anomalous = [i for i in range(n_images) if masks[i].any()]
+    alone: dict[str, tuple[Callable[[], object], int]] = {
+        "RCPRO at 4,096 thresholds": (lambda: rcpro(maps, masks, exact=False), n_images),
+        "RCPRO at every distinct score": (lambda: rcpro(maps, masks), n_images),
+        "its events, of a normal image": (lambda: [image_events(maps[i], masks[i]) for i in normal], len(normal)),
+        "its events, of an anomalous image": (
+            lambda: [image_events(maps[i], masks[i]) for i in anomalous],
+            len(anomalous),
+        ),
+    }
+    spent = alternate({name: work for name, (work, _) in alone.items()}, options.repeats)
+    raw["alone"] = spent
+    lines += [[name, _each(spent[name], count), "–", "–"] for name, (_, count) in alone.items()]
+    left_out = f" AUPIMO is not compared: {peer}." if isinstance(peer, str) else ""
+    text = (
+        f"{n_images} images of {size}x{size}, every second one anomalous. The usual way labels every image at every "
+        "threshold with scipy; both sides give the same number. Ours stops where every region is covered, as RCPRO "
+        "does not depend on thresholds below; a region at the lowest score is the worst case. Events are what a test "
+        "run computes of each image as it comes: all that RCPRO at every distinct score of the category needs."
+    )
+    head = ("what", "ours, CPU ms per image", "the usual way", "usual way over ours")
+    return Found(head, lines, claims, text + left_out, raw)
 
+
+def _each(spent: Sequence[Spent], n_images: int) -> str:
+    return seconds(1000 * median(spent).cpu / n_images)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=int, default=10)
+    parser.add_argument("--size", type=int, default=518, help="pixels per side")
+    parser.add_argument("--thresholds", type=int, default=200)
+
+
+BENCHMARK = Benchmark("RCPRO and AUPIMO", measure, add_options, on_gpu=False)
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(BENCHMARK))

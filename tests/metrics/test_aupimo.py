@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from zsad_bench.metrics.functional.aupimo import aupimo, aupimo_of
+from zsad_bench.metrics.functional.aupimo import aupimo, aupimo_of, highest
 
 DRAWS = settings(max_examples=50, deadline=None, derandomize=True)
 pytestmark = pytest.mark.filterwarnings("ignore:aupimo. .* normal pixels are too few")
@@ -64,7 +64,7 @@ def test_normal_images_of_different_size_weigh_the_same(limits: tuple[float, flo
     normal = [rng.standard_normal(n).round(1) for n in (6, 50, 17)]
     inside = [rng.standard_normal(n).round(1) + 1.5 for n in (5, 30)]
     weights = np.concatenate([np.full(image.size, 1 / (3 * image.size)) for image in normal])
-    _, per_image = aupimo_of(np.concatenate(normal), inside, limits, weights)
+    _, per_image = aupimo_of(normal, inside, limits, weights)
     assert np.allclose(per_image, slow_aupimo(normal, inside, *limits), rtol=0, atol=1e-9)
 
 
@@ -113,6 +113,19 @@ def test_maps_stay_as_they_were() -> None:
     assert np.array_equal(maps, before), "the caller's scores were put in another order"
 
 
+few_scores = hnp.arrays(np.float32, st.integers(0, 9), elements=st.integers(-3, 3))
+
+
+@DRAWS
+@given(st.lists(few_scores, min_size=1, max_size=5).filter(lambda parts: sum(map(len, parts))), st.data())
+def test_the_highest_of_parts_are_those_of_all_sorted(parts: list[NDArray], data: st.DataObject) -> None:
+    pooled = np.sort(np.concatenate(parts))
+    n = data.draw(st.integers(1, pooled.size))
+    before = [part.copy() for part in parts]
+    assert np.array_equal(highest(parts, n), pooled[pooled.size - n :])
+    assert all(np.array_equal(part, was) for part, was in zip(parts, before, strict=True)), "a part was reordered"
+
+
 def test_undefined_without_a_normal_or_an_anomalous_image() -> None:
     maps, masks = category_of_three()
     mean, per_image = aupimo(maps[[0, 2]], masks[[0, 2]])
@@ -122,8 +135,8 @@ def test_undefined_without_a_normal_or_an_anomalous_image() -> None:
     mean, per_image = aupimo(maps[1:2], masks[1:2])
     assert (math.isnan(mean), per_image.size) == (True, 0), "no anomalous image"
     assert math.isnan(aupimo(maps[:0], masks[:0])[0]), "no image"
-    assert aupimo_of(np.zeros(4), [])[0].reason == "no anomalous image"
-    assert aupimo_of(np.zeros(0), [np.ones(3)])[0].reason == "no normal image"
+    assert aupimo_of([np.zeros(4)], [])[0].reason == "no anomalous image"
+    assert aupimo_of([np.zeros(0)], [np.ones(3)])[0].reason == "no normal image"
 
 
 def test_too_few_normal_pixels_warn_and_enough_do_not() -> None:

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from zsad_bench.metrics.category import CategoryMetrics
+from zsad_bench.metrics.functional import binned
 from zsad_bench.metrics.functional.binned import Histogram, binned_values, merged, sort_keys
 from zsad_bench.metrics.functional.pixel import OF_SORTED, pixel_values
 from zsad_bench.metrics.functional.sorted_pixels import sort_pixels, split_pixels
@@ -151,6 +152,23 @@ def test_merging_and_order_change_no_count(category, bins: int, seed: int) -> No
     for i in range(pixels.positives.size):
         grown.add_anomalous(sort_keys(pixels.positives[i : i + 1]), pixels.areas[i : i + 1])
     assert_equal_counts(grown, whole, "when wider bins became necessary")
+
+
+@pytest.mark.parametrize("score_range", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("bins", [4, 2**16])
+def test_the_compiled_loop_counts_the_same(bins: int, score_range, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba", reason="without numba there is no compiled loop")
+    rng = np.random.default_rng(0)
+    maps = (rng.standard_normal((4, 300, 300)) * 10.0 ** np.arange(4)[:, None, None]).astype(np.float32)
+    found, taken = {}, []
+    for way in (True, False):
+        monkeypatch.setattr(binned, "is_worth_loading", lambda n, way=way: taken.append(n) or way)
+        found[way] = Histogram(bins)
+        for map_HW in maps:  # each reaches further than those before: bins are joined on the way
+            found[way].add_normal(sort_keys(map_HW.ravel(), score_range))
+        found[way].add_normal(sort_keys(maps[0, 0, :0], score_range))
+    assert taken, "nobody asked"
+    assert_equal_counts(found[True], found[False], "the loop")
 
 
 def test_empty_histograms_merge() -> None:

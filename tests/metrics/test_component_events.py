@@ -10,6 +10,7 @@ from scipy import ndimage
 from zsad_bench.metrics.functional.component_events import RcproEvents, fast_area, fast_events
 from zsad_bench.metrics.functional.component_tree import Matching
 from zsad_bench.metrics.functional.rcpro import image_events, rcpro_of_events
+from zsad_bench.metrics.functional.regions import find_regions
 from zsad_bench.metrics.functional.sorted_pixels import split_pixels
 
 pytest.importorskip("numba", reason="without numba there is the plain sweep only")
@@ -37,7 +38,8 @@ def test_events_and_value_are_those_of_the_sweep(kind, connectivity, excess):
     matching = Matching(connectivity=connectivity, excess=excess)
     found = []
     for map_HW, mask_HW in zip(maps, masks, strict=True):
-        assert fast_events(map_HW, mask_HW, matching) is not None, "the test must take the fast path"
+        regions = find_regions(mask_HW, connectivity)
+        assert fast_events(map_HW, regions, matching) is not None, "the test must take the fast path"
         fast, plain = (image_events(map_HW, mask_HW, matching, fast=way) for way in (True, False))
         for name, ours, theirs in zip(fast._fields, fast, plain, strict=True):
             assert ours.dtype == theirs.dtype
@@ -58,4 +60,4 @@ def test_what_the_fast_path_leaves_to_the_sweep():
     for map_HW, matching in (
         (maps[0].astype(np.float64), Matching()), (maps[0], Matching(min_area=2)), (nan, Matching()), (few, Matching()),
     ):  # fmt: skip
-        assert fast_events(map_HW, masks[0], matching) is None
+        assert fast_events(map_HW, find_regions(masks[0]), matching) is None

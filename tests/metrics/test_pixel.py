@@ -114,7 +114,8 @@ def test_both_zeros_are_one_score() -> None:
     assert values["pixel_auroc"].value == (2 * 1 + 4 * 0.5) / 6, "-0.0 and 0.0 must tie"
 
 
-def test_sorting_leaves_its_input_alone_unless_allowed() -> None:
-    pixels = Pixels(np.array([3.0, 1.0]), np.array([2.0]), np.array([1], np.int32), 1)
+def test_sorting_leaves_its_input_alone() -> None:
+    pixels = Pixels(np.array([3.0, 1.0]), np.array([2.0, 5.0, 4.0]), np.array([1, 2, 2], np.int32), 2)
     sort_pixels(pixels)
     assert pixels.negatives.tolist() == [3.0, 1.0], "sort_pixels changed its argument"
+    assert pixels.positives.tolist() == [2.0, 5.0, 4.0], "sort_pixels changed its argument"

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from zsad_bench.metrics import sweep_pool
+from zsad_bench.metrics.functional.rcpro import image_events
 from zsad_bench.runner.metric_collector import Collector
 from zsad_bench.runner.shared_encoder import Cost
 from zsad_bench.types import Batch, Category, Prediction, Sample, SampleInfo
@@ -35,6 +38,8 @@ class Table:
 
 class Pass:
     """What a Collector needs of the pass: some methods say nothing before a category is over; what all of them took."""
+
+    device = torch.device("cpu")
 
     def __init__(self, late: dict[str, Prediction] | None = None, infos: list[SampleInfo] = []) -> None:  # noqa: B006
         self.late, self.infos, self.finished = late or {}, infos, []
@@ -68,16 +73,22 @@ def world() -> SimpleNamespace:
 
 
 def collected(
-    world: SimpleNamespace, size: int, pictured: tuple[str, ...] = (), late: tuple[str, ...] = ()
+    world: SimpleNamespace,
+    size: int,
+    pictured: tuple[str, ...] = (),
+    late: tuple[str, ...] = (),
+    sweeps: int = 0,
+    device: str = "cpu",
 ) -> tuple[list[tuple], list[int]]:
     """What was reported with batches of `size`, and how many categories were held after each batch.
 
-    late: methods that are transductive.
+    late: methods that are transductive. sweeps: threads for sweeps. device: where the pass says that it is.
     """
     reported, held = [], []
     shared = Pass({label: world.said[label] for label in late}, world.infos)
-    collector = Collector(world.table, lambda *args: reported.append(args), pictured)
-    collector.on_test_start(None, None)
+    shared.device = torch.device(device)
+    collector = Collector(world.table, lambda *args: reported.append(args), pictured, sweeps)
+    collector.on_test_start(None, shared)
     for start in range(0, len(world.infos), size):
         at = slice(start, start + size)
         batch = Batch(torch.zeros(len(world.infos[at]), 3, SIZE, SIZE), world.labels[at], world.masks[at],
@@ -85,6 +96,11 @@ def collected(
         outputs = {label: Prediction(p.score[at], p.map[at]) for label, p in world.said.items() if label not in late}
         collector.on_test_batch_end(None, shared, outputs, batch, start // size)
         held.append(len(collector.states) + len(collector.parts) * 100)
+        if device == "cpu":
+            assert not [state for states in collector.states.values() for state in states.values()
+                        if state.pixel._coming], "sweeps run on while a CPU encodes the next batch"  # fmt: skip
+    collector.on_test_end(None, shared)
+    assert collector.pool is None, "threads are left behind"
     return reported, held
 
 
@@ -119,6 +135,38 @@ def test_what_comes_when_a_category_is_over_is_the_same(world, size):
         assert [(p.kind, p.id, p.score) for p in one.picks] == [(p.kind, p.id, p.score) for p in other.picks]
     assert max(held) <= 101, "masks of more than one unfinished category were held in memory"
     assert held[-1] == 0, "something was left unreported"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("size", [1, 3, 13])
+def test_sweeps_on_threads_change_nothing(world, size, device):
+    plain, _ = collected(world, size)
+    ours, held = collected(world, size, sweeps=2, device=device)
+    assert [(label, category) for label, category, _ in ours] == [(label, category) for label, category, _ in plain]
+    for (_, _, one), (_, _, other) in zip(plain, ours, strict=True):
+        assert str(one.result.values) == str(other.result.values)
+    assert held[-1] == 0
+
+
+def test_the_seconds_of_a_category_include_its_sweeps(world, monkeypatch):
+    pytest.importorskip("numba", reason="without numba RCPRO is not computed from the state")
+
+    def slow(map_HW, mask_HW, *args, **options):
+        time.sleep(0.02)
+        return image_events(map_HW, mask_HW, *args, **options)
+
+    monkeypatch.setattr(sweep_pool, "image_events", slow)
+    reported, _ = collected(world, 13, sweeps=1, device="cuda")
+    seconds = {category.name: found.seconds for _, category, found in reported}
+    assert seconds["nut"] >= 2 * COUNTS["nut"] * 0.02, "two methods on each image, one thread"
+
+
+def test_a_test_that_breaks_off_leaves_no_threads(world):
+    collector = Collector(world.table, lambda *args: None, sweeps=2)
+    collector.on_test_start(None, Pass())
+    assert collector.pool is not None
+    collector.on_exception(None, Pass(), RuntimeError("no luck"))
+    assert collector.pool is None
 
 
 def test_images_that_were_skipped_are_counted_and_end_with_the_test(world):

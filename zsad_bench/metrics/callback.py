@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from zsad_bench.metrics.category import CategoryMetrics, CategoryResult
+from zsad_bench.metrics.sweep_pool import SweepPool, spare_threads
 from zsad_bench.metrics.values import MetricValue
 from zsad_bench.types import Batch, Category, Level, Prediction
 
@@ -37,7 +38,8 @@ class CategoryMetricsCallback(Callback):
     level: what the images are labelled by; None is what the data module says, else whether batches have masks.
     options: of `CategoryMetrics`; bootstrap intervals are off unless asked for (`intervals=True`).
 
-    In one process a category's pixels are kept until its last image; in several, all are kept to the end.
+    In one process a category's pixels are kept until its last image; in several, all are kept to the end. RCPRO's
+    sweeps run on threads beside the test where the machine has some to spare (`sweep_pool`).
 
     Raises:
         ValueError: a score that is not finite, or no map where there are masks.
@@ -49,9 +51,12 @@ class CategoryMetricsCallback(Callback):
         self.results: dict[Category, CategoryResult] = {}
         self._states: dict[Category, CategoryMetrics] = {}
         self._left: Counter[Category] = Counter()
+        self._pool: SweepPool | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.results, self._states, self._left = {}, {}, Counter()
+        threads = spare_threads(pl_module.device.type != "cpu")
+        self._pool = SweepPool(threads) if threads else None
         data = getattr(trainer, "datamodule", None)
         if trainer.world_size == 1 and isinstance(data, _Counted):
             self._left = data.image_counts()
@@ -72,7 +77,7 @@ class CategoryMetricsCallback(Callback):
             rows = [row for row, sample in enumerate(batch.samples) if sample.category == category]
             if category not in self._states:
                 of_category = level or ("image" if batch.masks is None else "both")
-                self._states[category] = CategoryMetrics(of_category, **self.options)
+                self._states[category] = CategoryMetrics(of_category, **{"pool": self._pool, **self.options})
             self._states[category].update(
                 outputs.score[rows],
                 batch.labels[rows],
@@ -92,6 +97,15 @@ class CategoryMetricsCallback(Callback):
         for name, value in self._named():
             # The same on each process; their mean is asked for so that Lightning does not warn of a missing one.
             pl_module.log(name, value, batch_size=1, sync_dist=trainer.world_size > 1)
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def _named(self) -> Iterable[tuple[str, float]]:
         """What is logged: means first, then each category's values."""

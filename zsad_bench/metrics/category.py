@@ -49,7 +49,7 @@ class CategoryMetrics:
     check_finite: raise ValueError at `update` when a score is nan or infinite.
     intervals: give the image metrics their bootstrap intervals; `result` then costs tens of milliseconds more.
     thresholds: give the optional metrics too, at these; in one process.
-    pixel_options: of `PixelMetrics` (mode, budget, bins, score_range, intervals…).
+    pixel_options: of `PixelMetrics` (mode, budget, bins, score_range, intervals, pool…).
     """
 
     def __init__(
@@ -117,6 +117,11 @@ class CategoryMetrics:
             values, scores.size, n_anomalous, n_regions, scores, labels, bounds, intervals, n_vanished
         )
 
+    def settle(self) -> None:
+        """Waits for what a `pool` still computes of the images so far. Raises what that raised."""
+        if self.pixel is not None:
+            self.pixel.settle()
+
     def reset(self) -> None:
         """Forget all images."""
         self.image.reset()
@@ -127,7 +132,7 @@ class CategoryMetrics:
     def _check_labels(self, labels: NDArray, masks: NDArray) -> None:
         if labels.shape != masks.shape[:1]:
             raise ValueError(f"found labels {labels.shape} for masks {masks.shape}; both need one entry per image")
-        marked = masks.any(axis=tuple(range(1, masks.ndim)))
+        marked = masks.reshape(len(masks), -1).any(axis=1)
         wrong = np.flatnonzero(marked & ~labels)
         if wrong.size:
             raise DatasetError(

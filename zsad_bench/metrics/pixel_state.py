@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
+from collections import deque
 from collections.abc import Callable
-from functools import cache
+from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from zsad_bench.metrics import PIXEL_KEYS
@@ -29,14 +30,15 @@ from zsad_bench.metrics.functional.binned import (
 )
 from zsad_bench.metrics.functional.bootstrap import image_pairs, pixel_auroc_interval
 from zsad_bench.metrics.functional.checks import as_array, maps_and_masks
+from zsad_bench.metrics.functional.compiled import has_numba
 from zsad_bench.metrics.functional.component_events import RcproEvents
 from zsad_bench.metrics.functional.component_tree import Matching
 from zsad_bench.metrics.functional.pixel import pixel_values
-from zsad_bench.metrics.functional.ranking import rank
 from zsad_bench.metrics.functional.rcpro import image_events, rcpro_of_events
-from zsad_bench.metrics.functional.regions import check_connectivity
-from zsad_bench.metrics.functional.sorted_pixels import Pixels, SortedPixels, sort_pixels, split_pixels
+from zsad_bench.metrics.functional.regions import Regions, check_connectivity, find_regions
+from zsad_bench.metrics.functional.sorted_pixels import SortedPixels, sort_parts, split_pixels
 from zsad_bench.metrics.state import ListStateMetric
+from zsad_bench.metrics.sweep_pool import SweepPool
 from zsad_bench.metrics.values import Interval, MetricValue, by_key, undefined
 
 Mode = Literal["auto", "exact", "binned"]
@@ -70,9 +72,11 @@ class PixelMetrics(ListStateMetric):
     mode: "exact", "binned", or "auto": exact up to `budget` pixels over all ranks, and binned beyond.
     bins, score_range: of the binned mode, as in `functional.binned`.
     intervals: give pixel AUROC a bootstrap interval; exact mode only, seconds per category.
-    local: compute RCPRO and AUPIMO, which look at one image at a time; at 518 px some 6 s of CPU time per 100 images.
-    Memory: exact, 4 bytes per pixel (8 for float64) and for RCPRO 20 per event, some 2.7 MB per anomalous image of
-    518 px, and as much again while computing; binned, 24 bytes per bin and the scores of `FOLD` pixels and a batch.
+    local: compute RCPRO and AUPIMO, which look at one image at a time (docs/metrics.md says what that costs).
+    pool: threads that RCPRO's sweeps run on while `update` returns; None: each runs in `update`. The values are the
+    same. What a sweep raises is raised by a later `update`, by `settle`, or where values are asked for.
+    Memory: exact, 4 bytes per pixel (8 for float64) and for RCPRO 16 per event, some 2 MB per anomalous image of
+    518 px, and while computing twice that; binned, 24 bytes per bin and the scores of `FOLD` pixels and a batch.
     """
 
     n_regions: Tensor  # () int64, as the two below
@@ -91,6 +95,7 @@ class PixelMetrics(ListStateMetric):
         score_range: tuple[float, float] | None = None,
         intervals: bool = False,
         local: bool = True,
+        pool: SweepPool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -107,6 +112,8 @@ class PixelMetrics(ListStateMetric):
         self.fpr_limit, self.connectivity, self.check_finite = fpr_limit, connectivity, check_finite
         self.mode, self.budget, self.bins, self.score_range, self.intervals = mode, budget, bins, score_range, intervals
         self.local = local
+        self._pool = pool
+        self._coming: deque[Future[RcproEvents]] = deque()  # in the order of their images
         self._map_dtype = np.float32 if dtype == torch.float32 else np.float64
         self._warned_budget = False
         self.add_vector("negatives", dtype)
@@ -118,7 +125,7 @@ class PixelMetrics(ListStateMetric):
         self.add_vector("labels", torch.uint8)
         self.add_vector("event_scores", dtype)  # of RCPRO
         self.add_vector("event_quality", torch.float64)
-        self.add_vector("event_judged", torch.int64)
+        self.add_vector("event_judged", torch.int32)
         self.add_state("n_regions", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("n_pixels", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("n_vanished", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
@@ -131,12 +138,14 @@ class PixelMetrics(ListStateMetric):
         Raises:
             ValueError: a score is not finite, shapes differ, or a normal image's mask has a pixel.
         """
+        self.settle(wait=False)
         maps_BHW, masks_BHW = maps_and_masks(
             maps, masks, "pixel metrics", finite=self.check_finite, dtype=self._map_dtype
         )
-        n_pos = masks_BHW.sum(axis=(1, 2), dtype=np.int64)
+        n_pos = np.array([np.count_nonzero(mask) for mask in masks_BHW], np.int64)
         anomalous = n_pos > 0 if labels is None else _labels(labels, n_pos)
-        pixels = split_pixels(maps_BHW, masks_BHW, self.connectivity)
+        regions = [find_regions(mask, self.connectivity) for mask in masks_BHW]
+        pixels = split_pixels(maps_BHW, masks_BHW, self.connectivity, regions)
         self.append("negatives", pixels.negatives)
         self.append("positives", pixels.positives)
         self.append("areas", pixels.areas)
@@ -148,7 +157,8 @@ class PixelMetrics(ListStateMetric):
         vanished = anomalous & (n_pos == 0)
         self.n_vanished = self.n_vanished + int(vanished.sum())
         if self.local and has_numba() and not self.is_binned():
-            self._add_events(maps_BHW[~vanished], masks_BHW[~vanished])
+            for i in np.flatnonzero(~vanished):
+                self._sweep(maps_BHW[i], masks_BHW[i], regions[i])
         if self.is_binned() and self._n_kept() >= FOLD:
             self._fold()
         elif self.mode == "exact" and int(self.n_pixels) > self.budget and not self._warned_budget:
@@ -174,7 +184,6 @@ class PixelMetrics(ListStateMetric):
             unknown = dict.fromkeys(PIXEL_KEYS, undefined(why))
             return PixelResult(by_key(PIXEL_KEYS, unknown | binned.values), binned.error_bounds, {})
         intervals = self._intervals() if self.intervals else {}
-        # before the sort, which takes the pixels out of the order of their images
         local = {
             key: metric(self) if self.local else undefined("not asked for (local=False)")
             for key, metric in LOCAL.items()
@@ -187,6 +196,26 @@ class PixelMetrics(ListStateMetric):
         n_pixels = int(self.n_pixels) if n_pixels is None else n_pixels
         return self.mode == "binned" or (self.mode == "auto" and n_pixels > self.budget)
 
+    def reset(self) -> None:
+        """As torchmetrics; sweeps that are not done are forgotten."""
+        self._coming.clear()
+        super().reset()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        self.settle()  # the state is put aside while the values of the batch are computed
+        return super().forward(*args, **kwargs)
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """As torchmetrics; of a metric, the sweeps that are not done are waited for."""
+        for metric in (self, incoming_state):
+            if isinstance(metric, PixelMetrics):
+                metric.settle()
+        super().merge_state(incoming_state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.settle()
+        return super().__getstate__() | {"_pool": None}  # threads are not copied: a copy sweeps in `update`
+
     def sync(
         self,
         dist_sync_fn: Callable | None = None,
@@ -194,7 +223,11 @@ class PixelMetrics(ListStateMetric):
         should_sync: bool = True,
         distributed_available: Callable | None = None,
     ) -> None:
-        """As torchmetrics; ranks whose pixels together exceed the budget count them first, and gather the counts."""
+        """As torchmetrics; ranks whose pixels together exceed the budget count them first, and gather the counts.
+
+        Sweeps that are not done are waited for.
+        """
+        self.settle()
         available = distributed_available or self.distributed_available_fn
         if should_sync and not self._is_synced and callable(available) and available():
             gather = dist_sync_fn or gather_all_tensors
@@ -218,16 +251,29 @@ class PixelMetrics(ListStateMetric):
     def _fold(self) -> None:
         """Count the kept pixels and forget them."""
         packed = self._histogram().packed()
+        self._coming.clear()  # without every pixel there is no RCPRO
         for name in self._dtypes:
             setattr(self, name, [])
         self.append("counted", packed)
 
-    def _add_events(self, maps: NDArray, masks: NDArray) -> None:
-        for map_HW, mask_HW in zip(maps, masks, strict=True):
-            events = image_events(map_HW, mask_HW, Matching(connectivity=self.connectivity))
-            self.append("event_scores", events.scores)
-            self.append("event_quality", events.quality)
-            self.append("event_judged", events.judged)
+    def settle(self, wait: bool = True) -> None:
+        """Keeps what sweeps found; waits for those that are not done, or leaves them. Raises what one of them raised."""
+        while self._coming and (wait or self._coming[0].done()):
+            self._keep(self._coming[0].result())  # one that failed stays first: no value is computed without it
+            self._coming.popleft()
+
+    def _sweep(self, map_HW: NDArray, mask_HW: NDArray, regions: Regions) -> None:
+        """Finds the events of an image, now or soon."""
+        matching = Matching(connectivity=self.connectivity)
+        if self._pool is None:
+            self._keep(image_events(map_HW, mask_HW, matching, regions=regions))
+            return
+        self._coming.append(self._pool.submit(map_HW, mask_HW, matching, regions))
+
+    def _keep(self, events: RcproEvents) -> None:
+        self.append("event_scores", events.scores)
+        self.append("event_quality", events.quality)
+        self.append("event_judged", events.judged)
 
     def _rcpro(self) -> MetricValue:
         if not int(self.n_regions):
@@ -244,22 +290,18 @@ class PixelMetrics(ListStateMetric):
         of_normal = self.vector("labels") == 0
         if not of_normal.any():
             return undefined("no normal image")
-        normal = self.vector("negatives")[np.repeat(of_normal, n_neg)]
-        if normal.size * FPR_BOUNDS[0] < 1:
-            return undefined(f"{normal.size} pixels of normal images are too few for an FPR of {FPR_BOUNDS[0]:g}")
+        n_normal = int(n_neg[of_normal].sum())
+        if n_normal * FPR_BOUNDS[0] < 1:
+            return undefined(f"{n_normal} pixels of normal images are too few for an FPR of {FPR_BOUNDS[0]:g}")
         inside = np.split(self.vector("positives"), np.cumsum(n_pos)[:-1])
+        kept = zip(*(self.parts(name) for name in ("negatives", "n_neg", "labels")), strict=True)
+        images = [(scores, label) for part, sizes, labels in kept
+                  for scores, label in zip(np.split(part, np.cumsum(sizes))[:-1], labels, strict=True)]  # fmt: skip
+        normal = [scores for scores, label in images if label == 0]
         return aupimo_of(normal, [scores for scores in inside if scores.size])[0]
 
     def _sorted(self) -> SortedPixels:
-        positives, areas = self.vector("positives"), self.vector("areas")
-        if self.device.type != "cuda":
-            pixels = Pixels(self.vector("negatives"), positives, areas, int(self.n_regions))
-            return sort_pixels(pixels, overwrite=True)
-        # the normal pixels are nearly all there is to sort, and they lie on the GPU already
-        negatives = torch.sort(torch.cat(self.tensors("negatives"))).values.cpu().numpy()
-        anomalous = sort_pixels(Pixels(negatives[:0], positives, areas, int(self.n_regions)))
-        ranking = rank(anomalous.thresholds, anomalous.ranking.tp, negatives)
-        return anomalous._replace(negatives=negatives, ranking=ranking)
+        return sort_parts(self.parts("negatives"), self.vector("positives"), self.vector("areas"))
 
     def _intervals(self) -> dict[str, Interval]:
         negatives, positives, n_neg, n_pos, labels = (
@@ -274,12 +316,6 @@ LOCAL: dict[str, Callable[[PixelMetrics], MetricValue]] = {
     "pixel_rcpro": PixelMetrics._rcpro,
     "pixel_aupimo": PixelMetrics._aupimo,
 }
-
-
-@cache
-def has_numba() -> bool:
-    """Whether RCPRO can be computed fast."""
-    return importlib.util.find_spec("numba") is not None
 
 
 def _labels(labels: ArrayLike, n_pos: NDArray) -> NDArray:

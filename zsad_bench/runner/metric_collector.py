@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.metrics.category import CategoryMetrics, CategoryResult
 from zsad_bench.metrics.operating import Thresholds
+from zsad_bench.metrics.sweep_pool import SweepPool, spare_threads
 from zsad_bench.results.pictures import Pick
 from zsad_bench.runner import provenance
 from zsad_bench.runner.picks import Picks
@@ -57,6 +58,10 @@ class Collector(Callback):
     masks themselves only where a transductive method has to see all of them first. A category with skipped images ends
     with the test. pictured: labels that pictures are kept of. level: of the metrics, where it is not the data's own.
     thresholds: label -> those of its optional metrics. options: of `CategoryMetrics`.
+
+    sweeps: threads for RCPRO's sweeps, 0 for none; None: as many as the machine has to spare. Beside a GPU they run on
+    while the next batch is encoded. On a CPU each batch waits for its sweeps: they would take cores from the encoder,
+    and the seconds of its encoding, which go into rows, would be longer.
     """
 
     def __init__(
@@ -66,10 +71,13 @@ class Collector(Callback):
         pictured: Collection[str] = (),
         level: Level | None = None,
         thresholds: Mapping[str, Thresholds | None] = MappingProxyType({}),
+        sweeps: int | None = None,
         **options: Any,
     ) -> None:
-        self.data, self.finished, self.pictured = data, finished, pictured
+        self.data, self.finished, self.pictured, self.sweeps = data, finished, pictured, sweeps
         self.level, self.thresholds, self.options = level or data.level, thresholds, options
+        self.pool: SweepPool | None = None
+        self.beside_device = False
         self.waiting = Counter(data.info(sample).category for sample in data.samples())
         self.states: dict[Category, dict[str, CategoryMetrics]] = {}
         self.picks: dict[Category, dict[str, Picks]] = {}
@@ -80,7 +88,13 @@ class Collector(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.last = time.perf_counter()
+        self.beside_device = pl_module.device.type != "cpu"
+        threads = spare_threads(self.beside_device) if self.sweeps is None else self.sweeps
+        self.pool = SweepPool(threads) if threads else None
         provenance.reset_peak_memory()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
 
     def on_test_batch_end(
         self,
@@ -95,6 +109,8 @@ class Collector(Callback):
         for category, rows in by_category(batch.samples).items():
             part = _part(batch, rows)
             self._update(category, {label: _rows(predictions[label], rows) for label in predictions}, part)
+            if not self.beside_device:
+                self._settle(category)
             if pl_module.transductive:
                 self.parts.setdefault(category, []).append(_small(part))
             self.ids.setdefault(category, []).extend(sample.id for sample in part.samples)
@@ -105,13 +121,24 @@ class Collector(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for category in list(self.ids):
             self._finish(category, cast(SharedPass, pl_module))
+        self._close()
+
+    def _settle(self, category: Category) -> None:
+        """Waits for the sweeps of a category."""
+        for state in self.states.get(category, {}).values():
+            state.settle()
+
+    def _close(self) -> None:
+        if self.pool is not None:
+            self.pool.close()
+            self.pool = None
 
     def _update(self, category: Category, predictions: Mapping[str, Prediction], batch: Batch) -> None:
         """Takes in predictions for a batch of one category."""
         states, picks = self.states.setdefault(category, {}), self.picks.setdefault(category, {})
         for label, prediction in predictions.items():
             if label not in states:
-                of = {**self.options, "thresholds": self.thresholds.get(label)}
+                of = {**self.options, "thresholds": self.thresholds.get(label), "pool": self.pool}
                 states[label] = CategoryMetrics(self.level, **of)
             state = states[label]
             state.update(prediction.score, batch.labels, prediction.map, batch.masks)
@@ -122,6 +149,7 @@ class Collector(Callback):
     def _finish(self, category: Category, shared: SharedPass) -> None:
         if late := shared.finish(category):
             self._update(category, late, _joined(self.parts.pop(category)))
+        self._settle(category)  # before the clock is read: what a category took includes its sweeps
         now = time.perf_counter()
         states, ids, picks = self.states.pop(category), self.ids.pop(category), self.picks.pop(category)
         skipped, seconds = self.waiting[category], now - self.last

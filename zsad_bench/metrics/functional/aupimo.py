@@ -31,7 +31,7 @@ def aupimo(
     maps_BHW: float, any range, higher is more anomalous. masks_BHW: bool.
     labels: (B,) 0 normal, 1 anomalous; without them an image is normal where its mask is empty. An anomalous image with
     an empty mask is in neither: it has no anomaly to detect, and a detection on it is not a false positive.
-    nan without a normal or without an anomalous image. Partitions the normal pixels once: O(B*H*W) time and memory.
+    nan without a normal or without an anomalous image. Compares each normal pixel once: O(B*H*W) time.
 
     Raises:
         ValueError: a score is not finite, shapes differ, not 0 < L < U <= 1, or a normal image has a mask.
@@ -39,33 +39,34 @@ def aupimo(
     check_fpr_bounds(fpr_bounds)
     maps, masks = maps_and_masks(maps_BHW, masks_BHW, "aupimo")
     anomalous = masks.any(axis=(1, 2)) if masks.size else np.zeros(len(masks), np.bool_)
-    inside = [map_HW[mask_HW] for map_HW, mask_HW in zip(maps[anomalous], masks[anomalous], strict=True)]
+    inside = [maps[i][masks[i]] for i in np.flatnonzero(anomalous)]
     normal = ~anomalous if labels is None else np.asarray(labels) == 0
     if normal.shape != anomalous.shape or (normal & anomalous).any():
         raise ValueError("aupimo: labels must be one per image, and normal images have no anomalous pixel")
-    mean, per_image = aupimo_of(maps[normal].ravel(), inside, fpr_bounds)
+    mean, per_image = aupimo_of([maps[i].ravel() for i in np.flatnonzero(normal)], inside, fpr_bounds)
     return mean.value, per_image
 
 
 def aupimo_of(
-    normal: NDArray,
+    normal: Sequence[NDArray],
     inside: Sequence[NDArray],
     fpr_bounds: tuple[float, float] = FPR_BOUNDS,
     weights: NDArray | None = None,
 ) -> tuple[MetricValue, NDArray]:
     """Mean AUPIMO and that of each anomalous image, from scores. Warns where L allows not one false-positive pixel.
 
-    normal: (N,) scores of the pixels of normal images; put in another order in place. inside: by anomalous image, the
-    scores of its anomalous pixels, at least one. weights: (N,) float64, what each normal pixel adds to F, for images
-    of different size: 1 / (normal images * pixels of its image); None where all are equal.
+    normal: the N scores of the pixels of normal images, in parts, which stay as they are. inside: by anomalous image,
+    the scores of its anomalous pixels, at least one. weights: (N,) float64, what each normal pixel adds to F, for
+    images of different size: 1 / (normal images * pixels of its image); None where all are equal.
     """
     check_fpr_bounds(fpr_bounds)
     low, high = fpr_bounds
-    if not inside or not normal.size:
+    n_normal = sum(part.size for part in normal)
+    if not inside or not n_normal:
         return undefined("no normal image" if inside else "no anomalous image"), np.full(len(inside), math.nan)
-    if low < 1 / normal.size:
+    if low < 1 / n_normal:
         warnings.warn(
-            f"aupimo: {normal.size} normal pixels are too few for FPR bounds from {low:g}: below {1 / normal.size:.2g} "
+            f"aupimo: {n_normal} normal pixels are too few for FPR bounds from {low:g}: below {1 / n_normal:.2g} "
             "not one false-positive pixel is allowed; use more normal images or a higher lower bound",
             stacklevel=3,
         )
@@ -85,13 +86,25 @@ def check_fpr_bounds(fpr_bounds: tuple[float, float]) -> None:
         raise ValueError(f"aupimo: fpr_bounds must be (L, U) with 0 < L < U <= 1, found {tuple(fpr_bounds)!r}")
 
 
-def _false_positives(normal: NDArray, scores: NDArray, high: float, weights: NDArray | None) -> NDArray:
+def _false_positives(normal: Sequence[NDArray], scores: NDArray, high: float, weights: NDArray | None) -> NDArray:
     """F at each of `scores`; exact up to `high`, and at least `high` beyond."""
     if weights is not None:
-        order = np.argsort(normal)
+        pooled = np.concatenate(normal)
+        order = np.argsort(pooled)
         above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)  # above[k]: of all but the k lowest
-        return above[np.searchsorted(normal[order], scores, side="left")]
-    n_top = min(normal.size, math.ceil(high * normal.size) + 1)
-    normal.partition(normal.size - n_top)
-    top = np.sort(normal[normal.size - n_top :])
-    return (n_top - np.searchsorted(top, scores, side="left")) / normal.size
+        return above[np.searchsorted(pooled[order], scores, side="left")]
+    n_normal = sum(part.size for part in normal)
+    n_top = min(n_normal, math.ceil(high * n_normal) + 1)
+    return (n_top - np.searchsorted(highest(normal, n_top), scores, side="left")) / n_normal
+
+
+def highest(parts: Sequence[NDArray], n: int) -> NDArray:
+    """The `n` highest scores (at least 1) of all parts, which have n or more; ascending. nan counts as the highest."""
+    top = parts[0][:0]
+    for part in parts:
+        if top.size == n:  # and its first is its lowest
+            part = part[~(part <= top[0])]  # few of a part are left once some parts were seen
+        top = np.concatenate([top, part])
+        if top.size >= n:
+            top = np.partition(top, top.size - n)[top.size - n :]
+    return np.sort(top)

@@ -6,7 +6,6 @@ counts once, whatever its size. FPR(t): share of the normal pixels of all images
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
@@ -16,7 +15,7 @@ from zsad_bench.metrics.functional.checks import maps_and_masks
 from zsad_bench.metrics.functional.sorted_pixels import SortedPixels, sort_pixels, split_pixels
 from zsad_bench.metrics.values import MetricValue, undefined
 
-LEGACY_STEPS, LEGACY_FPR = 200, 0.3  # of the evaluation routine shared by the AnomalyCLIP family of code
+LEGACY_FPR = 0.3  # of the evaluation routine shared by the AnomalyCLIP family of code
 
 
 def aupro(maps_BHW: ArrayLike, masks_BHW: ArrayLike, fpr_limit: float = 0.3, connectivity: int = 8) -> float:
@@ -80,12 +79,11 @@ def aupro_legacy200_of(pixels: SortedPixels) -> MetricValue:
     missing = _undefined(pixels)
     if missing:
         return missing
-    steps = _legacy_thresholds(pixels)
-    if not steps.size:
+    if not pixels.steps.size:
         return undefined("no room for 200 thresholds between the lowest and the highest score")
-    n_neg = pixels.negatives.size
-    fpr = (n_neg - np.searchsorted(pixels.negatives, steps, side="right")) / n_neg
-    reached = np.searchsorted(-pixels.thresholds, -steps, side="left")  # how many distinct anomalous scores are > t
+    fpr = pixels.above_steps / pixels.ranking.n_neg
+    # how many distinct anomalous scores are > t
+    reached = np.searchsorted(-pixels.thresholds, -pixels.steps, side="left")
     pro = np.append(0.0, pixels.pro)[reached]
     low_fpr = fpr < LEGACY_FPR
     if low_fpr.sum() < 2:
@@ -103,25 +101,7 @@ def check_fpr_limit(fpr_limit: float) -> None:
 
 
 def _sorted(metric: str, maps: ArrayLike, masks: ArrayLike, connectivity: int) -> SortedPixels:
-    return sort_pixels(split_pixels(*maps_and_masks(maps, masks, metric), connectivity), overwrite=True)
-
-
-def _legacy_thresholds(pixels: SortedPixels) -> NDArray:
-    """200 thresholds in the dtype of the scores, ascending; empty when they do not fit.
-
-    The routine's `arange(min, max, (max - min) / 200)` rounds its count and its first step in the dtype of the maps
-    and continues in float64; that is followed here step by step, as one threshold more moves results by 5e-4.
-    """
-    low = min(pixels.negatives[0], pixels.thresholds[-1])
-    high = max(pixels.negatives[-1], pixels.thresholds[0])
-    with np.errstate(over="ignore"):
-        step = (high - low) / low.dtype.type(LEGACY_STEPS)
-    if not (np.isfinite(step) and step > 0):
-        return np.zeros(0, low.dtype)
-    exact = float(low) + np.arange(math.ceil((high - low) / step)) * (float(low + step) - float(low))
-    # rounded down: decides `score > t` as the float64 threshold does, without a float64 copy of all pixels
-    rounded = exact.astype(low.dtype)
-    return np.where(rounded > exact, np.nextafter(rounded, low.dtype.type(-np.inf)), rounded)
+    return sort_pixels(split_pixels(*maps_and_masks(maps, masks, metric), connectivity))
 
 
 def _undefined(pixels: SortedPixels) -> MetricValue | None:

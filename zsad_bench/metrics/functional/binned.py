@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsad_bench.metrics.functional.aupro import check_fpr_limit
+from zsad_bench.metrics.functional.compiled import is_worth_loading
 from zsad_bench.metrics.values import MetricValue, undefined
 
 BINS = 2**18  # 6 MiB per histogram; 2,048 bins per octave for scores from exactly 0 upwards, more for narrower ranges
@@ -49,6 +50,12 @@ class Histogram:
 
     def add_normal(self, keys: NDArray) -> None:
         """Count normal pixels. keys: (N,) int32 from `sort_keys`."""
+        if keys.size and is_worth_loading(keys.size):
+            from zsad_bench.metrics.functional import pixel_loops
+
+            self._cover(int(keys.min()), int(keys.max()))
+            pixel_loops.count_bins(keys, self.shift, self.bins - 1, self.normal)
+            return
         for start in range(0, keys.size, CHUNK):
             np.add.at(self.normal, self._at(keys[start : start + CHUNK]), 1)  # a bincount would empty all bins first
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zsad_bench.metrics.functional.component_tree import EXCESS, FEW_SLOTS, RING, Matching, joins, regions_by_size
+from zsad_bench.metrics.functional.component_tree import EXCESS, FEW_SLOTS, RING, Matching, joins, number_by_size
+from zsad_bench.metrics.functional.regions import Regions
 
-KEPT_ROOM = 2**26  # bytes of room that a thread keeps for its next image: 64 MiB are images of 1,300 px
+KEPT_ROOM = 2**26  # bytes of room that a thread keeps for its next image: 64 MiB are images of 1,100 px
 _INF = 0x7F800000  # the key of infinity; those of nan lie beyond
 
 
@@ -23,7 +24,7 @@ class RcproEvents(NamedTuple):
 
     A false alarm that only grows changes nothing, so a normal image leaves two events per local maximum, an anomalous
     one at most an event per pixel.
-    scores: (E,) in the dtype of the map. quality: (E,) float64, judged: (E,) int64: added from that score down.
+    scores: (E,) in the dtype of the map. quality: (E,) float64, judged: (E,) int32: added from that score down.
     """
 
     scores: NDArray
@@ -31,8 +32,8 @@ class RcproEvents(NamedTuple):
     judged: NDArray
 
 
-def fast_events(map_HW: NDArray, mask_HW: NDArray, matching: Matching) -> RcproEvents | None:
-    """The events of one image, or None where the sweep has to find them. map_HW: float32. mask_HW: bool, (H,W) too.
+def fast_events(map_HW: NDArray, regions: Regions, matching: Matching) -> RcproEvents | None:
+    """The events of one image, or None where the sweep has to find them. map_HW: float32. regions: of its mask.
 
     None: scores with at most `FEW_SLOTS` different ones (the sweep then takes equal ones in another order), a nan,
     another dtype, or a smallest area. Needs numba. Releases the GIL; each thread keeps its room for the next image.
@@ -52,17 +53,17 @@ def fast_events(map_HW: NDArray, mask_HW: NDArray, matching: Matching) -> RcproE
     if not merge_tree.more_scores_than(room.keys, FEW_SLOTS, np.zeros(2**16, np.uint8)):
         return None
     label[:] = 0
+    region, sizes = room.region.ravel(), number_by_size(regions, room.region)
     n, peaks = merge_tree.peaks_and_passes(higher, height, width, tables.arcs, room.special)
     merge_tree.label_peaks(room.special, n, higher, tables.arcs, label)
     merge_tree.pack_pixels(room.special, n, keys, lowest, room.items)
     order = radix.radix_sort(room.items, room.spare, n, (highest - lowest).bit_length())
-    region, sizes = regions_by_size(mask_HW, matching.connectivity)
     area = np.zeros(peaks + 1, np.int64)
     if sizes.size:
         merge_tree.label_all(higher, height, width, tables.ascent, label)
-        touched = np.full(peaks + 1, merge_tree.NEVER, np.int64)
-        inside = np.flatnonzero(region)
-        np.maximum.at(touched, label[inside], keys[inside])
+        touched = np.empty(peaks + 1, np.int64)
+        first = (1 + regions.top) * width + 1 + regions.left
+        merge_tree.touched_inside(regions.labels, first, width, keys, label, touched)
         by_peak = [np.zeros(peaks + 1, np.int32) for _ in range(3)]
         walk = (keys, higher, tables.joins, tables.offsets, tables.ascent, label)
         merge_tree.touched_from(order, n, *walk, np.arange(peaks + 1, dtype=np.int32), touched, *by_peak)
@@ -79,7 +80,7 @@ def fast_events(map_HW: NDArray, mask_HW: NDArray, matching: Matching) -> RcproE
         *by_peak, *by_node, room.event_bits, room.event_quality, room.event_judged,
     )  # fmt: skip
     scores = room.event_bits[:made].view(np.float32)
-    return RcproEvents(scores.copy(), room.event_quality[:made].copy(), room.event_judged[:made].astype(np.int64))
+    return RcproEvents(scores.copy(), room.event_quality[:made].copy(), room.event_judged[:made].copy())
 
 
 def fast_area(events: RcproEvents, positives: NDArray, areas: NDArray, n_regions: int) -> float | None:
@@ -136,6 +137,7 @@ class _Room(NamedTuple):
     keys: NDArray
     higher: NDArray
     label: NDArray
+    region: NDArray
     special: NDArray
     items: NDArray
     spare: NDArray
@@ -155,7 +157,8 @@ def _room(shape: tuple[int, ...]) -> _Room:
     n = shape[0] * shape[1]
     by_pixel = [np.empty(n, t) for t in (np.int32, np.uint64, np.uint64, np.int32, np.float64, np.int32)]
     room = _Room(
-        np.empty(padded, np.int32), np.empty(padded, np.uint8), np.empty(padded[0] * padded[1], np.int32), *by_pixel
-    )
+        np.empty(padded, np.int32), np.empty(padded, np.uint8), np.empty(padded[0] * padded[1], np.int32),
+        np.empty(padded, np.int32), *by_pixel,
+    )  # fmt: skip
     _of_thread.room = room if sum(array.nbytes for array in room) <= KEPT_ROOM else None
     return room

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zsad_bench.metrics.functional.regions import check_connectivity, label_regions
+from zsad_bench.metrics.functional.regions import Regions, check_connectivity, find_regions
 
 EXCESS = ("matched", "union", "area")
 RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # clockwise from above
@@ -98,7 +98,8 @@ def grow(map_HW: NDArray, mask_HW: NDArray, grid: Grid, matching: Matching) -> G
     kernel = _kernel()
     height, width = map_HW.shape[0], map_HW.shape[1] + 2
     order, slots, ends = _enter(map_HW, grid)
-    region, sizes = regions_by_size(mask_HW, matching.connectivity)
+    region = np.zeros((height + 2, width), np.int32)
+    sizes = number_by_size(find_regions(mask_HW, matching.connectivity), region)
     depth = max(sizes.size - 1, 0).bit_length()
     by_pixel: Sequence[Any] = [
         np.zeros((height + 2) * width, dtype) for dtype in (*[np.int32] * 3, np.float64, np.uint8, np.int32)
@@ -107,7 +108,7 @@ def grow(map_HW: NDArray, mask_HW: NDArray, grid: Grid, matching: Matching) -> G
     by_node: Sequence[Any] = [np.zeros(int(sizes.sum()) * (depth + 1) + 1, np.int32) for _ in range(4)]
     by_group: Sequence[Any] = [np.zeros(ends.size, np.float64), np.zeros(ends.size, np.int64)]
     offsets = np.array([dy * width + dx for dy, dx in RING], np.int64)
-    arrays: Sequence[Any] = [order, ends, offsets, joins(matching.connectivity), region, sizes]
+    arrays: Sequence[Any] = [order, ends, offsets, joins(matching.connectivity), region.ravel(), sizes]
     rules = (float(matching.tau), float(matching.theta), EXCESS.index(matching.excess), int(matching.min_area))
     if not kernel.COMPILED:  # plain Python reads lists several times faster than arrays
         arrays, by_pixel, by_node, by_group = (
@@ -178,20 +179,19 @@ def _padded_numbers(height: int, width: int) -> NDArray:
     return (rows * (width + 2) + columns).ravel()
 
 
-def regions_by_size(mask_HW: NDArray, connectivity: int) -> tuple[NDArray, NDArray]:
-    """By pixel of the padded grid, 0 or the number of its region, int32, 1..n by ascending size; the n sizes, int64."""
-    region = np.zeros((mask_HW.shape[0] + 2, mask_HW.shape[1] + 2), np.int32)
-    rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
-    if not rows.size:
-        return region.ravel(), np.zeros(0, np.int64)
-    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))  # labelling less gives the same regions
-    labels, n_regions = label_regions(mask_HW[box], connectivity)
-    sizes = np.bincount(labels.ravel(), minlength=n_regions + 1)[1:]
-    order = np.argsort(sizes, kind="stable")
+def number_by_size(regions: Regions, region: NDArray) -> NDArray:
+    """The n sizes, ascending, int64; fills `region` with the numbers, 1..n in that order, and 0 outside.
+
+    region: (H+2,W+2) int32, by pixel of the padded grid.
+    """
+    region[:] = 0
+    n_regions = regions.sizes.size
+    order = np.argsort(regions.sizes, kind="stable")
     rank = np.zeros(n_regions + 1, np.int32)
     rank[order + 1] = np.arange(1, n_regions + 1)
-    region[1:-1, 1:-1][box] = rank[labels]
-    return region.ravel(), sizes[order].astype(np.int64)
+    height, width = regions.labels.shape
+    region[1 + regions.top :, 1 + regions.left :][:height, :width] = rank[regions.labels]
+    return regions.sizes[order]
 
 
 @functools.lru_cache(maxsize=2)

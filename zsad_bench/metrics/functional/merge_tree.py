@@ -130,6 +130,21 @@ def label_all(higher, height, width, ascent, label):  # type: ignore[no-untyped-
 
 
 @compiled
+def touched_inside(labels, first, width, keys, label, touched):  # type: ignore[no-untyped-def]
+    """Fills `touched`, by label, with the highest key of a region's pixel that leads to that peak; NEVER where none is.
+
+    labels: (h,w) int32, 0 outside of regions. first: the pixel of the padded grid that its corner lies on.
+    """
+    touched[:] = NEVER
+    for y in range(labels.shape[0]):
+        row = labels[y]
+        for x in range(row.size):
+            if row[x] != 0:
+                pixel = first + y * width + x
+                touched[label[pixel]] = max(touched[label[pixel]], np.int64(keys[pixel]))
+
+
+@compiled
 def pack_pixels(special, n, keys, lowest, items):  # type: ignore[no-untyped-def]
     """Fills `items` with the special pixels, -1 - pixel each under its key, to be sorted."""
     for i in range(n):
@@ -216,14 +231,19 @@ def visit(  # type: ignore[no-untyped-def]
     for i in range(n - 1, -1, -1):
         item = payload_of(order[i])
         if item >= 0:  # most: one pixel more outside of all regions
-            root = find(parent, item)
+            root = np.int64(parent[item])
+            if parent[root] != root:
+                root = find(parent, item)
+                parent[item] = root
             area[root] += 1
-            if goal[root] > 0:
-                total -= quality[root]
-                beyond[root] += 1
-                value = goal[root] / beyond[root] if beyond[root] > goal[root] else 1.0
+            free = goal[root]
+            if free > 0:
+                excess_now = beyond[root] + 1
+                beyond[root] = excess_now
+                value = free / excess_now
+                value = value if excess_now > free else 1.0
+                total = (total - quality[root]) + value
                 quality[root] = value
-                total += value
         else:
             pixel = -1 - item
             row = np.int64(higher[pixel]) * 5

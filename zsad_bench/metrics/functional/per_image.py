@@ -63,7 +63,7 @@ def _auroc(pixels: SortedPixels) -> MetricValue:
 
 def _sorted(map_HW: ArrayLike, mask_HW: ArrayLike, metric: str, connectivity: int = 8) -> SortedPixels:
     maps, masks = _checked(map_HW, mask_HW, metric)
-    return sort_pixels(split_pixels(maps, masks, connectivity), overwrite=True)
+    return sort_pixels(split_pixels(maps, masks, connectivity))
 
 
 def _checked(map_HW: ArrayLike, mask_HW: ArrayLike, metric: str) -> tuple[NDArray, NDArray]:

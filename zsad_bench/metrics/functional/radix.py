@@ -31,25 +31,30 @@ def payload_of(item):  # type: ignore[no-untyped-def]
 
 @compiled
 def radix_sort(items, spare, n, bits):  # type: ignore[no-untyped-def]
-    """`items[:n]` sorted by `bits` bits from bit 32 on, equal ones in their order; in one of the two arrays."""
+    """`items[:n]` sorted by up to 33 bits from bit 32 on, equal ones in their order; in one of the two arrays."""
     if n < 2 or bits == 0:
         return items
     passes = (bits + 10) // 11
     digit = (bits + passes - 1) // passes
     size = 1 << digit
     mask = np.uint64(size - 1)
-    counts = np.zeros((passes, size), np.int32)
+    counts = np.zeros((3, size), np.int32)
+    low, middle, high = counts[0], counts[1], counts[2]  # by name: half of the time of a loop over the digits
     for i in range(n):
-        for k in range(passes):
-            counts[k, (items[i] >> np.uint64(32 + k * digit)) & mask] += 1
+        item = items[i] >> np.uint64(32)
+        low[item & mask] += 1
+        middle[(item >> np.uint64(digit)) & mask] += 1
+        high[(item >> np.uint64(2 * digit)) & mask] += 1
     for k in range(passes):
-        at, place = 0, counts[k]
+        at, place = np.int32(0), counts[k]
         for b in range(size):
             at, place[b] = at + place[b], at
         shift = np.uint64(32 + k * digit)
         for i in range(n):
-            b = (items[i] >> shift) & mask
-            spare[place[b]] = items[i]
-            place[b] += 1
+            item = items[i]
+            b = (item >> shift) & mask
+            to = place[b]
+            spare[to] = item
+            place[b] = to + np.int32(1)
         items, spare = spare, items
     return items

@@ -22,7 +22,7 @@ from zsad_bench.metrics.functional.aupro import check_fpr_limit
 from zsad_bench.metrics.functional.checks import maps_and_masks
 from zsad_bench.metrics.functional.component_events import RcproEvents, fast_area, fast_events
 from zsad_bench.metrics.functional.component_tree import Grid, Growth, Matching, grow, is_compiled
-from zsad_bench.metrics.functional.regions import region_areas
+from zsad_bench.metrics.functional.regions import Regions, find_regions, region_areas
 from zsad_bench.metrics.values import MetricValue, undefined
 
 AGGREGATES, INTERPOLATIONS = ("pooled", "image"), ("linear", "step")
@@ -148,20 +148,24 @@ def image_events(
     matching: Matching = Matching(),  # noqa: B008 (frozen)
     aggregate: str = "pooled",
     fast: bool = True,
+    regions: Regions | None = None,
 ) -> RcproEvents:
-    """The events of one image. map_HW: finite float32 or float64. mask_HW: bool.
+    """The events of one image. map_HW: finite float32 or float64. mask_HW: bool. regions: its, if labelled already.
 
     fast: with numba, from the image's peaks and passes where that gives the same bit by bit; else by the sweep.
     """
     if fast and aggregate == "pooled" and is_compiled():
-        events = fast_events(map_HW, mask_HW, matching)
+        if regions is None:
+            regions = find_regions(mask_HW, matching.connectivity)
+        events = fast_events(map_HW, regions, matching)
         if events is not None:
             return events
     grid = Grid(np.unique(map_HW), between=False)
     growth = grow(map_HW, mask_HW, grid, matching)
     quality, judged = changes(growth, aggregate)
     changed = (quality != 0) | (judged != 0)
-    return RcproEvents(grid.ascending[::-1][growth.slots[changed]], quality[changed], judged[changed])
+    scores = grid.ascending[::-1][growth.slots[changed]]
+    return RcproEvents(scores, quality[changed], judged[changed].astype(np.int32))
 
 
 def rcpro_of_events(
