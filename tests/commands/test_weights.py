@@ -184,6 +184,7 @@ def assert_is_mini(path: Path, state, half: bool = False) -> None:
         assert tensor.dtype is torch.float32
 
 
+@pytest.mark.slow
 def test_an_archive_of_openais_needs_trust_and_becomes_ours(zsad, archive, state, tmp_path):
     said = zsad(*CONVERT, str(archive), "--out", "mini.safetensors")
     assert said.code == 2
@@ -205,7 +206,7 @@ def test_an_archive_of_openais_needs_trust_and_becomes_ours(zsad, archive, state
         load_backbone("mini", tmp_path / "mini.safetensors")
 
 
-@pytest.mark.parametrize("answer", ["yes", "no", ""])
+@pytest.mark.parametrize("answer", [pytest.param("yes", marks=pytest.mark.slow), "no", ""])
 def test_a_person_is_asked_at_a_terminal(zsad, archive, tmp_path, monkeypatch, answer):
     class Terminal(io.StringIO):
         def isatty(self):
@@ -218,7 +219,7 @@ def test_a_person_is_asked_at_a_terminal(zsad, archive, tmp_path, monkeypatch, a
     assert (tmp_path / "mini.safetensors").exists() == (answer == "yes")
 
 
-@pytest.mark.parametrize("suffix", [".bin", ".safetensors"])
+@pytest.mark.parametrize("suffix", [pytest.param(".bin", marks=pytest.mark.slow), ".safetensors"])
 def test_files_of_the_transformers_library(zsad, state, tmp_path, suffix):
     theirs = {name: tensor.contiguous() for name, tensor in as_transformers(state).items()}
     path = tmp_path / f"model{suffix}"
@@ -240,6 +241,7 @@ def test_files_of_the_transformers_library(zsad, state, tmp_path, suffix):
         load_backbone("mini-quickgelu", tmp_path / "ours.safetensors")
 
 
+@pytest.mark.slow
 def test_a_state_dict_under_prefixes(zsad, state, tmp_path):
     torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, "w.pt")
     said = zsad(*CONVERT, "w.pt", "--out", "ours.safetensors")
@@ -254,6 +256,7 @@ class Code:
         return os.mkdir, ("it_ran",)
 
 
+@pytest.mark.slow
 def test_code_in_a_file_is_neither_run_here_nor_without_trust(zsad, state, tmp_path):
     torch.save({"more": Code(), **state}, tmp_path / "w.pt")
     said = zsad(*CONVERT, "w.pt", "--out", "ours.safetensors")
@@ -333,6 +336,7 @@ def test_check_of_a_file_that_may_run_code_hashes_it_alone(zsad, refused, archiv
     assert "--record: no: it would run code" in refused(2, "weights", "check", "ViT-B-32.pt", "--record")
 
 
+@pytest.mark.slow
 def test_a_converted_file_says_what_it_was(zsad, archive, tmp_path, monkeypatch):
     from zsad_bench.backbones import releases
 

@@ -51,7 +51,7 @@ RELEASES = (
     ),
     Release(
         "LAION-400M ViT-B/16+ at 240 px", "vit_b_16_plus_240-laion400m_e31-8fb26589.pt", "ViT-B-16-plus-240",
-        "laion400m_e31", "", "8fb26589", "gelu", 208_380_673, "", "its first digits are part of the file's name",
+        "laion400m_e31", "", "8fb26589", "gelu", 208_377_345, "", "its first digits are part of the file's name",
     ),
 )  # fmt: skip
 # Where OpenAI's own loader, and open_clip's for a plain link, keep what they downloaded.

@@ -29,6 +29,7 @@ _SECONDS = 900  # of CPU, for the largest file that is known
 _WAIT = 1800  # seconds by the clock, on a slow disk
 _ANSWER = 1 << 16  # bytes; whatever code in a file prints is cut there
 _CODE = re.compile(r"GLOBAL (\S+)")  # how torch names what a pickle asks for
+_REFUSED = "Weights only load failed"  # and how it begins where it does not name what
 _IMPORTED = ("torch", "numpy", "typing_extensions")  # and what they import, which lies beside them
 
 
@@ -75,6 +76,8 @@ def read_sandboxed(path: Path, kind: Kind, trusted: bool = False) -> Sandboxed:
             if not trusted and (asked := _CODE.search(reason)):
                 what = asked[1].rstrip(".,")
                 raise AsksForCode(f"{path.name} asks for {what}, which is code, when it is opened", what)
+            if not trusted and _REFUSED in reason:
+                raise AsksForCode(f"{path.name} holds more than tensors, and may run code when it is opened", "")
             raise BackboneError(f"{path.name} cannot be read: {reason[:200]}")
         return Sandboxed(_loaded(out, path), int(said["others"]), locked)
 

@@ -147,7 +147,9 @@ def _of_file(options: Options) -> Report:
         return report
     names, why = _names(path, options.backbone, release, notes.get("activation", ""))
     if not names:
-        report.facts["opened"] = "no: its parameters fit no backbone that is known here by shape; name it with --backbone"
+        report.facts["opened"] = (
+            "no: its parameters fit no backbone that is known here by shape; name it with --backbone"
+        )
         return report
     from zsad_bench.backbones.load import load_backbone
 

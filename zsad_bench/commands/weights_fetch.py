@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -14,7 +15,7 @@ from zsad_bench.errors import BackboneError
 from zsad_bench.options import Argument
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from zsad_bench.backbones.releases import WeightSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ def run(options: Options) -> int:
     Raises:
         UnknownNameError: no such backbone or tag. BackboneError: no network, no such file, or another hash.
     """
-    from zsad_bench.backbones.hub import cached_weights, check_download, fetch_weights
+    from zsad_bench.backbones.hub import cached_weights, check_download
 
     source = source_of(options.name)
     console = Console()
@@ -40,9 +41,7 @@ def run(options: Options) -> int:
     console.print(f"{source.title}, licence: {source.licence or 'see its page on the hub'}")
     for names in source.files:
         there = cached_weights(source.hub, names, source.title)
-        with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as progress:
-            report = partial(_report, progress, progress.add_task(source.title, total=None))
-            path = fetch_weights(source.hub, names, source.title, report)
+        path = _fetched(source, names)
         checked = check_download(path, source.title)
         what = "was in the cache" if there is not None else "downloaded"
         by = f"{checked.kind} {checked.digits} (as the hub says)" if checked else "NOT checked: the hub gives no hash"
@@ -55,5 +54,13 @@ def run(options: Options) -> int:
     return 0
 
 
-def _report(progress: Progress, task: TaskID, done: int, total: int | None) -> None:
-    progress.update(task, completed=done, total=total)
+def _fetched(source: WeightSource, names: Sequence[str]) -> Path:
+    from zsad_bench.backbones.hub import fetch_weights
+
+    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as progress:
+        task = progress.add_task(source.title, total=None)
+
+        def report(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        return fetch_weights(source.hub, names, source.title, report)
