@@ -172,7 +172,7 @@ class ZeroShotDataModule(LightningDataModule):
 
     def decisions(self) -> dict[str, str]:
         """Options that change what is seen and are not at their default; part of the hash and of the rows."""
-        under = {self.condition.kind: self.condition.value} if self.condition else {}
+        under: dict[str, str] = {self.condition.kind: self.condition.value} if self.condition else {}
         return {"augment": ",".join(self.augment), **under} if self.augment else {**under}
 
     @classmethod

@@ -49,12 +49,12 @@ def corrupted(asked: Iterable[str], severities: Iterable[int] = SEVERITIES) -> t
             raise UsageError(f"severity {severity!r}: expected whole numbers from 1 to 5")
     conditions: dict[str, None] = {}
     for entry in asked:
-        name, colon, severity = entry.partition(":")
+        name, colon, alone = entry.partition(":")
         for one in corruptions.CORRUPTIONS if name == ALL else [name]:
             corruptions.check(one)
-            if colon and severity not in map(str, SEVERITIES):
+            if colon and alone not in map(str, SEVERITIES):
                 raise UsageError(f"corruption {entry}: expected a severity from 1 to 5, as in {one}:3")
-            wanted = [int(severity)] if colon else severities
+            wanted = (int(alone),) if colon else severities
             conditions |= {str(Condition("corruption", one, each)): None for each in wanted}
     return tuple(conditions)
 

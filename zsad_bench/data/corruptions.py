@@ -133,7 +133,7 @@ def _gaussian_noise(image: Pixels, sigma: float, unit: float, generator: np.rand
     rows, columns = (np.floor(np.arange(side) / grain).astype(int) for side in image.shape[:2])
     field = generator.standard_normal((rows[-1] + 1, columns[-1] + 1, 3), np.float32)
     noisy = image + 255 * np.float32(sigma) * field[rows][:, columns]
-    return np.rint(noisy).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(noisy).clip(0, 255), np.uint8)
 
 
 def _gaussian_blur(image: Pixels, sigma: float, unit: float, generator: np.random.Generator) -> Pixels:
@@ -152,7 +152,7 @@ def _disk(radius: float) -> np.ndarray:
     reach = math.ceil(radius)
     away = np.arange(-reach, reach + 1)
     kernel = (radius + 0.5 - np.hypot(*np.meshgrid(away, away))).clip(0, 1)
-    return (kernel / kernel.sum()).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 def _brightness(image: Pixels, share: float, unit: float, generator: np.random.Generator) -> Pixels:
