@@ -177,7 +177,7 @@ def predicted(method: ZeroShotMethod, images: Tensor, category: Category) -> Pre
     """What the method itself says of images (B,3,S,S) uint8, as in any run."""
     samples = [SampleInfo(f"images[{i}]", category) for i in range(len(images))]
     by = Normalisation(tuple(method.backbone.mean), tuple(method.backbone.std))
-    found = method.predict_step(ImageBatch(images, samples, [tuple(images.shape[2:])] * len(images), by))
+    found = method.predict_step(ImageBatch(images, samples, _sizes(images), by))
     method.pending.finish()
     return found
 
@@ -294,7 +294,7 @@ def _compared(path: Path, images: Tensor, expected: Prediction) -> tuple[float, 
     scorer = OnnxScorer(path)
     category = scorer.category
     samples = [SampleInfo("", category)] * len(images)
-    found = scorer(ImageBatch(images, samples, [tuple(images.shape[2:])] * len(images)))
+    found = scorer(ImageBatch(images, samples, _sizes(images)))
     score_error = _largest(found.score - expected.score)
     map_error, largest = None, 0.0
     if expected.map is not None and found.map is not None:
@@ -307,6 +307,10 @@ def _compared(path: Path, images: Tensor, expected: Prediction) -> tuple[float, 
             f"allowed are {TOLERANCE:g}; nothing was written"
         )
     return score_error, map_error, largest
+
+
+def _sizes(images: Tensor) -> list[tuple[int, int]]:
+    return [(images.shape[2], images.shape[3])] * len(images)
 
 
 def _largest(tensor: Tensor) -> float:

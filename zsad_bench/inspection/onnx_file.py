@@ -82,12 +82,14 @@ class Header:
                 f"ONNX file {path}: its format is '{found}', this version reads '{FORMAT}'; export it again"
             )
         try:
-            read = {name: json.loads(metadata[name]) for name in ("config", "training", "image_size", "opset")}
+            names = ("config", "training", "image_size", "opset")
+            read: dict[str, Any] = {name: json.loads(metadata[name]) for name in names}
             mean, std, category = (json.loads(metadata[name]) for name in ("mean", "std", "category"))
-            texts = ("method", "title", "version", "backbone", "weights_hash", "licence", "identity", "package",
+            plain = ("method", "title", "version", "backbone", "weights_hash", "licence", "identity", "package",
                      "torch", "data", "data_sha256")  # fmt: skip
+            read |= {name: metadata[name] for name in plain}
             return cls(
-                **{name: metadata[name] for name in texts}, **read,
+                **read,
                 normalisation=Normalisation(tuple(mean), tuple(std)), category=Category(**category),
             )  # fmt: skip
         except (KeyError, ValueError, TypeError) as error:

@@ -148,7 +148,8 @@ class WinClip(ZeroShotMethod[WinClipConfig]):
         rows = torch.cat([prefix, n_prefix + members], 1)
         n_windows = len(rows)
         if torch.compiler.is_compiling():  # all at once: a graph that is exported has no loop over a batch of any size
-            return self._encode_class(tokens[:, rows].flatten(0, 1)).unflatten(0, (-1, n_windows))
+            together: Tensor = self._encode_class(tokens[:, rows].flatten(0, 1)).unflatten(0, (-1, n_windows))
+            return together
         places = torch.arange(len(tokens) * n_windows, device=tokens.device)
         at_once = self.config.window_batch or (WINDOWS_ON_CPU if tokens.device.type == "cpu" else len(places))
         parts = []
