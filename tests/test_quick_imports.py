@@ -33,7 +33,8 @@ import json, sys
 from zsad_bench import quick_imports
 quick_imports.load()
 import builtins, torch, lightning.fabric.wrappers as wrappers
-from torchvision.ops import roi_align
+import torchvision.ops.roi_align
+roi_align = sys.modules["torchvision.ops.roi_align"]  # the package has a function of this name
 waits = "torch._dynamo" not in sys.modules and "timm" not in sys.modules
 layer = torch.nn.Linear(1, 1)
 plain = isinstance(layer, wrappers.OptimizedModule)
@@ -64,6 +65,7 @@ suite: demo
 methods: [clip, winclip, april_gan, coop, cocoop, anovl, anomalyclip, adaclip, faprompt, aa_clip, filo, af_clip, dive,
           center_prior, random]
 priors: [rich]
+targets: [demo_textures]
 data: {"*": {scale: 0.05}}
 epochs: 1
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -128,6 +128,9 @@ def _is_plainly(value: Any, declared: Any) -> bool:
     """
     if get_origin(declared) is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(declared))
+    if get_origin(declared) in (Union, UnionType):
+        types = [one for one in get_args(declared) if one is not NoneType]
+        return len(types) == 1 and (value is None or _is_plainly(value, types[0]))
     return declared in (bool, int, float, str) and type(value) is declared
 
 
