@@ -285,14 +285,6 @@ def test_float64_maps_are_binned_as_well(category) -> None:
             assert abs(values[key].value - value) <= bounds[key], f"{key}: rounding to float32 broke the bound"
 
 
-def test_sorting_where_a_gpu_would_gives_the_same(category, monkeypatch) -> None:
-    """The branch for a state on a GPU, walked on the CPU: torch sorts, all else is shared."""
-    metric = fed(*category)
-    expected = metric.compute()
-    monkeypatch.setattr(metric, "_device", torch.device("cuda"))
-    assert metric.kept_result().values == expected
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("mode", ["exact", "binned"])

@@ -126,8 +126,8 @@ def test_no_more_maps_are_held_than_was_said(monkeypatch):
     finally:
         slow.go.set()
         feeder.join(WAIT)
+        metric.settle()
         pool.close()
-    metric.settle()
     assert metric.vector("event_scores").tolist() == [0, 1, 2]
 
 
