@@ -4,12 +4,12 @@
     python benchmarks/precision.py --methods coop --prior limited --seeds 0,1,2                # and beside other seeds
     python benchmarks/precision.py --methods clip,coop --prior limited --feature-type float16  # stored features
 
-Each method is trained, where it learns, and tested twice by `bench`: as usual, and in the other precision of the towers,
-or with features that are stored as float16, for training and test alike. Printed are the largest changes in points (a
-point is 0.01), of the number of a dataset, which is the mean over its categories and what tables show, and of a single
-category's. The latter have few images: where 20 normal and 20 anomalous ones change places once, image AUROC moves by
-0.25 points. With several seeds, all pairs of them are compared as well, in float32: what another seed changes is chance,
-and what changes less than that is no finding.
+Each method is trained, where it learns, and tested twice by `bench`: as usual, and in the other precision of the
+towers, or with features that are stored as float16, for training and test alike. Printed are the largest changes in
+points (a point is 0.01), of the number of a dataset, which is the mean over its categories and what tables show, and of
+a single category's. The latter have few images: where 20 normal and 20 anomalous ones change places once, image AUROC
+moves by 0.25 points. With several seeds, all pairs of them are compared as well, in float32: what another seed changes
+is chance, and what changes less than that is no finding.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ import torch._dynamo
 from torch._dynamo import OptimizedModule
 compiled = torch.compile(layer)
 found = [isinstance(one, wrappers.OptimizedModule) for one in (compiled, layer)]
-as_ever = wrappers._unwrap_compiled(compiled)[0] is layer, torch.compiler.disable.__module__, builtins.__import__.__module__
+unwrapped = wrappers._unwrap_compiled(compiled)[0] is layer
+as_ever = unwrapped, torch.compiler.disable.__module__, builtins.__import__.__module__
 same = supported == torch._dynamo.utils.is_compile_supported("cpu")
 from open_clip.timm_model import timm as hidden
 import timm

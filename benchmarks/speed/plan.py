@@ -48,7 +48,9 @@ def parts_text(page: str) -> str:
     """
     found = re.search(r"\n## CUDA\n\n(.+?), with random weights, (\w+), on (.+?); torch", page)
     if found is None:
-        raise UsageError(f"{SOURCE.name}: no CUDA section; run `python benchmarks/speed/methods.py --device cuda` on a GPU")
+        raise UsageError(
+            f"{SOURCE.name}: no CUDA section; run `python benchmarks/speed/methods.py --device cuda` on a GPU"
+        )
     names, precision, device = found.groups()
     usual, *others = names.split(", ")
     own = dict(other.split(" on ") for other in others)
@@ -155,7 +157,15 @@ def measure(options: argparse.Namespace) -> Found:
         for way, of in (("shared passes", one.shared), ("shared passes and stored features", one.stored)):
             claims.append(Claim(f"{name} on paper: each method alone over {way}", spread([one.alone / of])))
     return Found(
-        ("recipe", "jobs", "trainings", "each alone, h", "shared passes, h", "and stored features, h", "never measured"),
+        (
+            "recipe",
+            "jobs",
+            "trainings",
+            "each alone, h",
+            "shared passes, h",
+            "and stored features, h",
+            "never measured",
+        ),
         [_cells(name, one) for name, one in found.items()],
         claims,
         f"Planned, not measured, and so the same in each run: hours on one {parts.device}, {parts.precision}, all "

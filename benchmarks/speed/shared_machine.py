@@ -1,4 +1,4 @@
-"""A training alone and beside busy processes, with the wait of its threads as the program sets it and by default: `--help`.
+"""A training alone and beside busy processes, with a short wait of its threads and with that by default: `--help`.
 
 Every run is the program itself in a fresh process with as many threads as there are cores. *short* is what the program
 sets (`zsad_bench/process.py`); *default* is what libgomp and the runtimes of LLVM and Intel do where nothing is set,

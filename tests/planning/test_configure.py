@@ -59,10 +59,11 @@ def test_what_is_plainly_of_its_type_is_what_the_parser_would_make_of_it(method,
 @pytest.mark.parametrize(
     ("value", "declared", "plain"),
     [
-        (1, int, True), (True, int, False), (1, float, False), (1.0, float, True), ("a", str, True), (None, int, False),
-        (True, bool, True), (1, bool, False), ("a", Literal["a", "b"], True), ("c", Literal["a", "b"], False),
-        (True, Literal[1, 2], False), ([1], tuple[int, ...], False), (1.0, float | None, True), (1, float | None, False), (None, float | None, True),
-        (1, int | float, False), ("a", Literal["a"] | None, True), (1, int | str | None, False),
+        (1, int, True), (True, int, False), (1, float, False), (1.0, float, True), ("a", str, True),
+        (None, int, False), (True, bool, True), (1, bool, False), ("a", Literal["a", "b"], True),
+        ("c", Literal["a", "b"], False), (True, Literal[1, 2], False), ([1], tuple[int, ...], False),
+        (1.0, float | None, True), (1, float | None, False), (None, float | None, True), (1, int | float, False),
+        ("a", Literal["a"] | None, True), (1, int | str | None, False),
     ],
 )  # fmt: skip
 def test_only_simple_values_are_plainly_of_a_type(value, declared, plain):

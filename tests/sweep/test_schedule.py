@@ -115,7 +115,7 @@ parts:
 
 
 def test_on_a_fresh_board_the_longest_group_starts_first(tmp_path, folder):
-    """By what they compute: a training of DIVE is one cell, and three of AnomalyCLIP in a shared pass are done before."""
+    """By what they compute: a training of DIVE is one cell, and takes longer than three of AnomalyCLIP that share."""
     file = tmp_path / "lengths.yaml"
     file.write_text(LENGTHS)
     stored = StoredPlan.of(plan(recipes.load(file)), tmp_path / "board", tmp_path / "runs")

@@ -122,7 +122,7 @@ def encodes_alone(cls: type[ZeroShotMethod]) -> bool:
 
 
 def _is_plainly(value: Any, declared: Any) -> bool:
-    """Whether a value is of a simple type as it stands, and no parser has to be asked; True is no int, nor 1 a float.
+    """Whether a value is of a simple type as it stands, so that no parser is needed; True is not an int, 1 not a float.
 
     Plans of the demo have no other values, and making the parsers of all methods takes half a second.
     """

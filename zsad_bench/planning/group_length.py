@@ -1,7 +1,7 @@
 """How long groups of cells take compared with each other, before one was measured: so that the longest start first.
 
-Made of the parts in `gpu_hours.py`. They are of one GPU and of full-size backbones, so the seconds are those of no
-other machine. Only the order of groups is taken from them.
+Made of the parts in `gpu_hours.py`. They are of one GPU and of full-size backbones, so the seconds are not those of
+another machine. Only the order of groups is taken from them.
 """
 
 from __future__ import annotations
