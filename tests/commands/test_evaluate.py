@@ -237,7 +237,7 @@ def test_it_stands_beside_a_measured_method_and_is_never_the_best(zsad, small, m
     assert zsad("evaluate", str(maps), *OPTIONS, "--name", "center_prior").code == 0
     assert store.load(tmp_path / "leaderboards/demo/rows/center_prior.jsonl") == measured
     page = (tmp_path / "leaderboards/demo/README.md").read_text(encoding="utf-8")
-    assert "| Center prior *(sanity check)*" in page, page
+    assert "| Center prior (image_size=32) *(sanity check)*" in page
     assert "| center_prior (external)" in page
     assert "**" not in page.split("## Textures")[1].split("\n\n")[2], "one ranked number has nobody to be better than"
     assert zsad("page", "demo").code == 0
