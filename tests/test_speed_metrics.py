@@ -22,9 +22,7 @@ def script(monkeypatch):
 def test_a_turn_of_all_of_them(script):
     category = script.generated(10, 64)
     spent, values, skipped = script.measure_all(category, 1, (4, 48))
-    ours, learn, steps = (
-        values[f"{name}, 24 images"] for name in ("ours, exact", "scikit-learn", "200-step routine")
-    )
+    ours, learn, steps = (values[f"{name}, 24 images"] for name in ("ours, exact", "scikit-learn", "200-step routine"))
     for name in ("auroc", "ap", "f1max"):
         assert ours[name] == pytest.approx(learn[name], abs=1e-9), f"{name}: ours and scikit-learn's differ"
         assert values["ours, all ten"][f"pixel_{name}"] == ours[name], "all ten at once give another value"
@@ -43,7 +41,7 @@ def test_values_that_differ_give_no_time(script, monkeypatch):
     wrong = [peer._replace(run=lambda _: {"rcpro": 0.5}) if peer.name.startswith("relabelling") else peer
              for peer in script.PEERS if "RCPRO" in peer.computes]  # fmt: skip
     monkeypatch.setattr(script, "PEERS", wrong)
-    with pytest.raises(ZsadError, match="rcpro: .* their times cannot be compared"):
+    with pytest.raises(ZsadError, match=r"rcpro: .* their times cannot be compared"):
         script.measure_all(script.generated(6, 48), 1, (4, 48))
 
 

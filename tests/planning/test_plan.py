@@ -214,6 +214,8 @@ def test_the_printed_numbers_of_elpv_need_one_backbone_each_and_no_training():
     assert [(cell.job.method, dict(cell.job.settings), cell.target) for cell in of_winclip.cells] == [
         ("winclip", {"fidelity": "official"}, "elpv"), ("winclip", {}, "elpv"),
     ]  # fmt: skip
+
+
 # --- conditions -------------------------------------------------------------------------------------------------------
 
 BASE = "suite: demo\nmethods: [clip, anomalyclip]\npriors: [limited]\ntargets: [demo_objects]\n"

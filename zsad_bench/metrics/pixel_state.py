@@ -257,7 +257,7 @@ class PixelMetrics(ListStateMetric):
         self.append("counted", packed)
 
     def settle(self, wait: bool = True) -> None:
-        """Keeps what sweeps found; waits for those that are not done, or leaves them. Raises what one of them raised."""
+        """Keeps what sweeps found; waits for those that are not done, or leaves them. Raises what one of them did."""
         while self._coming and (wait or self._coming[0].done()):
             self._keep(self._coming[0].result())  # one that failed stays first: no value is computed without it
             self._coming.popleft()
