@@ -59,7 +59,7 @@ def test_moments_are_those_of_all_numbers(parts):
         moments = moments.add(part)
     moments = moments.add(np.zeros(0))
     exact = values.astype(np.float64)
-    assert moments.count == 5000
+    assert moments.n == 5000
     assert moments.threshold() == pytest.approx(exact.mean() + 3 * exact.std(), rel=1e-13)
     assert math.isnan(Moments().threshold())
 

@@ -49,7 +49,7 @@ def read(path: Path, data: bytes) -> NDArray | None:
     except UnreadableError:
         raise
     except Exception as error:  # Pillow raises anything on mangled tags
-        raise UnreadableError(f"cannot read map {path} ({error or type(error).__name__}); save it again") from None
+        raise UnreadableError(f"cannot read map {path} ({str(error) or type(error).__name__}); save it again") from None
 
 
 def _values(path: Path, data: bytes, tags: Any, bits: tuple[int, ...]) -> NDArray | None:

@@ -129,7 +129,7 @@ class SavedPass(LightningModule):
 
 def resized(saved: SavedMap, size: int, dtype: type) -> NDArray:
     """(size,size) of a map: itself where it is so large, else bilinear, antialiased where a side gets smaller."""
-    values = saved.values.astype(dtype, copy=False)
+    values: NDArray = saved.values.astype(dtype, copy=False)
     if values.shape == (size, size):
         return values
     tensor = torch.from_numpy(values)[None, None]
@@ -155,7 +155,7 @@ def _fields(surveyed: Surveyed, data: ZeroShotDataModule, size: int, suite: str,
     """What all rows have in common."""
     handed = surveyed.handed
     config = {"external": VERSION, "image_size": size}
-    decided = {
+    decided: dict[str, Any] = {
         "method": handed.method,
         "method_version": VERSION,
         "prior": handed.prior,

@@ -21,7 +21,7 @@ DEVIATIONS = 3.0  # of pixels above their mean
 class Moments(NamedTuple):
     """Of numbers that were seen: how many, their mean, and the sum of squared differences from it."""
 
-    count: int = 0
+    n: int = 0
     mean: float = 0.0
     squares: float = 0.0
 
@@ -32,16 +32,16 @@ class Moments(NamedTuple):
         values = values.astype(np.float64, copy=False)
         mean = float(values.mean())
         squares = float(((values - mean) ** 2).sum())
-        count, apart = self.count + values.size, mean - self.mean
+        n, apart = self.n + values.size, mean - self.mean
         return Moments(
-            count,
-            self.mean + apart * values.size / count,
-            self.squares + squares + apart * apart * self.count * values.size / count,
+            n,
+            self.mean + apart * values.size / n,
+            self.squares + squares + apart * apart * self.n * values.size / n,
         )
 
     def threshold(self, deviations: float = DEVIATIONS) -> float:
         """Mean plus so many standard deviations of all numbers (n, not n - 1); nan without any."""
-        return self.mean + deviations * math.sqrt(self.squares / self.count) if self.count else math.nan
+        return self.mean + deviations * math.sqrt(self.squares / self.n) if self.n else math.nan
 
 
 def smallest_rate(n_normals: int) -> float:

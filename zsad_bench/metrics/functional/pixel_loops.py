@@ -45,7 +45,8 @@ def count_runs(bits, lowest, highest, shift, divided, counts, unsure):  # type: 
     The last run is for scores beyond either end. counts: (R+1,) int64.
     Returns how many scores lie above the highest key, how many are unsure, and the lowest and the highest key of all.
     """
-    above, n = 0, np.uint64(0)
+    above: np.int64 = np.int64(0)
+    n = np.uint64(0)
     first, last, low_bits = np.uint32(lowest), np.uint32(divided.size - 1), np.uint32(shift)
     least, most = np.int32(2**31 - 1), np.int32(-(2**31))
     block = np.empty(BLOCK, np.int32)
