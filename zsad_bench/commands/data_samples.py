@@ -14,7 +14,7 @@ from zsad_bench import registry
 from zsad_bench.atomic import file_name, whole_file
 from zsad_bench.commands._shared import Partial, known_dataset
 from zsad_bench.console import Console
-from zsad_bench.data import contact_sheet, decode, loaders, locations, transforms
+from zsad_bench.data import contact_sheet, decode, locations, transforms
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.options import Argument, Option
 from zsad_bench.path_lists import home
@@ -114,6 +114,8 @@ def _cell(data: ZeroShotDataModule, sample: Sample) -> contact_sheet.Cell:
         image = image.crop(sample.crop)
         mask = None if mask is None else mask.crop(sample.crop)
     if (corruptor := data.corruptor) is not None:
+        from zsad_bench.data import loaders
+
         image, mask = loaders.changed(corruptor, image, mask, data.info(sample).id)
     file = Path(sample.id).name
     return contact_sheet.cell(image, mask, (sample.anomaly_type, file) if sample.label else (file,))

@@ -76,6 +76,6 @@ def require_single_images(method: ZeroShotMethod) -> None:
     """
     if method.transductive:
         raise UsageError(
-            f"{method.title} scores all images of a category together and cannot score a single image; use another "
-            "method"
+            f"{method.title} scores all images of a category together and cannot score a single image; use "
+            "evaluate on a dataset, or another method"
         )

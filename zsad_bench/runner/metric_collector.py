@@ -69,9 +69,10 @@ class Collector(Callback):
         data: ZeroShotDataModule,
         finished: OnCategory,
         pictured: Collection[str] = (),
+        sweeps: int | None = None,
+        *,
         level: Level | None = None,
         thresholds: Mapping[str, Thresholds | None] = MappingProxyType({}),
-        sweeps: int | None = None,
         **options: Any,
     ) -> None:
         self.data, self.finished, self.pictured, self.sweeps = data, finished, pictured, sweeps
