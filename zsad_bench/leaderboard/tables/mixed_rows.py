@@ -40,8 +40,11 @@ def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], l
     rows have it; None asks the clock.
     """
     rows, sentences, limit = list(rows), [], latest(at)
-    seldom: list[tuple[tuple[str, ...], tuple[str, ...]]] = [_OF_MAPS] if any(row.maps_hash for row in rows) else []
-    seldom += [_OF_THRESHOLDS] if any(row.calibrated_on for row in rows) else []
+    seldom: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+    if any(row.maps_hash for row in rows):
+        seldom.append(_OF_MAPS)
+    if any(row.calibrated_on for row in rows):
+        seldom.append(_OF_THRESHOLDS)
     for scope, settings in (*_SETTINGS, *seldom):
         scope_of, setting_of = _getter(scope), _getter(settings)
         newest: dict[tuple, Row] = {}

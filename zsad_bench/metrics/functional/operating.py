@@ -7,7 +7,7 @@ deviations of normal images' pixels, the usual rule for the SegF1 of MVTec AD 2 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ RATE = 0.05  # nominal rate of false alarms: 1 % would need 99 normal images, an
 DEVIATIONS = 3.0  # of pixels above their mean
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Of numbers that were seen: how many, their mean, and the sum of squared differences from it."""
 
     n: int = 0
