@@ -72,7 +72,7 @@ class PixelMetrics(ListStateMetric):
     mode: "exact", "binned", or "auto": exact up to `budget` pixels over all ranks, and binned beyond.
     bins, score_range: of the binned mode, as in `functional.binned`.
     intervals: give pixel AUROC a bootstrap interval; exact mode only, seconds per category.
-    local: compute RCPRO and AUPIMO, which look at one image at a time (docs/metrics.md says what that costs).
+    local: compute RCPRO and AUPIMO, which look at one image at a time; at 518 px some 0.6 s of CPU time per 100 images.
     pool: threads that RCPRO's sweeps run on while `update` returns; None: each runs in `update`. The values are the
     same. What a sweep raises is raised by a later `update`, by `settle`, or where values are asked for.
     Memory: exact, 4 bytes per pixel (8 for float64) and for RCPRO 16 per event, some 2 MB per anomalous image of
