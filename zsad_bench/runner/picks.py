@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from zsad_bench.metrics.functional.per_image import map_auroc, map_values
 from zsad_bench.metrics.functional.compiled import has_numba
+from zsad_bench.metrics.functional.per_image import map_auroc, map_values
 from zsad_bench.results.pictures import Kind, Pick, heat, outlined, shrunk
 from zsad_bench.types import Batch, Prediction
 
