@@ -70,6 +70,7 @@ def test_severities_are_averaged_within_a_run_and_corruptions_count_alike():
     assert line.severities("jpeg") == (1, 3, 5)
     (first, second), records = table([line], FACTS)
     assert [column.title for column in first.columns] == ["clean", "jpeg", "rotation", "all corruptions"]
+    assert "averaged over its severities: 1, 3, 5 of jpeg; 5 of rotation." in " ".join(first.notes)
     ((label, cells),) = first.lines
     assert (label, [cell.text for cell in cells]) == ("CLIP", ["80.0", "−20.0", "−60.0", "−40.0"])
     ((_, cells),) = second.lines

@@ -203,6 +203,13 @@ def names(of: Sequence[Line], facts: Facts) -> list[str]:
     ]
 
 
+def _levels(found: Sequence[int]) -> str:
+    """Severities in words: "1 to 5" where none between is missing, else each of them."""
+    if len(found) > 1 and found[-1] - found[0] == len(found) - 1:
+        return f"{found[0]} to {found[-1]}"
+    return ", ".join(map(str, found))
+
+
 def _by_condition(metric: str, of: Sequence[Line], facts: Facts, sanity: Collection[str]) -> Grid:
     bad = corruptions(of)
     at = {name: severities(of, name) for name in bad}
@@ -219,9 +226,10 @@ def _by_condition(metric: str, of: Sequence[Line], facts: Facts, sanity: Collect
             one.append(_cell(_over(line, each), sum(map(len, each.values())), whole, "corruptions"))
         one += [_cell(line.change([condition]), int(condition in line.runs), 1, "") for condition in wordings(of)]
         cells.append(one)
-    shown = "; ".join(
-        f"{name.replace('_', ' ')} {at[name][0]}" + (f" to {at[name][-1]}" if len(at[name]) > 1 else "") for name in bad
-    )
+    by_levels: dict[str, list[str]] = {}
+    for name in bad:
+        by_levels.setdefault(_levels(at[name]), []).append(name.replace("_", " "))
+    shown = "; ".join(f"{levels} of {', '.join(names)}" for levels, names in by_levels.items())
     first = f"A corruption is averaged over its severities: {shown}." if bad else ""
     if wordings(of):
         first += (
