@@ -53,14 +53,17 @@ def test_the_papers_backbone_is_taken_where_its_weights_are(monkeypatch):
     assert opening._usual_backbone("blip", None, None)[0] == "blip-itm-base-coco"
 
 
+def opened(name):
+    return opening.open_method(opening.load_method(opening.choose_method(name, None, "tiny", None, {})), "cpu")
+
+
 def test_on_the_tiny_clip_a_score_comes_with_a_warning():
-    opened = opening.open_method(opening.load_method("clip", None, "tiny", None, {}), "cpu")
-    assert "never seen a photograph" in opened.warning
-    assert opened.about["identity"] == opened.scorer.identity
+    clip = opened("clip")
+    assert "never seen a photograph" in clip.warning
+    assert clip.about["identity"] == clip.scorer.identity
 
 
 def test_the_shipped_checkpoint_is_used_alone_where_nothing_else_is_asked_for():
-    opened = opening.open_method(opening.load_method("dive", None, "tiny", None, {}), "cpu")
-    assert opened.about["checkpoint"] == opening.SHIPPED
+    assert opened("dive").about["checkpoint"] == opening.SHIPPED
     with pytest.raises(UsageError, match="give --checkpoint FILE"):
-        opening.load_method("dive", None, "tiny", None, {"gamma": 0.2})
+        opening.require_learned(opening.choose_method("dive", None, "tiny", None, {"gamma": 0.2}))

@@ -63,7 +63,14 @@ def open_scorer(options: ScorerOptions, console: Console) -> OpenedScorer:
     Raises:
         UsageError: options that exclude each other. ZsadError: from loading.
     """
-    from zsad_bench.inspection.opening import device_of, load_method, open_method, open_onnx
+    from zsad_bench.inspection.opening import (
+        choose_method,
+        device_of,
+        load_method,
+        open_method,
+        open_onnx,
+        require_learned,
+    )
     from zsad_bench.planning.configure import parse_settings
 
     device = device_of(options.device)
@@ -74,11 +81,10 @@ def open_scorer(options: ScorerOptions, console: Console) -> OpenedScorer:
         opened = open_onnx(home(options.onnx))
     else:
         checkpoint = None if options.checkpoint is None else home(options.checkpoint)
-        loaded = load_method(
-            options.method, checkpoint, options.backbone, options.weights, parse_settings(options.set),
-            options.precision,
-        )  # fmt: skip
-        opened = open_method(loaded, device)
+        settings = parse_settings(options.set)
+        choice = choose_method(options.method, checkpoint, options.backbone, options.weights, settings)
+        require_learned(choice)  # before anything slow is loaded
+        opened = open_method(load_method(choice, options.precision), device)
     if opened.warning:
         console.warn(opened.warning)
     return opened

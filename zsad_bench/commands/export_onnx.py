@@ -42,12 +42,14 @@ def run(options: Options) -> int:
 
     from zsad_bench.data.images import category_of
     from zsad_bench.inspection.onnx_export import export
-    from zsad_bench.inspection.opening import load_method
+    from zsad_bench.inspection.opening import choose_method, load_method
     from zsad_bench.planning.configure import parse_settings
 
     category = category_of(options.name, options.kind, options.domain)
     checkpoint = None if options.checkpoint is None else home(options.checkpoint)
-    loaded = load_method(options.method, checkpoint, options.backbone, options.weights, parse_settings(options.set))
+    settings = parse_settings(options.set)
+    choice = choose_method(options.method, checkpoint, options.backbone, options.weights, settings)
+    loaded = load_method(choice)
     console = Console()
     if loaded.warning:
         console.warn(loaded.warning)

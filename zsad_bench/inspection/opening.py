@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +41,47 @@ class OpenedScorer:
 
 
 @dataclass(frozen=True)
+class MethodChoice:
+    """Which method, on which weights, with what it learned; nothing of it is loaded yet.
+
+    checkpoint: a file, the package's own for the tiny CLIP (`shipped`), or None.
+    """
+
+    method: str
+    backbone: str
+    weights: str | None
+    checkpoint: Path | None
+    shipped: Traversable | None
+    settings: Mapping[str, Any]
+
+    @property
+    def tiny(self) -> bool:
+        return self.backbone == DEMO.backbone
+
+
+@dataclass(frozen=True)
 class LoadedMethod:
-    """method: in eval mode, on the CPU. training: what its checkpoint learned from, {} without one. checkpoint: its
-    path, `SHIPPED`, or None."""
+    """method: in eval mode, on the CPU; untrained, where it learns and there is no checkpoint. training: what its
+    checkpoint learned from, {} without one. checkpoint: its path, `SHIPPED`, or None. warning: as of an `OpenedScorer`.
+    """
 
     method: ZeroShotMethod
     training: Mapping[str, Any]
     checkpoint: str | None
-
-    @property
-    def warning(self) -> str:
-        return TINY if self.method.backbone.name == DEMO.backbone else ""
+    warning: str
 
 
-def load_method(
-    name: str | None,
-    checkpoint: Path | None,
-    backbone: str | None,
-    weights: str | None,
-    settings: Mapping[str, Any],
-    precision: str = "float32",
-) -> LoadedMethod:
+def choose_method(
+    name: str | None, checkpoint: Path | None, backbone: str | None, weights: str | None, settings: Mapping[str, Any]
+) -> MethodChoice:
     """A method by name, from a checkpoint, or both, which then have to agree.
 
     Without `backbone`: the checkpoint's, else the papers' where weights of it are found, else the tiny CLIP. On the
     tiny CLIP methods that train have a checkpoint in the package, as far as `demo_checkpoint` has one.
 
     Raises:
-        UsageError: neither name nor checkpoint, a method that trains and no checkpoint, settings beside one.
-        UnknownNameError, BackboneError, CheckpointError: from loading.
+        UsageError: neither name nor checkpoint, settings beside a checkpoint. UnknownNameError: no such method.
+        CheckpointError: missing, damaged, or of another method.
     """
     if name is None and checkpoint is None:
         raise UsageError("give --method NAME, --checkpoint FILE or --onnx FILE; `zsad-bench ls methods` lists names")
@@ -80,23 +93,38 @@ def load_method(
     method = header.method if header is not None else str(name)
     learns = registry.load("methods", method).trains(None)
     named, tag = (backbone, weights) if backbone else _usual_backbone(method, header, weights)
-    tiny = named == DEMO.backbone
-    shipped = demo_checkpoint(method) if tiny and learns and checkpoint is None and not settings else None
-    if learns and checkpoint is None and shipped is None:
+    plain = checkpoint is None and not settings
+    shipped = demo_checkpoint(method) if named == DEMO.backbone and learns and plain else None
+    return MethodChoice(method, named, tag, checkpoint, shipped, settings)
+
+
+def require_learned(choice: MethodChoice) -> None:
+    """Raises UsageError for a method that learns, where nothing says what it learned."""
+    if registry.load("methods", choice.method).trains(None) and not (choice.checkpoint or choice.shipped):
         raise UsageError(
-            f"{method} learns from auxiliary data; give --checkpoint FILE: `zsad-bench bench --method {method} "
-            f"--prior rich` writes runs/…/{method}.safetensors"
+            f"{choice.method} learns from auxiliary data; give --checkpoint FILE: `zsad-bench bench --method "
+            f"{choice.method} --prior rich` writes runs/…/{choice.method}.safetensors"
         )
-    loaded = load_backbone(named, tag, precision)
-    if checkpoint is not None:
-        built, header = checkpoints.load(checkpoint, loaded, method)
-        return LoadedMethod(built.eval(), header.training, str(checkpoint))
-    if shipped is not None:
-        with as_file(shipped) as path:
-            built, header = checkpoints.load(path, loaded, method)
-        return LoadedMethod(built.eval(), header.training, SHIPPED)
-    usual = DEMO.overrides_for(method) if tiny else {}
-    return LoadedMethod(build(method, loaded, {**usual, **settings}, 0).eval(), {}, None)
+
+
+def load_method(choice: MethodChoice, precision: str = "float32") -> LoadedMethod:
+    """The method on its backbone.
+
+    Raises:
+        BackboneError, CheckpointError, UsageError: from loading.
+    """
+    backbone = load_backbone(choice.backbone, choice.weights, precision)
+    warning = TINY if choice.tiny else ""
+    if choice.checkpoint is not None:
+        built, header = checkpoints.load(choice.checkpoint, backbone, choice.method)
+        return LoadedMethod(built.eval(), header.training, str(choice.checkpoint), warning)
+    if choice.shipped is not None:
+        with as_file(choice.shipped) as path:
+            built, header = checkpoints.load(path, backbone, choice.method)
+        return LoadedMethod(built.eval(), header.training, SHIPPED, warning)
+    usual = DEMO.overrides_for(choice.method) if choice.tiny else {}
+    built = build(choice.method, backbone, {**usual, **choice.settings}, 0)
+    return LoadedMethod(built.eval(), {}, None, warning)
 
 
 def open_method(loaded: LoadedMethod, device: str) -> OpenedScorer:
@@ -133,7 +161,7 @@ def open_onnx(path: Path) -> OpenedScorer:
     return OpenedScorer(scorer, about, TINY if tiny else "", header.category)
 
 
-def demo_checkpoint(method: str) -> Any:
+def demo_checkpoint(method: str) -> Traversable | None:
     """The file of the package with what a method learned from the generated images, on the tiny CLIP; None if none."""
     file = files("zsad_bench.inspection") / "demo" / f"{method}.safetensors"
     return file if file.is_file() else None
