@@ -45,7 +45,7 @@ def learn(tmp_path, monkeypatch) -> Callable[..., Auxiliary]:
 
     def learned(spec: str, **options) -> Auxiliary:
         def data_of(asked, more):
-            name, place, _ = target_of(asked)
+            name, place, *_ = target_of(asked)
             usual = {"image_size": 16, "workers": 0, **options, **more}
             return registry.load("datasets", name)(place or None, **usual)
 

@@ -75,7 +75,8 @@ def evaluate(
     options: dict[str, Any] = {"dtype": torch.float64} if use_maps and surveyed.double else {}
     pictured = () if surveyed.double else (handed.method,)  # what float32 does not tell apart has no picture
     level = data.level if use_maps else "image"
-    callbacks = [
+    collector = Collector(part, finished, pictured, level=level, **options)
+    callbacks = [collector, progress(console, f"metrics on {data.title}")]
         Collector(part, finished, pictured, level=level, **options),
         progress(console, f"metrics on {data.title}"),
     ]
