@@ -77,9 +77,6 @@ def evaluate(
     level = data.level if use_maps else "image"
     collector = Collector(part, finished, pictured, level=level, **options)
     callbacks = [collector, progress(console, f"metrics on {data.title}")]
-        Collector(part, finished, pictured, level=level, **options),
-        progress(console, f"metrics on {data.title}"),
-    ]
     trainer = Trainer(
         logger=False, callbacks=callbacks, enable_progress_bar=console.is_terminal,
         **{**trainer_options(), "accelerator": "cpu"},
