@@ -230,6 +230,7 @@ def gpu(suite) -> ModuleType:
     return importlib.import_module("gpu")
 
 
+@pytest.mark.slow
 def test_the_gpu_script_runs_on_a_cpu_and_writes_no_page_there(gpu, tmp_path, capsys):
     file, page = tmp_path / "gpu.json", tmp_path / "speed_gpu.md"
     words = ["clip", "winclip", "--device", "cpu", "--quick", "--repeats", "2", "--batch", "2"]

@@ -93,6 +93,7 @@ def test_a_bad_image_stops_the_run_or_is_counted(zsad, refused, tmp_path, widget
     assert {(row.n_images, row.n_skipped) for row in rows(tmp_path)} == {(5, 1)}
 
 
+@pytest.mark.slow
 def test_the_papers_swap_the_auxiliary_dataset_where_it_is_the_target(zsad, tmp_path, monkeypatch):
     for name in ("mvtec", "visa", "dtd"):
         module = miniatures.load(name)

@@ -59,6 +59,7 @@ def test_two_values_are_both_shown_and_neither_is_used(zsad, rows, tmp_path):
     assert both in said.out
 
 
+@pytest.mark.slow
 def test_status_knows_what_trainings_took(zsad, tmp_path):
     for name, suite, seconds in (("tables", "paper", 120.4), ("demo", "demo", 7.0)):
         folder = tmp_path / "runs" / "sweeps" / name

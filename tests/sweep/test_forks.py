@@ -77,6 +77,7 @@ def waiting(server, folder, tmp_path) -> Iterator[Fork]:
         stop(fork)
 
 
+@pytest.mark.slow
 def test_a_forked_worker_says_and_returns_what_a_started_one_does(server, tmp_path):
     command = worker.command(SweepFolder(tmp_path / "nothing"), "abc")
     arguments = worker.arguments(command)

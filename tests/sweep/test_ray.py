@@ -115,6 +115,7 @@ def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
     assert gone(pids[twice[0]]), "the process of the lost node still runs"
 
 
+@pytest.mark.slow
 def test_what_loses_its_ray_worker_each_time_is_given_up(nodes, tmp_path):
     heard = tmp_path / "heard"
     code = waits_for(heard) + "heard.unlink(); os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"

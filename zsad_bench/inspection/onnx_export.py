@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import operator
+import re
 import shutil
 import tempfile
 import warnings
@@ -34,6 +35,7 @@ from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.runner.provenance import package_version
 from zsad_bench.types import Category, ImageBatch, Normalisation, Prediction, SampleInfo, normalised
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of terminals, in messages of the exporter
 OPSET = 18  # what any onnxruntime from 1.14 on reads
 TOLERANCE = 1e-4  # between torch and onnxruntime: of scores, and of maps in units of their largest value if above one
 IN_ONE_FILE = 1_900_000_000  # bytes of weights; protobuf ends at 2 GiB, of which the graph needs some
@@ -197,9 +199,12 @@ def _program(graph: ScoringGraph, images: Tensor, with_maps: bool) -> Any:
                 output_names=[SCORE, MAP] if with_maps else [SCORE], opset_version=OPSET, verbose=False,
             )  # fmt: skip
     except Exception as error:  # what an exporter cannot take has no class of its own
-        first = " ".join(str(error).split("\n\n")[0].split())[:300]
+        root: BaseException = error
+        while root.__cause__ is not None:  # the exporter's own message is general; what it was raised from names it
+            root = root.__cause__
+        first = " ".join(_COLOUR.sub("", str(root)).split("\n\n")[0].split())[:300]
         title = graph.method.title
-        raise OnnxError(f"{title} cannot be written as ONNX: {type(error).__name__}: {first}") from error
+        raise OnnxError(f"{title} cannot be written as ONNX: {type(root).__name__}: {first}") from error
 
 
 def folded(module: fx.GraphModule) -> fx.GraphModule:
