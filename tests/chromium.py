@@ -12,9 +12,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 FOUND = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _PATIENCE = 60  # seconds for an answer, on a machine that does much else
 _KEYS = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+
+
+def few_colours(file: Path) -> None:
+    """Writes a screenshot again, with the 256 colours that it needs most."""
+    with Image.open(file) as shot:
+        small = shot.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    small.save(file, optimize=True)
 
 
 class Browser:

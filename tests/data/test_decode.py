@@ -156,6 +156,23 @@ def test_negative_values_are_refused(kept, dtype):
         assert "-5 to 3000" in refusal(read, kept(handmade.tiff([(values, {})])))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_compressed_numbers_are_right_or_refused(kept, dtype, order):
+    """Pillow exchanges the bytes of some big-endian files that libtiff has decompressed; 16-bit grey is read right."""
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    values = (np.linspace(0, 1, 12).reshape(3, 4) * top).astype(dtype)
+    packed = zlib.compress(values.astype(values.dtype.newbyteorder(order)).tobytes())
+    plain, path = (
+        kept(handmade.tiff([(values, tags)], order, data)) for tags, data in (({}, None), ({259: 8}, [packed]))
+    )
+    if order == ">" and dtype in (np.int16, np.int32, np.float32):
+        for read in (read_image, read_mask):
+            assert "compressed big-endian TIFF" in refusal(read, path)
+    else:
+        assert (grey(path) == grey(plain)).all()
+
+
 def test_signed_bytes_are_refused(kept):
     path = kept(handmade.tiff([(np.array([[-1, 5]], np.int8), {})]))
     assert "signed" in refusal(read_image, path)

@@ -9,15 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
-
-from tests.chromium import Browser
+from tests.chromium import Browser, few_colours
 
 WIDTH, HEIGHT = 1280, 860
 
 
 def main(page: Path, file: Path) -> None:
-    """Writes the PNG, with the 256 colours that it needs most."""
+    """Writes the PNG."""
     with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
         browser.size(WIDTH, HEIGHT)
         browser.prefers("light")
@@ -27,10 +25,7 @@ def main(page: Path, file: Path) -> None:
             "image.loading = 'eager'; return image.decode(); })).then(() => true)"
         )
         browser.screenshot(file)
-    with Image.open(file) as shot:
-        shot.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            file, optimize=True
-        )
+    few_colours(file)
     print(file)
 
 

@@ -9,9 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
-
-from tests.chromium import Browser
+from tests.chromium import Browser, few_colours
 
 # name -> width, height, colour scheme, part of the address after "#", what the view starts with
 VIEWS = {
@@ -23,7 +21,7 @@ VIEWS = {
 
 
 def main(page: Path, folder: Path) -> None:
-    """Writes one PNG a view, with the 256 colours that it needs most."""
+    """Writes one PNG a view."""
     with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
         for name, (width, height, scheme, view, top) in VIEWS.items():
             browser.size(width, height, phone=width < 640)
@@ -32,10 +30,7 @@ def main(page: Path, folder: Path) -> None:
             browser.run(f"document.querySelector('{top}').scrollIntoView()")
             file = folder / f"{name}.png"
             browser.screenshot(file)
-            with Image.open(file) as shot:
-                shot.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-                    file, optimize=True
-                )
+            few_colours(file)
             print(file)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 from typing import Annotated
 
 from zsad_bench.errors import RowError, UsageError
@@ -42,6 +43,10 @@ def run(options: Options) -> int:
     for folder, lacking in ((options.second, found.only_first), (options.first, found.only_second)):
         if lacking:
             say(f"{folder} lacks {len(lacking)} values: {_methods(lacking)}")
+    if apart:
+        say("method: values above the tolerance, median and largest difference")
+        for line in _by_method(found.pairs, options.tolerance):
+            say(line)
     largest = found.pairs[0]
     above = f"{len(apart)} above {options.tolerance:g}" if apart else f"none above {options.tolerance:g}"
     say(f"{len(found.pairs)} values in both; the largest difference is {largest.distance:.3g}; {above}")
@@ -52,6 +57,16 @@ def run(options: Options) -> int:
 def _line(pair: Pair) -> str:
     first, second = ("undefined" if value is None else f"{value:.9g}" for value in (pair.first, pair.second))
     return f"{pair.what}: {first} and {second}, apart by {pair.distance:.3g}"
+
+
+def _by_method(pairs: Iterable[Pair], tolerance: float) -> list[str]:
+    distances: dict[str, list[float]] = {}
+    for pair in pairs:
+        distances.setdefault(pair.what.method, []).append(pair.distance)
+    return [
+        f"{method}: {sum(one > tolerance for one in own)} of {len(own)}, {median(own):.2g}, {max(own):.2g}"
+        for method, own in sorted(distances.items())
+    ]
 
 
 def _methods(lacking: Iterable[Measured]) -> str:

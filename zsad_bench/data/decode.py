@@ -71,6 +71,7 @@ _TURNS = {
 }
 _ORIENTATION, _WIDTH, _SUBFILE, _OLD_SUBFILE, _SUB_IFDS = 274, 256, 254, 255, 330  # TIFF tags
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
+_COMPRESSION, _PLAIN = 259, 1  # a TIFF tag, and its value for none
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _LAYERED = ("MPO", "PSD")  # the first picture is the whole; what follows are other views, or layers
 
@@ -348,11 +349,27 @@ def _require_image(file: Image.Image) -> None:
 
 def _load(file: Image.Image, data: bytes, whole: bool = True) -> tuple[pixels.Form, int]:
     """Decodes the current page; (what its samples are, its orientation)."""
-    if whole and file.format == "TIFF":
-        require_whole_tiff(cast("TiffImageFile", file), data)
+    if file.format == "TIFF":
+        if whole:
+            require_whole_tiff(cast("TiffImageFile", file), data)
+        _require_order(cast("TiffImageFile", file))
     form, before = pixels.form_of(file), _orientation(file)
     file.load()
     return form, before if file.format == "TIFF" else _orientation(file)
+
+
+def _require_order(file: TiffImageFile) -> None:
+    """Raises RefusedError for a TIFF whose numbers Pillow reads with their bytes exchanged.
+
+    libtiff has exchanged those of a compressed big-endian file by then, and for numbers of modes I and F Pillow 13.0
+    does so again (16-bit grey, mode I;16B, is read right).
+    """
+    compression = file.tag_v2.get(_COMPRESSION, _PLAIN)
+    if file.tag_v2.prefix == b"MM" and compression != _PLAIN and file.mode in ("I", "F"):
+        raise RefusedError(
+            "it is a compressed big-endian TIFF of 32-bit or signed numbers, whose bytes would be exchanged",
+            "save it without compression, or little-endian",
+        )
 
 
 def _again(data: bytes, page: int, raw: str) -> Image.Image:

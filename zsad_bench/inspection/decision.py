@@ -24,6 +24,7 @@ import numpy as np
 
 from zsad_bench.atomic import whole_file
 from zsad_bench.errors import CheckpointError, UsageError
+from zsad_bench.metrics.functional.operating import allowed_alarms, smallest_rate
 
 FORMAT = "zsad-bench calibration 1"
 _CONFIDENCE = 0.9  # of the rate that holds for this one calibration
@@ -46,8 +47,8 @@ class Calibration:
 
     @property
     def allowed(self) -> int:
-        """k: an image fails where fewer than k good ones score at least as high; 0 where so few images allow none."""
-        return int(self.rate * (len(self.scores) + 1) + 1e-9)  # 0.01 * 100 is below 1 in floating point
+        """k of `allowed_alarms`: an image fails where fewer than k good ones score at least as high."""
+        return allowed_alarms(len(self.scores), self.rate)
 
     @property
     def threshold(self) -> float:
@@ -111,8 +112,8 @@ def calibrate(
 
 def require_number(rate: float, count: int) -> None:
     """Raises UsageError for a rate that so many images do not allow; says the smallest that they do."""
-    if int(rate * (count + 1) + 1e-9) < 1:
-        least = percent(1 / (count + 1), up=True)
+    if not allowed_alarms(count, rate):
+        least = percent(smallest_rate(count), up=True)
         raise UsageError(
             f"--false-alarm {percent(rate)}: {count} images allow no rate below {least}; give at least "
             f"{smallest_number(rate)} good images, or a rate of {least} or more"
@@ -128,7 +129,7 @@ def require_rate(rate: float) -> None:
 def smallest_number(rate: float) -> int:
     """The smallest number of good images that allows a rate of false alarms."""
     number = max(1, int(1 / rate) - 2)
-    while int(rate * (number + 1) + 1e-9) < 1:
+    while not allowed_alarms(number, rate):
         number += 1
     return number
 

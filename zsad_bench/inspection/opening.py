@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from zsad_bench import registry
 from zsad_bench.backbones.load import load_backbone, weights_at_hand
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.inspection.onnx_scorer import OnnxScorer
 from zsad_bench.inspection.scorer import MethodScorer, Scorer
 from zsad_bench.methods.base import ZeroShotMethod
-from zsad_bench.planning.configure import build
+from zsad_bench.planning.configure import build, trains
 from zsad_bench.planning.suite import DEMO, PAPER
 from zsad_bench.runner import checkpoint as checkpoints
 from zsad_bench.types import Category
@@ -91,16 +90,15 @@ def choose_method(
     if header is not None and name not in (None, header.method):
         raise CheckpointError(f"checkpoint {checkpoint}: is of {header.method}, asked for {name}; leave out --method")
     method = header.method if header is not None else str(name)
-    learns = registry.load("methods", method).trains(None)
     named, tag = (backbone, weights) if backbone else _usual_backbone(method, header, weights)
     plain = checkpoint is None and not settings
-    shipped = demo_checkpoint(method) if named == DEMO.backbone and learns and plain else None
+    shipped = demo_checkpoint(method) if named == DEMO.backbone and plain and trains(method) else None
     return MethodChoice(method, named, tag, checkpoint, shipped, settings)
 
 
 def require_learned(choice: MethodChoice) -> None:
     """Raises UsageError for a method that learns, where nothing says what it learned."""
-    if registry.load("methods", choice.method).trains(None) and not (choice.checkpoint or choice.shipped):
+    if trains(choice.method, choice.settings) and not (choice.checkpoint or choice.shipped):
         raise UsageError(
             f"{choice.method} learns from auxiliary data; give --checkpoint FILE: `zsad-bench bench --method "
             f"{choice.method} --prior rich` writes runs/…/{choice.method}.safetensors"

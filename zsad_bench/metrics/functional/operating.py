@@ -50,22 +50,31 @@ def smallest_rate(n_normals: int) -> float:
     return 1 / (n_normals + 1)
 
 
+def allowed_alarms(n_normals: int, rate: float) -> int:
+    """k: a score is an alarm where fewer than k of n normal scores are as high; 0 where so few allow no such rate.
+
+    The largest k with k / (n + 1) at most the rate.
+    """
+    # Rounded, so that 0.05 * 20 is 1 and not a little less.
+    return math.floor(round(rate * (n_normals + 1), 9))
+
+
 def conformal_threshold(normals: NDArray, rate: float = RATE) -> float:
     """The lowest threshold t at which a further normal score is >= t with a probability of at most `rate`; nan where
     so few normals allow no such rate.
 
     normals: (n,) finite. The promise is for a score that is exchangeable with them, ties included: t lies just above
-    the ceil((1 - rate) (n + 1))-th smallest.
+    the k-th largest, k of `allowed_alarms`.
 
     Raises:
         ValueError: a rate that is not between 0 and 1.
     """
     if not 0 < rate < 1:
         raise ValueError(f"rate of false alarms: expected a number between 0 and 1, found {rate}")
-    # Rounded, so that 0.95 * 20 is 19 and not a little more.
-    place = math.ceil(round((1 - rate) * (normals.size + 1), 9))
-    if place > normals.size:
+    alarms = allowed_alarms(normals.size, rate)
+    if not alarms:
         return math.nan
+    place = normals.size + 1 - alarms
     return float(np.nextafter(np.partition(normals.astype(np.float64), place - 1)[place - 1], math.inf))
 
 
