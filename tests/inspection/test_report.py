@@ -3,6 +3,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -105,6 +106,19 @@ def test_a_failure_leaves_the_earlier_prediction_whole(written, tmp_path):
     with pytest.raises(DatasetError, match="went away"):
         report.write(tmp_path / "out", failing(), ABOUT, "Brightness")
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_a_name_that_is_not_utf8_goes_all_the_way(written, tmp_path):
+    odd = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "photos" / "dark.png").rename(tmp_path / "photos" / odd)
+    lines = written().lines
+    out = tmp_path / "out"
+    assert odd in [line.image for line in lines]
+    assert all((out / path).is_file() for line in lines for path in line.files.values())
+    assert b"caf\xe9.png," in (out / "predictions.csv").read_bytes()
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "caf?.png" in page
+    assert "photos/caf%E9.png.jpg" in page
 
 
 def test_what_a_killed_run_left_is_cleared(written, tmp_path):

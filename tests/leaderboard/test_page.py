@@ -15,7 +15,8 @@ import pytest
 from tests.leaderboard.made_up_page import write_board
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError
-from zsad_bench.leaderboard.page.build import as_data, write_page
+from zsad_bench.html_page import as_data
+from zsad_bench.leaderboard.page.build import write_page
 from zsad_bench.leaderboard.page.outline import outline
 from zsad_bench.leaderboard.page.provenance import CATEGORY, OWN, RUN, packed_rows
 from zsad_bench.leaderboard.tables.leaderboard_files import write_leaderboard

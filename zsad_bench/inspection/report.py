@@ -132,7 +132,8 @@ def write(
         content = _content(written, about, threshold, whole if maps == "png16" else None)
         _sheet(folder, title, written)
         (folder / "predictions.csv").write_text(_csv(written), encoding="utf-8", errors="surrogateescape")
-        (folder / "index.html").write_text(page.page(title, content), encoding="utf-8")
+        # Names that are not UTF-8 have a "?" on the page; its links and the other files have their own bytes.
+        (folder / "index.html").write_text(page.page(title, content), encoding="utf-8", errors="replace")
         (folder / "predictions.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return written
 

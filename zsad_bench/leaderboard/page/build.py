@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from zsad_bench.atomic import write_whole
+from zsad_bench.html_page import fill
 from zsad_bench.leaderboard.page.content import content
 from zsad_bench.leaderboard.page.gallery import Gallery, gather
 from zsad_bench.leaderboard.tables.leaderboard_tables import LeaderboardLayout, build
@@ -56,36 +53,14 @@ def write_page(
 
 def page(said: Mapping[str, Any], gallery: Gallery) -> str:
     """The page as text. said: the `content` of a report."""
-    style = _asset("page.css")
-    # One scope for all scripts, and nothing in the page's own.
-    script = '"use strict";\n(() => {\n' + "\n".join(_asset(f"{name}.js") for name in SCRIPTS) + "})();\n"
-    # Only these two may act: what a row says cannot become a script, whatever it is.
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+    return fill(
+        _asset("page.html"),
+        f"{said['suite']} – zero-shot anomaly detection leaderboard",
+        _asset("page.css"),
+        "\n".join(_asset(f"{name}.js") for name in SCRIPTS),
+        {**said, "gallery": gallery.content(), "scale": SCALE.tolist()},
+        images="data:",
     )
-    parts = {
-        "policy": policy,
-        "title": html.escape(f"{said['suite']} – zero-shot anomaly detection leaderboard"),
-        "style": style,
-        "data": as_data({**said, "gallery": gallery.content(), "scale": SCALE.tolist()}),
-        "script": script,
-    }
-    text = _asset("page.html")
-    head, *rest = text.split("{{")
-    return head + "".join(parts[name] + after for name, _, after in (piece.partition("}}") for piece in rest))
-
-
-def as_data(value: Any) -> str:
-    """JSON that may stand inside a script element: no `<`, `>` or `&` in it."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _asset(name: str) -> str:
