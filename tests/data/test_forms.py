@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ def pages(*arrays, format="TIFF") -> bytes:
     out = io.BytesIO()
     first.save(out, format, save_all=True, append_images=more)
     return out.getvalue()
+
+
+def packed(numbers) -> bytes:
+    return zlib.compress(numbers.astype(numbers.dtype.newbyteorder(">")).tobytes())
 
 
 def turned(array, orientation=6, format="PNG") -> bytes:
@@ -97,6 +102,10 @@ IMAGES = {
     "floating point beyond 0 to 1, or not finite": [
         (encoded(RAMP.astype(np.float32), "TIFF"), "0 to 250"),
         (encoded(np.where(BOX, np.nan, 0).astype(np.float32), "TIFF"), "24 of its 192 values are nan"),
+    ],
+    "32-bit or signed numbers in a TIFF that is compressed and big-endian": [
+        (handmade.tiff([(numbers, {259: 8})], ">", [packed(numbers)]), "compressed big-endian TIFF")
+        for numbers in (RAMP.astype(np.int16), RAMP.astype(np.int32), RAMP.astype(np.float32) / 255)
     ],
     "of a palette": [
         (handmade.png(BOX * 2, 8, handmade.PALETTE, INDEX), np.stack([BOX * 200, BOX * 0, BOX * 0], -1)),
