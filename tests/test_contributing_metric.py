@@ -35,6 +35,8 @@ from zsad_bench.metrics.category import CategoryMetrics
 from zsad_bench.metrics.functional.image import statistic
 from zsad_bench.runner.expected_rows import metrics_of
 
+pytestmark = pytest.mark.slow
+
 key = sys.argv[1]
 labels = torch.arange(40) % 2
 maps = torch.rand(40, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -129,7 +131,6 @@ def test_it_is_on_every_board(seen):
     assert KEY in seen["pivot"], "a pivot has no column of it"
 
 
-@pytest.mark.slow
 def test_a_run_writes_rows_of_it(checkout):
     words = "bench --method clip --prior rich --suite demo --targets demo_medical --track off --executor serial"
     done = run(checkout, "-m", "zsad_bench.cli", *words.split())

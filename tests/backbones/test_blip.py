@@ -278,6 +278,7 @@ def test_without_the_network_a_line_says_what_to_give():
         load_backbone(BASE)
 
 
+@pytest.mark.slow
 def test_without_transformers_a_line_says_how_to_install_it(monkeypatch, files):
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setattr(blip, "find_spec", lambda name: None)

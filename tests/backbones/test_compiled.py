@@ -11,6 +11,8 @@ import torch
 from zsad_bench.backbones import compiled
 from zsad_bench.types import EncoderSpec, Tap
 
+pytestmark = pytest.mark.slow
+
 TAPS = frozenset({Tap(4, 2), Tap(3, raw=True), Tap(4, 2, vv="value_value")})
 
 

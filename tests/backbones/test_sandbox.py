@@ -33,6 +33,7 @@ def saved(folder, content, name="w.pt"):
     return folder / name
 
 
+@pytest.mark.slow
 def test_plain_tensors_of_every_type(tmp_path):
     state = {"half": torch.tensor([1.5, -2.0]).half(), "brain": torch.tensor([[3.0]]).bfloat16(),
              "turned": torch.arange(6.0).reshape(2, 3).T, "none": torch.zeros(0, 4), "whole": torch.tensor(7),

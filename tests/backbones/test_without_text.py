@@ -44,6 +44,7 @@ def bench(monkeypatch, tmp_path, *args: str) -> int:
     return main()
 
 
+@pytest.mark.slow
 def test_a_method_without_texts_runs_on_a_tower_without_texts(monkeypatch, tmp_path, plug_in, files, capsys):
     plug_in("zsad_toys", {}, methods={"toy_no_text": toys.ENTRY_POINTS["toy_no_text"]})
     for path in files:

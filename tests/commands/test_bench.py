@@ -85,6 +85,7 @@ def test_auto_says_what_it_takes_in_one_line(zsad):
     assert said.out.splitlines()[0].startswith("suite auto takes demo: ")
 
 
+@pytest.mark.slow
 def test_every_target_image_is_encoded_once_per_forward_pass(zsad, tmp_path, monkeypatch, mini):
     """Three learners under two priors with two seeds, and CLIP beside them: one pass for all thirteen."""
     monkeypatch.setattr(run_group, "fit", lambda *_: None)  # what is encoded to learn from is another matter

@@ -138,6 +138,7 @@ def test_wrong_options_are_one_line(refused, tmp_path, options, says):
     assert says in said
 
 
+@pytest.mark.slow
 def test_a_root_can_be_given_and_what_is_learned_from_is_said(zsad, refused, tmp_path, monkeypatch):
     for name in ("mvtec", "dtd"):
         miniatures.load(name).write(tmp_path / "elsewhere" / name, "mvtec_style")

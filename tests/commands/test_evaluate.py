@@ -210,6 +210,7 @@ def test_what_the_maps_are_is_written_beside_the_rows(zsad, ran, maps, tmp_path)
     assert str(tmp_path) not in text, "the path of a machine is kept"
 
 
+@pytest.mark.slow
 def test_the_same_maps_again_supersede_and_others_are_others(zsad, ran, maps, tmp_path):
     """A newer set of maps under the same name and seed stands in tables; another seed is another run of the method."""
     keys = []

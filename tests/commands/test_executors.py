@@ -77,6 +77,7 @@ def values(board) -> dict:
     return {(row.key, row.category, row.metric): row.value for row in store.load(board / "demo" / "rows")}
 
 
+@pytest.mark.slow
 def test_bench_on_two_gpus_gives_the_rows_of_one(zsad, two, tmp_path):
     asked = ("--method", "clip,anomalyclip,random", "--prior", "limited,rich", "--seed", "0,1",
              "--targets", "demo_textures")  # fmt: skip
@@ -92,6 +93,7 @@ def test_bench_on_two_gpus_gives_the_rows_of_one(zsad, two, tmp_path):
     assert without_costs(pages[0]) == without_costs(pages[1])
 
 
+@pytest.mark.slow
 def test_bench_on_two_gpus_computes_again_and_says_what_failed(zsad, two, tmp_path):
     asked = ("--method", "anomalyclip,random", "--prior", "limited", "--targets", "demo_textures")
     assert bench(zsad, "two", *asked).code == 0
@@ -109,6 +111,7 @@ def test_bench_on_two_gpus_computes_again_and_says_what_failed(zsad, two, tmp_pa
     assert store.current(store.load(tmp_path / "two" / "demo" / "rows")).conflicts == []
 
 
+@pytest.mark.slow
 def test_bench_on_two_gpus_leaves_out_and_refuses_as_on_one(zsad, refused, two, tmp_path):
     said = bench(zsad, "two", "--method", "clip,coop", "--prior", "demo_textures", "--targets", "demo_medical")
     assert said.code == 0, said.err

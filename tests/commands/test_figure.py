@@ -48,6 +48,7 @@ def test_list_says_what_there_is_and_what_it_needs(zsad):
     assert said.out.count(" needs ") == len(FIGURES)
 
 
+@pytest.mark.slow
 def test_all_draws_what_it_can_and_says_what_the_others_lack(zsad, rows, tmp_path):
     said = zsad("figure", "all")
     assert said.code == 0, said.err
@@ -79,6 +80,7 @@ def test_what_is_refused_is_one_line(refused, rows, args, code, told):
     assert told in refused(code, "figure", *args)
 
 
+@pytest.mark.slow
 def test_checkpoints_as_figures(zsad, refused, rows, trained, tmp_path):
     pytest.importorskip("sklearn", reason="the extra `figures` is not installed")
     common = ("--backbone", "mini", "--out", "drawn")

@@ -94,6 +94,7 @@ def test_a_recipe_takes_categories_and_partial_copies(zsad, refused, tmp_path, d
     assert "bare.yaml:2: faprompt learns from masks, and auxiliary dataset elpv has none" in line
 
 
+@pytest.mark.slow
 def test_own_images_as_prior_and_as_targets_of_one_base_name(zsad, refused, tmp_path, lots):
     one, other = lots
     learn = ("bench", "--suite", "demo", "--method", "anomalyclip", "--epochs", "1", "--set", "image_size=32")

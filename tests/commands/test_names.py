@@ -45,6 +45,7 @@ def test_the_page_has_examples_that_are_tried():
     assert examples <= set(ODD.values()), f"not tried: {examples - set(ODD.values())}"
 
 
+@pytest.mark.slow
 def test_every_name_form_goes_all_the_way(zsad, tmp_path):
     """One run over a folder of each form, whose category and kinds of anomaly are called so too."""
     places = []
@@ -82,6 +83,7 @@ def test_a_path_is_one_target_and_is_told_whole(zsad, tmp_path, form):
     assert f"  {shown}, a layout of its own" in monkey.out.splitlines(), "the path is cut or changed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["colon", "plus", "comma", "percent", "hash", "brackets", "tilde", "line end"])
 def test_a_manifest_is_read_from_where_it_was_written(zsad, tmp_path, form):
     kept = tmp_path / ODD[form] / "kept.jsonl"

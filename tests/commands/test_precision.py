@@ -16,6 +16,7 @@ BENCH = ("bench", "--prior", "limited", "--suite", "demo", "--targets", "demo_me
          "--set", "image_size=32")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_rows_carry_it_and_tables_keep_it_apart(zsad, tmp_path):
     for precision in ("float32", "bf16"):

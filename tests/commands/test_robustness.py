@@ -13,6 +13,7 @@ from zsad_bench.results import rows as store
 BENCH = ("bench", "--suite", "demo", "--targets", "demo_objects", "--prior", "limited", "--set", "image_size=32")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_bench_under_conditions(zsad, tmp_path):
     said = zsad(*BENCH, "--method", "clip,center_prior", "--corruption", "jpeg:5,rotation:5", "--wording", "object")

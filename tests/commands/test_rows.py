@@ -122,6 +122,7 @@ def test_compare_says_how_far_two_boards_are_apart(zsad, rows, tmp_path):
     assert zsad("rows", "compare", "leaderboards/demo", "nowhere").code == 1
 
 
+@pytest.mark.slow
 def test_status_plans_the_hours_of_what_is_missing(zsad, tmp_path):
     """CLIP's numbers of FAPrompt's Table 1: without training, its hours are images times seconds of a test image."""
     parts = read_parts()

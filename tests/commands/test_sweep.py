@@ -97,6 +97,7 @@ def test_a_sweep_computes_writes_tables_and_then_has_nothing_to_do(zsad, recipe,
     assert zsad("status", recipe, "--cells").out.count("done: demo_textures demo_medical") == 3
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_cost_and_what_is_done(zsad, recipe, tmp_path):
     first = zsad("sweep", recipe, "--dry-run")
     assert (first.code, ran()) == (0, [])
@@ -123,6 +124,7 @@ def test_a_plan_leaves_the_gpu_to_those_who_compute(zsad, recipe, monkeypatch):
     assert zsad("sweep", recipe, "--dry-run").code == 0
 
 
+@pytest.mark.slow
 def test_failures_do_not_stop_the_rest_and_are_tried_again_when_asked(zsad, recipe, here):
     here.broken = "anomalyclip"
     said = zsad("sweep", recipe)
@@ -142,6 +144,7 @@ def test_failures_do_not_stop_the_rest_and_are_tried_again_when_asked(zsad, reci
     assert "6 cells: 6 done" in retried.out
 
 
+@pytest.mark.slow
 def test_what_another_sweep_runs_is_waited_for(zsad, recipe, monkeypatch):
     real, waited = Here._call, []
 
@@ -160,6 +163,7 @@ def test_what_another_sweep_runs_is_waited_for(zsad, recipe, monkeypatch):
     assert sorted(ran()) == ["clip+anomalyclip", "winclip"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_stop_it_and_the_next_start_goes_on(zsad, recipe, monkeypatch, number, code):
     real, closed = Here.run, []

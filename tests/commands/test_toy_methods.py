@@ -74,6 +74,7 @@ def values(rows: list[Row], method: str = "") -> dict[tuple, float | None]:
     return {(r.method, r.category, r.metric): r.value for r in rows if method in ("", r.method)}
 
 
+@pytest.mark.slow
 def test_all_of_them_are_benchmarked_in_one_run(bench, shared):
     ran = bench("board")
     shared["values"] = values(ran.rows)
@@ -130,6 +131,7 @@ def test_a_frozen_text_side_is_encoded_once_a_stage(two_stages):
     assert set(tested.values()) == {1}, f"when tested, texts of a category are encoded {tested}"
 
 
+@pytest.mark.slow
 def test_the_size_of_batches_changes_no_number(bench, shared):
     one = shared.get("values") or values(bench("one").rows)
     other = values(bench("other", "--data", "batch_size=3").rows)
@@ -139,6 +141,7 @@ def test_the_size_of_batches_changes_no_number(bench, shared):
         assert other[key] == pytest.approx(value, abs=0.02), f"{key}: {value} in large batches, {other[key]} in small"
 
 
+@pytest.mark.slow
 def test_a_second_network_is_in_rows_and_in_no_checkpoint(bench, monkeypatch):
     ran = bench("one", methods="toy_second_network")
     (saved,) = ran.runs.glob("*/toy_second_network.safetensors")
@@ -150,6 +153,7 @@ def test_a_second_network_is_in_rows_and_in_no_checkpoint(bench, monkeypatch):
     assert not keys[0] & keys[1], "rows of other weights have the same key"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_made_beside_other_weights_is_refused(bench, zsad, refused, monkeypatch):
     ran = bench("one", methods="toy_second_network")
     (saved,) = ran.runs.glob("*/toy_second_network.safetensors")

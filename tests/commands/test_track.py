@@ -45,6 +45,7 @@ def rows(tmp_path) -> list[store.Row]:
     return made
 
 
+@pytest.mark.slow
 def test_sync_makes_a_run_of_each_seed_from_rows_alone_and_twice_the_same(zsad, rows, tmp_path):
     for _ in range(2):
         said = zsad("track", "sync", "demo", "--offline")

@@ -180,6 +180,7 @@ def test_no_permission_names_the_folder(folder, tmp_path):
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_60_megapixel_image_is_read(tmp_path):
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((6000, 10000), np.uint8)).save(tmp_path / "images/1.png")

@@ -209,6 +209,7 @@ def test_no_permission(own):
 # --- large images, order, threads -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_60_megapixel_image_is_read_and_said(own):
     pixels = np.zeros((6100, 10000), np.uint8)
     pixels[:, 5000:] = 200

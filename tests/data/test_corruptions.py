@@ -211,11 +211,12 @@ def _made(path):
 
 def test_a_region_that_leaves_the_picture_is_counted_as_vanished(tmp_path):
     """The same way as for regions that are too small: an anomalous image without a marked pixel."""
-    write_image(tmp_path / "test/good/0.png")
+    root = tmp_path / "own" / "strips"  # the last two names are part of the image's id, which decides the side
+    write_image(root / "test/good/0.png")
     image, mask = Image.new("RGB", (90, 30), (90, 90, 90)), Image.new("L", (90, 30))
     mask.putpixel((1, 1), 255)
-    image.save(_made(tmp_path / "test/bad/0.png"))
-    mask.save(_made(tmp_path / "ground_truth/bad/0_mask.png"))
+    image.save(_made(root / "test/bad/0.png"))
+    mask.save(_made(root / "ground_truth/bad/0_mask.png"))
     found = {}
     for condition in ("", "rotation:5"):
         module = registry.load("datasets", "folder")(tmp_path, condition=condition, image_size=90, workers=0)

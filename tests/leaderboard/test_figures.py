@@ -177,6 +177,7 @@ def collisions(figure) -> list[str]:
     return outside + across
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", catalogue.FIGURES)
 def test_a_figure_is_the_same_bytes_twice_and_its_texts_do_not_collide(name, images, tmp_path):
     if name == "faprompt_prompts":

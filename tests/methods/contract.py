@@ -460,6 +460,7 @@ def test_each_stage_trains_its_trainables_and_nothing_else(name, make, batch):
             assert now == was, f"{name}, {stage.name}: the frozen network {network} moved"
 
 
+@pytest.mark.slow
 @every
 def test_on_a_device_nothing_is_read_back_and_nothing_stays_on_the_host(name, make, batch, monkeypatch):
     """Encoding and scoring as at test, on a device that has no values to give (`fake_device.py`)."""
@@ -482,6 +483,7 @@ def test_on_a_device_nothing_is_read_back_and_nothing_stays_on_the_host(name, ma
                 assert part is None or part.device == DEVICE, f"{name}: a prediction on {part.device}"
 
 
+@pytest.mark.slow
 @descending
 def test_on_a_device_a_step_of_training_reads_nothing_back(name, make, batch, monkeypatch):
     method = without_reads(name, make(name), monkeypatch)

@@ -344,6 +344,7 @@ def test_what_is_drawn_is_uniform_and_normal(anovl, batch):
     assert (linear.weight.shape, linear.bias.shape) == ((48, 48), (48,))
 
 
+@pytest.mark.slow
 def test_orders_and_batches_change_nothing(anovl):
     """Two orders of images, one at a time and eight at a time: equal to 1e-6."""
     method, batch, found = anovl(), random_batch(48, 16), []

@@ -190,6 +190,7 @@ def test_without_transformers_a_line_says_how_to_install_it(bench, monkeypatch, 
     ]
 
 
+@pytest.mark.slow
 def test_both_kinds_of_prompts_run(bench, monkeypatch, tmp_path):
     monkeypatch.setitem(family.CONFIGS, "blip-itm-base-coco", MINI_BLIP)
     weights = tmp_path / "weights"

@@ -407,6 +407,7 @@ def test_a_detector_answers_image_by_image(detector_folder):
         detector(images[:1], [["worn tooth"] * 60], 0.25)
 
 
+@pytest.mark.slow
 def test_filo_with_its_detector(make, predict, batch, detector_folder):
     method = make("filo", boxes="grounding_dino", detector=str(detector_folder))
     assert set(method.frozen_networks) == {"detector"}

@@ -92,6 +92,7 @@ def test_perfect_constant_and_inverted_maps() -> None:
     assert aupimo(maps - 1000 * masks, masks)[0] == 0.0, "all defects below all normal pixels"
 
 
+@pytest.mark.slow
 @DRAWS
 @given(categories.filter(lambda category: category[1].any()), bounds)
 def test_only_the_order_of_the_scores_counts(category: tuple[NDArray, NDArray], limits: tuple[float, float]) -> None:

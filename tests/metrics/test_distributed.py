@@ -74,6 +74,7 @@ def work(rank: int, world: int, rendezvous: str, answers: multiprocessing.Queue)
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", SHARES)
 def test_ranks_agree_with_one_process(world: int, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")

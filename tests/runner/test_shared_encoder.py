@@ -98,6 +98,7 @@ def test_all_methods_that_only_read_taps_share_one_encoding(mini, calls):
     assert {spec.forward: spec for spec in calls} == asked, "an encoding is not the union of the requests"
 
 
+@pytest.mark.slow
 def test_seeds_share_what_else_they_need_of_an_image(mini, calls):
     """AnoVL's other views depend on neither its seed nor its adaptation; on which views there are they do."""
     seeds = {f"seed {seed}": build("anovl", mini, {"image_size": SIZE}, seed).eval() for seed in (0, 1, 2)}

@@ -54,6 +54,7 @@ def both_seeds(group_in, folder: Path, where: str) -> Group:
     return Group([spec for group in groups for spec in group.specs])
 
 
+@pytest.mark.slow
 def test_epochs_and_seeds_encode_nothing_more(group_in, quiet, tmp_path, encoded):
     run(group_in(tmp_path / "one", LEARNERS, seed=0, epochs=1), quiet)
     once = sum(encoded)
@@ -103,6 +104,7 @@ def plain(group_in, tmp_path_factory) -> tuple[list[float], list[Row]]:
     return losses(group), rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["memory", "folder"])
 def test_no_number_notices(group_in, quiet, tmp_path, plain, where):
     features = FeatureOptions(str(tmp_path / "features") if where == "folder" else where)
@@ -135,6 +137,7 @@ def test_the_first_twenty_losses_are_the_same(group_in, quiet, tmp_path, monkeyp
     torch.testing.assert_close(of["memory"], of["off"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_folder_serves_the_next_run(group_in, quiet, tmp_path, encoded):
     first = run(both_seeds(group_in, tmp_path, "folder"), quiet)
     encoded.clear()
@@ -145,6 +148,7 @@ def test_a_folder_serves_the_next_run(group_in, quiet, tmp_path, encoded):
     assert {row.seconds_encode is None for row in again.rows} == {True}, "what encoding took is not known"
 
 
+@pytest.mark.slow
 def test_what_is_changed_in_each_epoch_is_not_stored(group_in, quiet, tmp_path, encoded):
     """Augmented by the data, by the method itself, or edited from the first block on."""
     for method, fields in (("anomalyclip", {"augment": ("flip",)}), ("aa_clip", {}), ("dive", {})):

@@ -35,7 +35,7 @@ data:
   "*": {scale: 0.04, workers: 0}
 """
 SECONDS = 240.0  # that only a fault takes
-pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="this system does not fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not forks.can_fork(), reason="this system does not fork")]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,6 @@ def waiting(server, folder, tmp_path) -> Iterator[Fork]:
         stop(fork)
 
 
-@pytest.mark.slow
 def test_a_forked_worker_says_and_returns_what_a_started_one_does(server, tmp_path):
     command = worker.command(SweepFolder(tmp_path / "nothing"), "abc")
     arguments = worker.arguments(command)
@@ -123,7 +122,6 @@ def test_another_process_runs_the_group(server, folder, tmp_path):
         assert server.start([str(folder.path), group, "--leash"], tmp_path / "log").wait(SECONDS) == worker.BUSY
 
 
-@pytest.mark.slow
 def test_nothing_runs_in_the_server_before_it_forks():
     code = (
         "import os, threading; from zsad_bench.sweep import fork_server; import numpy, scipy.linalg, cv2; "
@@ -137,7 +135,6 @@ def test_nothing_runs_in_the_server_before_it_forks():
     assert done.stdout.split() == ["0", "1", "False", "True"], done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_forks_end_with_a_sweep_that_is_killed(folder, tmp_path):
     """The sweep is killed without a chance to clean up, and the server and its fork notice."""
     group = group_of(folder)
@@ -212,7 +209,6 @@ def test_closing_stops_all_that_run(tmp_path):
     assert not (tmp_path / "never.log").exists()
 
 
-@pytest.mark.slow
 def test_a_sweep_side_by_side_gives_the_rows_of_one_after_the_other(tmp_path):
     methods = "[clip, random, winclip, anomalyclip]\nepochs: 1"
     (tmp_path / "mine.yaml").write_text(RECIPE.replace("[clip, random]", methods))

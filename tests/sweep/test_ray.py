@@ -16,6 +16,8 @@ from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.sweep.executors import ray as executor
 from zsad_bench.sweep.executors.ray import STARTS, Ray
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'zsad-bench[cluster]'")
 
 LOOPBACK = {  # no other machine can reach 127.0.0.2: nothing to keep out
@@ -86,7 +88,6 @@ def test_tasks_start_in_order_on_one_gpu_each(nodes, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".seen-*")), "the mark that nodes look for was left behind"
 
 
-@pytest.mark.slow
 def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
     third = nodes.add_node(**NODE, node_ip_address="127.0.0.4")
     nodes.wait_for_nodes()
@@ -115,7 +116,6 @@ def test_what_a_lost_node_ran_is_started_elsewhere(nodes, tmp_path):
     assert gone(pids[twice[0]]), "the process of the lost node still runs"
 
 
-@pytest.mark.slow
 def test_what_loses_its_ray_worker_each_time_is_given_up(nodes, tmp_path):
     heard = tmp_path / "heard"
     code = waits_for(heard) + "heard.unlink(); os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"

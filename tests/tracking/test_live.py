@@ -51,6 +51,7 @@ def by_method(found: list[Kept]) -> dict[str, list[Kept]]:
     return {name: [kept for kept in found if kept.config["method"] == name] for name in METHODS}
 
 
+@pytest.mark.slow
 def test_curves_means_table_and_maps(group_in, quiet, tmp_path):
     group = group_in(tmp_path)
     rows = mirrored(group, quiet)
