@@ -219,7 +219,7 @@ def test_a_region_that_leaves_the_picture_is_counted_as_vanished(tmp_path):
     mask.save(_made(root / "ground_truth/bad/0_mask.png"))
     found = {}
     for condition in ("", "rotation:5"):
-        module = registry.load("datasets", "folder")(tmp_path, condition=condition, image_size=90, workers=0)
+        module = registry.load("datasets", "folder")(root, condition=condition, image_size=90, workers=0)
         found[condition] = {name: int(mask.sum()) for name, (_, mask, _) in batches(module.test_dataloader()).items()}
     assert sorted(map(bool, found[""].values())) == [False, True]
     assert not any(found["rotation:5"].values())
