@@ -257,13 +257,15 @@ def evaluate(method: ZeroShotMethod, dataset: ZeroShotDataModule | str, **option
     n_vanished, n_regions (nullable integers), image_size, backbone. Notes on the data are warnings.
 
     Raises:
-        UsageError: a method that needs training and has had none, or a data module of another image size.
+        UsageError: a method that needs training and has had none, a data module of another image size, or a category
+            that has too few images for a method that scores it as a whole.
         UnknownNameError, DatasetError: as `load_dataset`.
         OverlapError: the method's checkpoint learned from this dataset, or from some of its images.
     """
     import pandas
     from lightning.pytorch import Trainer
 
+    from zsad_bench.runner import kept_sets
     from zsad_bench.runner.metric_collector import Collector
     from zsad_bench.runner.shared_encoder import SharedPass
     from zsad_bench.runner.train import trainer_options
@@ -279,6 +281,7 @@ def evaluate(method: ZeroShotMethod, dataset: ZeroShotDataModule | str, **option
             f"{dataset.image_size}; load it with load_dataset({dataset.name!r}, method)"
         )
     _check_overlap(method, dataset)
+    kept_sets.check(method, dataset)
     table: list[dict[str, Any]] = []
 
     def finished(label: str, category: Category, found: Finished) -> None:

@@ -322,6 +322,19 @@ class Features:
             extra=_joined([part.extra for part in parts]),
         )
 
+    def on_host(self, dtype: FeatureType) -> Features:
+        """The features on the CPU, dense ones in that type; what is there already is shared."""
+        import torch
+
+        rounded = getattr(torch, dtype)
+        return replace(
+            self,
+            rows={tap: rows.to("cpu", rounded) for tap, rows in self.rows.items()},
+            vectors={name: vector.cpu() for name, vector in self.vectors.items()},
+            extra_rows=None if self.extra_rows is None else self.extra_rows.to("cpu", rounded),
+            extra=_on_host(self.extra),
+        )
+
     def with_extra(self, extra: Mapping[str, Any]) -> Features:
         """The same features, with more in `extra`."""
         return replace(self, extra={**self.extra, **extra}) if extra else self
@@ -338,6 +351,10 @@ def _joined(values: Sequence[Any]) -> Any:
     if isinstance(values[0], Mapping):
         return {key: _joined([value[key] for value in values]) for key in values[0]}
     return torch.cat(list(values))
+
+
+def _on_host(value: Any) -> Any:
+    return {key: _on_host(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value.cpu()
 
 
 def _select(value: Any, images: slice | Sequence[int]) -> Any:

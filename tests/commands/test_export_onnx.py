@@ -54,6 +54,11 @@ def test_a_graph_of_a_checkpoint(zsad, refused):
     assert "is of anomalyclip, asked for clip" in line
 
 
+def test_a_method_that_scores_sets_is_refused_before_it_is_loaded(refused):
+    line = refused(2, "export", "onnx", "--method", "musc", "--backbone", "no such", "--out", "it.onnx")
+    assert line.endswith("MuSc cannot be exported as one graph: it scores all images of a category together")
+
+
 @pytest.mark.parametrize("name", ["filo", "cocoop", "random", "anovl"])
 def test_what_is_no_graph_of_an_image_is_one_line(name, refused):
     title = registry.load("methods", name).title

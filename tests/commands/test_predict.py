@@ -163,3 +163,10 @@ def test_a_defect_among_the_good_photos_is_named(zsad, good):
     said = zsad("calibrate", str(good), "--method", "clip", "--name", "plate")
     assert said.code == 0
     assert "this holds for photos that could as well have been among these" in said.out
+
+
+@pytest.mark.parametrize("command", ["predict", "calibrate"])
+def test_a_method_that_scores_sets_is_refused_before_it_is_loaded(refused, good, command):
+    rate = ("--false-alarm", "50%") if command == "calibrate" else ()
+    line = refused(2, command, str(good), "--method", "musc", "--backbone", "no such", *rate)
+    assert "MuSc scores all images of a category together and cannot score a single image; use evaluate on" in line

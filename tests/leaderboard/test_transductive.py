@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
 from tests.made_up_rows import make_row
+from zsad_bench.commands._figure_source import Source
 from zsad_bench.console import Console
 from zsad_bench.leaderboard.figures import dive_fig_1, style
 from zsad_bench.leaderboard.page.content import content
@@ -55,6 +57,18 @@ def test_both_signs_stand_together(board):
     assert [text[0] for text in table.marked] == [PARTIAL, TRANSDUCTIVE]
 
 
+def test_numbers_of_two_sets_are_never_averaged(board):
+    old, new = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    rows = [make_row(transductive=True, value=v, seed=s, set_hash=h, started=t)
+            for s, (v, h, t) in enumerate([(0.1, "one", old), (0.7, "two", new), (0.9, "two", new)])]  # fmt: skip
+    other = make_row(transductive=True, value=0.5, category="nut", set_hash="three", started=old)
+    report = build([*rows, other], board)
+    assert {(row.category, row.set_hash) for row in report.rows} == {("carpet", "two"), ("nut", "three")}
+    (line,) = report.left_out
+    assert line.startswith("1 of the rows of clip")
+    assert line.endswith("cloth · carpet: set_hash differs from the newest run's")
+
+
 def test_pivots_and_latex_mark_it():
     for lines, columns in ((["dataset"], ["method"]), (["method"], ["dataset"])):
         grid, records = pivot.pivot(rows_of(), lines, columns, {}, FACTS)
@@ -92,3 +106,7 @@ def test_figures_say_it_below():
         means = dive_fig_1.means(rows, ("rich", "limited"), "image_auroc", FACTS)
         drawn = dive_fig_1.draw(means, None, FACTS, [])
     assert "Transductive, seeing all test images of a category at once: CLIP." in drawn.caption
+    source = SimpleNamespace(rows=rows, facts=FACTS)  # of figures that show maps and costs
+    named = Source.transductive(source, ["DIVE", "CLIP", "CLIP"])
+    assert named == ["Transductive, seeing all test images of a category at once: CLIP."]
+    assert Source.transductive(source, ["DIVE"]) == []

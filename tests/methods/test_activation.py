@@ -14,7 +14,7 @@ from tests.miniature import miniature_blip, random_batch
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.families._open_clip import from_model
-from zsad_bench.methods._prediction import predict
+from zsad_bench.methods._prediction import predict, predict_set
 from zsad_bench.planning.configure import build
 
 SIZE = 48
@@ -46,13 +46,15 @@ def exact_of(mini, exact_clip) -> Callable[[Backbone], Backbone]:
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 def test_the_activation_asked_for_is_the_one_computed(name, settings, mini_for, exact_of):
-    batch, predictions = random_batch(SIZE, count=2), []
+    predictions = []
+    batch = random_batch(SIZE, count=max(2, registry.load("methods", name).fewest_images))
     quick = mini_for(name)
     for backbone, activation in ((quick, "gelu"), (exact_of(quick), "own"), (quick, "own")):
         overrides = {"image_size": SIZE, "activation": activation, **settings}
         method = build(name, backbone, overrides, seed=3).eval()
         with torch.no_grad():  # adaptation turns gradients on where it needs them
-            predictions.append(predict(method, method.encode(batch.images, batch.samples), batch.samples))
+            score = predict_set if method.transductive else predict
+            predictions.append(score(method, method.encode(batch.images, batch.samples), batch.samples))
     asked, built, plain = predictions
     assert torch.allclose(asked.score, built.score, atol=1e-6), f"{name}: a pass of the score runs another activation"
     assert torch.allclose(asked.map, built.map, atol=1e-6), f"{name}: a pass of the map runs another activation"

@@ -49,7 +49,8 @@ KEY = {
 FOLLOWS = {
     "variant": "config and prior_hash", "config_hash": "config", "image_size": "config", "backbone": "weights_hash",
     "auxiliary": "prior_hash", "auxiliary_partial": "prior_hash", "draw": "prior_hash", "target_partial": "data_hash",
-    "data_options": "data_hash", "transductive": "method and method_version", "remark": "config_hash and category",
+    "data_options": "data_hash", "transductive": "method and method_version",
+    "set_hash": "data_hash and category", "remark": "config_hash and category",
 }  # fmt: skip
 PLACE = {"key", "category", "metric"}
 MEASURED = {

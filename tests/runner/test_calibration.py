@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from zsad_bench.leaderboard.tables.mixed_rows import comparable
 from zsad_bench.metrics.functional.operating import conformal_threshold, image_points
 from zsad_bench.results import rows as store
 from zsad_bench.results.image_scores import read_scores
+from zsad_bench.runner.calibration import TRANSDUCTIVE, thresholds
 from zsad_bench.runner.opened import Opened
 from zsad_bench.runner.prepared_run import prepare
 
@@ -38,6 +41,13 @@ def test_rows_gain_the_points_and_lose_nothing(group_in, quiet, tmp_path):
     assert not {row.key for row in points} & {row.key for row in usual}
     assert len({row.key for row in points}) == 2, "one key per method"
     assert comparable(store.load(group.board / "rows"))[1] == []
+
+
+def test_a_method_that_scores_sets_has_no_threshold(quiet):
+    scored_apart = SimpleNamespace(spec=SimpleNamespace(id="it"), method=SimpleNamespace(transductive=True))
+    found = thresholds(SimpleNamespace(data=None), [scored_apart], quiet, None)["it"]
+    assert np.isnan([found.image, found.pixel]).all()
+    assert found.why_image == found.why_pixel == TRANSDUCTIVE
 
 
 def test_values_are_those_at_the_threshold_of_the_normal_scores(group_in, quiet, tmp_path, monkeypatch):

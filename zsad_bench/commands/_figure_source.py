@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -132,6 +133,12 @@ class Source:
         return map_grid.choose(
             images, listed(self.options.image or ""), listed(self.options.dataset or "", targets), at_most
         )
+
+    def transductive(self, labels: Iterable[str]) -> list[str]:
+        """The sentence of a caption on those of these methods that see all test images at once; [] without any."""
+        marked = {style.label(row.method, row.variant, self.facts) for row in self.rows if row.transductive}
+        sentence = style.transductive_names(name for name in dict.fromkeys(labels) if name in marked)
+        return [sentence] if sentence else []
 
     def learned(self) -> dict[str, int | None]:
         from zsad_bench.commands import _figure_trained as trained

@@ -69,6 +69,7 @@ def open_scorer(options: ScorerOptions, console: Console) -> OpenedScorer:
         load_method,
         open_method,
         open_onnx,
+        require_image_by_image,
         require_learned,
     )
     from zsad_bench.planning.configure import parse_settings
@@ -83,7 +84,8 @@ def open_scorer(options: ScorerOptions, console: Console) -> OpenedScorer:
         checkpoint = None if options.checkpoint is None else home(options.checkpoint)
         settings = parse_settings(options.set)
         choice = choose_method(options.method, checkpoint, options.backbone, options.weights, settings)
-        require_learned(choice)  # before anything slow is loaded
+        require_image_by_image(choice)  # before anything slow is loaded
+        require_learned(choice)
         opened = open_method(load_method(choice, options.precision), device)
     if opened.warning:
         console.warn(opened.warning)

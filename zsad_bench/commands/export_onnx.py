@@ -36,6 +36,9 @@ def run(options: Options) -> int:
 
     out = home(options.out)
     check_name("method", options.method, registry.names("methods"))
+    cls = registry.load("methods", options.method)
+    if cls.transductive:  # however it is configured
+        raise UsageError(f"{cls.title} cannot be exported as one graph: it scores all images of a category together")
     if out.suffix != ".onnx":
         raise UsageError(f"--out {out}: expected a name that ends in .onnx")
     onnx_file.require(onnx_file.EXPORTERS, "export onnx")

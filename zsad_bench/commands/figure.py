@@ -83,13 +83,16 @@ def _dive_fig_1(source: Source) -> Drawn:
     if source.pictures.is_dir():
         (image,) = source.images(priors[1], 1)[:1]
     note = [*source.note, f"Maps: prior {priors[1]}, seed {source.chosen('').seed}, draw {source.chosen('').draw}."]
+    note += source.transductive(image.pictures) if image else []
     return dive_fig_1.draw(found, image, source.facts, note if image else source.note)
 
 
 def _dive_fig_3(source: Source) -> Drawn:
     chosen = source.chosen(source.prior("limited"))
+    images = source.images(chosen.prior, dive_fig_3.AT_MOST)
     note = [*source.note, f"Trained methods: prior {chosen.prior}, seed {chosen.seed}, draw {chosen.draw}."]
-    return dive_fig_3.draw(source.images(chosen.prior, dive_fig_3.AT_MOST), source.facts, note)
+    note += source.transductive(name for image in images for name in image.pictures)
+    return dive_fig_3.draw(images, source.facts, note)
 
 
 def _dive_fig_4(source: Source) -> Drawn:
@@ -152,7 +155,8 @@ def _faprompt_prompts(source: Source) -> Drawn:
 
 def _complexity(source: Source) -> Drawn:
     found = cost.costs(source.rows, source.facts)
-    return complexity.draw(found, source.learned(), source.facts, source.note)
+    note = [*source.note, *source.transductive(one.name for one in found.methods)]
+    return complexity.draw(found, source.learned(), source.facts, note)
 
 
 def _quality_cost(source: Source) -> Drawn:

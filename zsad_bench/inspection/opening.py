@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from zsad_bench import registry
 from zsad_bench.backbones.load import load_backbone, weights_at_hand
 from zsad_bench.errors import CheckpointError, UsageError
 from zsad_bench.inspection.onnx_scorer import OnnxScorer
-from zsad_bench.inspection.scorer import MethodScorer, Scorer
+from zsad_bench.inspection.scorer import MethodScorer, Scorer, not_single_images
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build, trains
 from zsad_bench.planning.suite import DEMO, PAPER
@@ -103,6 +104,13 @@ def require_learned(choice: MethodChoice) -> None:
             f"{choice.method} learns from auxiliary data; give --checkpoint FILE: `zsad-bench bench --method "
             f"{choice.method} --prior rich` writes runs/…/{choice.method}.safetensors"
         )
+
+
+def require_image_by_image(choice: MethodChoice) -> None:
+    """Raises UsageError for a method that scores sets of images together, however it is configured."""
+    cls = registry.load("methods", choice.method)
+    if cls.transductive:
+        raise not_single_images(cls.title)
 
 
 def load_method(choice: MethodChoice, precision: str = "float32") -> LoadedMethod:

@@ -75,7 +75,12 @@ def require_single_images(method: ZeroShotMethod) -> None:
     Its score of an image would change with the images that happen to lie beside it.
     """
     if method.transductive:
-        raise UsageError(
-            f"{method.title} scores all images of a category together and cannot score a single image; use "
-            "evaluate on a dataset, or another method"
-        )
+        raise not_single_images(method.title)
+
+
+def not_single_images(title: str) -> UsageError:
+    """What is said of a method that scores a set of images together."""
+    return UsageError(
+        f"{title} scores all images of a category together and cannot score a single image; use evaluate on a dataset, "
+        "or another method"
+    )

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from zsad_bench.errors import PromiseError
+from zsad_bench.errors import PromiseError, UsageError
 from zsad_bench.methods._pending import Pending
 from zsad_bench.types import Features, Prediction, SampleInfo
 
@@ -23,6 +23,12 @@ class Scorer(Protocol):
 
     @property
     def adapts_at_test(self) -> bool: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def fewest_images(self) -> int: ...
 
     @property
     def pending(self) -> Pending: ...
@@ -69,13 +75,29 @@ def predict_set(method: Scorer, features: Features, samples: Sequence[SampleInfo
     """The prediction of a transductive method for all images of one category, detached.
 
     Raises:
-        PromiseError: as of `predict`.
+        PromiseError: as of `predict`. UsageError: fewer images than the method needs.
     """
+    if samples:
+        check_count(method, f"{samples[0].category.dataset}/{samples[0].category.name}", len(samples))
     before = _versions(method)
     prediction = _detached(method, method.score_set(features, samples))
     _check_untouched(method, before)
     _check(method, prediction, len(samples), features.image_size)
     return prediction
+
+
+def check_count(method: Scorer, category: str, count: int) -> None:
+    """Nothing, when a transductive method can score so many images of a category together.
+
+    Raises:
+        UsageError: they are too few; says how many it needs.
+    """
+    if count < method.fewest_images:
+        found = f"{count} image{'s' * (count != 1)}"
+        raise UsageError(
+            f"{method.title} scores the images of a category by one another and needs at least {method.fewest_images}; "
+            f"{category} has {found}; leave it out, or take another method"
+        )
 
 
 def _detached(method: Scorer, made: object) -> Prediction:

@@ -34,6 +34,7 @@ from zsad_bench.types import (
     Category,
     EncoderSpec,
     Features,
+    FeatureType,
     Pooled,
     PosInterp,
     Prediction,
@@ -95,6 +96,10 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     per checkpoint. Where a configuration decides, `__init__` sets it on the object.
     transductive: it scores all images of a category at once, in `score_set`; such rows are marked. Where this or
     `adapts_at_test` depends on the configuration, `__init__` sets it on the object.
+    fewest_images: of a category that a transductive method needs; a smaller one is refused before anything is encoded.
+    host_features: of a transductive method: the features of a category wait for its last image on the host, dense ones
+    in this type, and on disk where memory ends; `score_set` brings what it needs to the device. None: they wait where
+    they are, all of them.
     is_sanity_check: a floor to compare with, no contender.
     official: the form of its released checkpoints, which makes them importable; None where it is not known.
 
@@ -113,6 +118,8 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     stochastic_at_test: bool = False
     texts_follow_images: bool = False
     transductive: bool = False
+    fewest_images: int = 1
+    host_features: FeatureType | None = None
     is_sanity_check: ClassVar[bool] = False
     official: ClassVar[OfficialForm | None] = None
 
@@ -186,7 +193,10 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         raise NotImplementedError(f"{type(self).__name__} has no score")
 
     def score_set(self, features: Features, samples: Sequence[SampleInfo]) -> Prediction:
-        """Of a transductive method: the image scores and final maps of all images of one category."""
+        """Of a transductive method: the image scores and final maps of all images of one category.
+
+        features: where they were encoded, or with `host_features` on the host; dense ones there may be of another type.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no score_set")
 
     def begin_training(self, categories: Sequence[Category]) -> None:

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from zsad_bench import yaml12
+from zsad_bench import registry, yaml12
 from zsad_bench.planning.configure import build, trains
 from zsad_bench.planning.suite import PAPER
 
@@ -56,10 +56,10 @@ class Parts:
         """The parts of a method in the paper suite; None where they were never measured.
 
         A variant takes those of its method as it is. Never measured are another backbone than the suite's, FiLo with a
-        detector, and ensembles.
+        detector, and ensembles. Where images score one another, what one takes depends on how many there are.
         """
         parts = self.methods.get(method)
-        if parts is None or parts.backbone != PAPER.backbone_for(method)[0]:
+        if parts is None or parts.backbone != PAPER.backbone_for(method)[0] or scores_sets(method):
             return None
         return None if any(settings.get(name, "none") != "none" for name in _OTHER_WORK) else parts
 
@@ -110,6 +110,11 @@ def parse(text: str) -> Parts:
         for name, of in content["methods"].items()
     }
     return Parts(**{**content, "methods": methods})
+
+
+def scores_sets(method: str) -> bool:
+    """Whether images of a category score one another, so that their cost grows faster than their number."""
+    return bool(registry.load("methods", method).fewest_images > 1)
 
 
 def frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

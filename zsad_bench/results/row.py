@@ -33,7 +33,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     draw: of the auxiliary data. data_options: what of the target's reading is not at its default ("mask_rule=legacy").
     target_partial, auxiliary_partial: "36 of 3000" where the data are not all that their dataset has, and "" where they
     are; of several auxiliary datasets "mvtec 363 of 1725". Such a number is not compared with others.
-    transductive: whether the scores of an image depend on the other images of its category.
+    transductive: whether the scores of an image depend on the other images of its category. set_hash: then of these
+    images, all that were scored together; "" otherwise, and in older rows. It follows from data_hash and category.
     remark: what the method says of its numbers on this category, such as "generic details"; "" for nearly every one.
     maps_hash: of the saved maps and scores that the numbers were computed from, where nothing was run here; "" where a
     method ran. `external/` of the board has a file that says what they are.
@@ -96,6 +97,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # gc: a row ref
     networks: dict[str, str] = {}
     maps_hash: str = ""
     calibrated_on: str = ""
+    set_hash: str = ""
     data_hash: str
     config_hash: str
     precision: str

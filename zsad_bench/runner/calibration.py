@@ -17,16 +17,21 @@ from zsad_bench.metrics.operating import NormalScores, Thresholds
 from zsad_bench.runner.calibration_data import Calibration
 from zsad_bench.runner.prepared_run import PreparedRun
 from zsad_bench.runner.progress import progress
-from zsad_bench.runner.shared_encoder import SharedPass
 from zsad_bench.runner.test_pass import run_pass
-from zsad_bench.types import Batch, Category, Prediction
+from zsad_bench.types import Batch, Prediction
+
+TRANSDUCTIVE = "its scores depend on the other images of their category, so no threshold carries over to another set"
 
 
 def thresholds(
     calibration: Calibration, runs: Sequence[PreparedRun], console: Console, store: FeatureStore | None
 ) -> dict[str, Thresholds]:
-    """Id of a run's spec -> its thresholds. Methods of one image size share a pass over the normal images."""
-    found: dict[str, Thresholds] = {}
+    """Id of a run's spec -> its thresholds. Methods of one image size share a pass over the normal images.
+
+    Transductive methods have none: their scores are of one set of images, and mean nothing beside another set's.
+    """
+    found = {run.spec.id: Thresholds.none(TRANSDUCTIVE) for run in runs if run.method.transductive}
+    runs = [run for run in runs if not run.method.transductive]
     data = calibration.data
     for size in sorted({run.method.config.image_size for run in runs}):
         methods = {run.spec.id: run.method for run in runs if run.method.config.image_size == size}
@@ -65,7 +70,6 @@ class _Normals(Callback):
 
     def __init__(self) -> None:
         self.scores: dict[str, NormalScores] = {}
-        self.categories: dict[Category, None] = {}
 
     def on_test_batch_end(
         self,
@@ -76,13 +80,5 @@ class _Normals(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.categories |= dict.fromkeys(sample.category for sample in batch.samples)
-        self._take(cast("Mapping[str, Prediction]", outputs))
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for category in self.categories:
-            self._take(cast(SharedPass, pl_module).finish(category))
-
-    def _take(self, predictions: Mapping[str, Prediction]) -> None:
-        for label, prediction in predictions.items():
+        for label, prediction in cast("Mapping[str, Prediction]", outputs).items():
             self.scores.setdefault(label, NormalScores()).update(prediction.score, prediction.map)

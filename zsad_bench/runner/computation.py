@@ -104,8 +104,8 @@ def gflops(method: ZeroShotMethod) -> float:
 class CountComputations(Callback):
     """At the start of a test, on the device that the methods are on, counts what each run computes: once for a run.
 
-    runs: by label, as in the pass. A method that cannot be asked about the nominal class has no number, and a line says
-    so: nothing that was asked for depends on it.
+    runs: by label, as in the pass. A method that cannot be asked about the nominal class, or scores no image by itself,
+    has no number, and a line says so: nothing that was asked for depends on it.
     """
 
     def __init__(self, runs: Mapping[str, PreparedRun], console: Console) -> None:
@@ -122,6 +122,10 @@ class CountComputations(Callback):
 
     def _count(self, method: ZeroShotMethod) -> Computation:
         learned = trained_parameters(method)
+        if method.fewest_images > 1:
+            why = "they grow with the number of images of its category"
+            self.console.print(f"{method.title}: the operations of an image are not counted: {why}", style="yellow")
+            return Computation(learned, None)
         try:
             return Computation(learned, gflops(method))
         except Exception as error:  # of whatever a plug-in does with an image that is in no dataset

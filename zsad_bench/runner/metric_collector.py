@@ -148,8 +148,9 @@ class Collector(Callback):
                 pick.update(batch, prediction, list(range(len(batch))))
 
     def _finish(self, category: Category, shared: SharedPass) -> None:
-        if late := shared.finish(category):
-            self._update(category, late, _joined(self.parts.pop(category)))
+        late, parts = shared.finish(category), self.parts.pop(category, [])
+        if late:
+            self._update(category, late, _joined(parts))
         self._settle(category)  # before the clock is read: what a category took includes its sweeps
         now = time.perf_counter()
         states, ids, picks = self.states.pop(category), self.ids.pop(category), self.picks.pop(category)

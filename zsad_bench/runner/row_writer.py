@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -167,6 +167,7 @@ class RowWriter:
         of_category = {
             "category": category.name,
             "remark": self.method.remark(category),
+            "set_hash": set_hash(data, found.ids) if self.method.transductive else "",
             "n_near_duplicates": n_alike,
             **computation._asdict(),
         }
@@ -181,6 +182,14 @@ class RowWriter:
 def _place(data: ZeroShotDataModule) -> tuple[str, str]:
     """What tells targets of a run apart: one dataset may be tested under several conditions."""
     return data.name, str(data.condition or "")
+
+
+def set_hash(data: ZeroShotDataModule, ids: Iterable[str]) -> str:
+    """16 hex digits of some images of a dataset: their ids, the bytes of their files, and how those are read."""
+    paths = {data.info(sample).id: sample.image for sample in data.samples()}
+    content = data.fingerprints(dict.fromkeys(paths[image] for image in ids))
+    images = sorted(f"{image}|{content[paths[image]]}" for image in ids)
+    return store.digest([images, sorted(data.decisions().items())])
 
 
 def rows_of_category(

@@ -23,7 +23,7 @@ from zsad_bench.errors import ZsadError
 from zsad_bench.metrics.operating import Thresholds
 from zsad_bench.planning.target import categories_of
 from zsad_bench.results import rows as store
-from zsad_bench.runner import calibration, checkpoint, guard, resume, stored_features, test_pass
+from zsad_bench.runner import calibration, checkpoint, guard, kept_sets, resume, stored_features, test_pass
 from zsad_bench.runner.board_metadata import describe
 from zsad_bench.runner.early import try_writing
 from zsad_bench.runner.expected_rows import rows_of
@@ -81,6 +81,8 @@ def run_group(
     for run in [take(spec, opened) for spec in specs if spec.id not in failures.errors]:
         with failures.of(run.spec):
             check_leaks(run, opened, say)
+            for asked in run.spec.targets:
+                kept_sets.check(run.method, targets[asked], categories_of(asked, targets[asked]))
             for line in remarks(run, [targets[asked] for asked in run.spec.targets]):
                 say(line)
             for note in run.learned_from.notes if run.learned_from else ():
@@ -98,6 +100,7 @@ def run_group(
         run.folder.mkdir(parents=True, exist_ok=True)
         _write_config(run)
         describe(run.spec.board, backbone, opened.plain_targets(run.spec), run.learned_from)
+    kept_sets.said(first.features, [run.method for run in needed], list(targets.values()), say)
     reporter = WandbReporter(mirror, targets)
     learning = [run for run in needed if run.learned_from]
     store = stored_features.opened(first.features, learning, say)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import NamedTuple, cast
@@ -17,6 +17,7 @@ from zsad_bench.errors import UsageError
 from zsad_bench.methods._prediction import predict, predict_set
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import encodes_alone
+from zsad_bench.runner.kept_sets import KeptSet, SetRoom
 from zsad_bench.types import Batch, Category, EncoderSpec, Features, ForwardSpec, Prediction, SampleInfo
 
 
@@ -46,11 +47,20 @@ class SharedPass(LightningModule):
     `finish(category)` has them scored. `costs` says what each (category, label) took so far.
 
     methods: label -> method, all on the same device. A single method is a mapping of one.
+    due: label -> names of the categories that a transductive method is to score; others are encoded and given up, since
+    a resumed run may see a part of them only. None: all.
+    room: where features of methods with `host_features` wait for the last image of their category.
     store: where features are kept. Without a folder it serves methods that encode by themselves and begin alike, within
     a batch: nothing else is encoded twice here.
     """
 
-    def __init__(self, methods: Mapping[str, ZeroShotMethod], store: FeatureStore | None = None) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, ZeroShotMethod],
+        store: FeatureStore | None = None,
+        due: Mapping[str, Collection[str]] | None = None,
+        room: SetRoom | None = None,
+    ) -> None:
         super().__init__()
         self.labels = list(methods)
         self.methods = nn.ModuleList(methods.values())
@@ -60,7 +70,8 @@ class SharedPass(LightningModule):
             method.store = self.store
         self.encoders = self._shared_encoders()
         self.costs: dict[Category, dict[str, Cost]] = {}
-        self._kept: dict[Category, dict[str, list[Features]]] = {}
+        self.due, self.room = due, room or SetRoom()
+        self._kept: dict[Category, dict[str, KeptSet]] = {}
         self._samples: dict[Category, list[SampleInfo]] = {}
 
     @property
@@ -161,20 +172,23 @@ class SharedPass(LightningModule):
             total.score += cost.score * len(rows) / len(samples)
 
     def _keep(self, label: str, features: Features, samples: Sequence[SampleInfo]) -> None:
-        first = label == self.transductive[0]
+        first, host = label == self.transductive[0], self.by_label[label].host_features
         for category, rows in by_category(samples).items():
-            self._kept.setdefault(category, {}).setdefault(label, []).append(features.select(rows))
+            if self.due is None or category.name in self.due[label]:
+                kept = self._kept.setdefault(category, {}).setdefault(label, KeptSet(self.room, bounded=bool(host)))
+                part = features.select(rows)
+                kept.add(part if host is None else part.on_host(host))
             if first:
                 self._samples.setdefault(category, []).extend(samples[row] for row in rows)
 
     def finish(self, category: Category) -> dict[str, Prediction]:
-        """Predictions of the transductive methods for all images of a category, in the order they came.
+        """Predictions of the transductive methods that are due, for all images of a category, in the order they came.
 
         Their features are given up.
         """
         samples, predictions = self._samples.pop(category, []), {}
-        for label, parts in self._kept.pop(category, {}).items():
-            features, method = Features.joined(parts), self.by_label[label]
+        for label, kept in self._kept.pop(category, {}).items():
+            features, method = kept.whole(), self.by_label[label]
             device = method.backbone.device  # where features may lie in `extra` alone, at any depth
             started = device_clock(device)
             with torch.no_grad():

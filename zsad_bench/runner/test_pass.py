@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lightning import Callback, LightningDataModule, Trainer
@@ -17,6 +17,7 @@ from zsad_bench.metrics.operating import Thresholds
 from zsad_bench.results.pictures import Pick
 from zsad_bench.runner import resume
 from zsad_bench.runner.computation import CountComputations
+from zsad_bench.runner.kept_sets import SetRoom
 from zsad_bench.runner.metric_collector import Collector, Finished, OnCategory
 from zsad_bench.runner.opened import data_module
 from zsad_bench.runner.picks import draw_sheet
@@ -66,7 +67,8 @@ def test(
             ),
             progress(console, f"test on {data.title}{f', {data.condition.words}' if data.condition else ''}"),
         ]
-        loader = run_pass(methods, part, callbacks, console.is_terminal, store)
+        due = {label: run.due[asked] for label, run in chosen.items()}
+        loader = run_pass(methods, part, callbacks, console.is_terminal, store, due, SetRoom.of(runs[0].spec.features))
         if largest and shown and data.condition is None:
             draw_sheet(largest, shown, next(iter(chosen.values())).folder / f"maps_{file_name(data.name)}_{size}px.png")
         lost = vanished(data.name, left, size)
@@ -80,14 +82,16 @@ def run_pass(
     callbacks: Sequence[Callback] = (),
     progress_bar: bool = False,
     store: FeatureStore | None = None,
+    due: Mapping[str, Collection[str]] | None = None,
+    room: SetRoom | None = None,
 ) -> Any:
-    """Tests methods, by label, on the same batches; the callbacks make rows of it.
+    """Tests methods, by label, on the same batches; the callbacks make rows of it. due, room: of `SharedPass`.
 
     Returns the loader that was read, a `BatchLoader` of our own data modules, which holds the notes on its files.
     """
     trainer = Trainer(logger=False, callbacks=list(callbacks), enable_progress_bar=progress_bar, **trainer_options())
     with stoppable(trainer):
-        trainer.test(SharedPass(methods, store), datamodule=data, verbose=False)
+        trainer.test(SharedPass(methods, store, due, room), datamodule=data, verbose=False)
     data.trainer = None  # worker processes end with the Trainer
     return trainer.test_dataloaders
 

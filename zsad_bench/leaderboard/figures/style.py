@@ -198,5 +198,10 @@ def partial_sentence(numbers: Iterable[Marked], facts: Facts) -> str:
 
 def transductive_sentence(numbers: Iterable[tuple[str, Marked]]) -> str:
     """The sentence of a caption on methods that see all test images before they score one; "" where none does."""
-    names = dict.fromkeys(name for name, number in numbers if number.transductive)
-    return f"Transductive, seeing all test images of a category at once: {', '.join(names)}." if names else ""
+    return transductive_names(dict.fromkeys(name for name, number in numbers if number.transductive))
+
+
+def transductive_names(names: Iterable[str]) -> str:
+    """The same sentence, of these methods; "" where there are none."""
+    listed = ", ".join(names)
+    return f"Transductive, seeing all test images of a category at once: {listed}." if listed else ""

@@ -15,7 +15,8 @@ RUN = tuple(
     "transductive weights_hash maps_hash calibrated_on data_hash config_hash "
     "metric_version package_version commit torch device run_id started".split()
 )
-CATEGORY = ("category", "n_images", "n_anomalous", "n_skipped", "n_vanished", "n_near_duplicates", "remark")
+CATEGORY = ("category", "n_images", "n_anomalous", "n_skipped", "n_vanished", "n_near_duplicates", "remark",
+            "set_hash")  # fmt: skip
 OWN = ("metric", "value", "ci_low", "ci_high", "ci_level", "error_bound", "n_regions", "reason")
 
 

@@ -23,6 +23,8 @@ _SETTINGS = (
 # Of saved maps under one name, each seed has its own; two sets of maps with one seed are one too many.
 _OF_MAPS = ((*LINE, "target", "category", "seed", "draw"), ("maps_hash",))
 _OF_THRESHOLDS = ((*LINE, "target", "metric"), ("calibrated_on",))
+# A transductive method's number is of its set of images; a mean over seeds is of one set.
+_OF_SETS = ((*LINE, "target", "category"), ("set_hash",))
 # What a table refuses to mix, and within what: its name, the scope, the field.
 _REFUSED = (
     ("backbone", "", "backbone"),
@@ -35,9 +37,9 @@ _REFUSED = (
 def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], list[str]]:
     """The rows that one table may contain, and a sentence on every group that was left out.
 
-    Of several data or weights hashes, metric versions, configurations of one line, saved maps under one name, or
-    sources of a threshold, the newest run's stands; a run from the future counts as the oldest. at: the time now, as
-    rows have it; None asks the clock.
+    Of several data or weights hashes, metric versions, configurations of one line, saved maps under one name, sources
+    of a threshold, or sets of images that were scored together, the newest run's stands; a run from the future counts
+    as the oldest. at: the time now, as rows have it; None asks the clock.
     """
     rows, sentences, limit = list(rows), [], latest(at)
     seldom: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
@@ -45,6 +47,8 @@ def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], l
         seldom.append(_OF_MAPS)
     if any(row.calibrated_on for row in rows):
         seldom.append(_OF_THRESHOLDS)
+    if any(row.set_hash for row in rows):
+        seldom.append(_OF_SETS)
     for scope, settings in (*_SETTINGS, *seldom):
         scope_of, setting_of = _getter(scope), _getter(settings)
         newest: dict[tuple, Row] = {}
