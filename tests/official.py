@@ -154,6 +154,32 @@ def filo_file(vision: int, joint: int, text: int, n_ctx: int = 12) -> dict[str, 
     return {name: torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
 
 
+def visualad_file(
+    width: int, blocks: tuple[int, ...] = (1, 2, 3, 4), anchors: int = 4, positions: int = 40
+) -> dict[str, Tensor]:
+    """The tensors that VisualAD's trainer saves, under the names that they have behind each other."""
+    import torch
+
+    draw = torch.Generator().manual_seed(10)
+    once = ("anomaly_token", "normal_token", "ln_post_weight", "ln_post_bias")
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(once, (width,))
+    for block in blocks:
+        mlp, sca = f"layer_transforms.layer_{block}.mlp", f"cross_attn.layer_attentions.layer_{block}"
+        for layer in (0, 3):
+            shapes |= {f"{mlp}.{layer}.weight": (width, width), f"{mlp}.{layer}.bias": (width,)}
+        shapes |= {f"{sca}.{name}_proj.weight": (width, width) for name in ("q", "k", "v", "out")}
+        shapes |= {f"{sca}.{name}_norm.{kind}": (width,) for name in ("q", "k") for kind in ("weight", "bias")}
+        shapes |= {
+            f"{sca}.out_proj.bias": (width,),
+            f"{sca}.anchor_queries": (anchors, width),
+            f"{sca}.pos_encoding": (1, positions, width),
+            f"{sca}.gate.0.weight": (anchors, width),
+            f"{sca}.gate.0.bias": (anchors,),
+            f"{sca}.res_scale": (1,),
+        }
+    return {name: torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
+
+
 # Method -> the contents of its released checkpoint's files, in the widths of a backbone.
 FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
     "adaclip": lambda b: [adaclip_file(b.vision.width, b.vision.joint_width, b.text_tower.width, depth=3)],
@@ -162,4 +188,7 @@ FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
     "filo": lambda b: [{"filo": filo_file(b.vision.width, b.vision.joint_width, b.text_tower.width)}],
     "faprompt": lambda b: [{"prompt_learner": faprompt_file(b.text_tower.width, b.vision.joint_width, deep=2)}],
     "aa_clip": lambda b: aa_clip_files(b.vision.width, b.text_tower.width, b.vision.joint_width, 1, 1, 4),
+    "visualad": lambda b: [
+        {**visualad_file(b.vision.width), "features_list": [1, 2, 3, 4], "image_size": 518, "transform_type": "mlp"}
+    ],
 }

@@ -45,7 +45,7 @@ def it_is_frozen_and_named_by_its_weights(backbone: Backbone) -> None:
     assert backbone.weights_hash == hash_weights(backbone.model.state_dict())
     assert backbone.id == f"{backbone.name}@{backbone.weights_hash[:12]}"
     assert len(backbone.mean) == len(backbone.std) == 3
-    assert backbone.offers <= {"text", "bidirectional_text", "vv", "logit_scale", "cls"}
+    assert backbone.offers <= {"text", "bidirectional_text", "vv", "logit_scale", "cls", "tokens"}
     assert "text" in backbone.offers or "bidirectional_text" not in backbone.offers
     assert ("cls" in backbone.offers) == (backbone.vision.n_prefix > 0)
     assert backbone.scale_block(24) == backbone.vision.n_blocks, "the last block is the last one"
@@ -135,6 +135,24 @@ def an_edit_comes_before_each_block_with_all_rows(backbone: Backbone) -> None:
         x, _ = tower.block(block, x, False, "own")
     assert_close(found.rows[last], x[:, :n_rows])
     assert_close(found.extra_rows, x[:, n_rows:])
+
+
+@check
+def tokens_take_the_class_tokens_place_where_it_is_offered(backbone: Backbone) -> None:
+    """The class token itself, placed as a token is, is the row that the tower puts in front."""
+    if "tokens" not in backbone.offers:
+        with pytest.raises(BackboneError, match=f"{backbone.name} has no place for tokens beside its class token"):
+            _ = backbone.token_tower
+        return
+    tower = backbone.token_tower
+    class_tokens = [p for name, p in backbone.model.named_parameters()
+                    if name.rpartition(".")[2] in ("class_embedding", "cls_token")]  # fmt: skip
+    (class_token,) = class_tokens
+    row = tower.embed(images_for(backbone, 2, 3), "bilinear")[:, 0]
+    assert_close(tower.place_tokens(class_token.reshape(1, -1)).expand(2, -1), row)
+    tokens = torch.randn(2, 3, tower.width, generator=torch.Generator().manual_seed(0))
+    assert tower.place_tokens(tokens).shape == tokens.shape
+    assert_close(tower.final_norm(tokens), tower.norm(tokens))
 
 
 @check

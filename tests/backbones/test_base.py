@@ -32,7 +32,7 @@ def test_properties(mini):
     assert (vision.patch_size, vision.native_grid, vision.n_prefix, mini.image_size) == (8, (4, 4), 1, 32)
     assert (text.n_blocks, text.width, text.context_length) == (3, 32, 77)
     assert (vision.activation, text.activation) == ("quickgelu", "quickgelu")
-    assert mini.offers == {"text", "vv", "logit_scale", "cls"}
+    assert mini.offers == {"text", "vv", "logit_scale", "cls", "tokens"}
     assert (mini.nearest_size(518), mini.nearest_size(20), mini.nearest_size(1)) == (520, 16, 8)
     assert mini.mean == pytest.approx((0.4815, 0.4578, 0.4082), abs=1e-4)
     assert mini.id == f"mini@{mini.weights_hash[:12]}"

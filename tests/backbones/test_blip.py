@@ -153,7 +153,7 @@ def test_models_are_what_they_are_called(name, width, blocks, heads):
     assert (text.width, text.n_blocks, text.context_length) == (768, 12, 512)
     assert {block.attention.self.num_attention_heads for block in text.blocks} == {12}, "8 is transformers' default"
     assert made.model.text_encoder.embeddings.LayerNorm.eps == 1e-12
-    assert made.offers == {"text", "bidirectional_text", "cls"}
+    assert made.offers == {"text", "bidirectional_text", "cls", "tokens"}
     with pytest.raises(BackboneError, match=f"^{name} reads no text without its vocabulary, which comes with its we"):
         made.encode_prompts(["a nut"])
 

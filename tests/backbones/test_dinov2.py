@@ -110,7 +110,7 @@ def test_models_are_what_they_are_called(name, width, blocks, heads, prefix):
     )  # fmt: skip
     assert (tower.patch_size, tower.native_grid, backbone.image_size) == (14, (37, 37), 518)
     assert backbone.model.norm.eps == 1e-6
-    assert backbone.offers == {"cls"}, "no text, no V-V path, no logit scale"
+    assert backbone.offers == {"cls", "tokens"}, "no text, no V-V path, no logit scale"
     assert (backbone.mean, backbone.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "ImageNet's, not CLIP's"
 
 

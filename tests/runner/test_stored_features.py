@@ -192,6 +192,15 @@ def test_the_size_is_said_before_anything_is_written(group_in, quiet, tmp_path, 
     assert text.index("features of at most") < text.index("train AnomalyCLIP")
 
 
+def test_methods_that_nothing_is_kept_of_are_named_where_storing_was_asked_for(group_in, tmp_path):
+    specs = [spec for name in ("visualad", "dive", "april_gan") for spec in group_in(tmp_path, (name,)).specs]
+    learning, asked = [prepare(spec, Opened()) for spec in specs], FeatureOptions(str(tmp_path / "features"))
+    for options, titles in ((asked, ["VisualAD", "DIVE"]), (FeatureOptions(), [])):
+        said: list[str] = []
+        stored_features.opened(options, learning, said.append)
+        assert [line.partition(":")[0] for line in said if "none of its features are kept" in line] == titles
+
+
 def test_little_is_not_worth_a_line(group_in, quiet, tmp_path):
     run(group_in(tmp_path, ("anomalyclip",)), quiet)
     assert "features" not in quiet.file.getvalue()

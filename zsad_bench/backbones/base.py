@@ -22,7 +22,7 @@ from zsad_bench.backbones.forward import Edit, place_rows, read_ends, run_text, 
 from zsad_bench.backbones.precision import InPrecision, tf32
 from zsad_bench.backbones.releases import WeightSource
 from zsad_bench.backbones.text_tree import TextTree, grown, separate
-from zsad_bench.backbones.towers import TextTower, VisionTower
+from zsad_bench.backbones.towers import TextTower, TokenTower, VisionTower
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.types import Activation, Compile, EncoderSpec, Features, ForwardSpec, Pooled, PosInterp, Precision, Tap
@@ -80,7 +80,7 @@ class Backbone(nn.Module):
     def offers(self) -> frozenset[str]:
         """What a method may need of a backbone, as far as there.
 
-        They are "text", "bidirectional_text", "vv", "logit_scale" and "cls".
+        They are "text", "bidirectional_text", "vv", "logit_scale", "cls" and "tokens".
         """
         there = {
             "text": self.text is not None,
@@ -88,6 +88,7 @@ class Backbone(nn.Module):
             "vv": "vv" in self.vision.paths,
             "logit_scale": self.logit_scale is not None,
             "cls": self.vision.n_prefix > 0,
+            "tokens": "tokens" in self.vision.paths,
         }
         return frozenset(what for what, yes in there.items() if yes)
 
@@ -97,6 +98,13 @@ class Backbone(nn.Module):
         if self.text is None:
             raise BackboneError(f"{self.name} has no text tower; take a method that needs none, or another --backbone")
         return self.text
+
+    @property
+    def token_tower(self) -> TokenTower:
+        """`vision`. BackboneError: it has no place for learned tokens."""
+        if "tokens" not in self.offers:
+            raise BackboneError(f"{self.name} has no place for tokens beside its class token; take another --backbone")
+        return cast("TokenTower", self.vision)
 
     @property
     def image_size(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zsad_bench.backbones.text_tree import Attention
 from zsad_bench.types import Activation, PosInterp
@@ -19,8 +19,9 @@ class VisionTower(Protocol):
 
     width: C. joint_width: D, of what `project` gives. native_grid: patch rows and columns that the table of positions
     was trained for. n_prefix: P; where there are any, row 0 is the class token. paths: "plain"; "vv" where blocks have
-    a V-V output; "attended" where it is a `SplitTower`. pos_interps: ways to resize positions. activation: what the
-    weights were trained with; activations: all that `block` can compute, this one included.
+    a V-V output; "attended" where it is a `SplitTower`, "tokens" where it is a `TokenTower`. pos_interps: ways to
+    resize positions. activation: what the weights were trained with; activations: all that `block` can compute, this
+    one included.
     """
 
     width: int
@@ -57,6 +58,22 @@ class SplitTower(VisionTower, Protocol):
 
     def attend(self, number: int, tokens: Tensor) -> Tensor:
         """The rows (B,T,C) that enter block 1..n_blocks plus their attention, (B,T,C): what its MLP is added to."""
+        ...
+
+
+class TokenTower(VisionTower, Protocol):
+    """A visual tower that takes learned tokens beside its class token; its `paths` hold "tokens"."""
+
+    @property
+    def final_norm(self) -> nn.LayerNorm:
+        """The module that `norm` runs, for a method that trains a copy of it."""
+        ...
+
+    def place_tokens(self, tokens: Tensor) -> Tensor:
+        """Tokens (...,C) as they enter block 1 from the class token's place.
+
+        Its position is added, where the class token has one, and what all rows pass in front of block 1 follows.
+        """
         ...
 
 

@@ -52,6 +52,7 @@ _OFFERS = {
     "vv": "a V-V path",
     "logit_scale": "a learned logit scale",
     "cls": "a class token",
+    "tokens": "a place for tokens beside its class token",
 }
 
 

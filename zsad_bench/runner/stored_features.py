@@ -48,6 +48,9 @@ def opened(options: FeatureOptions, learning: Sequence[PreparedRun], say: Callab
             f"--feature-budget {readable(budget)}: the features of one image take {readable(largest)}; give more, or "
             "switch them off with --features off"
         )
+    if folder is not None or options.budget is not None:
+        for title in dict.fromkeys(run.method.title for run in learning if run.method.first_edit == 1):
+            say(f"{title}: what it learns enters block 1, so none of its features are kept")
     n_images, size = _expected(learning, options)
     if size > (UNSAID if folder is None and size <= budget else 0):
         say(_line(n_images, size, budget, folder))

@@ -42,9 +42,12 @@ _COMPUTED = {"gelu": F.gelu, "quickgelu": QuickGELU()}
 
 
 class ClipVision:
-    """The visual tower (`SplitTower` and `VvTower` of backbones/towers.py): V-V attention beside its own or instead."""
+    """The visual tower: `SplitTower`, `TokenTower` and `VvTower` of backbones/towers.py.
 
-    paths = frozenset({"plain", "vv", "attended"})
+    V-V attention runs beside a block's own, or in its place.
+    """
+
+    paths = frozenset({"plain", "vv", "attended", "tokens"})
     pos_interps: tuple[PosInterp, ...] = ("bilinear", "bicubic", "bicubic_antialias")
     n_prefix = 1
 
@@ -84,6 +87,14 @@ class ClipVision:
         v = _split(block, tokens)[2]
         out = tokens + block.ls_1(_attend(block.attn, v, v, v))
         return out + block.ls_2(_mlp(block, block.ln_2(out), activation))
+
+    @property
+    def final_norm(self) -> nn.LayerNorm:
+        return self.visual.ln_post
+
+    def place_tokens(self, tokens: Tensor) -> Tensor:
+        position = self.visual.positional_embedding[0]
+        return self.visual.ln_pre(tokens + position.to(tokens.dtype))
 
     def norm(self, tokens: Tensor) -> Tensor:
         return self.visual.ln_post(tokens)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zsad_bench.backbones.base import Backbone, BackboneFamily
@@ -81,9 +81,9 @@ _COMPUTED: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quickgelu":
 
 
 class BlipVision:
-    """The visual tower (`backbones.towers.VisionTower`)."""
+    """The visual tower (`backbones.towers.TokenTower`)."""
 
-    paths = frozenset({"plain"})
+    paths = frozenset({"plain", "tokens"})
     pos_interps: tuple[PosInterp, ...] = ("bilinear", "bicubic", "bicubic_antialias")
     n_prefix = 1
 
@@ -115,6 +115,13 @@ class BlipVision:
         out = tokens + attn.projection(mixed.transpose(1, 2).flatten(2))
         function = mlp.activation_fn if activation == "own" else _COMPUTED[activation]
         return out + mlp.fc2(function(mlp.fc1(block.layer_norm2(out)))), None
+
+    @property
+    def final_norm(self) -> nn.LayerNorm:
+        return self.model.vision_model.post_layernorm
+
+    def place_tokens(self, tokens: Tensor) -> Tensor:
+        return tokens + self.model.vision_model.embeddings.position_embedding[0, 0].to(tokens.dtype)
 
     def norm(self, tokens: Tensor) -> Tensor:
         return self.model.vision_model.post_layernorm(tokens)

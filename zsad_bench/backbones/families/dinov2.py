@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zsad_bench.backbones.base import Backbone, BackboneFamily
@@ -42,9 +42,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the released prep
 
 
 class Dinov2Vision:
-    """The visual tower (`backbones.towers.VisionTower`) around a ViT of timm."""
+    """The visual tower (`backbones.towers.TokenTower`) around a ViT of timm."""
 
-    paths = frozenset({"plain"})
+    paths = frozenset({"plain", "tokens"})
     pos_interps: tuple[PosInterp, ...] = ("timm", "official", "bilinear", "bicubic", "bicubic_antialias")
 
     def __init__(self, model: VisionTransformer) -> None:
@@ -87,6 +87,17 @@ class Dinov2Vision:
 
     def block(self, number: int, tokens: Tensor, with_vv: bool, activation: Activation) -> tuple[Tensor, Tensor | None]:
         return self.model.blocks[number - 1](tokens), None
+
+    @property
+    def final_norm(self) -> nn.LayerNorm:
+        return cast("nn.LayerNorm", self.model.norm)
+
+    def place_tokens(self, tokens: Tensor) -> Tensor:
+        """Where there are registers, the class token has no position beside itself."""
+        if self.model.no_embed_class:
+            return self.model.norm_pre(tokens)
+        assert self.model.pos_embed is not None  # every DINOv2 has one
+        return self.model.norm_pre(tokens + self.model.pos_embed[0, 0].to(tokens.dtype))
 
     def norm(self, tokens: Tensor) -> Tensor:
         return self.model.norm(tokens)
