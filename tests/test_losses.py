@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from zsad_bench.losses import dice, focal, mask_losses
+from zsad_bench.losses import batch_dice, class_mean_focal, dice, focal, mask_losses, squared_cosines
 
 EPSILON = 1e-5
 
@@ -126,3 +126,26 @@ def test_gradients_are_finite_where_probabilities_end(certainty, dtype):
     assert anomalous.grad.isfinite().all(), f"gradient at p={certainty}: {anomalous.grad}"
     on_defect, beside = anomalous.grad.flatten().tolist()
     assert on_defect < 0 < beside, f"at p={certainty} it pulls away from the mask: {on_defect}, {beside}"
+
+
+def test_losses_of_bayes_pfl_are_loops_over_a_batch(drawn):
+    """Each kind of pixel has its own mean over all images, and Dice is one overlap; an empty mask is in both."""
+    probabilities, masks = drawn
+    maps, terms = probabilities[:, 1], {True: [], False: []}
+    both = total = 0.0
+    for p, anomalous in zip(maps.flatten().tolist(), masks.flatten().tolist(), strict=True):
+        q = p if anomalous else 1 - p
+        terms[anomalous].append(-((1 - q) ** 2) * math.log(q + 1e-8))
+        both, total = both + p * anomalous, total + p + anomalous
+    expected = sum(sum(of) / (len(of) + 1e-8) for of in terms.values())
+    assert float(class_mean_focal(maps.logit(), masks)) == pytest.approx(expected, rel=1e-9)
+    assert float(batch_dice(maps, masks)) == pytest.approx(1 - (2 * both + 1e-5) / (total + 1e-5), rel=1e-9)
+    empty = torch.zeros_like(masks)
+    assert float(class_mean_focal(torch.full_like(maps, -50), empty)) == pytest.approx(0, abs=1e-6)
+    assert float(batch_dice(torch.zeros_like(maps), empty)) == 0
+
+
+def test_squared_cosines_by_hand():
+    """Two sets of two vectors, orthogonal ones and ones at 60 degrees: 0 and 2 / 4 of a quarter."""
+    rows = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.5, math.sqrt(0.75)]]])
+    assert float(squared_cosines(rows)) == pytest.approx((0 + 2 * 0.25 / 4) / 2)

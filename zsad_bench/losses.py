@@ -58,6 +58,38 @@ def mask_losses(
     )
 
 
+def class_mean_focal(logits_BHW: Tensor, masks_BHW: Tensor, gamma: float = 2.0) -> Tensor:
+    """Focal loss, the mean over all anomalous pixels of the batch plus that over all normal ones; a scalar.
+
+    logits: of the anomalous state, any real numbers. A batch without pixels of a kind has nothing of it. The loss of
+    Bayes-PFL (arXiv 2503.10080), with its 1e-8 in the logarithm and in both counts.
+    """
+    eps, anomalous = 1e-8, masks_BHW.to(logits_BHW.dtype)
+    p_true = torch.where(masks_BHW.bool(), logits_BHW, -logits_BHW).sigmoid()
+    loss = -((1 - p_true) ** gamma) * (p_true + eps).log()
+    kinds = (anomalous, 1 - anomalous)
+    return torch.stack([(loss * kind).sum() / (kind.sum() + eps) for kind in kinds]).sum()
+
+
+def batch_dice(map_BHW: Tensor, masks_BHW: Tensor) -> Tensor:
+    """One minus the Dice overlap of all images of a batch together; a scalar in [0, 1] for maps in [0, 1].
+
+    The loss of Bayes-PFL, smoothed by 1e-5: a batch without a target is at 1 unless its maps are 0.
+    """
+    eps, target = 1e-5, masks_BHW.to(map_BHW.dtype)
+    return 1 - (2 * (map_BHW * target).sum() + eps) / (map_BHW.sum() + target.sum() + eps)
+
+
+def squared_cosines(unit_BMD: Tensor) -> Tensor:
+    """Mean over all entries of the squared cosine matrices of B sets of M unit vectors, their diagonals as 0; a scalar.
+
+    Summed over states, Bayes-PFL's orthogonality of the prompts of its bank.
+    """
+    cosines = unit_BMD @ unit_BMD.mT
+    off_diagonal = 1 - torch.eye(unit_BMD.shape[1], dtype=unit_BMD.dtype, device=unit_BMD.device)
+    return (cosines * off_diagonal).square().mean()
+
+
 def squared_cosine(one_BD: Tensor, other_BD: Tensor) -> Tensor:
     """Mean squared cosine between two sets of vectors, image by image; 0 orthogonal, 1 parallel; a scalar.
 

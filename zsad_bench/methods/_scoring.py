@@ -56,6 +56,12 @@ def scaled_sigma(sigma: float, image_size: int, reference_size: int = 518) -> fl
     return sigma * image_size / reference_size
 
 
+def scaled_over_set(values: Tensor) -> Tensor:
+    """All values brought to 0..1 together; 0 where they are all the same."""
+    low, high = values.aminmax()
+    return torch.where(high > low, (values - low) / (high - low), torch.zeros_like(values))
+
+
 def smooth(map_BHW: Tensor, sigma: float) -> Tensor:
     """Gaussian-filtered maps, each image by itself: `scipy.ndimage.gaussian_filter` with its defaults.
 

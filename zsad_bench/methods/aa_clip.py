@@ -40,7 +40,7 @@ from zsad_bench.methods._augment import chance, flipped, jittered, moved, unifor
 from zsad_bench.methods._config import check_bounds, default, quarter_blocks
 from zsad_bench.methods._edits import behind_blocks
 from zsad_bench.methods._official import Key, Method, OfficialForm, Part, renamed
-from zsad_bench.methods._scoring import added, l2_normalize, scaled_sigma, upsample
+from zsad_bench.methods._scoring import added, l2_normalize, scaled_over_set, scaled_sigma, upsample
 from zsad_bench.methods.base import MethodConfig, Parameters, Stage, ZeroShotMethod, filled, silent
 from zsad_bench.prompts.load import read
 from zsad_bench.prompts.names import class_name
@@ -160,12 +160,6 @@ def blurred(map_BHW: Tensor, sigma: float, kernel: int) -> Tensor:
     taps = taps / taps.sum()
     padded = F.pad(map_BHW[:, None], [kernel // 2] * 4, mode="reflect")
     return F.conv2d(F.conv2d(padded, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))[:, 0]
-
-
-def scaled_over_set(values: Tensor) -> Tensor:
-    """All values brought to 0..1 together; 0 where they are all the same."""
-    low, high = values.aminmax()
-    return torch.where(high > low, (values - low) / (high - low), torch.zeros_like(values))
 
 
 class AaClipForm(OfficialForm):

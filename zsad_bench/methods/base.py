@@ -397,8 +397,15 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
 
     def generator_for(self, sample: SampleInfo, purpose: str = "map") -> torch.Generator:
         """A generator on the CPU for what is drawn for this image: of the seed and its id alone, whatever its batch."""
+        return self._generator(f"{purpose}|{sample.id}")
+
+    def generator_for_all(self, purpose: str) -> torch.Generator:
+        """A generator on the CPU for what is drawn once for all images: of the seed and the purpose alone."""
+        return self._generator(purpose)
+
+    def _generator(self, purpose: str) -> torch.Generator:
         seed = getattr(self.config, "seed", 0)
-        digest = hashlib.sha256(f"{seed}|{purpose}|{sample.id}".encode()).digest()
+        digest = hashlib.sha256(f"{seed}|{purpose}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
     @contextmanager
