@@ -39,11 +39,11 @@ SEEDS = (0, 1, 2)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("methods", nargs="*", metavar="METHOD", help="default: every method that trains on it")
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help="default: every method that descends on a loss")
     parser.add_argument("--runs", type=Path, help="folder of runs whose checkpoints to take")
     options = parser.parse_args()
     backbone = load_backbone(DEMO.backbone)
-    for name in options.methods or filter(trains, registry.names("methods")):
+    for name in options.methods or descending():
         if lacking := registry.load("methods", name).needs - backbone.offers:
             print(f"\n{name} is left out: {backbone.name} does not offer {', '.join(sorted(lacking))}", flush=True)
             continue
@@ -51,6 +51,12 @@ def main() -> None:
         print("| prior | where | | untrained | trained | change |\n|---|---|---|---|---|---|", flush=True)
         for prior in ("rich", "limited"):
             _report(name, prior, backbone, options.runs)
+
+
+def descending() -> list[str]:
+    """The methods that train by a loss; what only fills a memory has none that could fall."""
+    return [n for n in registry.names("methods")
+            if trains(n) and registry.load("methods", n).losses is not ZeroShotMethod.losses]  # fmt: skip
 
 
 def _report(name: str, prior: str, backbone: Backbone, runs: Path | None) -> None:

@@ -28,7 +28,7 @@ from zsad_bench.inspection.onnx_scorer import OnnxScorer
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build
 from zsad_bench.planning.suite import DEMO
-from zsad_bench.types import Category, ImageBatch, Normalisation, SampleInfo
+from zsad_bench.types import Batch, Category, ImageBatch, Normalisation, SampleInfo
 
 CATEGORY = Category("images", "bottle", "bottle", "object", "industrial")
 BATCHES, TIMED = (1, 3, 5), 4
@@ -81,10 +81,26 @@ def made(name: str, backbone: Backbone, image_size: int | None) -> ZeroShotMetho
     if image_size is not None:
         settings = {**settings, "image_size": image_size}
     method = build(name, backbone, settings, 0)
+    fill_memory(method)
     if method.own_state():
         method.load_own_state(method.own_state())  # as if it had been learned
     method.freeze()
     return method
+
+
+def fill_memory(method: ZeroShotMethod) -> None:
+    """Shows two images, the upper half of one being anomalous, to each stage that only observes."""
+    for stage in method.stages():
+        if stage.observes:
+            shown = images(method, 2)
+            masks = torch.zeros(2, *shown.images.shape[2:], dtype=torch.bool)
+            masks[1, : len(masks[1]) // 2] = True
+            method.begin_training([CATEGORY])
+            method.begin_stage(stage)
+            method.training_step(
+                Batch(shown.images, torch.tensor([0, 1]), masks, shown.samples, shown.normalisation), 0
+            )
+            method.on_train_end()
 
 
 def line(method: ZeroShotMethod, threads: int, repeats: int) -> str:

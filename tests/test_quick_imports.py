@@ -64,7 +64,7 @@ print(json.dumps([code, "cells: " in said.getvalue(), [name for name in known if
 RECIPE = """
 suite: demo
 methods: [clip, winclip, april_gan, coop, cocoop, anovl, anomalyclip, adaclip, faprompt, aa_clip, filo, af_clip, dive,
-          visualad, musc, center_prior, random]
+          visualad, musc, mrad, center_prior, random]
 priors: [rich]
 targets: [demo_textures]
 data: {"*": {scale: 0.05}}

@@ -18,7 +18,7 @@ import pytest
 from tests.methods import toys as toy_methods
 from zsad_bench import registry
 from zsad_bench.errors import TrainingError, UsageError, ZsadError
-from zsad_bench.planning.configure import trains
+from zsad_bench.planning.configure import build, trains
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "speed" / "methods.py"
@@ -63,10 +63,12 @@ def test_every_method_is_measured(name, measured, mini_for):
     assert bool(found["stages"]) == trains(name), f"{name}: stages {found['stages']} would be trained"
     assert found["seconds"] > 0, f"{name}: an image in no time"
     assert found["peak_mib"] >= found["loaded_mib"] > 0, f"{name}: the peak lies below what was loaded: {found}"
+    observes = {stage.name: stage.observes for stage in build(name, mini, SMALL, 0).stages()}
     for stage in found["stages"]:
         step = measured.measure_step(name, stage, mini, "cpu", SMALL)
         assert step["seconds"] > 0, f"{name}, {stage}: a step in no time"
-        assert "loss" in step["losses"], f"{name}, {stage}: only {list(step['losses'])} was logged"
+        has_losses = not observes[stage]
+        assert ("loss" in step["losses"]) == has_losses, f"{name}, {stage}: {list(step['losses'])} were logged"
         assert all(math.isfinite(v) for v in step["losses"].values()), f"{name}, {stage}: {step['losses']}"
 
 
@@ -104,7 +106,7 @@ def test_the_shared_pass_is_measured(measured):
     """Methods that never look, change what is encoded or ask for more are no part of it; each K has its times."""
     script = importlib.import_module("shared_pass")
     methods = script.sharing(small=True, device="cpu")
-    assert {"clip", "clip_ac", "coop", "cocoop", "anomalyclip", "faprompt", "af_clip"} <= methods.keys()
+    assert {"clip", "clip_ac", "coop", "cocoop", "anomalyclip", "faprompt", "af_clip", "mrad"} <= methods.keys()
     assert not {"random", "center_prior", "dive", "winclip", "anovl"} & methods.keys()
     more = script.with_seeds(methods, len(methods) + 2, True, "cpu")
     assert list(more)[: len(methods)] == list(methods)

@@ -1,7 +1,11 @@
-"""The items of a prior's name (`types=5`, `shots=16`, …): what they say, and how they are spelt. See data/prior.py."""
+"""The items of a prior's name (`types=5`, `shots=16`, …): what they say, and how they are spelt. See data/prior.py.
+
+And the rank by which everything is drawn.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -36,6 +40,11 @@ class Part:
     def asked(self) -> str:
         """What opens the dataset: its registry name, of own data with the path behind it."""
         return f"{self.dataset.partition(':')[0]}:{self.place}" if self.place else self.dataset
+
+
+def rank_of(kind: str, draw: int, item: str) -> str:
+    """The sha256 of `kind|draw|item`, 64 hex digits: what is drawn first has the least, and fewer are part of more."""
+    return hashlib.sha256(f"{kind}|{draw}|{item}".encode(errors="surrogateescape")).hexdigest()
 
 
 def parts_of(name: str) -> tuple[Part, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from _methods_measured import SMALL_SIZE, random_batches, seeded_backbone
+from _methods_measured import SMALL_SIZE, fill_memory, random_batches, seeded_backbone
 from _suite import Benchmark, Claim, Found, Spent, clock_of, main, median, ratio, seconds, spend, spread
 
 from zsad_bench.errors import UsageError, ZsadError
@@ -56,15 +56,15 @@ def with_seeds(
 ) -> dict[str, ZeroShotMethod]:
     """The methods, and further seeds of some until there are `count`, named `coop, seed 1`.
 
-    fill: those some; by default all that learn.
+    fill: those some; by default all that learn, and something else under another seed.
 
     Raises:
-        UsageError: one of `fill` is none of the methods, or does not learn.
+        UsageError: one of `fill` is none of the methods, or its seeds learn nothing else.
     """
     from zsad_bench import registry
     from zsad_bench.planning.configure import trains
 
-    able = [name for name in methods if trains(name)]
+    able = [n for n in methods if trains(n) and registry.load("methods", n).stochastic_in_training]
     learning = list(fill) or able
     for name in learning:
         if name not in able:
@@ -83,6 +83,7 @@ def _built(name: str, small: bool, device: str, seed: int = 0) -> ZeroShotMethod
 
     overrides = {"image_size": SMALL_SIZE} if small else {}
     method = build(name, seeded_backbone(small), overrides, seed).to(device)
+    fill_memory(method, device)
     method.freeze()  # as after a training: it keeps its texts from one pass to the next
     return method
 

@@ -14,6 +14,8 @@ from torch import fx, nn
 
 import zsad_bench as zb
 from tests.inspection.graphs import BOTTLE, batch_of, of_torch, off, pixels
+from tests.methods.conftest import fill_memory
+from tests.miniature import random_batch
 from tests.test_house import ROOT
 from zsad_bench import registry
 from zsad_bench.backbones.load import load_backbone
@@ -60,6 +62,7 @@ def ready(tiny, mini_for):
         backbone = tiny if needs <= tiny.offers else mini_for(name)
         demo = DEMO.overrides_for(name) if backbone is tiny else {"image_size": 48}
         method = build(name, backbone, {**demo, **settings}, 0)
+        fill_memory(method, random_batch(method.config.image_size))
         if method.own_state():
             method.load_own_state(method.own_state())
         method.freeze()

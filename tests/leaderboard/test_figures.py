@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
-from zsad_bench.errors import RowError, UsageError
+from zsad_bench.errors import RowError, UnknownNameError, UsageError
 from zsad_bench.leaderboard.figures import (
     catalogue,
     complexity,
@@ -59,11 +59,20 @@ def settings(method: str, prior: str, field: str, numbers: tuple[int, ...]) -> l
     ]
 
 
+LEARNERS = {"dive": 0.02, "faprompt": 0.01, **dict.fromkeys([f"method_{i}" for i in range(6)], 0.015)}
+
+
 def learned_from() -> list:
-    """Rows of one method under priors of 1, 2 and 4 types in three draws, and the whole."""
-    places = [(f"rich:types={x}", x, draw) for x, draw in itertools.product((1, 2, 4), (0, 1, 2))] + [("rich", 5, 0)]
-    return [make_row(method="dive", prior=prior, draw=draw, value=0.7 + x / 50 + draw / 100, key=f"{prior}{draw}")
-            for prior, x, draw in places]  # fmt: skip
+    """Rows of eight methods, six of them alike, under priors of 1, 2 and 4 types in three draws, as many images held,
+    and the whole; of two methods that learn nothing, one of which scores whole sets."""
+    draws = range(3)
+    places = [(f"rich:types={x}", x, draw) for x in (1, 2, 4) for draw in draws] + [("rich", 5, 0)]
+    places += [(f"rich:types={x}:shots=4", 3 + x / 8, draw) for x in (1, 2, 4) for draw in draws]
+    rows = [make_row(method=method, prior=prior, draw=draw, value=0.7 + slope * x + draw / 100,
+                     key=f"{method}{prior}{draw}")
+            for method, slope in LEARNERS.items() for prior, x, draw in places]  # fmt: skip
+    return [*rows, make_row(method="clip", value=0.71), make_row(method="whole_sets", value=0.8, transductive=True),
+            make_row(method="random", value=0.5)]  # fmt: skip
 
 
 def under_conditions() -> list:
@@ -133,7 +142,8 @@ def drawn(name: str, images: list[map_grid.ImageMaps]) -> style.Drawn:
         reached = quality_cost.quality(rows, "limited", quality_cost.SHOWN, targets, FACTS)
         return quality_cost.draw(reached, cost.costs(rows, FACTS), learned, FACTS, note)
     if name == "prior_curve":
-        return prior_curve.draw(curves.curves(learned_from(), {"image": ("cloth",)}), FACTS, note)
+        found = curves.curves(learned_from(), {"image": ("cloth",)})
+        return prior_curve.draw(found, FACTS, note, curves.flats(learned_from(), found, ["random"]))
     if name == "robustness":
         return robustness.draw(lines(under_conditions(), {"image": ("cloth",)}), FACTS, note)
     of = {"dive_fig_5": catalogue.dive_fig_5, "faprompt_fig_3": catalogue.faprompt_fig_3}[name]
@@ -236,6 +246,46 @@ def test_printed_numbers_stand_at_the_default():
     (line,) = parameter_study.lines(study, rows, "rich", ("image_auroc",), {"image": {"Industrial": ("cloth",)}},
                                read_published(), {"Industrial": "industrial"})  # fmt: skip
     assert line.printed.value == pytest.approx(0.885), "not the industrial mean of the paper"
+
+
+def test_who_loses_most_is_above_and_a_prior_can_be_chosen():
+    rows = learned_from()
+    found = curves.curves(rows, {"image": ("cloth",)})
+    flat = curves.flats(rows, found, ["random"])
+    with style.look():
+        made = prior_curve.draw(found, FACTS, [], flat)
+    left, right = made.figure.axes
+    names = [text.get_text() for text in right.get_yticklabels()]
+    assert (names[-1], names[0]) == ("DIVE", "FAPrompt"), "DIVE loses 0.02 for each type, FAPrompt half of that"
+    beside = {text.get_text(): text.get_position()[1] for text in left.texts}
+    assert beside.keys() == {*names, "CLIP", "whole_sets§"}
+    assert list(beside)[:2] == ["CLIP", "FAPrompt"], "from below, where their lines end: 71 and 75"
+    assert {*list(beside)[-2:]} == {"DIVE", "whole_sets§"}, "both at 80"
+    assert beside["CLIP"] == pytest.approx(71.0, abs=0.5)
+    losses = {name: [] for name in names}
+    for container in right.containers:
+        (x,), (y,) = container.lines[0].get_data()
+        losses[names[round(y)]].append(round(x, 6))
+    # DIVE under one type: 0.72, 0.73, 0.74. With four images held: no "all", so from four types to one.
+    assert losses["DIVE"] == [7.0, 0.75]
+    assert right.get_xlabel() == "points lost, from 4 or all to 1 type"
+    with style.look():
+        chosen = prior_curve.draw(found, FACTS, [], flat, "rich:shots=4")
+    assert chosen.figure.axes[0].get_xlabel() == "anomaly types learned from, of rich:shots=4"
+    with pytest.raises(UnknownNameError, match=r"unknown prior with a curve 'rich:shot=4'; did you mean rich:shots=4"):
+        prior_curve.draw(found, FACTS, [], flat, "rich:shot=4")
+
+
+@pytest.mark.parametrize("wanted", [[], [3.0], [1, 2, 3], [2, 2, 2], [0, 0, 9, 9.5], [9.9, 10, 10, 10], [5] * 12])
+def test_names_stand_apart_near_to_their_lines(wanted):
+    found = prior_curve._apart(wanted, 1.0, 0.0, 11.0)
+    assert len(found) == len(wanted)
+    assert all(b - a >= 1 - 1e-9 for a, b in itertools.pairwise(found)), found
+    assert all(-1e-9 <= y <= 11 + 1e-9 for y in found), f"{found}: they fit"
+    if wanted == [1, 2, 3]:
+        assert found == [1, 2, 3], "what does not touch is not moved"
+    if wanted == [2, 2, 2]:
+        assert found == [1, 2, 3], "their middle stays"
 
 
 def test_without_rows_the_sweep_is_named():

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tests.made_up_rows import make_row
-from zsad_bench.leaderboard.tables.prior_curve import curves, table
+from zsad_bench.leaderboard.tables.prior_curve import HELD, NOT_HELD, curves, flats, table
 from zsad_bench.leaderboard.tables.published import Facts
 
 TARGETS = {"image": ("cloth", "parts"), "pixel": ("cloth",)}
@@ -63,7 +64,9 @@ def test_a_draw_that_lacks_categories_is_counted_and_not_averaged():
     (shown,), records = table([curve], FACTS)
     ((label, cells),) = shown.lines
     assert label == "DIVE · mvtec"
-    assert [cell.text for cell in cells] == ["50.0", "55.0 (3/4)", "60.0", "", "+1.00", "+1.00 to +1.00", "3/4"]
+    assert [cell.text for cell in cells] == [
+        "50.0", "55.0 (3/4)", "60.0", "", "10.0", "+1.00", "+1.00 to +1.00", "3/4",
+    ]  # fmt: skip
     assert [(r["number"], r["n_draws"], r["n_draws_found"]) for r in records] == [(1, 4, 4), (5, 3, 4), (20, 4, 4)]
 
 
@@ -96,3 +99,74 @@ def test_only_the_datasets_of_a_mean_count():
     (curve,) = curves([*rising((1, 5), draws=2), *extra], TARGETS)
     assert curve.datasets == ("cloth", "parts")
     assert curve.points[0].mean == pytest.approx(0.5)
+
+
+# --- what is lost -----------------------------------------------------------------------------------------------------
+
+
+def falling(values, prior="mvtec:types=1"):
+    return [row for draw, value in enumerate(values) for row in rows_of(prior, draw, value)]
+
+
+def test_losses_are_from_all_of_the_same_draw_where_that_was_run():
+    few, many, whole = [0.5, 0.52, 0.6], [0.55, 0.6, 0.65], [0.7, 0.76, 0.8]
+    rows = [*falling(few), *falling(many, "mvtec:types=5")]
+    (curve,) = curves([*rows, *falling(whole, "mvtec")], TARGETS)
+    lost = [w - f for w, f in zip(whole, few, strict=True)]
+    assert curve.loss[:2] == pytest.approx((np.mean(lost), np.std(lost, ddof=1)))
+    assert curve.loss[2:] == (3, None, 1, True)
+    (shown,), records = table([curve], FACTS)
+    assert shown.columns[3].title == "lost"
+    assert shown.lines[0][1][3].text == "21.3 ± 2.3"
+    assert {(round(r["lost"], 4), r["lost_from"], r["lost_paired"]) for r in records} == {(0.2133, "all", True)}
+    assert NOT_HELD in shown.notes
+
+    (curve,) = curves([*rows, *falling([0.7], "mvtec"), *rows_of("mvtec", 0, 0.8, seed=1)], TARGETS)
+    assert curve.loss[:2] == pytest.approx((0.75 - np.mean(few), np.std(few, ddof=1))), "one mean for every draw"
+    assert curve.loss[2:] == (3, None, 1, False)
+    assert "the mean of its runs stands for each" in table([curve], FACTS)[0][0].notes[1]
+
+    (curve,) = curves(rows, TARGETS)
+    assert curve.loss[0] == pytest.approx(np.mean(many) - np.mean(few))
+    assert curve.loss[2:] == (3, 5, 1, True)
+    assert table([curve], FACTS)[0][0].notes[1].endswith('Where "all" was not run, it is from 5.')
+
+
+def test_what_is_gained_with_less_is_below_zero_and_draws_in_common_decide():
+    (curve,) = curves([*falling([0.8, 0.8]), *falling([0.75], "mvtec:types=5")], TARGETS)
+    assert curve.loss == (pytest.approx(-0.05), None, 1, 5, 1, True)
+    (shown,), _ = table([curve], FACTS)
+    assert shown.lines[0][1][3].text == "−5.0"
+    later = [row for row in falling([0.3, 0.7], "mvtec:types=5") if row.draw == 1]
+    (curve,) = curves([*falling([0.8]), *later], TARGETS)
+    assert curve.loss is None
+    assert table([curve], FACTS)[0][0].lines[0][1][3].text == "–"
+
+
+def test_a_held_number_of_images_is_a_curve_of_its_own_and_said():
+    rows = [*rising((1, 5), draws=2), *falling([0.5, 0.6], "mvtec:types=1:shots=8")]
+    rows += falling([0.52, 0.63], "mvtec:shots=8")
+    rows += falling([0.51, 0.6], "mvtec:types=2:shots=8")
+    of_types = [curve for curve in curves(rows, TARGETS) if curve.axis == "types"]
+    found = [(curve.prior, round(curve.loss.mean, 4)) for curve in of_types]
+    assert found == [("mvtec", 0.05), ("mvtec:shots=8", 0.025)]
+    assert HELD in table(of_types, FACTS)[0][0].notes
+
+
+def test_methods_that_learn_nothing_have_one_number_on_the_same_datasets():
+    rows = rising((1, 5), draws=2)
+    rows += [row for name, value in (("clip", 0.58), ("random", 0.5)) for row in rows_of("none", 0, value, key=name)]
+    rows = [*rows[:12], *(replace(row, method=row.key) for row in rows[12:])]
+    rows += [make_row(method="clip", prior="none", target="elpv", category="cell", value=0.0)]
+    rows += [make_row(method="half", prior="none", target="cloth", category="carpet", value=0.9)]
+    found = curves(rows, TARGETS)
+    flat = flats(rows, found, ["random"])
+    assert [(one.method, round(one.number.mean, 6)) for one in flat] == [("clip", 0.58), ("half", 0.9)]
+    (shown,), records = table(found, FACTS, flat)
+    assert [label for label, _ in shown.lines] == ["DIVE · mvtec", "clip · learns nothing", "half · learns nothing"]
+    texts = [[cell.text for cell in cells] for _, cells in shown.lines]
+    assert texts[1] == ["", "", "58.0", "", "", "", ""]
+    assert texts[2][2] == "90.0 (1/3 categories)"
+    assert all(cell.rank == 0 for cell in shown.lines[2][1]), "it covers less than the others"
+    assert [r["number"] for r in records] == [1, 5, "all", "all"]
+    assert {r["prior"] for r in records if r["number"] == "all"} == {"none"}

@@ -62,9 +62,7 @@ def make(mini_for, batch) -> Callable[..., ZeroShotMethod]:
 
     def made(name: str, seed: int = 3, backbone: Backbone | None = None, **settings) -> ZeroShotMethod:
         method = build(name, backbone or mini_for(name), {"image_size": SIZE, **settings}, seed)
-        for number, stage in enumerate(method.stages()):
-            if stage.observes:
-                learn(method, number, batch)
+        fill_memory(method, batch)
         return method.eval()
 
     return made
@@ -123,6 +121,13 @@ def some(batch: Batch, rows: list[int]) -> Batch:
     """The images of a batch at these places, in this order."""
     masks = None if batch.masks is None else batch.masks[rows]
     return Batch(batch.images[rows], batch.labels[rows], masks, [batch.samples[row] for row in rows])
+
+
+def fill_memory(method: ZeroShotMethod, batch: Batch) -> None:
+    """Shows a batch to each stage that only observes; without it there is nothing to score with."""
+    for number, stage in enumerate(method.stages()):
+        if stage.observes:
+            learn(method, number, batch)
 
 
 def learn(method: ZeroShotMethod, stage_number: int, batch: Batch) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from tests.methods.conftest import fill_memory
 from tests.miniature import miniature_blip, random_batch
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
@@ -51,7 +52,9 @@ def test_the_activation_asked_for_is_the_one_computed(name, settings, mini_for, 
     quick = mini_for(name)
     for backbone, activation in ((quick, "gelu"), (exact_of(quick), "own"), (quick, "own")):
         overrides = {"image_size": SIZE, "activation": activation, **settings}
-        method = build(name, backbone, overrides, seed=3).eval()
+        method = build(name, backbone, overrides, seed=3)
+        fill_memory(method, random_batch(SIZE, seed=2))
+        method.eval()
         with torch.no_grad():  # adaptation turns gradients on where it needs them
             score = predict_set if method.transductive else predict
             predictions.append(score(method, method.encode(batch.images, batch.samples), batch.samples))

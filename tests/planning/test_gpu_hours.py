@@ -58,9 +58,13 @@ def test_a_setting_at_its_default_is_no_other_work():
     assert PARTS.train_seconds("filo", {"boxes": "none", "epochs": 1, "adapter_epochs": 0}, 4) == 2.0
 
 
+NOT_MEASURED = {"bayes_pfl", "mrad", "visualad"}  # newer than the last measurement on a GPU; their hours are –
+
+
 def test_the_parts_that_ship_have_every_method():
     parts = read_parts()
-    assert set(parts.methods) >= {name for name in registry.names("methods") if not scores_sets(name)}
+    sets = {name for name in registry.names("methods") if scores_sets(name)}
+    assert set(registry.names("methods")) - set(parts.methods) == NOT_MEASURED | sets
     assert parts.device in parts.assumption()
     for name, of in parts.methods.items():
         assert 0 < of.image.seconds < 10, name

@@ -45,6 +45,15 @@ def test_what_does_not_train_is_planned_once(planned):
     ]
 
 
+def test_what_learns_without_drawing_is_trained_once_per_draw(planned):
+    text = (
+        "suite: demo\nmethods: [mrad]\npriors: [limited]\ntargets: [demo_textures]\nseeds: [3, 1]\ndraws: [0, 1]\n"
+    )
+    assert cells(planned(text)) == [("mrad", "limited", 0, draw, "demo_textures") for draw in (0, 1)]
+    augmented = cells(planned(text + "augment: [jpeg]\n"))
+    assert [cell[2:4] for cell in augmented] == [(1, 0), (3, 0), (3, 1)], "augmentation draws by the seed"
+
+
 def test_a_variant_that_draws_nothing_is_planned_once(planned):
     made = planned(
         "suite: demo\nmethods: [anovl, {anovl: {tta_steps: 0}}]\npriors: [rich]\ntargets: [demo_textures]\n"
@@ -163,11 +172,24 @@ def test_the_papers_protocols():
         assert sum(one != "image" for one in level) == 8, f"{prior}: segmentation targets {targets}"
     assert len({cell.target for cell in main.cells}) == 12
 
-    for name in ("prior_curve", "prior_curve_demo"):
-        curve = plan(recipes.load(recipes.find(name)))
-        pairs = {(c.job.prior, c.job.draw) for c in curve.cells if "types=" in c.job.prior or "shots=" in c.job.prior}
-        draws = Counter(prior for prior, _ in pairs)
-        assert set(draws.values()) == {30}, f"{name}: thirty draws a point: {draws}"
+
+
+@pytest.mark.parametrize(("name", "n_draws"), [("prior_curve", 10), ("prior_curve_demo", 5)])
+def test_the_prior_curve_is_of_every_method_that_learns_under_one_protocol(name, n_draws):
+    curve = plan(recipes.load(recipes.find(name)))
+    away = {"blip"}  # on another backbone, or on none
+    classes = {name: registry.load("methods", name) for name in registry.names("methods")}
+    assert {c.job.method for c in curve.cells if c.job.trains} == {n for n in classes if classes[n].trains()} - away
+    still = {n for n, cls in classes.items() if not cls.trains() and not cls.is_sanity_check}
+    assert {c.job.method for c in curve.cells if not c.job.trains} == still >= {"clip", "winclip"}
+    taken = {"types=", "shots="}
+    of_method: dict[str, set] = {}
+    for cell in curve.cells:
+        if cell.job.trains and any(item in cell.job.prior for item in taken):
+            of_method.setdefault(cell.job.method, set()).add((cell.job.prior, cell.job.draw, cell.job.seed))
+    assert len({frozenset(places) for places in of_method.values()}) == 1, "a method has points that another one lacks"
+    draws = Counter(prior for prior, _, _ in of_method["dive"])
+    assert set(draws.values()) == {n_draws}, f"{name}: as many draws for each point: {draws}"
 
 
 def test_targets_that_cannot_be_read_are_left_out_where_nobody_names_them(planned):

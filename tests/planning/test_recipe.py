@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.methods import toys
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.planning import recipe as recipes
 
@@ -84,6 +85,27 @@ def test_parts_take_over_what_they_do_not_name(load):
     ]
 
 
+def test_groups_are_found_by_what_methods_declare(load, plug_in):
+    plug_in("zsad_toys", {}, methods=toys.ENTRY_POINTS)
+    toys.forget()
+    try:
+        text = "suite: {}\npriors: [rich]\nsettings: {{image_size: 48}}\nmethods: {}\n"
+        (block,) = load(text.format("demo", "[dive: [{}, {deep: false}], trained]")).blocks
+        assert [(v.method, v.line) for v in block.variants[:2]] == [("dive", 4), ("dive", 4)]
+        names = [variant.method for variant in block.variants[2:]]
+        assert {"anomalyclip", "mrad", "toy_memory"} <= set(names)
+        assert not {"dive", "blip", "clip", "random"} & set(names), "named itself, cannot run here, or does not learn"
+        assert all(dict(variant.settings) == {"image_size": 48} for variant in block.variants[2:])
+        both = load(text.format("paper", "[trained, training_free]")).blocks[0].variants
+        (alone,) = load(text.format("paper", "trained")).blocks
+        assert set(names) | {"dive"} == {variant.method for variant in alone.variants}
+        still = {variant.method for variant in both} - {variant.method for variant in alone.variants}
+        assert {"clip", "winclip", "toy_transductive"} <= still
+        assert not {"center_prior", "random"} & still
+    finally:
+        toys.forget()
+
+
 def test_methods_with_published_numbers_only_do_not_stop_it(load):
     found = load("suite: paper\nmethods: [clip, tps]\npriors: [rich]\n")
     assert found.published == ("tps",)
@@ -115,6 +137,8 @@ def test_methods_with_published_numbers_only_do_not_stop_it(load):
         ("suite: demo\npriors: [rich]\nmethods:\n  - dive: []\n", 4, "dive has no variants"),
         ("suite: demo\npriors: [rich]\nmethods:\n  - dive: 3\n", 4, "expected settings as {field: value}"),
         ("suite: demo\npriors: [rich]\nmethods: clip\n", 3, "methods: expected a list"),
+        ("suite: demo\npriors: [rich]\nmethods: [traind]\n", 3, "unknown method 'traind'; did you mean trained"),
+        ("suite: demo\npriors: [rich]\nmethods:\n  - clip\n  - trained: {lr: 1}\n", 5, "trained stands for several"),
         ("suite: demo\nmethods: [clip\npriors: [rich]\n", 3, "not YAML"),
         ("suite: demo\nmethods: [clip]\npriors: [2020-13-45]\n", 3, "is not a YAML value; quote it"),
     ],

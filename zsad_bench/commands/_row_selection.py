@@ -45,9 +45,16 @@ def all_facts() -> Facts:
             n for n, cls in built.items() if "fidelity" in getattr(cls.Config, "__dataclass_fields__", {})
         ),
         own_backbones=frozenset(PAPER.backbones),
+        unverified=unverified_methods(),
         counts={cls.name: cls.expected[:2] for cls in catalog.real()},
         footnotes=footnotes(titles),
     )
+
+
+def unverified_methods() -> dict[str, str]:
+    """Each method that was never compared with its official code, with the reason."""
+    found = {name: getattr(cls, "unverified", "") for name, cls in registry.classes("methods").items()}
+    return {name: why for name, why in found.items() if why}
 
 
 def footnotes(titles: Mapping[str, str]) -> dict[str, str]:

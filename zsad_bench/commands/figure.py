@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+from zsad_bench import registry
 from zsad_bench.commands._figure_source import Source, SourceOptions
 from zsad_bench.commands._row_selection import averaged, conditioned, groups, listed
 from zsad_bench.commands._shared import check_name
@@ -175,7 +176,9 @@ def _prior_curve(source: Source) -> Drawn:
             f"none of {len(source.rows)} rows is of a prior with two numbers of types or shots; "
             f"run `zsad-bench sweep {recipe}`"
         )
-    return prior_curve.draw(found, source.facts, source.note)
+    sanity = [name for name, cls in registry.classes("methods").items() if cls.is_sanity_check]
+    flat = curves.flats(source.rows, found, sanity)
+    return prior_curve.draw(found, source.facts, source.note, flat, source.options.prior)
 
 
 def _robustness(source: Source) -> Drawn:

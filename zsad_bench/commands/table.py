@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from zsad_bench import commands, registry
-from zsad_bench.commands._row_selection import footnotes
+from zsad_bench.commands._row_selection import footnotes, unverified_methods
 from zsad_bench.commands._shared import check_name
 from zsad_bench.console import Console
 from zsad_bench.errors import UnknownNameError
@@ -72,6 +72,7 @@ def layout(suite: Suite) -> LeaderboardLayout:
         metric_notes={"pixel_rcpro": described()},
         sanity=tuple(name for name, cls in registry.classes("methods").items() if cls.is_sanity_check),
         absent=suite.absent,
+        unverified=unverified_methods(),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from zsad_bench import registry
 from zsad_bench.commands._row_selection import RowsOptions, all_facts, averaged, one_configuration, suite_with_rows
 from zsad_bench.commands._shared import SuiteOfRows
 from zsad_bench.commands._table_files import say_where, write_table
@@ -42,7 +43,8 @@ def run(options: Options) -> int:
             f"none of {len(rows)} rows of suite {suite} is of a prior with two numbers of types or shots; "
             f"run `zsad-bench sweep {recipe}`"
         )
-    grids, records = prior_curve.table(curves, facts)
+    sanity = [name for name, cls in registry.classes("methods").items() if cls.is_sanity_check]
+    grids, records = prior_curve.table(curves, facts, prior_curve.flats(rows, curves, sanity))
     render.terminal(grids, console)
     title, command = "Quality against the prior", f"zsad-bench table prior_curve --suite {suite}"
     write_table(Path(options.out), "prior_curve", title, grids, records, command, remarks)

@@ -27,7 +27,7 @@ from typing import Literal
 from zsad_bench import path_lists, registry
 from zsad_bench.data import manifest
 from zsad_bench.errors import UnknownNameError, UsageError
-from zsad_bench.prior_grammar import CATCH_ALL, Part, Unit, spell, with_item
+from zsad_bench.prior_grammar import CATCH_ALL, Part, Unit, rank_of, spell, with_item
 from zsad_bench.types import Kind, Sample
 
 NONE = "none"  # what tables print of methods that do not learn
@@ -165,11 +165,7 @@ def select(
 
 def ranked(kind: Literal["type", "stratum", "image"], draw: int, items: Iterable[str]) -> list[str]:
     """The items by the sha256 of `kind|draw|item`, ties by item."""
-
-    def rank(item: str) -> tuple[str, str]:
-        return hashlib.sha256(f"{kind}|{draw}|{item}".encode(errors="surrogateescape")).hexdigest(), item
-
-    return sorted(items, key=rank)
+    return sorted(items, key=lambda item: (rank_of(kind, draw, item), item))
 
 
 def prior_hash(contents: Mapping[str, str]) -> str:

@@ -87,6 +87,9 @@ class TrainerPart(LightningModule):
             self.begin_stage(stages[0])
         if stage == "fit":
             self._ask_for_mosaics(self.stage.mosaic)
+        if stage == "fit" and self.stage.observes and self.trainer.world_size > 1:
+            # torch's wrapper for several processes refuses a module that nothing could train in. Nothing does.
+            next(self.parameters()).requires_grad_(True)
 
     def _ask_for_mosaics(self, mosaic: Mapping[str, float]) -> None:
         """Only the data can make them: it alone has the other images of a category."""
@@ -170,6 +173,8 @@ class TrainerPart(LightningModule):
 
     def on_train_end(self) -> None:
         self.pending.finish()
+        if self.stage.observes:
+            self.requires_grad_(False)  # as `begin_stage` left it, see `setup`
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stage.observes):
             self.end_stage()
         self.clear_text_cache()

@@ -101,6 +101,7 @@ class AfClip(ZeroShotMethod[AfClipConfig]):
 
     title = "AF-CLIP"
     paper = "arXiv 2507.19949"
+    unverified = "the official code has no licence and was not opened"
     needs = frozenset({"text", "cls"})
     Config = AfClipConfig
 

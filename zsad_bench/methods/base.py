@@ -91,6 +91,8 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     encoder_trains: gradients flow through `encode` while it trains.
     adapts_at_test: `score` gets one image at a time, with gradients on and its own parameters requiring them;
     parameters and buffers are put back after each image, so that no image knows of another.
+    stochastic_in_training: what it learns depends on the seed (initial values, the order of images). Where it does not,
+    one training per prior and draw serves all seeds.
     stochastic_at_test: scores depend on the seed even without training; draws come from `generator_for`. Where a
     configuration decides, `draws_at_test` says so, and the object has its answer.
     texts_follow_images: each image has texts of its own. Those of other methods are encoded once per category, or once
@@ -102,6 +104,8 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     in this type, and on disk where memory ends; `score_set` brings what it needs to the device. None: they wait where
     they are, all of them.
     is_sanity_check: a floor to compare with, no contender.
+    unverified: why it was never compared with its official code, in a few words; tables and the page mark it. "" for
+    nearly every method.
     official: the form of its released checkpoints, which makes them importable; None where it is not known.
 
     Raises:
@@ -116,12 +120,14 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
     needs: ClassVar[frozenset[str]] = frozenset()
     encoder_trains: ClassVar[bool] = False
     adapts_at_test: bool = False
+    stochastic_in_training: ClassVar[bool] = True
     stochastic_at_test: bool = False
     texts_follow_images: bool = False
     transductive: bool = False
     fewest_images: int = 1
     host_features: FeatureType | None = None
     is_sanity_check: ClassVar[bool] = False
+    unverified: ClassVar[str] = ""
     official: ClassVar[OfficialForm | None] = None
 
     config: ConfigT

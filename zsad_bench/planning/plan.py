@@ -147,8 +147,9 @@ def plan(
             prior: _shares(recipe, block, targets, named, prior, suite, learners, left_out) for prior in block.priors
         }
         drawing = {id(variant): _draws(recipe, suite, variant) for variant in block.variants}
+        seeded = {id(v) for v in block.variants if drawing[id(v)] or _learns_by_seed(block, v)}
         under = {id(variant): _conditions(recipe, suite, block, variant, same_words) for variant in block.variants}
-        for job, variant, auxiliary in _jobs(block, targets, shares, learns, drawing):
+        for job, variant, auxiliary in _jobs(block, targets, shares, learns, drawing, seeded):
             known = (id(variant), job.epochs)
             if known not in encoder_keys:
                 encoder_keys[known] = _encoder_key(recipe, suite, variant, job)
@@ -281,10 +282,13 @@ def _jobs(
     shares: Mapping[str, list[Share]],
     learns: Mapping[int, bool],
     drawing: Mapping[int, bool],
+    seeded: Collection[int],
 ) -> Iterator[tuple[Job, Variant, tuple[str, ...]]]:
     """Every job of a block with the auxiliary data it learns from; repeats first, then priors.
 
     learns, drawing: id of a variant -> whether it trains; whether, untrained, its test depends on the seed.
+    seeded: ids of the variants whose numbers depend on the seed once they are trained; all others are trained once per
+    prior and draw.
     """
     tested = [of for _, of in shares[block.priors[0]]]
     # What a prior learns from is still tested by what learns nothing.
@@ -304,9 +308,10 @@ def _jobs(
                 if not learns[id(variant)]:
                     continue
                 epochs = block.epochs if takes_epochs(variant.method) else None
+                own = seed if id(variant) in seeded else 0
                 for auxiliary, of in by_auxiliary:
                     yield Job(
-                        variant.method, variant.settings, epochs, prior, draw, seed, block.augment, True, of
+                        variant.method, variant.settings, epochs, prior, draw, own, block.augment, True, of
                     ), variant, auxiliary  # fmt: skip
 
 
@@ -349,6 +354,11 @@ def _draws(recipe: Recipe, suite: Suite, variant: Variant) -> bool:
     if not cls.stochastic_at_test:
         return False
     return bool(cls.draws_at_test(_configured(recipe, suite, variant)))
+
+
+def _learns_by_seed(block: RecipeBlock, variant: Variant) -> bool:
+    """Whether a training of the variant depends on the seed; augmentation draws for any method."""
+    return bool(block.augment) or registry.load("methods", variant.method).stochastic_in_training
 
 
 def _conditions(

@@ -6,6 +6,7 @@
       - faprompt: {fidelity: official}               # a variant
       - dive: [{}, {disentangle: false}]             # two variants
       - faprompt: {grid: {n_prompts: [1, 5, 10]}}    # three
+      - trained                        # every method that learns; training_free: every other one
     priors: [rich, limited]
     targets: [visa, mvtec:pill]        # default: every target of the suite that is found
     precision: bf16                    # of the frozen towers; default: float32
@@ -25,7 +26,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, cast, get_args
@@ -42,6 +43,7 @@ _SHARED = ("methods", "priors", "targets", "seeds", "draws", "cross", "settings"
 _TOP = ("title", "suite", "backbone", "weights", "precision", "data", "partial", "operating_points",
         "parts", *_SHARED)  # fmt: skip
 _SUITES = ("demo", "paper")
+GROUPS = ("trained", "training_free")  # what may stand for several methods
 YamlPath = tuple[str | int, ...]
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -182,14 +184,14 @@ def _block(source: LocatedYaml, block: YamlPath) -> RecipeBlock:
     variants: list[Variant] = []
     published: list[str] = []
     common = _mapping(source, at["settings"]) if "settings" in at else {}
-    for number, entry in enumerate(_list(source, at["methods"])):
-        path = (*at["methods"], number)
+    for path, entry in _entries(source, at["methods"]):
         name, given = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, {})
         if not isinstance(name, str):
             source.refuse(path, f"expected a method, or one method with its settings; found {name!r}")
         if name not in known:
             if name not in unbuilt:
-                source.refuse(path, registry.did_you_mean("method", name, [*known, *unbuilt]), UnknownNameError)
+                wanted = [*known, *unbuilt, *GROUPS]
+                source.refuse(path, registry.did_you_mean("method", name, wanted), UnknownNameError)
             published.append(name)
             continue
         for at_variant, settings in enumerate(given if isinstance(given, list) else [given]):
@@ -226,6 +228,37 @@ def _block(source: LocatedYaml, block: YamlPath) -> RecipeBlock:
         conditions=_conditions(source, at),
         lines=lines,
     )
+
+
+def _entries(source: LocatedYaml, path: YamlPath) -> Iterator[tuple[YamlPath, Any]]:
+    """What a list of methods names, each with its place; a group is its methods, without those that are named too."""
+    listed = [_at(source, path)] if _at(source, path) in GROUPS else _list(source, path)
+    named = [name for entry in listed for name in (entry if isinstance(entry, dict) else [entry])]
+    seen: set[str] = set()
+    for number, entry in enumerate(listed):
+        where = (*path, number)
+        if isinstance(entry, dict) and set(entry) & set(GROUPS):
+            source.refuse(where, f"{next(iter(entry))} stands for several methods; settings for all go under settings:")
+        if isinstance(entry, str) and entry in GROUPS:
+            for name in methods_of(entry, source.content["suite"]):
+                if name not in named and name not in seen:
+                    seen.add(name)
+                    yield where, name
+        else:
+            yield where, entry
+
+
+def methods_of(group: str, suite: str) -> list[str]:
+    """The registered methods that a group of a recipe stands for: by what they declare, so that new ones are in it.
+
+    Left out are sanity checks and, so that all read one backbone, methods that cannot run on the suite's.
+    """
+    from zsad_bench.planning.suite import SUITES
+
+    apart = {*SUITES[suite].backbones, *SUITES[suite].absent}
+    found = {name: cls for name, cls in registry.classes("methods").items() if name not in apart}
+    learns = group == "trained"
+    return [name for name, cls in found.items() if bool(cls.trains()) is learns and not cls.is_sanity_check]
 
 
 def _conditions(source: LocatedYaml, at: Mapping[str, YamlPath]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class LeaderboardLayout:
     under every table of the groups, and of the others; apart_notes: target, or what stands before its colon -> another
     line than that. footnotes: target -> a sentence under each table it is in. metric_notes: metric -> what must stand
     beside its column. sanity: methods at the bottom of each table, marked. absent: method -> why it has no
-    rows here.
+    rows here. unverified: method -> why it was never compared with its official code.
     """
 
     suite: str
@@ -42,6 +42,7 @@ class LeaderboardLayout:
     metric_notes: Mapping[str, str] = field(default_factory=dict)
     sanity: tuple[str, ...] = ("center_prior", "random")
     absent: Mapping[str, str] = field(default_factory=dict)
+    unverified: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, name: str) -> str:
         """A method or target as printed."""
@@ -59,7 +60,8 @@ class LeaderboardLayout:
 class Line:
     """One method under one prior. key: its `LINE` values. extra: what else tells it from the other lines.
 
-    cells: of every metric that it has rows of. remarks: mark -> text, of those of its method on these numbers.
+    cells: of every metric that it has rows of. remarks: mark -> text, of those of its method on these numbers, and of
+    one that was never verified.
     cost: what it takes to test it.
     """
 
@@ -303,6 +305,8 @@ def _table(
         extra = tuple(str(of[field]) for field in extras)
         texts = {remark.text for one in by_key[key].values() for remark in one.number.remarks}
         remarks = {mark: text for text, mark in numbering.items() if text in texts}
+        if why := layout.unverified.get(of["method"]):
+            remarks[marks.UNVERIFIED] = f"not verified against official code: {why}"
         sanity = of["method"] in layout.sanity
         lines.append(Line(key, method, of["prior"], extra, sanity, by_key[key], remarks, takes.by_line[key]))
     columns = [metric for metric in COLUMNS if metric in present]
@@ -313,7 +317,10 @@ def _table(
         title=title,
         caption=_caption(rows, targets, layout),
         note=layout.note_of(targets),
-        marked=marks.notes(numbers, len(lines), layout.title, numbering, n_categories),
+        marked=[
+            *marks.notes(numbers, len(lines), layout.title, numbering, n_categories),
+            *marks.unverified_note({line.title: why for line in lines if (why := layout.unverified.get(line.key[0]))}),
+        ],
         n_categories=n_categories,
         columns=columns,
         extras=extras,

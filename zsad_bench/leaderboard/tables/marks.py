@@ -2,7 +2,8 @@
 others saved, and methods that remark on their numbers.
 
 A number of the first three kinds carries its sign in every table and is never the best of anything. A remark is a
-raised number beside the name of its method and changes no rank. The lines below a table say what each of them means.
+raised number beside the name of its method and changes no rank; nor does the sign behind the name of a method that was
+never compared with its official code. The lines below a table say what each of them means.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple, Protocol
 from zsad_bench.results.row import Row
 
 PARTIAL, TRANSDUCTIVE, EXTERNAL = "†", "§", "‡"
+UNVERIFIED = "¶"  # behind the name of a method
 _FIELDS = ("target", "category", "n_images", "n_skipped", "target_partial", "auxiliary", "auxiliary_partial",
            "maps_hash")  # fmt: skip
 _COUNTS = attrgetter(*_FIELDS)
@@ -178,6 +180,18 @@ def _remarks(
                 f"{'; '.join(behind)}."
             )
     return sentences
+
+
+def unverified_note(reasons: Mapping[str, str]) -> list[str]:
+    """The sentence under a table on methods that were never compared with their official code; [] where there is none.
+
+    reasons: the method as printed -> why it was not.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, why in sorted(reasons.items(), key=lambda item: item[0].casefold()):
+        by_reason.setdefault(why, []).append(name)
+    said = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
+    return [f"{UNVERIFIED} Not verified against official code: {said}."] if said else []
 
 
 def union(groups: Iterable[Iterable[Hashable]]) -> tuple:

@@ -103,8 +103,9 @@ class Numbers:
         return self.facts.name(entry) + (f" ({preset})" if preset else "")
 
     def label(self, entry: Entry, variant: Variant | None, numbers: Iterable[Number]) -> str:
-        """The name with the marks of what the method remarks on these numbers."""
-        return self.name(entry, variant) + marks.raised((number.measured for number in numbers), self.numbering)
+        """The name with the sign of its method, and the marks of what that remarks on these numbers."""
+        name = self.name(entry, variant) + self.facts.sign(entry.method)
+        return name + marks.raised((number.measured for number in numbers), self.numbering)
 
     def _preset(self, entry: Entry, variant: Variant) -> str:
         return fidelity(variant, entry.method, self.facts)
@@ -276,6 +277,7 @@ def _notes(lookup: Numbers, seen: Sequence[Number]) -> list[str]:
     for number in seen:
         lines.setdefault(lookup.name(number.entry, number.variant), []).append(number.measured)
     notes += marks.notes(lines, title=lookup.facts.title, numbering=lookup.numbering)
+    notes += lookup.facts.unverified_notes({entry.method for entry in lookup.entries if lookup.variants(entry)})
     for method in dict.fromkeys(entry.method for entry in lookup.entries):
         if reason := lookup.facts.why_not_built(method):
             notes.append(f"{lookup.facts.title(method)} is not built: {reason}. Its numbers are the papers'.")

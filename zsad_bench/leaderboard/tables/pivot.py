@@ -65,10 +65,14 @@ def pivot(
     title = " · ".join(f"{axis} {'/'.join(values)}" for axis, values in only.items())
     heads = [Column(_label(key)) for key in column_keys]
     by_method: dict[str, list[Measured]] = {}
+    signs = {_printed("method", (row.method, row.variant), facts): facts.sign(row.method) for row in kept}
+    sign_of: dict[str, str] = {}
     for (line, column), mean in means.items():
-        by_method.setdefault(_label(column if across else line), []).append(mean)
+        key = column if across else line
+        by_method.setdefault(_label(key), []).append(mean)
+        sign_of[_label(key)] = "".join(signs.get(part, "") for part in key)
     numbering = marks.numbered(row.remark for row in kept)
-    labels = {name: name + marks.raised(of, numbering) for name, of in by_method.items()}
+    labels = {name: name + sign_of[name] + marks.raised(of, numbering) for name, of in by_method.items()}
     if across:
         heads = [replace(head, title=labels[head.title]) for head in heads]
     else:
@@ -77,6 +81,7 @@ def pivot(
     notes = [
         *_notes(kept, means.values(), facts),
         *marks.notes(by_method, title=facts.title, numbering=numbering, n_categories=n_categories),
+        *facts.unverified_notes({row.method for row in kept}),
     ]
     return Grid(title or "All rows", " · ".join(lines), heads, _ranked(body, across), notes, rules), records
 

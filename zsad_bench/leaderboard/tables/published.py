@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from zsad_bench.assets import data_folder
 from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.tables.grid import title_of
+from zsad_bench.leaderboard.tables.marks import UNVERIFIED, unverified_note
 from zsad_bench.variant import UNPARSED, Variant
 
 _FILES = ("faprompt_tables_1_2.csv", "faprompt_ablations.csv", "dive_averages.csv", "dive_ablations.csv")
@@ -88,7 +89,8 @@ class Facts:
     """What the caller passes in, since the leaderboard reads rows only.
 
     titles: of methods and datasets. built: methods that can be run. official: those with a preset of released code.
-    own_backbones: methods that run on another backbone than the others, which no paper states.
+    own_backbones: methods that run on another backbone than the others, which no paper states. unverified: method ->
+    why it was never compared with its official code.
     counts: dataset -> (normal, anomalous) test images in the paper's composition. footnotes: dataset -> a sentence.
     """
 
@@ -96,12 +98,21 @@ class Facts:
     built: frozenset[str] = frozenset()
     official: frozenset[str] = frozenset()
     own_backbones: frozenset[str] = frozenset()
+    unverified: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     footnotes: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, name: str) -> str:
         """A method or dataset as printed."""
         return title_of(name, self.titles, _NOT_BUILT)
+
+    def sign(self, method: str) -> str:
+        """What stands behind the name of a method that was never compared with its official code; "" for any other."""
+        return UNVERIFIED * (method in self.unverified)
+
+    def unverified_notes(self, methods: Iterable[str]) -> list[str]:
+        """The sentence under a table on those of its methods that carry this sign; [] where none does."""
+        return unverified_note({self.title(name): self.unverified[name] for name in methods if name in self.unverified})
 
     def why_not_built(self, method: str) -> str:
         """Why a method of the papers' tables cannot be built; "" for one that is, or that nothing keeps from it."""

@@ -10,22 +10,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zsad_bench.leaderboard.tables.grid import BEST, SECOND, Grid, GridCell
-from zsad_bench.leaderboard.tables.marks import EXTERNAL, PARTIAL, TRANSDUCTIVE
+from zsad_bench.leaderboard.tables.marks import EXTERNAL, PARTIAL, TRANSDUCTIVE, UNVERIFIED
 from zsad_bench.printable import printable
 
 if TYPE_CHECKING:
     from zsad_bench.console import Console, Table
 
 _ASCII = str.maketrans(
-    {"±": "+-", "–": "-", "·": ",", "Δ": "diff", "−": "-", "…": "...", PARTIAL: "*", TRANSDUCTIVE: "#", EXTERNAL: "@"}
-)
+    {"±": "+-", "–": "-", "·": ",", "Δ": "diff", "−": "-", "…": "...", PARTIAL: "*", TRANSDUCTIVE: "#", EXTERNAL: "@",
+     UNVERIFIED: "~"}
+)  # fmt: skip
 _RAISED = re.compile("[⁰¹²³⁴-⁹]+")  # marks of remarks
 _LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "−": "$-$", "Δ": r"$\Delta$",
     "…": r"\dots{}", "·": r"$\cdot$", "×": r"$\times$", PARTIAL: r"$^\dagger$", TRANSDUCTIVE: r"\S{}",
-    EXTERNAL: r"$^\ddagger$",
+    EXTERNAL: r"$^\ddagger$", UNVERIFIED: r"\P{}",
     **{chr(sign): rf"\textsuperscript{{{chr(digit)}}}" for sign, digit in _LOWERED.items()},
 }  # fmt: skip
 _MARKDOWN = str.maketrans({"|": "\\|", "<": "&lt;"})

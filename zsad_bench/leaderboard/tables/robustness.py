@@ -288,7 +288,7 @@ def _grid(
     made = []
     called = names(of, facts)
     for line, name, one in zip(of, called, zip(*by_column, strict=True), strict=True):
-        label = name + marks.signs(line.marked) + marks.raised([line.marked], numbering)
+        label = name + facts.sign(line.method) + marks.signs(line.marked) + marks.raised([line.marked], numbering)
         made.append((label + " (sanity check)" * (line.method in sanity), list(one)))
     datasets = dict.fromkeys(facts.title(name) for line in of for name in line.clean.datasets)
     marked = {name: [line.marked] for name, line in zip(called, of, strict=True)}
@@ -298,6 +298,7 @@ def _grid(
         f"smallest loss is bold. {first}",
         f"{SPREAD}.",
         *marks.notes(marked, len(of), facts.title, numbering),
+        *facts.unverified_notes({line.method for line in of}),
     ]
     return Grid(title, "method · prior", columns, made, notes)
 
