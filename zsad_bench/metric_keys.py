@@ -16,7 +16,8 @@ class Metric:
     key: as in rows; begins with "image_" or "pixel_", by what it looks at.
     board: a column of leaderboards and their pages; CSV files and the page's menus have every metric. terminal: also of
     the tables at the end of a run. headline: what papers print, and the dashboard shows. optional: a cell is complete
-    without it, and a run computes it when asked to (`--operating-points`).
+    without it, and a run computes it when asked to (`--operating-points`). further: of the datasets alone whose authors
+    define it (`further_metrics` of a data module).
     """
 
     key: str
@@ -26,6 +27,7 @@ class Metric:
     headline: bool = False
     note: str = ""
     optional: bool = False
+    further: bool = False
 
     @property
     def level(self) -> str:
@@ -51,6 +53,8 @@ METRICS = (  # in the order of columns
     # on a page its definition stands beside it, for which a terminal has no room
     Metric("pixel_rcpro", "RCPRO", terminal=False),
     Metric("pixel_aupimo", "AUPIMO", board=False),
+    Metric("pixel_aupro_005", "AUPRO up to FPR 0.05", board=False, terminal=False, further=True,
+           note="AUPRO up to FPR 0.05 (pixel_aupro_005) is exact, and of datasets alone whose authors define it."),
     # docs/metrics.md, "Operating points"
     Metric("image_f1_cal", "image F1 at a known threshold", board=False, terminal=False, optional=True, note=_CAL),
     Metric("image_recall_cal", "image recall at a known threshold", board=False, terminal=False, optional=True,
@@ -68,7 +72,16 @@ def titles() -> dict[str, str]:
 
 def keys(level: str = "", optional: bool = False) -> tuple[str, ...]:
     """The keys in order, of one level ("image", "pixel") or of both: those of every run, or the optional ones."""
-    return tuple(metric.key for metric in METRICS if level in ("", metric.level) and metric.optional == optional)
+    return tuple(
+        metric.key
+        for metric in METRICS
+        if level in ("", metric.level) and metric.optional == optional and not metric.further
+    )
+
+
+def further_keys() -> tuple[str, ...]:
+    """The keys in order of what datasets alone have whose authors define it; all of them are of pixels."""
+    return tuple(metric.key for metric in METRICS if metric.further)
 
 
 def columns(terminal: bool = False) -> dict[str, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Kind = Literal["object", "texture", "organ"]
 Domain = Literal["industrial", "medical"]
 Level = Literal["image", "pixel", "both"]
+UNKNOWN = -1  # the label of an image of a test set whose labels are not public
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Sample:
     """One line of a dataset's table. Paths are POSIX and relative to the dataset's root.
 
     masks: united; empty for images without a mask (normal images, image-level datasets).
-    label: 0 normal, 1 anomalous. anomaly_type: "good" for normal images; several types are separated by commas.
+    label: 0 normal, 1 anomalous, `UNKNOWN` where nobody says; then all samples of the split have it.
+    anomaly_type: "good" for normal images; several types are separated by commas.
     crop: left, top, right, bottom in pixels of the file, of image and masks alike; None is the whole file.
     """
 

@@ -322,7 +322,7 @@ def test_of_the_other_method_or_another_backbone(refused, official, tmp_path):
     [
         (("--method", "anomaly-clip"), "unknown official method 'anomaly-clip'; did you mean anomalyclip"),
         (("--method", "clip"), "--method clip: there is no official form of it; there is one of "),
-        (("--auxiliary", "mvtce"), "unknown dataset 'mvtce'; did you mean mvtec?"),
+        (("--auxiliary", "mvtce"), "unknown dataset 'mvtce'; did you mean mvtec"),
         (("--auxiliary", ","), "--auxiliary: expected one or more names"),
         (("--backbone", "minni"), "unknown backbone 'minni'; did you mean mini"),
         (("--set", "n_ctx=3"), "--set n_ctx: the file's own shapes say n_ctx=12"),

@@ -24,6 +24,7 @@ class Table:
     """What a Collector needs of a data module: a dataset of these counts, the odd images of a category anomalous."""
 
     level = "both"
+    unlabelled, further_metrics = "", ()
     mean = std = (0.5, 0.5, 0.5)
 
     def samples(self) -> list[Sample]:

@@ -145,6 +145,8 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
     if shared := getattr(cls, "shares_images_with", ()):
         row("shares images", f"with {', '.join(shared)}: do not count both as evidence")
     row("how to get it", cls.how_to_get)
+    if cls.unverified:
+        row("unverified", cls.unverified)
     seen = look(cls)
     if seen.module is None:
         packed = catalog.packed(cls)

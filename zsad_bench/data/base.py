@@ -100,6 +100,9 @@ class ZeroShotDataModule(LightningDataModule):
     mask_threshold: int | None = 0  # grey values above it are anomalous; None is 0, and 127 where a mask is lossy
     strict_mask_size: bool = False  # a mask of another size than its image is an error, not resized and counted
     allow_missing_masks: bool = False  # an anomalous image without a mask then counts as normal in every pixel
+    unlabelled: str = ""  # why the labels of the samples in use are unknown; no metric is defined then, for this reason
+    further_metrics: ClassVar[tuple[str, ...]] = ()  # of `metric_keys`, which its authors define and no other run has
+    unverified: ClassVar[str] = ""  # what of its reading nobody has tried on the files themselves
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -241,7 +244,11 @@ class ZeroShotDataModule(LightningDataModule):
 
         Only test images have published counts: of another split it is "".
         """
-        return complete.shortfall(complete.counts(self._read_table), self.whole()) if self.split == "test" else ""
+        if self.split != "test":
+            return ""
+        if self.unlabelled:  # only how many there are is seen
+            return complete.shortfall((len(self._read_table), 0), [(sum(self.expected[:2]), 0)])
+        return complete.shortfall(complete.counts(self._read_table), self.whole())
 
     def manifest(self) -> list[str]:
         """One sorted line per sample: image, masks, label, category, type, and the fingerprints of its files."""

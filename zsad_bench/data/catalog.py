@@ -22,9 +22,18 @@ def real() -> list[type[ZeroShotDataModule]]:
 
 
 def packed(cls: type[ZeroShotDataModule]) -> list[str]:
-    """Names of archives under ZSAD_DATA that are called like a dataset's folder."""
+    """Names of archives under ZSAD_DATA that are called like a dataset's folder, and like no other's more closely."""
     root = locations.data_root()
     if root is None:
         return []
-    starts = tuple(name.lower() for name in (*cls.root_names, cls.name))
-    return [name for name in files.archives(root) if name.lower().startswith(starts)]
+    others = [other for other in real() if other is not cls]
+    return [
+        name
+        for name in files.archives(root)
+        if (own := _likeness(cls, name)) and own >= max((_likeness(other, name) for other in others), default=0)
+    ]
+
+
+def _likeness(cls: type[ZeroShotDataModule], archive: str) -> int:
+    """Letters of the longest of a dataset's names that an archive's name begins with: mvtec_ad_2 is not mvtec."""
+    return max(len(name) if archive.lower().startswith(name.lower()) else 0 for name in (*cls.root_names, cls.name))

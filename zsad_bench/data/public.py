@@ -18,7 +18,7 @@ from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
 from zsad_bench.data.layouts import Found, Layout
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
 from zsad_bench.registry import did_you_mean
-from zsad_bench.types import Sample
+from zsad_bench.types import Level, Sample
 
 PromptNames = Literal["spec", "raw", "friendly"]
 MaskRule = Literal["canonical", "legacy"]
@@ -34,6 +34,8 @@ class PublicDataModule(ZeroShotDataModule):
     """
 
     variants: ClassVar[Mapping[str, Expected]]  # name -> test images; the first is the default and `expected`
+    variant_levels: ClassVar[Mapping[str, Level]] = {}  # of variants that are not of the level of the dataset
+    private_variants: ClassVar[tuple[str, ...]] = ()  # whose labels are not public
     category_aliases: ClassVar[Mapping[str, str]] = {}  # as others write a category -> as we do
     anomaly_types: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # of each category, where the release defines them
     shares_images_with: ClassVar[tuple[str, ...]] = ()  # datasets that hold some of the same files, as footnotes say
@@ -71,6 +73,9 @@ class PublicDataModule(ZeroShotDataModule):
                 raise UsageError(did_you_mean(f"{what} of {self.name}", str(value), [k for k in known if k]))
         self.asked_layout, self.prompt_names, self.mask_rule = layout, prompt_names, mask_rule
         self.expected = self.variants[self.variant]
+        self.level = self.variant_levels.get(self.variant, self.level)
+        if self.variant in self.private_variants:
+            self.unlabelled = f"the labels of {self.variant} are not public"
         self.allow_missing_masks = allow_missing_masks
         if mask_rule == "legacy":
             self.mask_threshold = 0
@@ -187,7 +192,13 @@ class PublicDataModule(ZeroShotDataModule):
         """Notes when the test images are not as many as the card says: published counts differ."""
         labels = [sample.label for sample in samples if sample.split == "test"]
         counted = (labels.count(0), labels.count(1))
-        if counted != self.expected[:2]:
+        if self.unlabelled:
+            if len(labels) != sum(self.expected[:2]):
+                self.notes.append(
+                    f"{self.name} holds {len(labels)} test images without labels, expected {sum(self.expected[:2])} "
+                    f"(evidence {self.expected.evidence})"
+                )
+        elif counted != self.expected[:2]:
             self.notes.append(
                 f"{self.name} holds {counted[0]} normal and {counted[1]} anomalous test images, expected "
                 f"{self.expected.normal} and {self.expected.anomalous} (evidence {self.expected.evidence})"

@@ -7,17 +7,18 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, zeros_like
 
 from zsad_bench.errors import DatasetError
+from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.metrics.functional.bootstrap import image_intervals
 from zsad_bench.metrics.functional.checks import as_array, as_bool, score_vector
 from zsad_bench.metrics.functional.image import image_values
 from zsad_bench.metrics.image import ImageMetrics
-from zsad_bench.metrics.operating import OperatingCounts, Thresholds
+from zsad_bench.metrics.operating import IMAGE_POINTS, PIXEL_POINTS, OperatingCounts, Thresholds
 from zsad_bench.metrics.pixel_state import PixelMetrics
-from zsad_bench.metrics.values import Interval, MetricValue
-from zsad_bench.types import Level
+from zsad_bench.metrics.values import Interval, MetricValue, undefined
+from zsad_bench.types import UNKNOWN, Level
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class CategoryResult:
 
     n_vanished: anomalous images whose mask has no pixel at the size of the maps; 0 where there are no masks.
 
-    scores: (n_images,) float64 and labels: (n_images,) bool, in the order they came (rank after rank).
+    scores: (n_images,) float64 and labels: (n_images,) bool, in the order they came (rank after rank); labels that are
+    unknown are (n_images,) int64, all `types.UNKNOWN`, and n_anomalous is 0.
     error_bounds: by key, how far a value may be from the exact one; only of values that are not exact.
     intervals: by key, bootstrap confidence intervals; only of values that have one.
     """
@@ -49,6 +51,8 @@ class CategoryMetrics:
     check_finite: raise ValueError at `update` when a score is nan or infinite.
     intervals: give the image metrics their bootstrap intervals; `result` then costs tens of milliseconds more.
     thresholds: give the optional metrics too, at these; in one process.
+    unlabelled: why nobody says which images are anomalous: every metric is then undefined for this reason, and scores
+    are kept without labels (-1).
     pixel_options: of `PixelMetrics` (mode, budget, bins, score_range, intervals, pool…).
     """
 
@@ -58,6 +62,7 @@ class CategoryMetrics:
         check_finite: bool = True,
         intervals: bool = True,
         thresholds: Thresholds | None = None,
+        unlabelled: str = "",
         **pixel_options: Any,
     ) -> None:
         if level not in get_args(Level):
@@ -65,7 +70,7 @@ class CategoryMetrics:
         self.level, self.intervals = level, intervals
         self.image = ImageMetrics(check_finite=check_finite)
         self.pixel = None if level == "image" else PixelMetrics(check_finite=check_finite, **pixel_options)
-        self.thresholds = thresholds
+        self.thresholds, self.unlabelled = thresholds, unlabelled
         self.operating = None if thresholds is None else OperatingCounts(thresholds)
 
     def update(self, scores: Tensor, labels: Tensor, maps: Tensor | None = None, masks: Tensor | None = None) -> None:
@@ -80,7 +85,12 @@ class CategoryMetrics:
         if self.pixel is not None and (maps is None or masks is None):
             missing = "maps (did the method return a map?)" if maps is None else "masks"
             raise ValueError(f"pixel metrics: level '{self.level}' needs maps and masks, found no {missing}")
+        if self.unlabelled:
+            labels = zeros_like(labels)
         score_array, label_array = score_vector(scores, labels, "image metrics", finite=self.image.check_finite)
+        if self.unlabelled:  # no pixel is kept, as nothing can be computed of it
+            self.image.update(score_array, label_array)
+            return
         mask_array = None if masks is None else as_bool(as_array(masks))
         if mask_array is not None:
             self._check_labels(label_array, mask_array)
@@ -98,6 +108,8 @@ class CategoryMetrics:
         """Values, counts and per-image scores over all ranks. Called on every rank; the state stays as it is."""
         with self.image.sync_context():
             scores, labels = self.image.kept()
+        if self.unlabelled:
+            return self._without_labels(scores)
         values: dict[str, MetricValue] = {}
         bounds: dict[str, float] = {}
         intervals: dict[str, Interval] = {}
@@ -116,6 +128,15 @@ class CategoryMetrics:
         return CategoryResult(
             values, scores.size, n_anomalous, n_regions, scores, labels, bounds, intervals, n_vanished
         )
+
+    def _without_labels(self, scores: NDArray) -> CategoryResult:
+        """What is left where labels are unknown: the scores, and the reason for each metric that the level has."""
+        keys = [*(() if self.level == "pixel" else IMAGE_KEYS), *(() if self.pixel is None else PIXEL_KEYS)]
+        keys += [] if self.pixel is None else self.pixel.further
+        if self.thresholds is not None:
+            keys += [*(() if self.level == "pixel" else IMAGE_POINTS), *(() if self.pixel is None else PIXEL_POINTS)]
+        values = dict.fromkeys(keys, undefined(self.unlabelled))
+        return CategoryResult(values, scores.size, 0, None, scores, np.full(scores.size, UNKNOWN))
 
     def settle(self) -> None:
         """Waits for what a `pool` still computes of the images so far. Raises what that raised."""

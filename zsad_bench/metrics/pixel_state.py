@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -33,7 +33,7 @@ from zsad_bench.metrics.functional.checks import as_array, maps_and_masks
 from zsad_bench.metrics.functional.compiled import has_numba
 from zsad_bench.metrics.functional.component_events import RcproEvents
 from zsad_bench.metrics.functional.component_tree import Matching
-from zsad_bench.metrics.functional.pixel import pixel_values
+from zsad_bench.metrics.functional.pixel import FURTHER_LIMITS, further_values, pixel_values
 from zsad_bench.metrics.functional.rcpro import image_events, rcpro_of_events
 from zsad_bench.metrics.functional.regions import Regions, check_connectivity, find_regions
 from zsad_bench.metrics.functional.sorted_pixels import SortedPixels, sort_parts, split_pixels
@@ -72,6 +72,7 @@ class PixelMetrics(ListStateMetric):
     mode: "exact", "binned", or "auto": exact up to `budget` pixels over all ranks, and binned beyond.
     bins, score_range: of the binned mode, as in `functional.binned`.
     intervals: give pixel AUROC a bootstrap interval; exact mode only, seconds per category.
+    further: keys of `FURTHER_LIMITS` whose values are given as well.
     local: compute RCPRO and AUPIMO, which look at one image at a time; at 518 px some 0.6 s of CPU time per 100 images.
     pool: threads that RCPRO's sweeps run on while `update` returns; None: each runs in `update`. The values are the
     same. What a sweep raises is raised by a later `update`, by `settle`, or where values are asked for.
@@ -95,6 +96,7 @@ class PixelMetrics(ListStateMetric):
         score_range: tuple[float, float] | None = None,
         intervals: bool = False,
         local: bool = True,
+        further: Sequence[str] = (),
         pool: SweepPool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -107,11 +109,13 @@ class PixelMetrics(ListStateMetric):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, found {dtype}")
         if mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, found {mode!r}")
+        if unknown := sorted(set(further) - set(FURTHER_LIMITS)):
+            raise ValueError(f"further must be of {', '.join(FURTHER_LIMITS)}, found {', '.join(unknown)}")
         if intervals and mode == "binned":
             raise ValueError("intervals of pixel metrics need every score, found mode='binned'; use mode='exact'")
         self.fpr_limit, self.connectivity, self.check_finite = fpr_limit, connectivity, check_finite
         self.mode, self.budget, self.bins, self.score_range, self.intervals = mode, budget, bins, score_range, intervals
-        self.local = local
+        self.local, self.further = local, tuple(further)
         self._pool = pool
         self._coming: deque[Future[RcproEvents]] = deque()  # in the order of their images
         self._map_dtype = np.float32 if dtype == torch.float32 else np.float64
@@ -176,20 +180,28 @@ class PixelMetrics(ListStateMetric):
     def kept_result(self) -> PixelResult:
         """Values, error bounds and intervals, over what the state holds now; for use inside a `sync_context`."""
         if not int(self.n_pixels):
-            return PixelResult(dict.fromkeys(PIXEL_KEYS, undefined("no image")), {}, {})
+            return PixelResult(dict.fromkeys((*PIXEL_KEYS, *self.further), undefined("no image")), {}, {})
         if self.is_binned():
-            binned = binned_values(self._histogram(), self.fpr_limit)
+            histogram = self._histogram()
+            binned = binned_values(histogram, self.fpr_limit)
             _warn_if_loose(binned)
             why = "binned: needs every pixel (mode exact)" if int(self.n_regions) else "no anomalous pixel"
             unknown = dict.fromkeys(PIXEL_KEYS, undefined(why))
-            return PixelResult(by_key(PIXEL_KEYS, unknown | binned.values), binned.error_bounds, {})
+            values, bounds = by_key(PIXEL_KEYS, unknown | binned.values), dict(binned.error_bounds)
+            for key in self.further:
+                at_limit = binned_values(histogram, FURTHER_LIMITS[key])
+                values[key] = at_limit.values["pixel_aupro"]
+                if (bound := at_limit.error_bounds.get("pixel_aupro")) is not None:
+                    bounds[key] = bound
+            return PixelResult(values, bounds, {})
         intervals = self._intervals() if self.intervals else {}
         local = {
             key: metric(self) if self.local else undefined("not asked for (local=False)")
             for key, metric in LOCAL.items()
         }
-        values = by_key(PIXEL_KEYS, pixel_values(self._sorted(), self.fpr_limit) | local)
-        return PixelResult(values, {}, intervals)
+        pixels = self._sorted()
+        values = by_key(PIXEL_KEYS, pixel_values(pixels, self.fpr_limit) | local)
+        return PixelResult(values | further_values(pixels, self.further), {}, intervals)
 
     def is_binned(self, n_pixels: int | None = None) -> bool:
         """Whether `n_pixels` (so many as the state holds) are more than are kept one by one."""

@@ -18,7 +18,7 @@ _TYPED = [*_HEADER, "type"]
 
 
 class Scores(NamedTuple):
-    """Columns of equal length: image id, label (0 normal, 1 anomalous), raw score (higher: more anomalous).
+    """Columns of equal length: image id, label (0 normal, 1 anomalous, -1 unknown), raw score (higher: more anomalous).
 
     types: of anomaly, as the dataset names them ("good" for normal images, several separated by commas); None in files
     that were written before types were kept.

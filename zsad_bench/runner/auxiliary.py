@@ -10,6 +10,7 @@ from zsad_bench.data import complete, mask_sizes, readable
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.concat import ConcatData
+from zsad_bench.errors import UsageError
 from zsad_bench.planning.learnable import has_normals
 from zsad_bench.prior_grammar import Part
 from zsad_bench.types import Sample
@@ -76,6 +77,11 @@ def kept(part: Part, data_of: DataFactory, options: Mapping[str, Any]) -> Kept:
     Whether the dataset is all there is a matter of the whole table, before anything is chosen from it.
     """
     whole = data_of(part.asked, {})
+    if whole.unlabelled:
+        raise UsageError(
+            f"prior {part.asked}: {whole.unlabelled}, so that nothing can be learned from it; take another variant of "
+            f"{whole.name}, or another dataset"
+        )
     drawn = whole.redrawn(part.draw)
     if drawn:
         whole = data_of(part.asked, drawn)

@@ -42,6 +42,9 @@ def calibration(spec: RunSpec, opened: Opened) -> Calibration | None:
 def _calibration(asked: str, spec: RunSpec, opened: Opened) -> Calibration:
     backbone = opened.backbone(spec)
     whole = data_module(asked, spec.data, backbone)
+    if whole.unlabelled:
+        why = whole.unlabelled
+        raise UsageError(f"--operating-points {asked}: {why}; name a dataset whose normal images are known")
     wanted = categories_of(asked, whole)
     normals = [sample for sample in whole.samples() if sample.category in wanted and not sample.label]
     if not normals:

@@ -49,6 +49,7 @@ class Finished:
 
 
 OnCategory = Callable[[str, Category, Finished], None]
+OnPredicted = Callable[[str, list[str], Prediction], None]
 
 
 class Collector(Callback):
@@ -57,7 +58,8 @@ class Collector(Callback):
     The loader hands out categories one after the other, so only one category's pixels are in memory: the images and
     masks themselves only where a transductive method has to see all of them first. A category with skipped images ends
     with the test. pictured: labels that pictures are kept of. level: of the metrics, where it is not the data's own.
-    thresholds: label -> those of its optional metrics. options: of `CategoryMetrics`.
+    thresholds: label -> those of its optional metrics. options: of `CategoryMetrics`. predicted: called with each
+    method's label and predictions of images of one category, with the images' ids, before anything is made of them.
 
     sweeps: threads for RCPRO's sweeps, 0 for none; None: as many as the machine has to spare. Beside a GPU they run on
     while the next batch is encoded. On a CPU each batch waits for its sweeps: they would take cores from the encoder,
@@ -73,10 +75,14 @@ class Collector(Callback):
         *,
         level: Level | None = None,
         thresholds: Mapping[str, Thresholds | None] = MappingProxyType({}),
+        predicted: OnPredicted | None = None,
         **options: Any,
     ) -> None:
         self.data, self.finished, self.pictured, self.sweeps = data, finished, pictured, sweeps
-        self.level, self.thresholds, self.options = level or data.level, thresholds, options
+        self.level, self.thresholds, self.predicted = level or data.level, thresholds, predicted
+        self.options = {"unlabelled": data.unlabelled, **options}
+        if self.level != "image":
+            self.options["further"] = data.further_metrics
         self.pool: SweepPool | None = None
         self.beside_device = False
         self.waiting = Counter(data.info(sample).category for sample in data.samples())
@@ -138,12 +144,14 @@ class Collector(Callback):
         """Takes in predictions for a batch of one category."""
         states, picks = self.states.setdefault(category, {}), self.picks.setdefault(category, {})
         for label, prediction in predictions.items():
+            if self.predicted is not None:
+                self.predicted(label, [sample.id for sample in batch.samples], prediction)
             if label not in states:
                 of = {**self.options, "thresholds": self.thresholds.get(label), "pool": self.pool}
                 states[label] = CategoryMetrics(self.level, **of)
             state = states[label]
             state.update(prediction.score, batch.labels, prediction.map, batch.masks)
-            if label in self.pictured:
+            if label in self.pictured and not self.data.unlabelled:
                 pick = picks.setdefault(label, Picks(self.data.mean, self.data.std))
                 pick.update(batch, prediction, list(range(len(batch))))
 

@@ -73,7 +73,7 @@ class PreparedRun:
         return ExpectedRows(
             cell["key"],
             tuple(categories_of(asked, data)),
-            metrics_of(data.level),
+            (*metrics_of(data.level), *(() if data.level == "image" else data.further_metrics)),
             cell["image_size"],
             cell["backbone"],
             optional.get("key", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningDataModule, Trainer
@@ -25,6 +26,7 @@ from zsad_bench.runner.prepared_run import PreparedRun
 from zsad_bench.runner.progress import progress
 from zsad_bench.runner.shared_encoder import SharedPass
 from zsad_bench.runner.train import stoppable, trainer_options
+from zsad_bench.runner.unlabelled_maps import FOLDER, UnlabelledMaps
 from zsad_bench.types import Category
 
 
@@ -57,6 +59,8 @@ def test(
         shown = {label: method.title for label, method in methods.items() if not method.stochastic_at_test}
         largest: dict[str, dict[str, Pick]] = {}
         left: dict[str, tuple[int, int]] = {}
+        folders = {label: _maps_of(run, data) for label, run in chosen.items()}
+        maps = UnlabelledMaps(folders) if data.unlabelled else None
         callbacks = [
             CountComputations(chosen, console),  # before memory is measured
             Collector(
@@ -64,6 +68,7 @@ def test(
                 _writer(asked, data, chosen, largest, left),
                 shown,
                 thresholds={label: thresholds.get(run.spec.id) for label, run in chosen.items()},
+                predicted=maps,
             ),
             progress(console, f"test on {data.title}{f', {data.condition.words}' if data.condition else ''}"),
         ]
@@ -72,8 +77,14 @@ def test(
         if largest and shown and data.condition is None:
             draw_sheet(largest, shown, next(iter(chosen.values())).folder / f"maps_{file_name(data.name)}_{size}px.png")
         lost = vanished(data.name, left, size)
+        lost += [maps.line(data.name, data.unlabelled)] if maps is not None else []
         for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said, *lost]:
             console.print(line, style="yellow")
+
+
+def _maps_of(run: PreparedRun, data: ZeroShotDataModule) -> Path:
+    """Where the maps of a run on an unlabelled target go."""
+    return run.spec.board / FOLDER / str(run.writer.cell(data)["key"])
 
 
 def run_pass(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from zsad_bench.metrics.functional.aupro import aupro_legacy200_of, aupro_of
 from zsad_bench.metrics.functional.ranking import auroc_of, average_precision_of, f1max_of
@@ -23,6 +23,15 @@ OF_SORTED: dict[str, Callable[[SortedPixels, float], MetricValue | float]] = {
     "pixel_aupro": aupro_of,
     "pixel_aupro_legacy200": lambda pixels, _: aupro_legacy200_of(pixels),
 }
+
+
+# Key -> the FPR limit of an AUPRO that only some datasets have.
+FURTHER_LIMITS = {"pixel_aupro_005": 0.05}  # MVTec AD 2, arXiv 2503.21622
+
+
+def further_values(pixels: SortedPixels, keys: Iterable[str]) -> dict[str, MetricValue]:
+    """Those of `FURTHER_LIMITS` that are asked for, by their key, undefined ones with their reason."""
+    return {key: aupro_of(pixels, FURTHER_LIMITS[key]) for key in keys}
 
 
 def pixel_values(pixels: SortedPixels, fpr_limit: float = 0.3) -> dict[str, MetricValue]:
