@@ -13,7 +13,8 @@ from dataclasses import dataclass
 class Metric:
     """One metric. title: as printed. note: a sentence that belongs under a table that shows it, or "".
 
-    key: as in rows; begins with "image_" or "pixel_", by what it looks at.
+    key: as in rows; begins with "image_", "sample_" or "pixel_", by what it looks at: images one by one, the objects
+    that several images show (views), or pixels. Only datasets that say which images show one object have samples.
     board: a column of leaderboards and their pages; CSV files and the page's menus have every metric. terminal: also of
     the tables at the end of a run. headline: what papers print, and the dashboard shows. optional: a cell is complete
     without it, and a run computes it when asked to (`--operating-points`). further: of the datasets alone whose authors
@@ -31,7 +32,7 @@ class Metric:
 
     @property
     def level(self) -> str:
-        """ "image" or "pixel": what a dataset must be labelled by to have it."""
+        """ "image", "sample" or "pixel": what it looks at."""
         return self.key.partition("_")[0]
 
 
@@ -39,10 +40,14 @@ _CAL = (
     "Metrics that end in _cal are at a threshold from normal images of another dataset: of images at a nominal rate of "
     "false alarms of 5 %, of pixels at their mean plus three standard deviations."
 )
+_SAMPLE = "Sample metrics (sample_…) are of objects: the largest score of an object's views, under the largest label."
 METRICS = (  # in the order of columns
     Metric("image_auroc", "image AUROC", headline=True),
     Metric("image_ap", "image AP", headline=True),
     Metric("image_f1max", "image F1-max", board=False),
+    Metric("sample_auroc", "sample AUROC", note=_SAMPLE),
+    Metric("sample_ap", "sample AP", terminal=False, note=_SAMPLE),
+    Metric("sample_f1max", "sample F1-max", board=False, terminal=False, note=_SAMPLE),
     Metric("pixel_auroc", "pixel AUROC", headline=True),
     Metric("pixel_ap", "pixel AP"),
     Metric("pixel_f1max", "pixel F1-max", board=False),
@@ -71,11 +76,13 @@ def titles() -> dict[str, str]:
 
 
 def keys(level: str = "", optional: bool = False) -> tuple[str, ...]:
-    """The keys in order, of one level ("image", "pixel") or of both: those of every run, or the optional ones."""
+    """The keys in order, of one level ("image", "sample", "pixel"): those of every run, or the optional ones.
+
+    Without a level: of images and pixels, which all datasets have that are labelled by them.
+    """
+    levels = (level,) if level else ("image", "pixel")
     return tuple(
-        metric.key
-        for metric in METRICS
-        if level in ("", metric.level) and metric.optional == optional and not metric.further
+        metric.key for metric in METRICS if metric.level in levels and metric.optional == optional and not metric.further
     )
 
 

@@ -54,6 +54,8 @@ class Sample:
     label: 0 normal, 1 anomalous, `UNKNOWN` where nobody says; then all samples of the split have it.
     anomaly_type: "good" for normal images; several types are separated by commas.
     crop: left, top, right, bottom in pixels of the file, of image and masks alike; None is the whole file.
+    group: which physical object of its category the image shows, where objects are photographed several times (views);
+    "" where each image is an object of its own. A dataset's samples have it all or none has.
     """
 
     image: str
@@ -63,6 +65,7 @@ class Sample:
     anomaly_type: str
     split: Literal["train", "test"]
     crop: tuple[int, int, int, int] | None = None
+    group: str = ""
 
     @property
     def id(self) -> str:

@@ -17,10 +17,11 @@ from torch import distributed
 from zsad_bench.metrics.category import CategoryMetrics
 
 IMAGES, SIZE = 7, 16 * 12
+OBJECTS = (3, 3, 8, 8, 5, 5, 3)  # of which each image is a view; their views are on different ranks
 SHARES = {2: ((0, 2, 4, 6), (1, 3, 5)), 3: ((0, 3, 6), (), (1, 2, 4, 5))}
 # The last one: no rank alone has more pixels than the budget, all of them together have.
 OPTIONS = {
-    "exact": {"mode": "exact", "intervals": True},
+    "exact": {"mode": "exact", "intervals": True, "grouped": True},
     "binned": {"mode": "binned", "bins": 2**12},
     "beyond the budget together": {"budget": 5 * SIZE, "bins": 2**12},
 }
@@ -45,12 +46,13 @@ def category() -> tuple[torch.Tensor, ...]:
 def outcome(images: list[int], options: dict[str, Any]) -> dict[str, Any]:
     """Everything that a rank knows after a sync, and that its own state is what it was before."""
     options = dict(options)
-    pixel_intervals = options.pop("intervals", False)
-    metrics = CategoryMetrics("both", **options)
+    pixel_intervals, grouped = options.pop("intervals", False), options.pop("grouped", False)
+    metrics = CategoryMetrics("both", grouped=grouped, **options)
     if pixel_intervals:
         metrics.pixel = type(metrics.pixel)(intervals=True, **options)
     for image in images:
-        metrics.update(*(part[image : image + 1] for part in category()))
+        groups = [OBJECTS[image]] if grouped else None
+        metrics.update(*(part[image : image + 1] for part in category()), groups=groups)
     own = int(metrics.pixel.n_pixels)
     result = metrics.result()
     with metrics.pixel.sync_context():

@@ -70,7 +70,7 @@ def test_every_key_has_one_function_and_every_function_a_key() -> None:
 def test_the_table_is_well_formed() -> None:
     found = [metric.key for metric in metric_keys.METRICS]
     assert len(found) == len(set(found)) == len(set(metric_keys.titles().values())), "a key or a title twice"
-    assert {metric.level for metric in metric_keys.METRICS} == {"image", "pixel"}
+    assert {metric.level for metric in metric_keys.METRICS} == {"image", "sample", "pixel"}
     assert metric_keys.columns(terminal=True).keys() <= metric_keys.columns().keys() <= metric_keys.titles().keys()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from zsad_bench.metrics import sweep_pool
 from zsad_bench.metrics.functional.rcpro import image_events
+from zsad_bench.runner.expected_rows import metrics_of
 from zsad_bench.runner.metric_collector import Collector
 from zsad_bench.runner.shared_encoder import Cost
 from zsad_bench.types import Batch, Category, Prediction, Sample, SampleInfo
@@ -25,6 +27,7 @@ class Table:
 
     level = "both"
     unlabelled, further_metrics = "", ()
+    groups: ClassVar[dict[str, int]] = {}
     mean = std = (0.5, 0.5, 0.5)
 
     def samples(self) -> list[Sample]:
@@ -223,3 +226,16 @@ def test_pictures_are_kept_of_those_asked_for(world, size):
     largest = next(pick for pick in picks["two", "nut"] if pick.kind == "largest")
     assert mine[largest.id] == 1, "of masks of one size, the first"
     assert np.array_equal(largest.map, world.said["two"].map[1].numpy()), "the map of another method or image"
+
+
+@pytest.mark.parametrize("size", [1, 4, 13])
+def test_objects_of_several_views_have_metrics_of_their_own(world, size):
+    """Beside the others, which stay as they are; they are what a complete category then needs."""
+    plain, _ = collected(world, size)
+    world.table.groups = {info.id: number // 2 for number, info in enumerate(world.infos)}
+    grouped, _ = collected(world, size)
+    for (_, _, one), (_, _, other) in zip(plain, grouped, strict=True):
+        assert tuple(other.result.values) == metrics_of("both", grouped=True)
+        assert tuple(one.result.values) == metrics_of("both")
+        kept = {key: other.result.values[key] for key in one.result.values}
+        assert (str(kept), other.ids) == (str(one.result.values), one.ids)

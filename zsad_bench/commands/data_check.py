@@ -183,8 +183,8 @@ def lines(report: checks.Report) -> Iterator[str | Text]:
         shape = f"layout {report.layout}, variant {report.variant}" if report.layout else "a layout of its own"
         yield f"  {report.root}, {shape}"
         yield (
-            f"  {report.normal} normal, {report.anomalous} anomalous; expected {expected.normal}, "
-            f"{expected.anomalous} (evidence {expected.evidence})"
+            f"  {report.normal} normal, {report.anomalous} anomalous; expected {', '.join(expected.shown)} "
+            f"(evidence {expected.evidence})"
         )
         size = f"{report.bytes / 1e6:.1f} MB"
         yield (

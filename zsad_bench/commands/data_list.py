@@ -108,7 +108,7 @@ def _where(cls: type[ZeroShotDataModule], seen: Seen) -> tuple[Text, str]:
 
 
 def _expected(cls: type[ZeroShotDataModule]) -> str:
-    return f"{cls.expected.normal} / {cls.expected.anomalous} ({cls.expected.evidence})"
+    return f"{' / '.join(cls.expected.shown)} ({cls.expected.evidence})"
 
 
 def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
@@ -126,7 +126,8 @@ def _card(cls: type[ZeroShotDataModule], console: Console) -> None:
     row("citation", cls.citation)
     variants = getattr(cls, "variants", {"": cls.expected})
     for number, (name, expected) in enumerate(variants.items()):
-        counts = f"{expected.normal} normal, {expected.anomalous} anomalous (evidence {expected.evidence})"
+        normal, anomalous = expected.shown
+        counts = f"{normal} normal, {anomalous} anomalous (evidence {expected.evidence})"
         row("expected" if number == 0 else "", f"{name}: {counts}" if name else counts)
     row("folder names", ", ".join(dict.fromkeys((*cls.root_names, cls.name))))
     if issubclass(cls, PublicDataModule):

@@ -53,8 +53,8 @@ def markdown(found: Mapping[str, tuple[int, int]]) -> str:
     rows = []
     for cls in catalog.real():
         expected = cls.expected
-        facts = (cls.name, cls.title, cls.domain, cls.level, len(cls.category_cards), expected.normal,
-                 expected.anomalous, expected.evidence, cls.licence)  # fmt: skip
+        facts = (cls.name, cls.title, cls.domain, cls.level, len(cls.category_cards), *expected.shown,
+                 expected.evidence, cls.licence)  # fmt: skip
         here = found.get(cls.name)
         measured = ("–" if here is None else f"{here[0]} / {here[1]}",) if found else ()
         rows.append([str(fact).replace("|", "\\|") for fact in (*facts, *measured)])

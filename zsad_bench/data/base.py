@@ -51,11 +51,24 @@ class CategoryCard:
 
 
 class Expected(NamedTuple):
-    """Test images the complete dataset holds. evidence: V verified on files, S stated, I inferred, R recalled."""
+    """Test images the complete dataset holds. evidence: V verified on files, S stated, I inferred, R recalled.
+
+    0 and 0: nothing is known of how many there are of each label, so that nothing is compared with it.
+    """
 
     normal: int
     anomalous: int
     evidence: str
+
+    @property
+    def known(self) -> bool:
+        """Whether there are counts to compare with."""
+        return self.normal > 0 or self.anomalous > 0
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Both counts as tables print them."""
+        return (str(self.normal), str(self.anomalous)) if self.known else ("–", "–")
 
 
 class ZeroShotDataModule(LightningDataModule):
@@ -234,6 +247,16 @@ class ZeroShotDataModule(LightningDataModule):
     def has_masks(self) -> bool:
         return self.level != "image"
 
+    @cached_property
+    def groups(self) -> dict[str, int]:
+        """Image id, as in `info`, -> number of the object that it shows; {} where each image is one of its own.
+
+        Equal numbers are views of one object. Objects are numbered by category and name, so that ranks agree.
+        """
+        objects = sorted({(sample.category, sample.group) for sample in self._table if sample.group})
+        number = {place: at for at, place in enumerate(objects)}
+        return {self.info(s).id: number[s.category, s.group] for s in self._table if s.group}
+
     def whole(self) -> list[complete.Counts]:
         """The counts of test images, normal and anomalous, that a complete copy may have; first those asked for."""
         return [self.expected[:2]]
@@ -256,6 +279,7 @@ class ZeroShotDataModule(LightningDataModule):
         return sorted(
             "|".join(
                 [s.id, "+".join(s.masks), str(s.label), s.category, s.anomaly_type]
+                + ([f"view of {s.group}"] if s.group else [])
                 + [of[path] for path in (s.image, *s.masks)]
             )
             for s in self._table
@@ -407,7 +431,7 @@ class ZeroShotDataModule(LightningDataModule):
 
     def _check_names(self, rows: Sequence[Sample]) -> None:
         """Told here, since rows, scores and pages are UTF-8 and are written last."""
-        names = (name for s in rows for name in (s.image, *s.masks, s.category, s.anomaly_type))
+        names = (name for s in rows for name in (s.image, *s.masks, s.category, s.anomaly_type, s.group))
         if odd := [name for name in dict.fromkeys((self.name, *names)) if not is_utf8(name)]:
             more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
             name, where = printable(self.name), printable(str(self.root))
@@ -425,6 +449,12 @@ class ZeroShotDataModule(LightningDataModule):
                 raise DatasetError(f"{self.name}: {sample.image} is of category '{sample.category}'; known: {known}")
             if sample.id in seen:
                 raise DatasetError(f"{self.name}: {sample.id} is listed twice; keep one of its lines")
+            if bool(sample.group) != bool(rows[0].group):
+                one, other = (rows[0], sample) if sample.group else (sample, rows[0])
+                raise DatasetError(
+                    f"{self.name}: {other.image} is a view of {other.group}, and of {one.image} nothing says which "
+                    "object it shows; state it for every image or for none"
+                )
             if self.has_masks and sample.label == 1 and not sample.masks and not self.allow_missing_masks:
                 raise DatasetError(
                     f"{self.name}: {self.root / sample.image} is anomalous and has no mask; restore the mask, or leave "

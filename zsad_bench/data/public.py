@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 
-from zsad_bench.data import complete, layouts
+from zsad_bench.data import complete, layouts, subset
 from zsad_bench.data.base import CategoryCard, Expected, ZeroShotDataModule
 from zsad_bench.data.layouts import Found, Layout
 from zsad_bench.errors import DatasetError, DatasetLayoutError, UsageError
@@ -23,6 +23,7 @@ from zsad_bench.types import Level, Sample
 PromptNames = Literal["spec", "raw", "friendly"]
 MaskRule = Literal["canonical", "legacy"]
 T = TypeVar("T")
+_MOST_NAMED = 15  # categories of a dataset that a line names
 
 
 class PublicDataModule(ZeroShotDataModule):
@@ -31,11 +32,16 @@ class PublicDataModule(ZeroShotDataModule):
     prompt_names: `spec` as the benchmark defines them, `raw` as the folders are called, `friendly` as a person would
     say. mask_rule: `canonical` is the dataset's own threshold, `legacy` (> 0) that of the published evaluations.
     allow_missing_masks: an anomalous image without a mask is accepted and counts as normal in every pixel.
+    images: a text file of paths below the root; goes with a variant that tests the images of such a list.
     """
 
     variants: ClassVar[Mapping[str, Expected]]  # name -> test images; the first is the default and `expected`
     variant_levels: ClassVar[Mapping[str, Level]] = {}  # of variants that are not of the level of the dataset
     private_variants: ClassVar[tuple[str, ...]] = ()  # whose labels are not public
+    listed_variants: ClassVar[frozenset[str]] = frozenset()  # those that test what a list (`images`) names
+    # Variants known only from copies that their authors prepared -> what is known of how; which categories such a copy
+    # holds, it says itself.
+    prepared_variants: ClassVar[Mapping[str, str]] = {}
     category_aliases: ClassVar[Mapping[str, str]] = {}  # as others write a category -> as we do
     anomaly_types: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # of each category, where the release defines them
     shares_images_with: ClassVar[tuple[str, ...]] = ()  # datasets that hold some of the same files, as footnotes say
@@ -59,6 +65,7 @@ class PublicDataModule(ZeroShotDataModule):
         prompt_names: PromptNames = "spec",
         mask_rule: MaskRule = "canonical",
         allow_missing_masks: bool = False,
+        images: str | Path | None = None,
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
@@ -71,6 +78,13 @@ class PublicDataModule(ZeroShotDataModule):
         ):
             if value not in known:
                 raise UsageError(did_you_mean(f"{what} of {self.name}", str(value), [k for k in known if k]))
+        if (images is not None) != (self.variant in self.listed_variants):
+            what = ", ".join(sorted(self.listed_variants)) or "none of its variants"
+            raise UsageError(
+                f"{self.name}: variant {self.variant} and {'a list' if images is not None else 'no list'} of images; "
+                f"--data {self.name}.images=FILE (one path below the dataset per line) goes with {what}, and only there"
+            )
+        self.images = images
         self.asked_layout, self.prompt_names, self.mask_rule = layout, prompt_names, mask_rule
         self.expected = self.variants[self.variant]
         self.level = self.variant_levels.get(self.variant, self.level)
@@ -108,7 +122,14 @@ class PublicDataModule(ZeroShotDataModule):
         changed = {key: value for key, value in asked.items() if value != usual[key]}
         if self.allow_missing_masks:
             changed["allow_missing_masks"] = "true"
+        if self.images is not None:
+            changed["images"] = subset.digest(self._listed)
         return {**super().decisions(), **changed}
+
+    @cached_property
+    def _listed(self) -> dict[str, int]:
+        """The images that a list names, with their lines."""
+        return subset.read(self.images, self.name) if self.images is not None else {}
 
     @cached_property
     def found(self) -> Found:
@@ -158,21 +179,29 @@ class PublicDataModule(ZeroShotDataModule):
         return [each[:2] for each in (self.expected, *self.variants.values())]
 
     def index(self, root: Path) -> list[Sample]:
+        if self.variant in self.prepared_variants and self.layout == "raw":
+            raise UsageError(
+                f"{self.name}: variant {self.variant} is known only from a prepared copy "
+                f"({self.prepared_variants[self.variant]}), found the download in {root}; give the folder of that copy"
+            )
         if self.layout == "raw":
             samples = self.read_raw(root)
         else:
             reader = layouts.read_meta_json if self.layout == "meta_json" else layouts.read_mvtec_style
             samples = self.compose(reader(root, self.rules, self.notes))
+        if self.images is not None:
+            samples = subset.kept(samples, self._listed, self.images, self.name, self.partial, self.notes)
         present = {sample.category for sample in samples if sample.split == self.split}
-        absent = [card.name for card in self.category_cards if card.name not in present]
-        if absent and not (self.partial and present):
-            raise DatasetError(
-                f"{self.name}: {root} has no {self.split} images of {', '.join(absent)}; {complete.remedy()}"
-            )
-        if absent:
-            self.notes.append(
-                f"partial: {self.name} is used without {', '.join(absent)}, of which {root} has no images"
-            )
+        lacking = [card.name for card in self.category_cards if card.name not in present]
+        more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
+        absent = ", ".join(lacking[:_MOST_NAMED]) + more
+        chosen = self.variant in self.listed_variants or self.variant in self.prepared_variants
+        if absent and not ((self.partial or chosen) and present):
+            raise DatasetError(f"{self.name}: {root} has no {self.split} images of {absent}; {complete.remedy()}")
+        if absent and chosen:
+            self.notes.append(f"{self.name}: variant {self.variant} tests no images of {absent}")
+        elif absent:
+            self.notes.append(f"partial: {self.name} is used without {absent}, of which {root} has no images")
         self._compare(samples)
         return samples
 
@@ -182,7 +211,8 @@ class PublicDataModule(ZeroShotDataModule):
         Raises:
             UsageError: a prepared copy does not contain the requested variant, which is not the default.
         """
-        if self.variant != next(iter(self.variants)):
+        as_it_is = (next(iter(self.variants)), *self.listed_variants, *self.prepared_variants)
+        if self.variant not in as_it_is:
             raise UsageError(
                 f"{self.name}: variant {self.variant} is made from the raw layout, found {self.layout} in {self.root}"
             )
@@ -198,7 +228,7 @@ class PublicDataModule(ZeroShotDataModule):
                     f"{self.name} holds {len(labels)} test images without labels, expected {sum(self.expected[:2])} "
                     f"(evidence {self.expected.evidence})"
                 )
-        elif counted != self.expected[:2]:
+        elif self.expected.known and counted != self.expected[:2]:
             self.notes.append(
                 f"{self.name} holds {counted[0]} normal and {counted[1]} anomalous test images, expected "
                 f"{self.expected.normal} and {self.expected.anomalous} (evidence {self.expected.evidence})"

@@ -11,4 +11,5 @@ from zsad_bench import metric_keys
 METRIC_VERSION = "1"  # part of a row's key: raise it with any change that moves a number
 
 IMAGE_KEYS = metric_keys.keys("image")
+SAMPLE_KEYS = metric_keys.keys("sample")
 PIXEL_KEYS = metric_keys.keys("pixel")

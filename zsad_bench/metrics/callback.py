@@ -26,6 +26,13 @@ class _Counted(Protocol):
     def image_counts(self) -> Counter[Category]: ...
 
 
+@runtime_checkable
+class _Grouped(Protocol):
+    """A data module that says which images show one object: image id -> number of the object, {} where none do."""
+
+    groups: Mapping[str, int]
+
+
 class CategoryMetricsCallback(Callback):
     """Metrics of what `test_step` returns, a Prediction for a Batch; of one process or of several together.
 
@@ -51,6 +58,7 @@ class CategoryMetricsCallback(Callback):
         self.results: dict[Category, CategoryResult] = {}
         self._states: dict[Category, CategoryMetrics] = {}
         self._left: Counter[Category] = Counter()
+        self._groups: Mapping[str, int] = {}
         self._pool: SweepPool | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,6 +68,7 @@ class CategoryMetricsCallback(Callback):
         data = getattr(trainer, "datamodule", None)
         if trainer.world_size == 1 and isinstance(data, _Counted):
             self._left = data.image_counts()
+        self._groups = data.groups if isinstance(data, _Grouped) else {}
 
     def on_test_batch_end(
         self,
@@ -77,12 +86,13 @@ class CategoryMetricsCallback(Callback):
             rows = [row for row, sample in enumerate(batch.samples) if sample.category == category]
             if category not in self._states:
                 of_category = level or ("image" if batch.masks is None else "both")
-                self._states[category] = CategoryMetrics(of_category, **{"pool": self._pool, **self.options})
+                self._states[category] = self._state(of_category, pool=self._pool)
             self._states[category].update(
                 outputs.score[rows],
                 batch.labels[rows],
                 None if outputs.map is None else outputs.map[rows],
                 None if batch.masks is None else batch.masks[rows],
+                [self._groups[batch.samples[row].id] for row in rows] if self._groups else None,
             )
             self._left[category] -= len(rows)
             if self._left[category] == 0:
@@ -92,7 +102,7 @@ class CategoryMetricsCallback(Callback):
         levels = {category: state.level for category, state in self._states.items()}
         for category, level in _of_all_ranks(levels, trainer.world_size).items():
             # A rank that has no image of a category takes part in gathering it all the same.
-            state = self._states.pop(category, None) or CategoryMetrics(level, **self.options)
+            state = self._states.pop(category, None) or self._state(level)
             self.results[category] = state.result()
         for name, value in self._named():
             # The same on each process; their mean is asked for so that Lightning does not warn of a missing one.
@@ -101,6 +111,9 @@ class CategoryMetricsCallback(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()
+
+    def _state(self, level: Level, **options: Any) -> CategoryMetrics:
+        return CategoryMetrics(level, **{"grouped": bool(self._groups), **options, **self.options})
 
     def _close(self) -> None:
         if self._pool is not None:

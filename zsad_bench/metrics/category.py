@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, zeros_like
 
 from zsad_bench.errors import DatasetError
-from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
+from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS, SAMPLE_KEYS
 from zsad_bench.metrics.functional.bootstrap import image_intervals
 from zsad_bench.metrics.functional.checks import as_array, as_bool, score_vector
 from zsad_bench.metrics.functional.image import image_values
+from zsad_bench.metrics.functional.views import largest_of_each, sample_intervals, sample_values
 from zsad_bench.metrics.image import ImageMetrics
 from zsad_bench.metrics.operating import IMAGE_POINTS, PIXEL_POINTS, OperatingCounts, Thresholds
 from zsad_bench.metrics.pixel_state import PixelMetrics
@@ -53,6 +54,7 @@ class CategoryMetrics:
     thresholds: give the optional metrics too, at these; in one process.
     unlabelled: why nobody says which images are anomalous: every metric is then undefined for this reason, and scores
     are kept without labels (-1).
+    grouped: give the sample metrics too, of the objects that several images show; `update` then needs `groups`.
     pixel_options: of `PixelMetrics` (mode, budget, bins, score_range, intervals, pool…).
     """
 
@@ -63,20 +65,28 @@ class CategoryMetrics:
         intervals: bool = True,
         thresholds: Thresholds | None = None,
         unlabelled: str = "",
+        grouped: bool = False,
         **pixel_options: Any,
     ) -> None:
         if level not in get_args(Level):
             raise ValueError(f"level must be one of {', '.join(get_args(Level))}, found {level!r}")
         self.level, self.intervals = level, intervals
-        self.image = ImageMetrics(check_finite=check_finite)
+        self.image = ImageMetrics(check_finite=check_finite, grouped=grouped)
         self.pixel = None if level == "image" else PixelMetrics(check_finite=check_finite, **pixel_options)
         self.thresholds, self.unlabelled = thresholds, unlabelled
         self.operating = None if thresholds is None else OperatingCounts(thresholds)
 
-    def update(self, scores: Tensor, labels: Tensor, maps: Tensor | None = None, masks: Tensor | None = None) -> None:
+    def update(
+        self,
+        scores: Tensor,
+        labels: Tensor,
+        maps: Tensor | None = None,
+        masks: Tensor | None = None,
+        groups: ArrayLike | None = None,
+    ) -> None:
         """Add a batch of this category. scores, labels: (B,). maps, masks: (B,H,W), needed unless level is "image".
 
-        Nothing is kept of a batch that raises.
+        groups: (B,) integers, equal for images of one object. Nothing is kept of a batch that raises.
 
         Raises:
             ValueError: a score is not finite, shapes differ, or maps or masks are missing.
@@ -88,8 +98,9 @@ class CategoryMetrics:
         if self.unlabelled:
             labels = zeros_like(labels)
         score_array, label_array = score_vector(scores, labels, "image metrics", finite=self.image.check_finite)
+        self.image.check_groups(score_array, groups)
         if self.unlabelled:  # no pixel is kept, as nothing can be computed of it
-            self.image.update(score_array, label_array)
+            self.image.update(score_array, label_array, groups)
             return
         mask_array = None if masks is None else as_bool(as_array(masks))
         if mask_array is not None:
@@ -98,7 +109,7 @@ class CategoryMetrics:
             self.pixel.update(maps, mask_array, label_array)
             if self.operating is not None:
                 self.operating.update(as_array(maps), mask_array)
-        self.image.update(score_array, label_array)
+        self.image.update(score_array, label_array, groups)
 
     def compute(self) -> dict[str, MetricValue]:
         """The values by key; undefined ones are nan with a reason. Called on every rank."""
@@ -108,6 +119,7 @@ class CategoryMetrics:
         """Values, counts and per-image scores over all ranks. Called on every rank; the state stays as it is."""
         with self.image.sync_context():
             scores, labels = self.image.kept()
+            groups = self.image.vector("groups") if self.image.grouped else None
         if self.unlabelled:
             return self._without_labels(scores)
         values: dict[str, MetricValue] = {}
@@ -117,6 +129,10 @@ class CategoryMetrics:
         if self.level != "pixel":
             values = image_values(scores, labels)
             intervals = image_intervals(scores, labels) if self.intervals else {}
+            if groups is not None:
+                objects = largest_of_each(scores, labels, groups)
+                values |= sample_values(*objects)
+                intervals |= sample_intervals(*objects) if self.intervals else {}
         if self.pixel is not None:
             with self.pixel.sync_context():
                 n_regions, n_vanished = int(self.pixel.n_regions), int(self.pixel.n_vanished)
@@ -132,6 +148,7 @@ class CategoryMetrics:
     def _without_labels(self, scores: NDArray) -> CategoryResult:
         """What is left where labels are unknown: the scores, and the reason for each metric that the level has."""
         keys = [*(() if self.level == "pixel" else IMAGE_KEYS), *(() if self.pixel is None else PIXEL_KEYS)]
+        keys += SAMPLE_KEYS if self.image.grouped and self.level != "pixel" else ()
         keys += [] if self.pixel is None else self.pixel.further
         if self.thresholds is not None:
             keys += [*(() if self.level == "pixel" else IMAGE_POINTS), *(() if self.pixel is None else PIXEL_POINTS)]

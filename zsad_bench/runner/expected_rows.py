@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsad_bench import metric_keys
-from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
+from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS, SAMPLE_KEYS
 from zsad_bench.results import rows as store
 from zsad_bench.types import Level
 
@@ -41,9 +41,13 @@ class ExpectedRows:
         return {category: count for category, count in missing.items() if count}
 
 
-def metrics_of(level: Level) -> tuple[str, ...]:
-    """The metrics that a complete category of a dataset of this level has rows of."""
-    return {"image": IMAGE_KEYS, "pixel": PIXEL_KEYS, "both": (*IMAGE_KEYS, *PIXEL_KEYS)}[level]
+def metrics_of(level: Level, grouped: bool = False) -> tuple[str, ...]:
+    """The metrics that a complete category of a dataset of this level has rows of.
+
+    grouped: several of its images show one object, so that objects have metrics too.
+    """
+    of_images = (*IMAGE_KEYS, *SAMPLE_KEYS) if grouped else IMAGE_KEYS
+    return {"image": of_images, "pixel": PIXEL_KEYS, "both": (*of_images, *PIXEL_KEYS)}[level]
 
 
 def optional_metrics_of(level: Level) -> tuple[str, ...]:

@@ -86,6 +86,7 @@ class Collector(Callback):
         self.pool: SweepPool | None = None
         self.beside_device = False
         self.waiting = Counter(data.info(sample).category for sample in data.samples())
+        self.groups = data.groups
         self.states: dict[Category, dict[str, CategoryMetrics]] = {}
         self.picks: dict[Category, dict[str, Picks]] = {}
         self.ids: dict[Category, list[str]] = {}
@@ -148,9 +149,10 @@ class Collector(Callback):
                 self.predicted(label, [sample.id for sample in batch.samples], prediction)
             if label not in states:
                 of = {**self.options, "thresholds": self.thresholds.get(label), "pool": self.pool}
-                states[label] = CategoryMetrics(self.level, **of)
+                states[label] = CategoryMetrics(self.level, grouped=bool(self.groups), **of)
             state = states[label]
-            state.update(prediction.score, batch.labels, prediction.map, batch.masks)
+            groups = [self.groups[sample.id] for sample in batch.samples] if self.groups else None
+            state.update(prediction.score, batch.labels, prediction.map, batch.masks, groups)
             if label in self.pictured and not self.data.unlabelled:
                 pick = picks.setdefault(label, Picks(self.data.mean, self.data.std))
                 pick.update(batch, prediction, list(range(len(batch))))

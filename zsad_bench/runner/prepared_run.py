@@ -73,7 +73,10 @@ class PreparedRun:
         return ExpectedRows(
             cell["key"],
             tuple(categories_of(asked, data)),
-            (*metrics_of(data.level), *(() if data.level == "image" else data.further_metrics)),
+            (
+                *metrics_of(data.level, bool(data.groups)),
+                *(() if data.level == "image" else data.further_metrics),
+            ),
             cell["image_size"],
             cell["backbone"],
             optional.get("key", ""),

@@ -15,7 +15,9 @@ _RAW = TwoFolders("no", "yes", "brain", "tumor")
 
 
 class Brainmri(PublicDataModule):
-    """variant: `all` tests every image; `openset25` a seeded quarter of the normal ones, drawn from sorted paths.
+    """variant: `all` tests every image; `openset25` a seeded quarter of the normal ones, drawn from sorted paths;
+    `prepared85` (85 normal, 68 anomalous) is known only by its counts, as reports of Bayes-PFL give them, and from such
+    copies: no source that was read says which images these are.
 
     Not independent of Br35H: of its 141 different tumour images 140 lie there byte for byte, and all of them with those
     encoded again; of its 87 different normal images 61 byte for byte, and 82. Within the set, 25 files repeat another
@@ -33,7 +35,8 @@ class Brainmri(PublicDataModule):
     category_cards = (CategoryCard("brain", "brain", "organ"),)
     category_aliases = dict.fromkeys(("brain_mri", "Brain_MRI", "brainmri", "brainmri2"), "brain")
     anomaly_types = {"brain": ("tumor",)}
-    variants = {"all": Expected(98, 155, "V"), "openset25": Expected(25, 155, "S")}
+    variants = {"all": Expected(98, 155, "V"), "openset25": Expected(25, 155, "S"), "prepared85": Expected(85, 68, "R")}
+    prepared_variants = {"prepared85": "no source says how it was made"}
     shares_images_with = ("br35h",)
     root_names = ("brain_tumor_dataset", "BrainMRI", "BrainMRI_anomaly_detection", "brain_mri")
     how_to_get = "download the zip from its Kaggle page (an account is needed) and unpack it"

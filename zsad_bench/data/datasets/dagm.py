@@ -20,7 +20,9 @@ _PHASES: tuple[Phase, ...] = get_args(Phase)
 
 class Dagm(PublicDataModule):
     """variant: `official` is the competition's test phase; `adaclip` merges both phases and keeps of each category
-    and phase all defects and equally many normal images, here the first by path, since AdaCLIP does not list which.
+    and phase all defects and equally many normal images, here the first by path, since AdaCLIP does not list which;
+    `prepared1350` (1350 and 1350 images of seven classes, masks drawn anew) is known only by its counts, as reports of
+    Bayes-PFL give them, and from such copies: no source that was read says which images and classes these are.
 
     A defect is what has a mask in `Label/`. Unlike elsewhere the training phase holds defects too.
     """
@@ -36,7 +38,12 @@ class Dagm(PublicDataModule):
         "29th annual symposium of the German Association for Pattern Recognition (DAGM, 2007)"
     )
     category_cards = tuple(CategoryCard(name, "textured surface", "texture") for name in _CLASSES)
-    variants = {"official": Expected(6996, 1054, "V"), "adaclip": Expected(2100, 2100, "I")}
+    variants = {
+        "official": Expected(6996, 1054, "V"),
+        "adaclip": Expected(2100, 2100, "I"),
+        "prepared1350": Expected(1350, 1350, "R"),
+    }
+    prepared_variants = {"prepared1350": "no source says how it was made"}
     root_names = ("DAGM_KaggleUpload", "DAGM2007", "DAGM", "DAGM_anomaly_detection", "dagm_kaggleupload")
     how_to_get = "download the Kaggle copy of the DAGM 2007 competition, then unpack it"
     raw_looks_like = "Class1/Test/0001.PNG and Class1/Test/Label/"

@@ -13,7 +13,11 @@ _OBJECTS = "bottle cable capsule hazelnut metal_nut pill screw toothbrush transi
 
 
 class Mvtec(PublicDataModule):
-    """The official test split; a category's types are its folders of `test/`."""
+    """variant: `official` is the official test split; `zs` the images of a list that the user gives (`images`): those
+    whose labels hold without a reference. The list is not part of this package.
+
+    A category's types are its folders of `test/`.
+    """
 
     title = "MVTecAD"
     domain = "industrial"
@@ -29,7 +33,8 @@ class Mvtec(PublicDataModule):
         CategoryCard(name, name.replace("_", " "), "texture" if name in _TEXTURES.split() else "object")
         for name in sorted(f"{_TEXTURES} {_OBJECTS}".split())
     )
-    variants = {"official": Expected(467, 1258, "V")}
+    variants = {"official": Expected(467, 1258, "V"), "zs": Expected(0, 0, "R")}
+    listed_variants = frozenset({"zs"})
     root_names = ("mvtec_anomaly_detection", "mvtec", "MVTec", "mvtec_ad")
     how_to_get = "register at its home page, then unpack mvtec_anomaly_detection.tar.xz"
     raw_is_mvtec_style = True

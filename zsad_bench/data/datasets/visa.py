@@ -25,7 +25,10 @@ _UNTYPED = "anomaly"  # the folder's name: all that is known of an anomalous ima
 
 
 class Visa(PublicDataModule):
-    """The official one-class split; an image's types are its label cell in `image_anno.csv`, as it stands there.
+    """variant: `official` is the official one-class split; `zs` the images of a list that the user gives (`images`):
+    those whose labels hold without a reference. The list is not part of this package.
+
+    An image's types are its label cell in `image_anno.csv`, as it stands there.
 
     Masks hold class ids 1 to 9: a threshold of 127 would erase every defect. The reorganised tree `1cls/` has masks of
     255 and the one type `bad`. The meta.json of published scripts names no types; the csv files beside it do.
@@ -42,7 +45,8 @@ class Visa(PublicDataModule):
         "European Conference on Computer Vision (2022)"
     )
     category_cards = tuple(CategoryCard(name, prompt, "object") for name, prompt in _PROMPTS.items())
-    variants = {"official": Expected(962, 1200, "V")}
+    variants = {"official": Expected(962, 1200, "V"), "zs": Expected(0, 0, "R")}
+    listed_variants = frozenset({"zs"})
     root_names = ("VisA", "VisA_20220922", "visa", "Visa", "VisA_pytorch", "1cls")  # the last two: reorganised
     how_to_get = f"unpack VisA_20220922.tar of its home page; {_SPLIT} of that repository belongs beside the categories"
     downloads = (
