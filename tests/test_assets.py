@@ -59,3 +59,16 @@ def test_faprompt_tables_reproduce_the_papers_own_averages():
         ]
         mean = sum(values) / len(values)
         assert abs(mean - printed) <= 0.1, f"{metric}: mean {mean:.2f} of {len(values)}, the paper prints {printed}"
+
+
+def test_anomalyvfms_tables_reproduce_its_readmes_averages():
+    """RADIO over nine industrial sets, as the README of the repository prints them beside its other methods."""
+    with (assets.data_folder("published") / "anomalyvfm_repository.csv").open(newline="", encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["backbone"] == "radio"]
+    nine = {"btad", "dagm", "dtd", "ksdd2", "ksdd_whole", "mpdd", "mvtec", "real_iad", "visa"}
+    printed = {"image_auroc": 94.5, "image_f1max": 89.2, "image_ap": 93.2, "pixel_auroc": 96.3, "pixel_f1max": 44.8,
+               "pixel_ap": 44.1, "pixel_aupro": 89.3}  # fmt: skip
+    for metric, average in printed.items():
+        values = [float(row["value"]) for row in rows if row["metric"] == metric and row["dataset"] in nine]
+        assert len(values) == 9
+        assert abs(sum(values) / 9 - average) <= 0.06, f"{metric}: {sum(values) / 9:.2f}, the README prints {average}"

@@ -50,6 +50,7 @@ def test_names_alone_and_in_lists(offered):
     assert offered("bench --method dive,win") == ["dive,winclip"]
     assert offered("predict a.png --method dive,win") == []  # it takes one
     assert offered("data check vis") == ["visa"]
+    assert offered("bench --protocol vis") == ["visa2026"]
     recipes = sorted(file.stem for file in assets.data_folder("recipes").glob("*.yaml"))
     assert offered("sweep ") == recipes
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
-from zsad_bench import assets, registry
+from zsad_bench import assets, protocol, registry
 from zsad_bench.options import Argument, Field, declared
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def _values(field: Field, begun: str) -> Iterable[str]:
         return []
     if room == "recipes":
         return [file.stem for file in assets.data_folder(room).glob("*.yaml")]
+    if room == "protocols":
+        return protocol.names()
     start, comma, _ = begun.rpartition(",")
     many = "," in field.value  # a list, as in NAME[,NAME…]
     return [f"{start}{comma}{name}" for name in registry.names(room) if many or not comma]

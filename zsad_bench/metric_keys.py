@@ -81,9 +81,8 @@ def keys(level: str = "", optional: bool = False) -> tuple[str, ...]:
     Without a level: of images and pixels, which all datasets have that are labelled by them.
     """
     levels = (level,) if level else ("image", "pixel")
-    return tuple(
-        metric.key for metric in METRICS if metric.level in levels and metric.optional == optional and not metric.further
-    )
+    asked = (metric for metric in METRICS if metric.level in levels and not metric.further)
+    return tuple(metric.key for metric in asked if metric.optional == optional)
 
 
 def further_keys() -> tuple[str, ...]:

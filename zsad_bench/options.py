@@ -46,7 +46,7 @@ class Option:
     read: Reader | None = None
     writes: Literal["", "folder", "file"] = ""
     what: str = ""
-    names: Literal["", "methods", "datasets", "recipes"] = ""
+    names: Literal["", "methods", "datasets", "recipes", "protocols"] = ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ class Part:
 
     types: how many kinds of anomaly; unit: what a kind is. shots: how many anomalous images. normals: "all",
     "matched" (to the categories that keep an anomalous image), or how many. listed: sample ids, of a manifest.
-    place: where own data lies; `dataset` is then what rows call it.
+    place: where own data lies; `dataset` is then what rows call it. synthetic: its normal images, and generated
+    anomalies on them.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Part:
     draw: int = 0
     listed: tuple[str, ...] | None = None
     place: str = ""
+    synthetic: bool = False
 
     @property
     def asked(self) -> str:

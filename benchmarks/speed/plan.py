@@ -109,8 +109,9 @@ def hours(recipe: str, parts: Parts, counts: Mapping[str, int]) -> Hours:
             settings = {**planned.suite.overrides_for(job.method), **job.settings}
             auxiliary = [priors.resolve(job.prior, "paper", target).auxiliary for target in job.targets]
             n_auxiliary = sum(counts[name] for name in auxiliary[0]) if job.trains else 0
-            train = parts.train_seconds(job.method, settings, n_auxiliary)
-            if train is None or parts.of(job.method, settings) is None:
+            backbone = job.backbone or planned.suite.backbone_for(job.method)[0]
+            train = parts.train_seconds(job.method, settings, n_auxiliary, backbone)
+            if train is None or parts.of(job.method, settings, backbone) is None:
                 unknown.add(job.method)
                 continue
             cls = registry.load("methods", job.method)
@@ -125,7 +126,7 @@ def hours(recipe: str, parts: Parts, counts: Mapping[str, int]) -> Hours:
             if spared:
                 kept |= {name: counts[name] * encode for name in auxiliary[0]}
             for target in job.targets:
-                test = parts.test_seconds(job.method, settings, counts[target]) or 0.0
+                test = parts.test_seconds(job.method, settings, counts[target], backbone) or 0.0
                 found.alone += test
                 own = shares and reads and parts.methods[job.method].image_size == parts.methods["clip"].image_size
                 encoding = counts[target] * encode if own else 0.0

@@ -51,17 +51,24 @@ def test_pivot_paired_and_verify(zsad, board):
 def test_paper_status_and_claims_without_any_row(zsad, tmp_path):
     said = zsad("table", "paper", "all", "--out", "out")
     assert said.code == 0, said.err
-    assert len(list((tmp_path / "out").glob("*"))) == 8 * 3, "every table has three formats"
+    assert len(list((tmp_path / "out").glob("*"))) == 14 * 3, "every table has three formats"
     assert "Nothing of this table has been measured yet" in said.out
-    assert said.out.count("TPS is not built: only its abstract is public.") == 2, "of DIVE's two tables"
+    assert said.out.count("TPS is not built: only its abstract is public.") == 3, "of DIVE's two tables and its own"
     said = zsad("table", "status", "--out", "out")
-    assert "802 published numbers" in said.out
+    assert "1843 published numbers" in said.out
     assert said.out.count("TPS: 5 numbers, 5 not built (only its abstract is public)") == 2
     with (tmp_path / "out" / "status.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 802
+    assert len(lines) == 1843
     assert {line["state"] for line in lines} == {"not run", "not built"}
     assert all(line["command"].startswith("zsad-bench bench") == (line["state"] == "not run") for line in lines)
+    assert {line["source"] for line in lines if line["table"] == "musc"} > {
+        "MuSc README at b76b93d (2026-04-25), released code"
+    }
+    adapted = {line["why_not"] for line in lines if line["method"] == "anomalyvfm"}
+    assert adapted == {
+        "its method is not built: its code has no licence; docs/methods_not_built.md says what it would take"
+    }
     shunt = {line["why_not"] for line in lines if line["method"] == "tps"}
     assert shunt == {"its method is not built: only its abstract is public"}
     said = zsad("table", "claims", "--out", "out")

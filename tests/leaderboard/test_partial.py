@@ -150,8 +150,8 @@ def test_headline_gains_take_whole_numbers_only(kind):
     rows = rows_of(kind[0], n_anomalous=4)
     found = papers.Numbers(papers.TABLES["faprompt_1"], [printed(n, 0.5) for n in ("clip", "dive")], rows, FACTS)
     values = {
-        name: claims._value(found.at(Entry(name, "", PLAIN), PLAIN, "image_auroc", "cloth"), measured=True)
-        for name in ("clip", "dive")
+        entry.method: claims._value(found.at(entry, found.tracks(entry)[0], "image_auroc", "cloth"), measured=True)
+        for entry in (Entry(name, "", PLAIN) for name in ("clip", "dive"))
     }
     assert values == {"clip": None, "dive": 0.6}
 

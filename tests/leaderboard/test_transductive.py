@@ -86,7 +86,7 @@ def test_it_is_not_the_printed_number():
                  for m in ("clip", "dive")]  # fmt: skip
     _, numbers = papers.numbers("faprompt_1", published, rows_of(**paper), FACTS)
     by_method = {number.entry.method: number for number in numbers if number.scope == "cloth" and number.rows}
-    assert by_method["clip"].why_not == "protocol transductive, the paper none"
+    assert by_method["clip"].why_not == "scoring with the whole test set, the paper one image at a time"
     assert by_method["dive"].difference == pytest.approx(0.1)
     assert [one.state for one in status.states(published, rows_of(**paper), FACTS)] == [status.PART, status.DONE]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.planning import recipe as recipes
 from zsad_bench.planning.plan import Plan, plan
 from zsad_bench.planning.suite import PAPER
+from zsad_bench.sweep.stored_plan import StoredPlan
 
 
 @pytest.fixture
@@ -225,17 +227,49 @@ def test_a_prior_without_masks_is_told_with_the_line_of_the_method(planned):
 
 def test_the_printed_numbers_of_elpv_need_one_backbone_each_and_no_training():
     made = plan(recipes.load(recipes.find("elpv_published")))
-    assert [(job.method, dict(job.settings)) for group in made.groups for job in group.jobs] == [
-        ("clip", {}), ("clip", {"class_names": "raw"}), ("clip_ac", {}),
-    ]  # fmt: skip
-    assert len(made.groups) == 1, "they share the pass over the images"
+    assert [[(job.method, dict(job.settings)) for job in group.jobs] for group in made.groups] == [
+        [("clip", {}), ("clip", {"class_names": "raw"}), ("clip_ac", {})],
+        [("winclip", {"fidelity": "official"})], [("winclip", {})],
+    ], "what is on one backbone shares the pass over the images"  # fmt: skip
     assert {cell.target for cell in made.cells} == {"elpv"}
     assert not any(cell.job.trains for cell in made.cells)
-    of_winclip = plan(recipes.load(recipes.find("elpv_published_winclip")))
-    assert (of_winclip.recipe.backbone, of_winclip.recipe.weights) == ("ViT-B-16-plus-240", "laion400m_e31")
-    assert [(cell.job.method, dict(cell.job.settings), cell.target) for cell in of_winclip.cells] == [
-        ("winclip", {"fidelity": "official"}, "elpv"), ("winclip", {}, "elpv"),
+    stored = StoredPlan.of(made, Path("board"), Path("runs"))
+    runs = [stored.run_spec_of(job) for group in made.groups for job in group.jobs]
+    assert [run.weights_of for run in runs] == [("ViT-L-14-336-quickgelu", "openai")] * 3 + [
+        ("ViT-B-16-plus-240", "laion400m_e31")
+    ] * 2  # fmt: skip
+    assert [run.overrides["image_size"] for run in runs] == [518, 518, 518, 240, 240]
+    with_file = replace(stored, weights="/some/file")
+    files = [with_file.run_spec_of(job).weights_of[1] for group in made.groups for job in group.jobs]
+    assert files == ["/some/file"] * 3 + ["laion400m_e31"] * 2, "a file of weights is for the backbone that most share"
+
+
+def test_a_variant_runs_on_the_backbone_that_it_names(planned):
+    text = "suite: paper\npriors: [rich]\ntargets: [visa]\nmethods:\n  - clip\n"
+    made = planned(f"{text}  - clip: {{backbone: ViT-B-16-plus-240, weights: laion400m_e31, image_size: 240}}\n")
+    assert [[job.backbone for job in group.jobs] for group in made.groups] == [[None], ["ViT-B-16-plus-240"]]
+    (own,) = made.groups[1].jobs
+    assert dict(own.settings) == {"image_size": 240}, "what it runs on is no option of the method"
+    assert {cell.id for cell in planned(text).cells} < {cell.id for cell in made.cells}
+    stored = StoredPlan.of(made, Path("board"), Path("runs"))
+    again = StoredPlan.from_json(stored.to_json(), Path("plan.json"))
+    specs = [again.run_spec_of(job) for group in again.groups for job in group.jobs]
+    assert [spec.weights_of for spec in specs] == [
+        ("ViT-L-14-336-quickgelu", "openai"), ("ViT-B-16-plus-240", "laion400m_e31"),
     ]  # fmt: skip
+    assert specs[0].id != specs[1].id
+
+
+def test_a_protocol_says_what_is_learned_from_and_at_which_size(planned):
+    made = planned("protocol: visa2026\nmethods: [anomalyclip]\ntargets: [visa, mvtec, btad]\n")
+    assert sorted((group.jobs[0].prior, group.targets) for group in made.groups) == [
+        ("visa2026", ("mvtec", "btad")), ("visa2026", ("visa",)),
+    ]  # fmt: skip
+    stored = StoredPlan.from_json(StoredPlan.of(made, Path("b"), Path("r")).to_json(), Path("plan.json"))
+    spec = stored.run_spec_of(stored.groups[0].jobs[0])
+    assert (spec.suite.protocol.name, spec.overrides, str(spec.variant)) == ("visa2026", {"image_size": 518}, "")
+    every = {cell.target for cell in planned("protocol: visa2026\nmethods: [anomalyclip]\n").cells}
+    assert {"mvtec", "visa", "kvasir"} <= every <= set(registry.names("datasets"))
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------

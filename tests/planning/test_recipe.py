@@ -106,6 +106,14 @@ def test_groups_are_found_by_what_methods_declare(load, plug_in):
         toys.forget()
 
 
+def test_a_protocol_brings_suite_and_priors(load):
+    found = load("protocol: dive\nmethods: [clip]\n")
+    assert (found.suite, found.protocol, found.blocks[0].priors) == ("paper", "dive", ("rich", "limited"))
+    assert load("protocol: dive\nmethods: [clip]\npriors: ['limited:types=2']\n").blocks[0].priors == (
+        "limited:types=2",
+    )
+
+
 def test_methods_with_published_numbers_only_do_not_stop_it(load):
     found = load("suite: paper\nmethods: [clip, tps]\npriors: [rich]\n")
     assert found.published == ("tps",)
@@ -116,7 +124,15 @@ def test_methods_with_published_numbers_only_do_not_stop_it(load):
     ("text", "line", "said"),
     [
         ("", 1, "expected `key: value` lines"),
-        ("methods: [clip]\npriors: [rich]\n", 1, "no suite; name one of demo, paper"),
+        ("methods: [clip]\npriors: [rich]\n", 1, "no suite; name one of demo, paper, or a protocol"),
+        ("protocol: visa2025\nmethods: [clip]\n", 1, "unknown protocol 'visa2025'; did you mean visa2026"),
+        (
+            "methods: [clip]\nsuite: demo\nprotocol: visa2026\n",
+            2,
+            "protocol visa2026 is for suite paper, found suite demo",
+        ),
+        ("methods: [clip]\nprotocol: visa2026\npriors: [rich]\n", 3, "prior 'rich': protocol visa2026 has visa2026"),
+        ("protocol: dive\nmethods:\n  - clip: {backbone: 3}\n", 3, "backbone of clip: expected a text, found 3"),
         ("suite: demos\n", 1, "unknown suite 'demos'; did you mean demo?"),
         (GOOD + "sedes: [1]\n", 4, "unknown key 'sedes'; did you mean seeds"),
         (GOOD + "parts:\n  - suite: demo\n", 5, "unknown key 'suite'"),

@@ -13,11 +13,11 @@ from zsad_bench.console import Console
 from zsad_bench.data import catalog
 from zsad_bench.errors import RowError, UnknownNameError
 from zsad_bench.leaderboard.tables import pivot as pivots
-from zsad_bench.leaderboard.tables.comparability import OWN_BACKBONES
 from zsad_bench.leaderboard.tables.mixed_rows import comparable, refuse_mixed
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.options import Option
-from zsad_bench.planning.suite import PAPER, SUITES
+from zsad_bench.planning.suite import SUITES
+from zsad_bench.protocol import with_own_backbones
 from zsad_bench.results import rows as store
 from zsad_bench.results.row import Row
 
@@ -44,10 +44,10 @@ def all_facts() -> Facts:
         official=frozenset(
             n for n, cls in built.items() if "fidelity" in getattr(cls.Config, "__dataclass_fields__", {})
         ),
-        own_backbones=frozenset(PAPER.backbones),
         unverified=unverified_methods(),
         counts={cls.name: cls.expected[:2] for cls in catalog.real()},
         footnotes=footnotes(titles),
+        datasets=frozenset(registry.names("datasets")),
     )
 
 
@@ -110,8 +110,11 @@ def chosen_rows(
     optional: bool = False,
     remarks: list[str] | None = None,
     conditions: bool = False,
+    backbones_apart: bool = False,
 ) -> list[Row]:
     """The rows that stand, of one backbone and data; a contradicted number is an undefined one.
+
+    backbones_apart: for a table whose lines say their backbones, and may be of any.
 
     conditions: those of corrupted images and other wordings too, which no standard table has; those of each condition
     are then of one data.
@@ -148,7 +151,8 @@ def chosen_rows(
                 left_out.append(f"Left out: {sentence}{f' ({condition})' if condition else ''}.")
                 console.print(left_out[-1], style="yellow")
         else:
-            refuse_mixed(own, _MIXED, {*SUITES[suite].backbones, *(OWN_BACKBONES if suite == PAPER.name else ())})
+            on_others = {*SUITES[suite].backbones, *with_own_backbones(suite)}
+            refuse_mixed(own, _MIXED, on_others, several=backbones_apart)
         rows += own
     if remarks is not None:
         remarks += left_out

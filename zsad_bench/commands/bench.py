@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from zsad_bench import path_lists, quick_imports, registry
+from zsad_bench import protocol as protocols
 from zsad_bench.commands._shared import (
     DataSettings,
     FrozenTowers,
@@ -30,7 +31,7 @@ from zsad_bench.options import Option, split_names
 from zsad_bench.planning import suite
 from zsad_bench.planning.configure import parse_settings
 from zsad_bench.planning.plan import JobGroup, Plan, plan
-from zsad_bench.planning.recipe import Recipe, RecipeBlock, Variant
+from zsad_bench.planning.recipe import Recipe, RecipeBlock, Variant, of_protocol
 from zsad_bench.planning.target import with_named_root
 from zsad_bench.results import rows as store
 from zsad_bench.sweep import worker
@@ -55,7 +56,14 @@ def _priors(text: str, option: str) -> tuple[str, ...]:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     method: Annotated[tuple[str, ...], Option("NAME[,NAME…]", "see `zsad-bench ls methods`", names="methods")]
-    prior: Annotated[tuple[str, ...], Option("SPEC[,SPEC…]", "see `zsad-bench ls priors`", read=_priors)]
+    prior: Annotated[
+        tuple[str, ...],
+        Option("SPEC[,SPEC…]", "see `zsad-bench ls priors`; default: those of --protocol", read=_priors),
+    ] = ()
+    protocol: Annotated[
+        str | None,
+        Option("NAME", "a paper's priors, backbones and image size, see `zsad-bench ls protocols`", names="protocols"),
+    ] = None
     suite: Annotated[str, Option("auto|demo|paper", "targets, backbone and image size")] = "auto"
     targets: Annotated[
         str | None,
@@ -107,11 +115,29 @@ def run(options: Options) -> int:
     for name in options.method:
         if name not in known:
             raise UsageError(registry.did_you_mean("method", name, known))
+    options = _under_protocol(options)
     if options.operating_points:
         known_dataset(options.operating_points)
     quick_imports.load()
     bench(options, Console())
     return 0
+
+
+def _under_protocol(options: Options) -> Options:
+    """The options with the priors and the suite of the protocol that they name.
+
+    Raises:
+        UnknownNameError, UsageError: no such protocol, one of another suite or without this prior; or neither of both.
+    """
+    if options.protocol is None:
+        if not options.prior:
+            raise UsageError("missing --prior SPEC[,SPEC…]; or --protocol NAME, which brings its own")
+        return options
+    protocol = protocols.find(options.protocol)
+    if why := of_protocol(options.prior, protocol):
+        raise UsageError(why)
+    name = protocol.suite if options.suite == "auto" else options.suite
+    return replace(options, suite=name, prior=options.prior or tuple(protocol.priors))
 
 
 def bench(options: Options, console: Console) -> None:
@@ -136,6 +162,12 @@ def bench(options: Options, console: Console) -> None:
     chosen, why = suite.choose(options.suite)
     if why:
         console.print(why)
+    if options.protocol:
+        chosen = suite.under(chosen.name, options.protocol)
+        if absent := protocols.find(options.protocol).unregistered():
+            console.print(
+                f"protocol {options.protocol} also tests {', '.join(absent)}, which no dataset is registered for"
+            )
     if options.checkpoint and not options.checkpoint.endswith(".safetensors"):
         options = _as_ours(options, chosen)
     since = run_id()
@@ -232,6 +264,7 @@ def _plan(options: Options, chosen: Suite, name: str, choice: ExecutorChoice | N
         precision=options.towers.precision or "float32",
         compiled=options.towers.compile,
         operating_points=options.operating_points,
+        protocol=options.protocol,
     )
     without = set(chosen.targets) - set(targets)
     made = plan(recipe, together=TOGETHER, without=without, equal_targets=choice is not None)

@@ -1,4 +1,4 @@
-"""List methods, datasets, priors or backbones."""
+"""List methods, datasets, priors, protocols or backbones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zsad_bench import registry
 from zsad_bench.console import Console, Table
 from zsad_bench.options import Argument
 
-What = Literal["methods", "datasets", "priors", "backbones"]
+What = Literal["methods", "datasets", "priors", "protocols", "backbones"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,9 @@ class Options:
 def run(options: Options) -> int:
     """Prints one line per entry, read without importing it."""
     what = options.what
-    table = Table("name", *(["title"] if what in ("methods", "datasets") else []), "", box=None, pad_edge=False)
+    table = Table(
+        "name", *(["title"] if what in ("methods", "datasets", "protocols") else []), "", box=None, pad_edge=False
+    )
     for line in _lines(what):
         table.add_row(*line)
     Console().print(table)
@@ -34,6 +36,10 @@ def _lines(what: What) -> list[tuple[str, ...]]:
         from zsad_bench.data.prior import names
 
         return list(names().items())
+    if what == "protocols":
+        from zsad_bench import protocol
+
+        return [(one.name, one.title, one.summary()) for one in map(protocol.find, protocol.names())]
     from zsad_bench.backbones.load import listing
 
     return list(listing().items())

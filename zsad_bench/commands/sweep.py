@@ -16,7 +16,7 @@ from zsad_bench.errors import ZsadError
 from zsad_bench.options import Argument, Option
 from zsad_bench.planning import recipe as recipes
 from zsad_bench.planning.plan import TOGETHER, Plan, plan
-from zsad_bench.planning.suite import SUITES, found_targets, is_found
+from zsad_bench.planning.suite import found_targets, is_found, under
 from zsad_bench.planning.target import with_named_root
 from zsad_bench.sweep import worker
 from zsad_bench.sweep.executors.choose import ExecutorOptions, choose, group_gib
@@ -60,7 +60,7 @@ def run(options: Options) -> int:
     recipe = replace(recipe, weights=_weights(options.weights) or recipe.weights)
     recipe = replace(recipe, precision=options.towers.precision or recipe.precision, compiled=options.towers.compile)
     quick_imports.load()
-    memory = group_gib(recipe.backbone or SUITES[recipe.suite].backbone)
+    memory = group_gib(recipe.backbone or under(recipe.suite, recipe.protocol).backbone)
     choice = choose(options.executors, options.threads, options.at_once, memory)
     found = cache(is_found)
     without = _broken(recipe, console)
@@ -117,7 +117,7 @@ def _broken(recipe: recipes.Recipe, console: Console) -> set[str]:
         return set()
     from zsad_bench.runner.opened import readable_targets
 
-    found = found_targets(SUITES[recipe.suite])
+    found = found_targets(under(recipe.suite, recipe.protocol))
     data = with_named_root(recipe.data, found)
     return set(found) - set(readable_targets(recipe.suite, found, data, console.warn)) if found else set()
 
@@ -127,6 +127,8 @@ def _say_plan(made: Plan, console: Console) -> None:
     lines = [f"{made.recipe.title}: {len(made.cells)} cells in {len(made.groups)} groups"]
     if made.recipe.published:
         lines.append(f"published numbers only, nothing to run: {', '.join(made.recipe.published)}")
+    if made.suite.protocol and (absent := made.suite.protocol.unregistered()):
+        lines.append(f"not registered, of protocol {made.suite.protocol.name}: {', '.join(absent)}")
     gone = Counter(dataset for _, dataset, _ in made.absent)
     lines += [f"not here: {dataset} ({count} cells)" for dataset, count in gone.items()]
     lines += [f"left out: {target} under prior {prior}, which learns from it" for prior, target in made.left_out]

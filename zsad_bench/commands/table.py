@@ -59,7 +59,7 @@ def layout(suite: Suite) -> LeaderboardLayout:
     from zsad_bench.metrics.functional.rcpro import described
 
     titles = {entry.name: entry.title for room in ("methods", "datasets") for entry in registry.describe(room)}
-    demo = suite is DEMO
+    demo = suite.name == DEMO.name  # under its protocol, too
     return LeaderboardLayout(
         suite=suite.name,
         command=f"zsad-bench table {suite.name}",

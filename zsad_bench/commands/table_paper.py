@@ -19,7 +19,9 @@ from zsad_bench.options import Argument, Option
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    name: Annotated[str | None, Argument("TABLE|all", "faprompt_1 … faprompt_5, dive_rich, …")] = None
+    name: Annotated[str | None, Argument("TABLE|all", "faprompt_1 … faprompt_5, dive_rich, …, visualad, musc, …")] = (
+        None
+    )
     source: RowsOptions = field(default_factory=RowsOptions)
     out: Annotated[
         str | None, Option("FOLDER", "default: tables; of the leaderboard: leaderboards", writes="folder")
@@ -40,7 +42,7 @@ def run(options: Options) -> int:
     out = out or "tables"
     console, facts, published = Console(), all_facts(), read_published()
     remarks: list[str] = []
-    rows = chosen_rows(options.source, console, "paper", optional=True, remarks=remarks)
+    rows = chosen_rows(options.source, console, "paper", optional=True, remarks=remarks, backbones_apart=True)
     for one in TABLES if name == "all" else [name]:
         grids, cells = numbers(one, published, rows, facts)
         command = f"zsad-bench table paper {one}"
@@ -55,7 +57,8 @@ def _record(table: str, number: Number, facts: Facts) -> dict[str, Any]:
     preset = fidelity(number.variant, number.entry.method, facts) if number.variant is not None else ""
     return {
         "table": table, "method": number.entry.method, "line": number.entry.label, "variant": number.variant or "",
-        "fidelity": preset, "scope": number.scope, "metric": number.metric, **number.measured.record(),
-        "n_datasets_expected": len(number.targets), "published": number.published, "difference": number.difference,
-        "why_not": number.why_not,
+        "backbone": number.track.backbone if number.track else "", "fidelity": preset, "scope": number.scope,
+        "metric": number.metric, **number.measured.record(),
+        "n_datasets_expected": len(number.targets), "published": number.published, "printed_scored": number.scored,
+        "difference": number.difference, "why_not": number.why_not,
     }  # fmt: skip

@@ -44,13 +44,15 @@ def run(options: Options) -> int:
     Every number goes to `--out`/status.csv.
     """
     console, facts = Console(), all_facts()
-    rows = chosen_rows(options.source, console, "paper", optional=True)
+    rows = chosen_rows(options.source, console, "paper", optional=True, backbones_apart=True)
     found = states.states(read_published(), rows, facts, training(Path(options.runs)))
     planned = GpuPlan(read_parts(), {name: sum(counts) for name, counts in facts.counts.items()})
     records = [
         {
-            "table": s.published.table, "method": s.published.entry.method, "line": s.published.entry.label,
+            "table": s.published.table, "source": s.published.source, "second_hand": s.published.second_hand,
+            "protocol": s.published.protocol, "method": s.published.entry.method, "line": s.published.entry.label,
             "scope": s.published.scope, "prior": s.published.prior, "metric": s.published.metric,
+            "backbone": s.published.runs_on.backbone, "scored": s.published.scored,
             "published": round(100 * s.published.value, 10), "state": s.state, "command": s.command, "recipe": s.recipe,
             "test_seconds": _known(s.seconds), "train_seconds": _known(s.train_seconds), "comparable": s.compared,
             "why_not": s.why_not, **planned.record(s),
@@ -92,15 +94,16 @@ class GpuPlan:
             if one.state not in (states.PART, states.NOT_RUN):
                 continue
             method, settings = one.published.entry.method, one.settings
-            job: Hashable = method, frozen(settings)
+            backbone = one.published.runs_on.backbone
+            job: Hashable = method, frozen(settings), backbone
             for target in one.targets:
                 if learns(method, frozen(settings)):
                     auxiliary = _auxiliary(one.published.prior, target)
-                    job = method, frozen(settings), auxiliary
+                    job = method, frozen(settings), backbone, auxiliary
                     if job not in trainings:
                         n_images = sum(self.counts[name] for name in auxiliary)
-                        trainings[job] = self.parts.train_seconds(method, settings, n_images)
-                tests[job, target] = self.parts.test_seconds(method, settings, self.counts[target])
+                        trainings[job] = self.parts.train_seconds(method, settings, n_images, backbone)
+                tests[job, target] = self.parts.test_seconds(method, settings, self.counts[target], backbone)
         return tests, trainings
 
     def record(self, one: states.State) -> dict[str, str | float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.text import Text
 
+from zsad_bench import protocol
 from zsad_bench.commands._weights import SUFFIXES, Located, locate, size_text, source_of
 from zsad_bench.console import Console, Table, styled
 from zsad_bench.errors import UsageError
@@ -123,12 +124,16 @@ def _published(release: Release | None) -> str | None:
 
 
 def _needed_by(source: WeightSource) -> list[str]:
-    """Suites whose default backbone this is, or that of one of their methods."""
+    """Suites whose default backbone this is, or that of one of their methods; protocols that print a method on it."""
     found = []
     for one in SUITES.values():
         if (source.name, source.tag) in ((one.backbone, one.weights or ""), (one.backbone, one.weights)):
             found.append(one.name)
         found += [f"{one.name}: {method}" for method, name in one.backbones.items() if name == source.name]
+    for of in map(protocol.find, protocol.names()):
+        own = of.own_backbones.items()
+        found += [f"protocol {of.name}: {method}" for method, on in own
+                  if on.stated and (on.backbone, on.weights) == (source.name, source.tag)]  # fmt: skip
     return found
 
 

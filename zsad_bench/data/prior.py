@@ -2,7 +2,7 @@
 
 A specification is `base[:item]…[+base[:item]…]…`, safe in a shell:
 
-    rich, limited                     the suite's two named priors
+    rich, limited, visa2026           named priors, which protocols declare (protocol.py)
     mvtec:textures                    only categories that are textures
     mvtec:types=2:shots=40:draw=1     two kinds of anomaly, forty anomalous images, the second draw
     mvtec:types=5:unit=name           kinds pooled over categories ("scratch" counts once)
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from zsad_bench import path_lists, registry
+from zsad_bench import path_lists, protocol, registry
 from zsad_bench.data import manifest
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.prior_grammar import CATCH_ALL, Part, Unit, rank_of, spell, with_item
@@ -33,12 +33,6 @@ from zsad_bench.types import Kind, Sample
 NONE = "none"  # what tables print of methods that do not learn
 RULE_VERSION = 2  # of `select` and `prior_hash`; part of the hash
 
-# suite -> prior -> auxiliary dataset. Papers train on MVTecAD (rich); DIVE's limited prior is DTD-Synthetic.
-_AUXILIARY = {
-    "demo": {"rich": "demo_rich", "limited": "demo_limited"},
-    "paper": {"rich": "mvtec", "limited": "dtd"},
-}
-_INSTEAD = {("mvtec", "mvtec"): "visa"}  # (auxiliary, target): published convention, the two must differ
 _SUMMARIES = {
     "rich": "the whole test split of the suite's broad auxiliary dataset",
     "limited": "the whole test split of the suite's narrow auxiliary dataset (textures, few kinds of defects)",
@@ -74,7 +68,9 @@ class PriorSpec:
 
 def names() -> dict[str, str]:
     """The named priors and the grammar, with one line about each."""
-    return dict(_SUMMARIES)
+    protocols = map(protocol.find, protocol.names())
+    declared = {name: f"of protocol {one.name}: {one.title}" for one in protocols for name in one.priors}
+    return declared | _SUMMARIES
 
 
 def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
@@ -86,8 +82,8 @@ def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
         UnknownNameError: no such prior, dataset, item or suite; lists the nearest names.
         UsageError: a value that does not fit, or an auxiliary dataset that is not registered.
     """
-    if suite not in _AUXILIARY:
-        raise UnknownNameError(registry.did_you_mean("suite", suite, _AUXILIARY))
+    if suite not in protocol.suites():
+        raise UnknownNameError(registry.did_you_mean("suite", suite, protocol.suites()))
     if spec.strip() == NONE:
         return PriorSpec(NONE, ())
     known = registry.names("datasets")
@@ -141,6 +137,11 @@ def select(
     Raises:
         UsageError: more types or shots asked for than there are, or nothing is left.
     """
+    if part.synthetic:
+        raise UsageError(
+            f"prior: generated anomalies on the normal images of {part.dataset}, and no generator is built; take a "
+            "prior of real anomalies"
+        )
     candidates = [sample for sample in samples if sample.split == "test"]
     if part.listed is not None:
         candidates = _listed(candidates, part)
@@ -184,18 +185,16 @@ def _base(base: str, suite: str, target: str | None, known: Sequence[str]) -> Pa
     kind, colon, place = base.partition(":")
     if colon and kind in known:  # own data: nothing else has a colon after `path_lists.parts`
         return Part(registry.load("datasets", kind).name_of(place), place=place) if place else Part(kind)
-    named = _AUXILIARY[suite]
+    named = protocol.named_priors(suite)
     if base not in named and base not in known:
         raise UnknownNameError(registry.did_you_mean("prior", base, [*named, *known]))
-    dataset = named.get(base, base)
-    if base in named:
-        dataset = _INSTEAD.get((dataset, target or ""), dataset)
+    dataset = named[base].for_target(target) if base in named else base
     if dataset not in known:
         raise UsageError(
             f"prior '{base}' of suite '{suite}' learns from dataset '{dataset}', which is not registered; "
             f"registered: {', '.join(known)}"
         )
-    return Part(dataset)
+    return Part(dataset, synthetic=base in named and named[base].generated)
 
 
 # Choosing.

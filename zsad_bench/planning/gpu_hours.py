@@ -52,27 +52,33 @@ class Parts:
     step_images: int
     methods: Mapping[str, MethodParts]
 
-    def of(self, method: str, settings: Mapping[str, Any]) -> MethodParts | None:
+    def of(self, method: str, settings: Mapping[str, Any], backbone: str = "") -> MethodParts | None:
         """The parts of a method in the paper suite; None where they were never measured.
 
-        A variant takes those of its method as it is. Never measured are another backbone than the suite's, FiLo with a
-        detector, and ensembles. Where images score one another, what one takes depends on how many there are.
+        backbone: what it runs on; "" is the suite's choice. A variant takes those of its method as it is. Never
+        measured are other backbones, FiLo with a detector, and ensembles. Where images score one another, what one
+        takes depends on how many there are.
         """
         parts = self.methods.get(method)
-        if parts is None or parts.backbone != PAPER.backbone_for(method)[0] or scores_sets(method):
+        if parts is None or parts.backbone != (backbone or PAPER.backbone_for(method)[0]) or scores_sets(method):
             return None
         return None if any(settings.get(name, "none") != "none" for name in _OTHER_WORK) else parts
 
-    def test_seconds(self, method: str, settings: Mapping[str, Any], n_images: int) -> float | None:
-        """Of testing a method alone on so many images; None where unknown."""
-        parts = self.of(method, settings)
+    def test_seconds(self, method: str, settings: Mapping[str, Any], n_images: int, backbone: str = "") -> float | None:
+        """Of testing a method alone on so many images; None where unknown. backbone: as in `of`."""
+        parts = self.of(method, settings, backbone)
         return None if parts is None else n_images * parts.image.seconds
 
-    def train_seconds(self, method: str, settings: Mapping[str, Any], n_images: int) -> float | None:
-        """Of one training on so many auxiliary images; 0 for a method that does not train, None where unknown."""
+    def train_seconds(
+        self, method: str, settings: Mapping[str, Any], n_images: int, backbone: str = ""
+    ) -> float | None:
+        """Of one training on so many auxiliary images; 0 for a method that does not train, None where unknown.
+
+        backbone: as in `of`.
+        """
         if not learns(method, frozen(settings)):
             return 0.0
-        parts = self.of(method, settings)
+        parts = self.of(method, settings, backbone)
         if parts is None:
             return None
         each = zip(epochs(method, frozen(settings)), parts.steps, strict=True)

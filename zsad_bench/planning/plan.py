@@ -13,7 +13,7 @@ from zsad_bench.errors import UsageError
 from zsad_bench.planning import learnable
 from zsad_bench.planning.configure import configure, encodes_alone, takes_epochs
 from zsad_bench.planning.recipe import Recipe, RecipeBlock, Variant
-from zsad_bench.planning.suite import SUITES, Suite
+from zsad_bench.planning.suite import Suite, under
 from zsad_bench.planning.target import distinct, target_of
 from zsad_bench.results.rows import digest
 from zsad_bench.variant import differing
@@ -26,6 +26,7 @@ class Job:
     """One method variant under one prior, draw and seed: trained at most once, and tested on its targets.
 
     settings: what differs from the suite, as rows name the variant. prior, draw: "none" and None where nothing learns.
+    backbone, weights: what this job runs on; None is the plan's choice.
     """
 
     method: str
@@ -37,6 +38,8 @@ class Job:
     augment: tuple[str, ...]
     trains: bool
     targets: tuple[str, ...] = ()
+    backbone: str | None = None
+    weights: str | None = None
 
     @property
     def variant(self) -> str:
@@ -45,6 +48,7 @@ class Job:
 
     def record(self) -> dict[str, Any]:
         """Plain fields in one order, without the targets: what says which training it is."""
+        runs_on = {"backbone": self.backbone, "weights": self.weights}
         return {
             "method": self.method,
             "settings": dict(sorted(self.settings.items())),
@@ -54,6 +58,7 @@ class Job:
             "seed": self.seed,
             "augment": list(self.augment),
             "trains": self.trains,
+            **{key: value for key, value in runs_on.items() if value is not None},
         }
 
     @cached_property
@@ -130,7 +135,7 @@ def plan(
             a target that is named although its prior learns from it, or nothing to run. OverlapError: such a target,
             where there is no file.
     """
-    suite = SUITES[recipe.suite]
+    suite = under(recipe.suite, recipe.protocol)
     planned: set[str] = set()
     entries: dict[Hashable, _Entry] = {}
     absent: list[tuple[Job, str, str]] = []
@@ -148,7 +153,7 @@ def plan(
         }
         drawing = {id(variant): _draws(recipe, suite, variant) for variant in block.variants}
         seeded = {id(v) for v in block.variants if drawing[id(v)] or _learns_by_seed(block, v)}
-        under = {id(variant): _conditions(recipe, suite, block, variant, same_words) for variant in block.variants}
+        beside = {id(variant): _conditions(recipe, suite, block, variant, same_words) for variant in block.variants}
         for job, variant, auxiliary in _jobs(block, targets, shares, learns, drawing, seeded):
             known = (id(variant), job.epochs)
             if known not in encoder_keys:
@@ -158,7 +163,7 @@ def plan(
                 _check_masks(recipe, suite, variant, auxiliary)
             # A training's targets come together from all blocks; what does not train goes where the others go.
             with_whom: Hashable = auxiliary if job.trains else job.targets if equal_targets else ()
-            for target in _under_conditions(job.targets, under[id(variant)], same_words):
+            for target in _under_conditions(job.targets, beside[id(variant)], same_words):
                 # Methods that read no names would have other targets, and share no pass with those that do.
                 apart = equal_targets and "@wording:" in target
                 entry = entries.setdefault((job.digest, with_whom, apart), _Entry(job, encoder_keys[known]))
@@ -302,7 +307,7 @@ def _jobs(
                 continue
             for of in tested:
                 frozen = Job(variant.method, variant.settings, None, "none", None, seed if draws else 0, (), False, of)
-                yield frozen, variant, ()
+                yield replace(frozen, backbone=variant.backbone, weights=variant.weights), variant, ()
         for prior, by_auxiliary in shares.items():
             for variant in block.variants:
                 if not learns[id(variant)]:
@@ -311,7 +316,8 @@ def _jobs(
                 own = seed if id(variant) in seeded else 0
                 for auxiliary, of in by_auxiliary:
                     yield Job(
-                        variant.method, variant.settings, epochs, prior, draw, own, block.augment, True, of
+                        variant.method, variant.settings, epochs, prior, draw, own, block.augment, True, of,
+                        variant.backbone, variant.weights,
                     ), variant, auxiliary  # fmt: skip
 
 
@@ -325,8 +331,9 @@ def _encoder_key(recipe: Recipe, suite: Suite, variant: Variant, job: Job) -> Ha
     config = _configured(recipe, suite, variant, own)
     if encodes_alone(registry.load("methods", job.method)):
         return None
-    backbone = recipe.backbone or suite.backbone_for(job.method)[0]
-    return (backbone, config.image_size, config.pos_interp, config.activation)
+    backbone = job.backbone or recipe.backbone or suite.backbone_for(job.method)[0]
+    # Of one plan, jobs on one backbone have the same weights unless they name their own.
+    return (backbone, job.weights, config.image_size, config.pos_interp, config.activation)
 
 
 def _trains(recipe: Recipe, suite: Suite, variant: Variant) -> bool:

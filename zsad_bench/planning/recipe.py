@@ -1,14 +1,16 @@
 """A recipe: one YAML file that says which methods, priors, targets, seeds and draws make a table. See docs/sweeps.md.
 
     suite: paper                       # demo or paper: what rich and limited mean, backbone, image size
+    protocol: visa2026                 # a paper's priors, backbones and image size (protocol.py); brings its suite
     methods:
       - clip
+      - winclip: {backbone: ViT-B-16-plus-240, weights: laion400m_e31}    # on a backbone of its own
       - faprompt: {fidelity: official}               # a variant
       - dive: [{}, {disentangle: false}]             # two variants
       - faprompt: {grid: {n_prompts: [1, 5, 10]}}    # three
       - trained                        # every method that learns; training_free: every other one
-    priors: [rich, limited]
-    targets: [visa, mvtec:pill]        # default: every target of the suite that is found
+    priors: [rich, limited]            # default: the protocol's
+    targets: [visa, mvtec:pill]        # default: every target of the suite or protocol that is found
     precision: bf16                    # of the frozen towers; default: float32
     partial: true                      # use datasets that are incomplete, marked as such
     operating_points: btad             # metrics at thresholds from its normal images; default: none
@@ -28,33 +30,41 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, cast, get_args
+from typing import Any, cast, get_args
 
-import yaml
-
-from zsad_bench import assets, registry, yaml12
+from zsad_bench import assets, registry
+from zsad_bench import protocol as protocols
 from zsad_bench.conditions import SEVERITIES
 from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.located_yaml import LocatedYaml, YamlPath, read_yaml
+from zsad_bench.prior_grammar import parts_of
+from zsad_bench.protocol import Protocol
 from zsad_bench.types import Compile, Precision
 
 _SHARED = ("methods", "priors", "targets", "seeds", "draws", "cross", "settings", "epochs", "augment", "corruptions",
            "severities", "wordings")  # fmt: skip
-_TOP = ("title", "suite", "backbone", "weights", "precision", "data", "partial", "operating_points",
+_TOP = ("title", "suite", "protocol", "backbone", "weights", "precision", "data", "partial", "operating_points",
         "parts", *_SHARED)  # fmt: skip
 _SUITES = ("demo", "paper")
 GROUPS = ("trained", "training_free")  # what may stand for several methods
-YamlPath = tuple[str | int, ...]
+_OF_BACKBONES = ("backbone", "weights")  # of a method in a recipe, beside its settings
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with the fields of its configuration that differ from the suite's. line: where the recipe names it."""
+    """A method with the fields of its configuration that differ from the suite's. line: where the recipe names it.
+
+    backbone, weights: what it runs on; None is the recipe's or the suite's choice.
+    """
 
     method: str
     settings: Mapping[str, Any]
     line: int
+    backbone: str | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ class Recipe:
 
     checkpoint: of the one method, tested instead of training it. precision, compiled: of the frozen towers.
     operating_points: the dataset whose normal images give thresholds; None: no operating points.
+    protocol: that it follows, by name; what it names itself takes precedence.
     """
 
     name: str
@@ -108,6 +119,7 @@ class Recipe:
     precision: Precision = "float32"
     compiled: Compile = "no"
     operating_points: str | None = None
+    protocol: str | None = None
 
     def at(self, line: int) -> str:
         """The start of a message about a line of the file; "" without a file."""
@@ -147,44 +159,76 @@ def load(file: Path) -> Recipe:
         UsageError, UnknownNameError: with file and line.
     """
     source = read_yaml(file)
-    content = _mapping(source, ())
-    _known(source, (), _TOP)
-    if "suite" not in content:
-        source.refuse((), f"no suite; name one of {', '.join(_SUITES)}")
-    if content["suite"] not in _SUITES:
+    content = source.mapping((), "a recipe")
+    source.only((), _TOP)
+    protocol = _protocol(source)
+    if "suite" not in content and protocol is None:
+        source.refuse((), f"no suite; name one of {', '.join(_SUITES)}, or a protocol")
+    if "suite" in content and content["suite"] not in _SUITES:
         source.refuse(("suite",), registry.did_you_mean("suite", str(content["suite"]), _SUITES), UnknownNameError)
+    suite = content.get("suite") or (protocol.suite if protocol else "")
+    if protocol is not None and suite != protocol.suite:
+        source.refuse(("suite",), f"protocol {protocol.name} is for suite {protocol.suite}, found suite {suite}")
     paths: list[YamlPath] = [()]
     if "parts" in content:
-        paths = [("parts", at) for at in range(len(_list(source, ("parts",))))]
+        paths = [("parts", at) for at in range(len(source.list_at(("parts",))))]
     for path in filter(None, paths):
-        _mapping(source, path)
-        _known(source, path, _SHARED)
+        source.mapping(path)
+        source.only(path, _SHARED)
     return Recipe(
         name=file.stem,
         file=file,
-        title=_text(source, "title") or file.stem,
-        suite=content["suite"],
-        blocks=tuple(_block(source, path) for path in paths),
-        backbone=_text(source, "backbone"),
-        weights=_text(source, "weights"),
+        title=source.text(("title",)) or file.stem,
+        suite=suite,
+        blocks=tuple(_block(source, path, protocol, suite) for path in paths),
+        backbone=source.text(("backbone",)),
+        weights=source.text(("weights",)),
         data=_data(source),
         precision=_precision(source),
         operating_points=_operating_points(source),
+        protocol=protocol.name if protocol else None,
     )
 
 
-def _block(source: LocatedYaml, block: YamlPath) -> RecipeBlock:
-    """One block; a key that it does not have is the recipe's."""
-    own = _at(source, block)
+def _protocol(source: LocatedYaml) -> Protocol | None:
+    asked = source.text(("protocol",))
+    if asked is None:
+        return None
+    try:
+        return protocols.find(asked)
+    except UsageError as error:
+        source.refuse(("protocol",), str(error), type(error))
+
+
+def of_protocol(priors: Iterable[str], protocol: Protocol) -> str:
+    """Why these priors are not under a protocol, in a line; "" where all draw from what it names, or from nothing."""
+    for name in priors:
+        if name == "none":
+            continue
+        try:
+            parts = parts_of(name)
+        except UsageError as error:
+            return str(error)
+        if any(part.dataset not in protocol.priors for part in parts):
+            return (
+                f"prior '{name}': protocol {protocol.name} has {', '.join(protocol.priors)}, whole or with items as in "
+                f"{next(iter(protocol.priors))}:types=5; take one of them, or leave the protocol out"
+            )
+    return ""
+
+
+def _block(source: LocatedYaml, block: YamlPath, protocol: Protocol | None, suite: str) -> RecipeBlock:
+    """One block of a recipe for this suite; a key that it does not have is the recipe's."""
+    own = source.at(block)
     at = {key: (*block, key) if key in own else (key,) for key in _SHARED if key in own or key in source.content}
-    for key in ("methods", "priors"):
+    for key in ("methods",) if protocol else ("methods", "priors"):
         if key not in at:
             source.refuse(block, f"no {key}; give a list")
     known, unbuilt = registry.names("methods"), published_methods()
     variants: list[Variant] = []
     published: list[str] = []
-    common = _mapping(source, at["settings"]) if "settings" in at else {}
-    for path, entry in _entries(source, at["methods"]):
+    common = source.mapping(at["settings"]) if "settings" in at else {}
+    for path, entry in _entries(source, at["methods"], suite):
         name, given = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, {})
         if not isinstance(name, str):
             source.refuse(path, f"expected a method, or one method with its settings; found {name!r}")
@@ -194,25 +238,34 @@ def _block(source: LocatedYaml, block: YamlPath) -> RecipeBlock:
                 source.refuse(path, registry.did_you_mean("method", name, wanted), UnknownNameError)
             published.append(name)
             continue
-        for at_variant, settings in enumerate(given if isinstance(given, list) else [given]):
+        for at_variant, of in enumerate(given if isinstance(given, list) else [given]):
             where = (*path, name, at_variant) if isinstance(given, list) else (*path, name)
-            variants += [
-                Variant(name, {**common, **one}, source.line(where)) for one in _grid(source, where, settings or {})
-            ]
+            for one in _grid(source, where, of or {}):
+                settings = {key: value for key, value in one.items() if key not in _OF_BACKBONES}
+                runs_on = {key: one[key] for key in _OF_BACKBONES if key in one}
+                for key, value in runs_on.items():
+                    if not isinstance(value, str):
+                        source.refuse(where, f"{key} of {name}: expected a text, found {value!r}")
+                variants.append(Variant(name, {**common, **settings}, source.line(where), **runs_on))
         if given == []:
             source.refuse(path, f"{name} has no variants; leave the brackets out, or write [{{}}]")
-    priors = _strings(source, at["priors"])
-    targets = _strings(source, at["targets"]) if "targets" in at else None
+    priors = source.names(at["priors"]) if "priors" in at else tuple(protocol.priors if protocol else ())
+    if protocol is not None and "priors" in at and (why := of_protocol(priors, protocol)):
+        source.refuse(at["priors"], why)
+    targets = source.names(at["targets"]) if "targets" in at else None
     datasets = registry.names("datasets")
-    lines = {name: source.line((*at["priors"], number)) for number, name in enumerate(priors)}
+    lines = {
+        name: source.line((*at["priors"], number) if "priors" in at else ("protocol",))
+        for number, name in enumerate(priors)
+    }
     for number, name in enumerate(targets or ()):
         if name.partition(":")[0] not in datasets:
             source.refuse((*at["targets"], number), registry.did_you_mean("dataset", name, datasets), UnknownNameError)
         lines[name] = source.line((*at["targets"], number))
-    cross = _at(source, at["cross"]) if "cross" in at else False
+    cross = source.at(at["cross"]) if "cross" in at else False
     if not isinstance(cross, bool):
         source.refuse(at["cross"], f"cross: {cross!r}; expected true or false")
-    epochs = _at(source, at["epochs"]) if "epochs" in at else None
+    epochs = source.at(at["epochs"]) if "epochs" in at else None
     if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0):
         source.refuse(at["epochs"], f"epochs: {epochs!r}; expected a whole number from 0")
     return RecipeBlock(
@@ -223,16 +276,16 @@ def _block(source: LocatedYaml, block: YamlPath) -> RecipeBlock:
         draws=_numbers(source, at["draws"]) if "draws" in at else None,
         cross=cross,
         epochs=epochs,
-        augment=_strings(source, at["augment"]) if "augment" in at else (),
+        augment=source.names(at["augment"]) if "augment" in at else (),
         published=tuple(published),
         conditions=_conditions(source, at),
         lines=lines,
     )
 
 
-def _entries(source: LocatedYaml, path: YamlPath) -> Iterator[tuple[YamlPath, Any]]:
+def _entries(source: LocatedYaml, path: YamlPath, suite: str) -> Iterator[tuple[YamlPath, Any]]:
     """What a list of methods names, each with its place; a group is its methods, without those that are named too."""
-    listed = [_at(source, path)] if _at(source, path) in GROUPS else _list(source, path)
+    listed = [source.at(path)] if source.at(path) in GROUPS else source.list_at(path)
     named = [name for entry in listed for name in (entry if isinstance(entry, dict) else [entry])]
     seen: set[str] = set()
     for number, entry in enumerate(listed):
@@ -240,7 +293,7 @@ def _entries(source: LocatedYaml, path: YamlPath) -> Iterator[tuple[YamlPath, An
         if isinstance(entry, dict) and set(entry) & set(GROUPS):
             source.refuse(where, f"{next(iter(entry))} stands for several methods; settings for all go under settings:")
         if isinstance(entry, str) and entry in GROUPS:
-            for name in methods_of(entry, source.content["suite"]):
+            for name in methods_of(entry, suite):
                 if name not in named and name not in seen:
                     seen.add(name)
                     yield where, name
@@ -269,7 +322,7 @@ def _conditions(source: LocatedYaml, at: Mapping[str, YamlPath]) -> tuple[str, .
 
     severities: tuple[Any, ...] = SEVERITIES
     if "severities" in at:
-        severities = tuple(_list(source, at["severities"]))
+        severities = tuple(source.list_at(at["severities"]))
         if "corruptions" not in at:
             source.refuse(at["severities"], "severities: of what? name some corruptions, or leave it out")
     found: list[str] = []
@@ -279,8 +332,8 @@ def _conditions(source: LocatedYaml, at: Mapping[str, YamlPath]) -> tuple[str, .
     ):
         if key not in at:
             continue
-        _strings(source, at[key])  # refuses what is no list of names
-        for number, name in enumerate(_at(source, at[key])):
+        source.names(at[key])  # refuses what is no list of names
+        for number, name in enumerate(source.at(at[key])):
             try:
                 found += conditions(name)
             except UsageError as error:
@@ -289,13 +342,14 @@ def _conditions(source: LocatedYaml, at: Mapping[str, YamlPath]) -> tuple[str, .
     return tuple(dict.fromkeys(found))
 
 
-def published_methods() -> set[str]:
+@cache
+def published_methods() -> frozenset[str]:
     """Methods that the published tables have numbers of."""
     methods: set[str] = set()
     for table in assets.data_folder("published").glob("*.csv"):
         with table.open(encoding="utf-8", newline="") as file:
             methods |= {line["method"] for line in csv.DictReader(file) if line.get("method")}
-    return methods
+    return frozenset(methods)
 
 
 def _grid(source: LocatedYaml, path: YamlPath, settings: Any) -> Iterable[dict[str, Any]]:
@@ -321,16 +375,16 @@ def _data(source: LocatedYaml) -> dict[str, dict[str, Any]]:
 
 def _data_options(source: LocatedYaml) -> dict[str, dict[str, Any]]:
     known = registry.names("datasets")
-    for name in _mapping(source, ("data",)):
+    for name in source.mapping(("data",)):
         if name != "*" and name not in known:
             source.refuse(("data", name), registry.did_you_mean("dataset", name, known), UnknownNameError)
-        _mapping(source, ("data", name))
+        source.mapping(("data", name))
     options: dict[str, dict[str, Any]] = source.content["data"]
     return options
 
 
 def _precision(source: LocatedYaml) -> Precision:
-    asked = _text(source, "precision")
+    asked = source.text(("precision",))
     known = get_args(Precision)
     if asked is not None and asked not in known:
         source.refuse(("precision",), registry.did_you_mean("precision", asked, known), UnknownNameError)
@@ -338,133 +392,20 @@ def _precision(source: LocatedYaml) -> Precision:
 
 
 def _operating_points(source: LocatedYaml) -> str | None:
-    asked, known = _text(source, "operating_points"), registry.names("datasets")
+    asked, known = source.text(("operating_points",)), registry.names("datasets")
     if asked is not None and asked.partition(":")[0] not in known:
         source.refuse(("operating_points",), registry.did_you_mean("dataset", asked, known), UnknownNameError)
     return asked
 
 
-def _at(source: LocatedYaml, path: YamlPath) -> Any:
-    content = source.content
-    for step in path:
-        content = content[step]
-    return content
-
-
-def _mapping(source: LocatedYaml, path: YamlPath) -> dict[str, Any]:
-    content = _at(source, path)
-    if not isinstance(content, dict):
-        what = path[-1] if path else "a recipe"
-        source.refuse(path, f"{what}: expected `key: value` lines, found {content!r}")
-    return content
-
-
-def _known(source: LocatedYaml, path: YamlPath, keys: tuple[str, ...]) -> None:
-    for key in _at(source, path):
-        if key not in keys:
-            source.refuse((*path, key), registry.did_you_mean("key", key, keys), UnknownNameError)
-
-
-def _list(source: LocatedYaml, path: YamlPath) -> list[Any]:
-    content = _at(source, path)
-    if not isinstance(content, list):
-        source.refuse(path, f"{path[-1]}: expected a list, found {content!r}")
-    if not content:
-        source.refuse(path, f"{path[-1]}: an empty list; nothing would run")
-    return content
-
-
-def _strings(source: LocatedYaml, path: YamlPath) -> tuple[str, ...]:
-    content = _list(source, path)
-    for number, entry in enumerate(content):
-        if not isinstance(entry, str):
-            source.refuse((*path, number), f"{path[-1]}: expected names, found {entry!r}")
-    return tuple(dict.fromkeys(content))
-
-
 def _numbers(source: LocatedYaml, path: YamlPath) -> tuple[int, ...]:
     """A list of whole numbers, or `first..last`."""
-    content = _at(source, path)
+    content = source.at(path)
     if isinstance(content, str) and (ends := _RANGE.fullmatch(content)) and int(ends[1]) <= int(ends[2]):
         return tuple(range(int(ends[1]), int(ends[2]) + 1))
     if not isinstance(content, list):
         source.refuse(path, f"{path[-1]}: expected a list of numbers or first..last, found {content!r}")
-    for number, entry in enumerate(_list(source, path)):
+    for number, entry in enumerate(source.list_at(path)):
         if isinstance(entry, bool) or not isinstance(entry, int) or not 0 <= entry < 2**32:  # what numpy takes
             source.refuse((*path, number), f"{path[-1]}: {entry!r}; expected whole numbers from 0 to 4294967295")
     return tuple(dict.fromkeys(content))
-
-
-def _text(source: LocatedYaml, key: str) -> str | None:
-    value = source.content.get(key)
-    if value is not None and not isinstance(value, str):
-        source.refuse((key,), f"{key}: expected a text, found {value!r}")
-    return value
-
-
-# --- YAML with lines --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LocatedYaml:
-    """A YAML file whose every value knows its line, so that what is wrong with it can be pointed at.
-
-    content: of the whole file, plain dicts, lists and values. lines: path in it ("methods", 0) -> line, from 1.
-    """
-
-    file: Path
-    content: Any
-    lines: dict[YamlPath, int] = field(default_factory=dict)
-
-    def line(self, path: YamlPath) -> int:
-        """The line of a path, or of the nearest one around it."""
-        while path not in self.lines:
-            path = path[:-1]
-        return self.lines[path]
-
-    def refuse(self, path: YamlPath, why: str, error: type[UsageError] = UsageError) -> NoReturn:
-        """Raises the error with file and line in front."""
-        raise error(f"{self.file}:{self.line(path)}: {why}")
-
-
-def read_yaml(file: Path) -> LocatedYaml:
-    """The content of a YAML file with lines.
-
-    Raises:
-        UsageError: missing, unreadable, not YAML, or a key that is given twice; with the line where there is one.
-    """
-    try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), yaml12.Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UsageError(f"{file}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None
-    source = LocatedYaml(file, None, {(): 1})
-    content = None if node is None else _value(node, (), source)
-    return LocatedYaml(file, content, source.lines)
-
-
-def _value(node: yaml.Node, path: YamlPath, source: LocatedYaml) -> Any:
-    source.lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        content: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            inner = (*path, key)
-            if key in content:
-                source.lines[inner] = key_node.start_mark.line + 1
-                source.refuse(inner, f"'{key}' is given twice; keep one")
-            content[key] = _value(value_node, inner, source)
-            source.lines[inner] = key_node.start_mark.line + 1
-        return content
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item, (*path, at), source) for at, item in enumerate(node.value)]
-    loader = yaml12.Loader("")
-    try:
-        return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):
-        source.refuse(path, f"'{node.value}' is not a YAML value; quote it")
-    finally:
-        loader.dispose()

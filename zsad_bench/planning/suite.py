@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zsad_bench import path_lists, registry
+from zsad_bench import protocol as protocols
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.planning.target import distinct
 
@@ -20,7 +21,7 @@ class Suite:
     paper's defaults; "*" holds for every method. generated: targets that are drawn by the project itself.
     backbones: method name -> what it runs on where no backbone is named, because the suite's does not offer what it
     needs; with the weights that its family goes with. absent: method name -> why the leaderboard has no
-    numbers of it."""
+    numbers of it. protocol: whose backbones and image size these are (see `under`); None is the suite as it is."""
 
     name: str
     backbone: str
@@ -30,14 +31,20 @@ class Suite:
     generated: tuple[str, ...] = ()
     backbones: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    protocol: protocols.Protocol | None = None
 
     def backbone_for(self, method: str) -> tuple[str, str | None]:
         """The backbone of a method where none is named, and its weights (None: those its family goes with)."""
+        if self.protocol is not None and method in self.protocol.own_backbones:
+            of = self.protocol.runs_on(method)
+            return of.backbone, of.weights
         own = self.backbones.get(method)
         return (self.backbone, self.weights) if own is None else (own, None)
 
     def overrides_for(self, method: str) -> dict[str, Any]:
-        return {**self.overrides.get("*", {}), **self.overrides.get(method, {})}
+        size = self.protocol and self.protocol.runs_on(method).image_size
+        own = {"image_size": size} if size else {}
+        return {**self.overrides.get("*", {}), **self.overrides.get(method, {}), **own}
 
 
 PAPER = Suite(
@@ -78,6 +85,25 @@ DEMO = Suite(
 )
 
 SUITES = {suite.name: suite for suite in (DEMO, PAPER)}
+
+
+def under(name: str, protocol: str | None) -> Suite:
+    """The suite of that name under a protocol: its backbones, its image size, its targets that are registered.
+
+    Raises:
+        UnknownNameError: no such suite or protocol. UsageError: a protocol of another suite.
+    """
+    if name not in SUITES:
+        raise UnknownNameError(registry.did_you_mean("suite", name, SUITES))
+    suite = SUITES[name]
+    if protocol is None:
+        return suite
+    of = protocols.find(protocol)
+    if of.suite != name:
+        raise UsageError(f"protocol {protocol} is for suite {of.suite}, found suite {name}; leave one of them out")
+    absent = of.unregistered()
+    targets = suite.targets if of.targets is None else tuple(one for one in of.targets if one not in absent)
+    return replace(suite, backbone=of.backbone, weights=of.weights, targets=targets, protocol=of)
 
 
 def choose(name: str) -> tuple[Suite, str]:

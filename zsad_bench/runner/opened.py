@@ -100,7 +100,8 @@ class Opened:
     def _prior(spec: RunSpec) -> priors.PriorSpec:
         priors.check_learnable(spec.prior, [spec.method])
         names = {target_of(asked).name for asked in spec.targets}
-        prior = priors.resolve(spec.prior, spec.suite.name, names.pop() if len(names) == 1 else None)
+        meant = {priors.resolve(spec.prior, spec.suite.name, name) for name in names}  # one, as a plan groups targets
+        prior = meant.pop() if len(meant) == 1 else priors.resolve(spec.prior, spec.suite.name)
         return prior if spec.draw is None else priors.with_draw(prior, spec.draw)
 
     @staticmethod

@@ -110,4 +110,5 @@ class RunSpec:
         return digest([
             self.method, self.prior, list(self.targets), self.seed, self.draw, self.epochs, list(self.augment),
             {key: repr(value) for key, value in self.settings.items()}, str(self.checkpoint or ""),
+            *filter(None, (self.backbone, self.weights)),
         ])  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from zsad_bench.errors import ZsadError
 from zsad_bench.planning.plan import Job, JobGroup, Plan
-from zsad_bench.planning.suite import SUITES
+from zsad_bench.planning.suite import Suite, under
 from zsad_bench.planning.target import with_named_root
 from zsad_bench.runner.run_spec import FeatureOptions, RunSpec
 from zsad_bench.types import Compile, Precision
@@ -25,6 +26,7 @@ class StoredPlan:
     since: a run id; what earlier runs left counts for nothing. checkpoint: tested instead of training.
     precision, compiled: of the frozen towers. features: where features of images are kept.
     operating_points: the dataset whose normal images give thresholds; None: no operating points.
+    protocol: that the suite is under, by name.
     """
 
     name: str
@@ -41,6 +43,7 @@ class StoredPlan:
     compiled: Compile = "no"
     features: FeatureOptions = field(default_factory=FeatureOptions)
     operating_points: str | None = None
+    protocol: str | None = None
 
     @classmethod
     def of(
@@ -68,6 +71,7 @@ class StoredPlan:
             compiled=recipe.compiled,
             features=features or FeatureOptions(),
             operating_points=recipe.operating_points,
+            protocol=recipe.protocol,
         )
 
     def to_json(self) -> str:
@@ -87,6 +91,7 @@ class StoredPlan:
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
             "features": asdict(self.features),
             "operating_points": self.operating_points,
+            "protocol": self.protocol,
             "groups": [
                 {"id": group.id, "jobs": [{**job.record(), "targets": list(job.targets)} for job in group.jobs]}
                 for group in self.groups
@@ -115,10 +120,11 @@ class StoredPlan:
                 data=content["data"],
                 since=content["since"],
                 checkpoint=None if content["checkpoint"] is None else Path(content["checkpoint"]),
-                precision=content.get("precision", "float32"),  # none of these four is in plans of before
+                precision=content.get("precision", "float32"),  # none of these five is in plans of before
                 compiled=content.get("compiled", "no"),
                 features=FeatureOptions(**content.get("features", {})),
                 operating_points=content.get("operating_points"),
+                protocol=content.get("protocol"),
             )
         except (KeyError, TypeError) as error:
             raise ZsadError(f"{file}: a damaged plan ({error!r}); start the sweep again") from None
@@ -127,17 +133,30 @@ class StoredPlan:
         """The group of this id, or None."""
         return next((group for group in self.groups if group.id == id_), None)
 
+    @cached_property
+    def _suite(self) -> Suite:
+        return under(self.suite, self.protocol)
+
+    def _backbone_of(self, job: Job) -> str:
+        return job.backbone or self.backbone or self._suite.backbone_for(job.method)[0]
+
+    @cached_property
+    def _weighted(self) -> str:
+        """The backbone that `weights` are of: the only one of the plan, or of several the one that the suite has."""
+        several = {self._backbone_of(job) for group in self.groups for job in group.jobs}
+        return several.pop() if len(several) == 1 else self.backbone or self._suite.backbone
+
     def run_spec_of(self, job: Job) -> RunSpec:
         """What a run of one of its jobs is to do."""
         return RunSpec(
-            suite=SUITES[self.suite],
+            suite=self._suite,
             method=job.method,
             prior=job.prior,
             targets=job.targets,
             seed=job.seed,
             draw=job.draw,
-            backbone=self.backbone,
-            weights=self.weights,
+            backbone=job.backbone or self.backbone,
+            weights=job.weights or (self.weights if self._backbone_of(job) == self._weighted else None),
             checkpoint=self.checkpoint,
             epochs=job.epochs,
             settings=job.settings,

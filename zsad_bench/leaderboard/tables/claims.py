@@ -61,14 +61,14 @@ CLAIMS = (
 def gains(claim: Claim, numbers: Numbers) -> tuple[Gain, Gain]:
     """The gain by the printed numbers, and by the measured ones that cover all their datasets."""
     own = Entry(claim.method, "", PLAIN)
-    variant = next(iter(numbers.variants(own)), None)
-    tracks = [(entry, next(iter(numbers.variants(entry)), None)) for entry in numbers.entries if entry != own]
+    mine_is = next(iter(numbers.tracks(own)), None)
+    tracks = [(entry, next(iter(numbers.tracks(entry)), None)) for entry in numbers.entries if entry != own]
     scopes = numbers.targets(claim.metric, "industrial") if claim.scope == "each" else (claim.scope,)
 
     def gain(measured: bool) -> Gain:
         by_scope: list[tuple[float, Gain]] = []
         for scope in scopes:
-            mine = _value(numbers.at(own, variant, claim.metric, scope), measured)
+            mine = _value(numbers.at(own, mine_is, claim.metric, scope), measured)
             others = {
                 numbers.facts.name(entry): value
                 for entry, of in tracks

@@ -1,18 +1,23 @@
-"""Whether a measured number may be compared with a published one, and if not, why."""
+"""Whether a measured number may be compared with a published one, and if not, why.
+
+A difference is shown only where protocol, composition and form of the metric agree. What a published number was
+obtained under is in `leaderboards/published` and in its protocol (`protocol.py`); what a measured one was, in its row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
+from zsad_bench import protocol as protocols
 from zsad_bench.leaderboard.tables.published import Facts, Published, fidelity
+from zsad_bench.prior_grammar import Part, parts_of
 from zsad_bench.results.row import Row
 
-BACKBONE, IMAGE_SIZE = "ViT-L-14-336-quickgelu", 518
-# Methods whose printed rows are on another backbone and image size: FAPrompt ran WinCLIP with all parameters of its own
-# paper, whose numbers on MVTecAD and VisA it repeats.
-OWN_BACKBONES = {"winclip": ("ViT-B-16-plus-240", 240)}
-UNKNOWN_COUNTS = {"sdd", "brainmri"}  # which of their compositions DIVE tests is not stated
+# Forms of one metric whose numbers differ.
+FORMS = {"pixel_aupro": "pixel_aupro_legacy200", "pixel_aupro_legacy200": "pixel_aupro"}
 _RCPRO = "RCPRO is defined here from the paper's words only"
+_ALONE = "one image at a time"
 
 
 def why_not(published: Published, rows: Iterable[Row], targets: Collection[str], facts: Facts) -> str:
@@ -22,13 +27,12 @@ def why_not(published: Published, rows: Iterable[Row], targets: Collection[str],
     preset, auxiliary set, counts and form of the metric, and nothing missing.
     """
     rows = list(rows)
-    dive = published.table.startswith("dive")
     if published.note:
         return published.note
     if published.metric == "pixel_rcpro":
         return _RCPRO
-    if dive and UNKNOWN_COUNTS & set(targets):
-        return f"counts of {' and '.join(sorted(UNKNOWN_COUNTS & set(targets)))} in the paper are not known"
+    if unstated := sorted(set(protocols.find(published.protocol).unstated_counts) & set(targets)):
+        return f"counts of {' and '.join(unstated)} in the paper are not known"
     if missing := sorted(set(targets) - {row.target for row in rows}):
         return f"not measured: {', '.join(missing)}"
     for row in rows:
@@ -37,37 +41,75 @@ def why_not(published: Published, rows: Iterable[Row], targets: Collection[str],
     for target in targets:
         sizes = {r.category: (r.n_images - r.n_anomalous, r.n_anomalous) for r in rows if r.target == target}
         counts = tuple(sum(size[i] for size in sizes.values()) for i in (0, 1))
-        if counts != facts.counts.get(target):
-            return (
-                f"counts of {target}: {counts[0]} + {counts[1]} images, the paper {_counts(facts.counts.get(target))}"
-            )
+        theirs = published.counts or facts.counts.get(target)
+        if counts != theirs:
+            return f"counts of {target}: {counts[0]} + {counts[1]} images, the paper {_counts(theirs)}"
     return ""
 
 
 def _row_differs(row: Row, published: Published, facts: Facts) -> str:
-    if row.method in facts.own_backbones:
+    runs_on = published.runs_on
+    if not runs_on.stated:
         return "backbone and image size of this method are not stated in the paper"
-    backbone, image_size = OWN_BACKBONES.get(row.method, (BACKBONE, IMAGE_SIZE))
     preset = fidelity(row.variant, row.method, facts)
-    swapped = row.target == "mvtec" and not published.table.startswith("dive")
-    auxiliary = "dtd" if published.prior == "limited" else "visa" if swapped else "mvtec"
+    learns = row.prior != "none"
     for name, ours, theirs in (
         ("metric", row.metric, published.metric),
-        ("backbone", row.backbone, backbone),
-        ("image size", row.image_size, image_size),
+        ("backbone", row.backbone, runs_on.backbone),
+        ("image size", row.image_size, runs_on.image_size),
         ("precision", "" if row.precision == "float32" else row.precision, ""),
         ("fidelity", preset, "official" if preset else ""),
-        ("auxiliary set", row.auxiliary, auxiliary if row.prior != "none" else ""),
+        ("auxiliary set", row.auxiliary, published.auxiliary(row.target) if learns else ""),
+        ("anomalies", _anomalies(row) if learns else "", _anomalies_of(published) if learns else ""),
+        ("part of the auxiliary data", _part(row) if learns else "", ""),
         ("images skipped", row.n_skipped, 0),
         ("remark", row.remark, ""),
-        ("protocol", "transductive" if row.transductive else "", ""),
+        ("scoring", "with the whole test set" if row.transductive else _ALONE, _scoring(published, row)),
         ("target data", row.target_partial and f"{row.target} {row.target_partial} images", ""),
         ("auxiliary data", row.auxiliary_partial and f"{row.auxiliary_partial} images", ""),
-        ("data options", row.data_options.replace("mask_rule=legacy", ""), ""),  # the published evaluations' rule
+        ("data options", _options(row, published), ""),
     ):
         if ours != theirs:
             return f"{name} {ours or 'none'}, the paper {theirs or ('all' if name.endswith(' data') else 'none')}"
     return f"{row.target}/{row.category} is undefined: {row.reason}" if row.value is None else ""
+
+
+def _scoring(published: Published, row: Row) -> str:
+    """How the paper scores an image; as our rows say it where they are scored with others as well."""
+    if published.scored and row.transductive:
+        return "with the whole test set"
+    return published.scored or _ALONE
+
+
+def _anomalies(row: Row) -> str:
+    """Whether what was learned from are real anomalies or generated ones."""
+    named = protocols.named_priors(row.suite) if row.suite in protocols.suites() else {}
+    bases = parts_of(row.prior)
+    generated = any(part.synthetic or (part.dataset in named and named[part.dataset].generated) for part in bases)
+    return "generated" if generated else "real"
+
+
+def _anomalies_of(published: Published) -> str:
+    prior = protocols.find(published.protocol).priors.get(published.prior)
+    return "generated" if prior is not None and prior.generated else "real"
+
+
+def _part(row: Row) -> str:
+    """The items of a prior that keep a part of its data: "shots=4"; "" where it is whole."""
+    limited = [
+        part for part in parts_of(row.prior) if replace(part, dataset="", place="", draw=0, synthetic=False) != Part("")
+    ]
+    return row.prior if limited else ""
+
+
+def _options(row: Row, published: Published) -> str:
+    """What of the target's reading is not as the paper has it; of another composition, the counts decide."""
+    usual = ("mask_rule=legacy",)  # the published evaluations' rule
+    options = [
+        option for option in row.data_options.split(",")
+        if option not in usual and not (published.counts and option.startswith("variant="))
+    ]  # fmt: skip
+    return ",".join(options)
 
 
 def _counts(counts: tuple[int, int] | None) -> str:

@@ -67,9 +67,10 @@ def cell(number: Measured, n_datasets: int | None = None, counted: str = " categ
     return GridCell(text + signs(number), number=number)
 
 
-def printed(value: float | None) -> GridCell:
-    """A number that a paper prints."""
-    return GridCell(percent(value), number=NOTHING._replace(mean=value))
+def printed(value: float | None, transductive: bool = False) -> GridCell:
+    """A number that a paper prints. transductive: obtained with the whole test set; it is marked, and not ranked."""
+    number = NOTHING._replace(mean=value, transductive=transductive and value is not None)
+    return GridCell(percent(value) + signs(number), number=number)
 
 
 def percent(value: float | None, error: float | None = None) -> str:

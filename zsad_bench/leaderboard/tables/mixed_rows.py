@@ -74,10 +74,13 @@ def comparable(rows: Sequence[Row], at: str | None = None) -> tuple[list[Row], l
     return rows, sentences
 
 
-def refuse_mixed(rows: Sequence[Row], what_to_do: str, own_backbones: Collection[str] = ()) -> None:
+def refuse_mixed(
+    rows: Sequence[Row], what_to_do: str, own_backbones: Collection[str] = (), several: bool = False
+) -> None:
     """Returns when one table may contain all of the rows.
 
-    own_backbones: methods that run on another backbone than the others; each of them on one.
+    own_backbones: methods that run on another backbone than the others; each of them on one. several: on any number of
+    them, since each line of the table is of one.
 
     Raises:
         RowError: they mix backbones, or hashes of weights or data; says which, and what to do.
@@ -87,6 +90,8 @@ def refuse_mixed(rows: Sequence[Row], what_to_do: str, own_backbones: Collection
         (dict(zip(fields, values, strict=True)), n) for values, n in Counter(map(attrgetter(*fields), rows)).items()
     ]
     for name, scope, setting in _REFUSED:
+        if several and setting == "backbone":
+            continue
         by_scope: dict[str, Counter] = {}
         for kind, n in kinds:
             if (setting, kind[setting]) != ("backbone", "none"):  # sanity methods have none

@@ -57,17 +57,21 @@ def states(
 
 def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float], training: Training) -> State:
     recipe = TABLES[p.table].recipe
-    if p.entry.method not in facts.built or p.entry.settings is None:
-        return State(p, NOT_BUILT, "", recipe, None, None, "", False, _why_not_built(p.entry, facts))
     targets = numbers.targets(p.metric, p.scope)
+    if why := _why_not_built(p, targets, facts):
+        return State(p, NOT_BUILT, "", recipe, None, None, "", False, why)
     best: Number | None = None
-    for variant in numbers.variants(p.entry):
+    for track in numbers.tracks(p.entry):
         # `paper` beside `official` is another number than the printed one
-        if fidelity(variant, p.entry.method, facts) not in ("", "official"):
+        if fidelity(track.variant, p.entry.method, facts) not in ("", "official"):
             continue
-        best = numbers.at(p.entry, variant, p.metric, p.scope)
+        on_its_own = track.backbone == p.runs_on.backbone
+        if best is None or on_its_own:
+            best = numbers.at(p.entry, track, p.metric, p.scope)
     tested = set() if best is None else {row.target for row in best.rows}
-    whole = best is not None and tested == set(targets) and not signs(best.measured)
+    # A transductive number that was printed as one is whole.
+    marked = best is not None and signs(best.measured._replace(transductive=False) if p.scored else best.measured)
+    whole = best is not None and tested == set(targets) and not marked
     state = DONE if whole else PART if tested else NOT_RUN
     # Of a number that is marked, such as one on part of the data, no dataset is known to be done.
     missing = () if whole else tuple(target for target in targets if target not in tested) or tuple(targets)
@@ -76,8 +80,9 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
         seconds = pace[p.entry.method] * sum(sum(facts.counts[target]) for target in targets)
     reason = "not run" if best is None or not best.rows else best.why_not
     learning = training(p.entry.method, _settings(p, facts), p.prior)
-    # MVTecAD's own numbers under the rich prior come from another auxiliary set
-    auxiliary = f"{p.prior}, mvtec" if (p.prior, p.scope) == ("rich", "mvtec") else p.prior
+    # A dataset that its protocol learns from has another auxiliary set
+    swapped = len(targets) == 1 and p.auxiliary(targets[0]) != p.auxiliary("")
+    auxiliary = f"{p.prior}, {p.scope}" if swapped else p.prior
     done = state == DONE and not reason
     settings = _settings(p, facts)
     return State(
@@ -85,17 +90,26 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
     )
 
 
-def _why_not_built(entry: Entry, facts: Facts) -> str:
-    if entry.method in facts.built:
+def _why_not_built(p: Published, targets: Sequence[str], facts: Facts) -> str:
+    """Why nothing here can compute a published number; "" where something can."""
+    entry = p.entry
+    if entry.method not in facts.built:
+        reason = facts.why_not_built(entry.method)
+        return f"its method is not built: {reason}" if reason else "its method is not built"
+    if entry.settings is None:
         return "its settings are not known or built"
-    reason = facts.why_not_built(entry.method)
-    return f"its method is not built: {reason}" if reason else "its method is not built"
+    if not targets:
+        return "which datasets it is the mean over is not known"
+    absent = [target for target in targets if facts.datasets is not None and target not in facts.datasets]
+    return f"no dataset is registered for {', '.join(absent)}" if absent else ""
 
 
 def command(p: Published, targets: Sequence[str], facts: Facts) -> str:
     """The command that computes a published number with one training seed."""
-    parts = ["zsad-bench", "bench", "--suite", "paper", "--method", p.entry.method, "--prior", p.prior]
+    parts = ["zsad-bench", "bench", "--protocol", p.protocol, "--method", p.entry.method, "--prior", p.prior]
     parts += ["--targets", ",".join(targets)]
+    if p.entry.backbone:
+        parts += ["--backbone", p.entry.backbone]
     for key, value in sorted(_settings(p, facts).items()):
         parts += ["--set", f"{key}={spell_value(value)}"]
     return shlex.join(parts)
