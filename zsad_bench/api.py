@@ -142,10 +142,10 @@ def save_method(method: ZeroShotMethod, path: str | Path, learned_from: ZeroShot
     names = [module.name for module in modules]
     partial = ", ".join(f"{module.name} {module.shortfall}" for module in modules if module.shortfall)
     training = {
-        "prior": "+".join(names),
+        "prior": "+".join(module.name + ":synthetic" * (module.painter is not None) for module in modules),
         "prior_hash": prior_hash({module.name: module.manifest_hash for module in modules}),
         "auxiliary": names,
-        "draw": 0,
+        "draw": max((module.painter.draw for module in modules if module.painter is not None), default=0),
         "seed": getattr(method.config, "seed", 0),
         "variant": {"checkpoint": "python"},
         **({"auxiliary_partial": partial} if partial else {}),

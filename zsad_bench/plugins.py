@@ -12,7 +12,14 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple
 
 _NAME = re.compile(r"[a-z0-9_]+")
-_MEANT_OTHERWISE = {"all", "auto", "none", "rich", "limited"}  # words of the command line, where a name may stand
+_MEANT_OTHERWISE = {
+    "all",
+    "auto",
+    "none",
+    "rich",
+    "limited",
+    "synthetic",
+}  # words that stand where a name may
 
 
 class PlugIn(NamedTuple):

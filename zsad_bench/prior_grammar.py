@@ -20,13 +20,14 @@ Unit = Literal["pair", "name"]
 class Part:
     """Which images of one auxiliary dataset's test split are used; the defaults use all of them.
 
-    types: how many kinds of anomaly; unit: what a kind is. shots: how many anomalous images. normals: "all",
-    "matched" (to the categories that keep an anomalous image), or how many. listed: sample ids, of a manifest.
-    place: where own data lies; `dataset` is then what rows call it. synthetic: its normal images, and generated
-    anomalies on them.
+    synthetic: instead, its normal images and as many with generated anomalies (`data/synthetic.py`). types: how many
+    kinds of anomaly; unit: what a kind is. shots: how many anomalous images. normals: "all", "matched" (to the
+    categories that keep an anomalous image), or how many. listed: sample ids, of a manifest. place: where own data
+    lies; `dataset` is then what rows call it.
     """
 
     dataset: str
+    synthetic: bool = False
     textures: bool = False
     types: int | None = None
     unit: Unit = "pair"
@@ -72,7 +73,7 @@ def with_item(part: Part, item: str, spec: str) -> Part:
     """
     key, sign, value = item.partition("=")
     change: dict[str, Any] = {}  # of the one field that the item names
-    if key in ("textures", "exclude_catch_all") and not sign:
+    if key in ("synthetic", "textures", "exclude_catch_all") and not sign:
         change[key] = True
     if (key == "unit" and value in get_args(Unit)) or (key == "normals" and value in ("all", "matched")):
         change[key] = value
@@ -87,13 +88,14 @@ def with_item(part: Part, item: str, spec: str) -> Part:
         raise UsageError(f"prior '{spec}': {item} does not fit; expected a whole number from {least}{also}")
     if key == "unit" and sign:
         raise UsageError(f"prior '{spec}': {item} does not fit; expected one of {', '.join(get_args(Unit))}")
-    items = ("textures", "types=K", "unit=pair|name", "exclude_catch_all", "shots=N", "normals=all|matched|M", "draw=S")
+    items = ("synthetic", "textures", "types=K", "unit=pair|name", "exclude_catch_all", "shots=N",
+             "normals=all|matched|M", "draw=S")  # fmt: skip
     raise UnknownNameError(f"prior '{spec}': {registry.did_you_mean('item', item, items)}")
 
 
 def spell(part: Part) -> list[str]:
     """The items of a part in one order, without defaults and without the draw."""
-    items = ["textures"] * part.textures
+    items = ["synthetic"] * part.synthetic + ["textures"] * part.textures
     if part.types is not None:
         items += [f"types={part.types}"] + [f"unit={part.unit}"] * (part.unit != "pair")
         items += ["exclude_catch_all"] * part.exclude_catch_all

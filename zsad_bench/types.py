@@ -56,6 +56,7 @@ class Sample:
     crop: left, top, right, bottom in pixels of the file, of image and masks alike; None is the whole file.
     group: which physical object of its category the image shows, where objects are photographed several times (views);
     "" where each image is an object of its own. A dataset's samples have it all or none has.
+    generated: a defect of its type is painted on the image as it is read, mask and all (data/synthetic.py).
     """
 
     image: str
@@ -66,11 +67,13 @@ class Sample:
     split: Literal["train", "test"]
     crop: tuple[int, int, int, int] | None = None
     group: str = ""
+    generated: bool = False
 
     @property
     def id(self) -> str:
-        """The path, and the crop where there is one: unique within a dataset."""
-        return self.image if self.crop is None else f"{self.image}#{','.join(map(str, self.crop))}"
+        """The path, and the crop or the kind of the generated defect where there is one: unique within a dataset."""
+        whole = self.image if self.crop is None else f"{self.image}#{','.join(map(str, self.crop))}"
+        return f"{whole}#{self.anomaly_type}" if self.generated else whole
 
     @property
     def types(self) -> tuple[str, ...]:

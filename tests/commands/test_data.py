@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.data import miniatures
 from tests.data.miniatures.files import write_image, write_mask
@@ -338,6 +339,26 @@ def test_prior_of_a_union(zsad, refused, tmp_path):
     assert "colondb (CVC-ColonDB): 0 normal, 4 anomalous" in said.out
     assert "a manifest is of one dataset" in refused(2, "data", "prior", "mvtec+colondb", "--out", str(tmp_path / "m"))
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.usefixtures("mvtec")
+def test_a_prior_of_generated_anomalies_is_shown_and_drawn(zsad, refused, tmp_path):
+    said = zsad("data", "prior", "synthetic:textures", "--samples", str(tmp_path / "kinds.png"))
+    assert said.code == 0, said.err
+    assert "mvtec (MVTecAD): 5 normal, 5 anomalous" in said.out
+    assert "anomalies are generated on its normal images, 15 of its train split" in said.out
+    kinds = {"cut_paste", "noise_shuffle", "noise_texture", "scar"}
+    assert set(rows(said.out)["category"].split()) - {"category", "normal", "anomalous"} <= kinds
+    assert f"{tmp_path / 'kinds.png'} (" in said.out
+    assert "not to be published" in said.out, "the licence of the normal images holds for what is drawn on them"
+    assert Image.open(tmp_path / "kinds.png").width > 480
+    line = refused(2, "data", "prior", "synthetic", "--out", str(tmp_path / "kept.jsonl"))
+    assert "the anomalies of 'synthetic' are in none; name the prior itself" in line
+    assert "pictures are of one dataset" in refused(2, "data", "prior", "mvtec+colondb", "--samples", "a.png")
+    assert "--samples a.jpg: expected a file that ends in .png" in refused(
+        2, "data", "prior", "mvtec", "--samples", "a.jpg"
+    )
+    assert "colondb: " in refused(1, "data", "prior", "colondb:synthetic")
 
 
 def test_prior_without_its_data(refused, tmp_path, monkeypatch):

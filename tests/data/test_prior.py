@@ -74,6 +74,13 @@ def test_demo_priors(name):
             "demo_rich:shots=4+elpv",
         ),
         ("rich:normals=10", (Part("mvtec", normals=10),), "rich:normals=10"),
+        ("synthetic", (Part("mvtec", synthetic=True),), "synthetic"),
+        ("synthetic:shots=4:synthetic", (Part("mvtec", synthetic=True, shots=4),), "synthetic:shots=4"),
+        (
+            "visa:types=2:unit=name:synthetic+demo_rich:draw=3",
+            (Part("visa", synthetic=True, types=2, unit="name", draw=3), Part("demo_rich", draw=3)),
+            "visa:synthetic:types=2:unit=name+demo_rich",
+        ),
     ],
 )
 def test_grammar(spec, parts, name):
@@ -98,6 +105,9 @@ def test_grammar(spec, parts, name):
         ("elpv+elpv", "names dataset 'elpv' twice"),
         ("rich:draw=1+elpv:draw=2", "different draws"),
         ("rich+", "unknown prior ''"),
+        ("rich+demo_rich:synthetic", "takes real and generated anomalies of dataset 'demo_rich'"),
+        ("synthetic+demo_rich:synthetic", "names dataset 'demo_rich' twice"),
+        ("rich:synthetc", "did you mean synthetic"),
     ],
 )
 def test_wrong_grammar_is_one_line_and_exit_code_2(spec, says):
@@ -113,7 +123,8 @@ def test_unknown_suite_lists_names():
 
 
 @pytest.mark.parametrize(
-    ("name", "target", "dataset"), [("rich", "visa", "mvtec"), ("rich", "mvtec", "visa"), ("limited", "visa", "dtd")]
+    ("name", "target", "dataset"),
+    [("rich", "visa", "mvtec"), ("rich", "mvtec", "visa"), ("limited", "visa", "dtd"), ("synthetic", "mvtec", "visa")],
 )
 def test_paper_priors(name, target, dataset):
     assert prior.resolve(name, "paper", target).auxiliary == (dataset,)
@@ -320,6 +331,8 @@ def test_manifest_is_read_back_as_a_prior(tmp_path):
     assert (header["anomalous"], len(records)) == (5, len(kept))
     assert header["paths_sha256"] == hashlib.sha256("\n".join(sorted(ids(kept))).encode()).hexdigest()
     assert keep(f"@{file}") == kept
+    with pytest.raises(UsageError, match="generate anomalies on those of the dataset, mvtec:synthetic"):
+        keep(f"@{file}:synthetic")
     with pytest.raises(UsageError, match="not in the test split of 'mvtec' here"):
         keep(f"@{file}", kept[1:])
 

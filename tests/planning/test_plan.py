@@ -223,6 +223,7 @@ def test_a_prior_without_masks_is_told_with_the_line_of_the_method(planned):
     with pytest.raises(UsageError, match=r"mine\.yaml:4: cocoop learns from masks, and auxiliary dataset brainmri"):
         planned(text)
     assert planned(text.replace(": {preset: zsad}", "")).cells
+    assert planned(text.replace("brainmri", "brainmri:synthetic")).cells, "what is generated has masks"
 
 
 def test_the_printed_numbers_of_elpv_need_one_backbone_each_and_no_training():

@@ -11,6 +11,7 @@ from PIL import Image
 from tests.data.miniatures.files import write_image, write_mask
 from zsad_bench import registry
 from zsad_bench.data import prior as priors
+from zsad_bench.data.synthetic import KINDS
 from zsad_bench.errors import DatasetError
 from zsad_bench.planning.target import target_of
 from zsad_bench.runner.auxiliary import Auxiliary, auxiliary
@@ -134,6 +135,24 @@ def test_a_choice_is_among_what_can_be_read(parts, learn):
     assert found.partial == "folder:lot A+B/parts 5 of 10"
     for batch in found.data.train_dataloader():
         assert len(batch)
+
+
+def test_generated_anomalies_are_chosen_from_like_others(parts, learn):
+    """Four normal images carry one defect each, of four kinds that take turns; the anomalous ones are never seen."""
+    whole = learn(f"folder:{parts}:synthetic", image_size=64)  # so that no mask vanishes in the resize
+    (module,) = whole.modules
+    assert set(images(whole)) == {f"good/{i}.png" for i in range(4)}
+    assert {s.anomaly_type for s in module.samples() if s.label} == set(KINDS)
+    assert whole.spec.name == "folder:lot A%2BB/parts:synthetic"
+    assert any("4 of its test split" in note for note in whole.notes), whole.notes
+    one = learn(f"folder:{parts}:synthetic:types=1:unit=name:normals=2")
+    assert sorted(s.label for s in one.modules[0].samples()) == [0, 0, 1]
+    two = learn(f"folder:{parts}:synthetic:shots=2:normals=matched")
+    assert {s.id for s in two.modules[0].samples() if s.label} < {s.id for s in module.samples() if s.label}
+    hashes = [learn(f"folder:{parts}{items}").hash for items in ("", ":synthetic:draw=1", ":synthetic:draw=2")]
+    assert len({whole.hash, one.hash, two.hash, *hashes}) == 6
+    for batch in whole.data.train_dataloader():
+        assert batch.masks.flatten(1).any(1).tolist() == batch.labels.bool().tolist()
 
 
 def test_a_replaced_file_is_looked_at_again(colon, learn):

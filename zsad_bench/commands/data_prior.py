@@ -17,12 +17,14 @@ from zsad_bench.data import manifest
 from zsad_bench.data import prior as priors
 from zsad_bench.errors import UsageError
 from zsad_bench.options import Argument, Option
+from zsad_bench.path_lists import home
 from zsad_bench.printable import printable
 from zsad_bench.types import Sample
 
 if TYPE_CHECKING:
     from zsad_bench.data.base import ZeroShotDataModule
 
+_PICTURES = 4  # of each label and category in `--samples`: one of each kind that is generated
 _MOST_COLUMNS = 8  # types; where there are more, a category lists its own
 
 
@@ -33,26 +35,42 @@ class Options:
     out: Annotated[str | None, Option("MANIFEST.jsonl", "write what is kept, to be read as @FILE", writes="file")] = (
         None
     )
+    samples: Annotated[
+        str | None, Option("FILE.png", "draw some of what is kept, as `data samples` does", writes="file")
+    ] = None
     partial: Partial = False
 
 
 def run(options: Options) -> int:
-    """Prints the composition of a prior, its draw and hash, and writes the manifest where it is asked for.
+    """Prints the composition of a prior, its draw and hash; writes the manifest and the pictures that are asked for.
 
     Raises:
-        UsageError: a wrong specification, or a manifest of a union. DatasetError: its data is missing.
+        UsageError: a wrong specification, a manifest or pictures of a union, or a manifest of what is generated.
+            DatasetError: its data is missing, or a file cannot be written.
     """
+    from zsad_bench.commands import data_samples
     from zsad_bench.runner.auxiliary import kept
 
     console = Console()
     spec = priors.resolve(options.spec, options.suite)
     if not spec.parts:
         raise UsageError("prior none keeps nothing; name one of `zsad-bench ls priors`")
-    if options.out and len(spec.parts) > 1:
+    for option, value, what in (
+        ("--out", options.out, "a manifest is"),
+        ("--samples", options.samples, "pictures are"),
+    ):
+        if value and len(spec.parts) > 1:
+            raise UsageError(
+                f"{option}: {what} of one dataset, and '{spec.name}' is a union of {' and '.join(spec.auxiliary)}; "
+                "write one of each"
+            )
+    if options.out and spec.parts[0].synthetic:
         raise UsageError(
-            f"--out: a manifest is of one dataset, and '{spec.name}' is a union of {' and '.join(spec.auxiliary)}; "
-            "write one of each"
+            f"--out: a manifest lists files, and the anomalies of '{spec.name}' are in none; name the prior itself, "
+            "which gives the same images on every machine"
         )
+    if options.samples:
+        data_samples.require_png(home(options.samples), f"--samples {options.samples}")
     parts = [kept(part, partial(_module, options.partial), {}) for part in spec.parts]
     modules = [part.module for part in parts]
     for module in modules:
@@ -74,6 +92,10 @@ def run(options: Options) -> int:
         samples, place = module.samples(), _whole_path(spec.parts[0].place)
         manifest.write(Path(options.out), module.name, spec.name, spec.draw, priors.RULE_VERSION, samples, place)
         console.print(f"manifest: {options.out}")
+    if options.samples:
+        (module,) = modules
+        picture = data_samples.draw(module, _PICTURES, prior=spec.name + f", draw {spec.draw}" * bool(spec.draw))
+        data_samples.write(picture, home(options.samples), "--samples", module, console)
     return 0
 
 

@@ -62,32 +62,54 @@ def run(options: Options) -> int:
     called = target.name + (f"@{condition}" if condition else "")
     usual = locations.cache_root() / "samples" / f"{file_name(called)}.png"
     out = usual if options.out is None else home(options.out)
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"--out {options.out}: expected a file that ends in .png")
+    require_png(out, f"--out {options.out}")
     data = cls(place or options.root or None, partial=options.partial, condition=condition)
     picture = draw(data, count, categories_of(options.name, data))
+    console = Console()
+    for note in dict.fromkeys(data.notes):
+        console.print(note, style="yellow")
+    write(picture, out, "--out", data, console)
+    return 0
+
+
+def require_png(out: Path, typed: str) -> None:
+    """Nothing, where the name is that of a PNG.
+
+    Raises:
+        UsageError: it is not; typed: the option with its value.
+    """
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{typed}: expected a file that ends in .png")
+
+
+def write(picture: Image.Image, out: Path, option: str, data: ZeroShotDataModule, console: Console) -> None:
+    """Writes a contact sheet of a dataset and prints where, and what its licence asks.
+
+    Raises:
+        DatasetError: the file cannot be written.
+    """
     try:
         with whole_file(out) as file:
             picture.save(file, format="PNG")
     except OSError as error:
-        raise DatasetError(f"cannot write {out} ({error.strerror or error}); give --out another file") from None
-    console = Console()
-    for note in dict.fromkeys(data.notes):
-        console.print(note, style="yellow")
+        raise DatasetError(f"cannot write {out} ({error.strerror or error}); give {option} another file") from None
     console.print(f"{out} ({picture.width} x {picture.height})")
+    cls = type(data)
     if not cls.redistribute and cls.url:
         console.print(f"its pixels are under {cls.title}'s licence ({cls.licence}): not to be published or committed")
-    return 0
 
 
-def draw(data: ZeroShotDataModule, per_category: int, only: Collection[str] | None = None) -> Image.Image:
+def draw(
+    data: ZeroShotDataModule, per_category: int, only: Collection[str] | None = None, prior: str = ""
+) -> Image.Image:
     """The contact sheet of a dataset, or of some of its categories: the same images whenever the dataset is the same.
 
-    only: names of categories; None is all.
+    only: names of categories; None is all. prior: that kept these images, for the title.
     """
     table = data.samples()
     chosen = contact_sheet.choose(table, per_category)
     labels = [sample.label for sample in table]
+    splits = " and ".join(dict.fromkeys(sample.split for sample in table))
     rows = []
     for category in data.categories():
         if only is not None and category.name not in only:
@@ -96,8 +118,8 @@ def draw(data: ZeroShotDataModule, per_category: int, only: Collection[str] | No
         rows.append(contact_sheet.Row(_label(category.name, category.prompt_name), *sides))
     masks = "the outline is the mask" if data.has_masks else "image level only: no masks"
     return contact_sheet.sheet(
-        data.title + (f", {data.condition.words}" if data.condition else ""),
-        f"{data.split} split, {labels.count(0)} normal and {labels.count(1)} anomalous images; {masks}; {data.licence}",
+        ", ".join(filter(None, (data.title, data.condition and data.condition.words, prior and f"prior {prior}"))),
+        f"{splits} split, {labels.count(0)} normal and {labels.count(1)} anomalous images; {masks}; {data.licence}",
         rows,
     )
 
@@ -113,11 +135,15 @@ def _cell(data: ZeroShotDataModule, sample: Sample) -> contact_sheet.Cell:
     if sample.crop is not None:
         image = image.crop(sample.crop)
         mask = None if mask is None else mask.crop(sample.crop)
+    if sample.generated:
+        from zsad_bench.data import loaders
+
+        image, mask = loaders.painted(data.painter, image, sample)
     if (corruptor := data.corruptor) is not None:
         from zsad_bench.data import loaders
 
         image, mask = loaders.changed(corruptor, image, mask, data.info(sample).id)
-    file = Path(sample.id).name
+    file = Path(sample.id).name.removesuffix(f"#{sample.anomaly_type}" if sample.generated else "")
     return contact_sheet.cell(image, mask, (sample.anomaly_type, file) if sample.label else (file,))
 
 

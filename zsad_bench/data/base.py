@@ -24,6 +24,7 @@ from zsad_bench.data.fetch import Download
 from zsad_bench.data.image_cache import ImageCache, SharedImages
 from zsad_bench.data.mosaic import Mosaics
 from zsad_bench.data.pixels import PIXEL_RULE
+from zsad_bench.data.synthetic import Painter
 from zsad_bench.data.transforms import CLIP_MEAN, CLIP_STD
 from zsad_bench.errors import DatasetError, UsageError
 from zsad_bench.path_lists import home
@@ -89,6 +90,8 @@ class ZeroShotDataModule(LightningDataModule):
     left out with a note, and rows say how much it is (`shortfall`), instead of being an error.
     condition: of a robustness test (`conditions.py`): test images are corrupted, or categories called by other words,
     and those that a wording has no word for are left out with a note. Never trained on.
+    synthetic: a draw: the table is the dataset's normal images, those of the train split where a category has any, and
+    as many with generated anomalies (`data/synthetic.py`); every anomalous one then has a mask. For priors alone.
 
     Raises (from `root`, `samples()` and the loaders):
         DatasetError: not found, empty, incomplete or unreadable; one line naming the folder or file.
@@ -139,6 +142,7 @@ class ZeroShotDataModule(LightningDataModule):
         on_bad_image: OnBadImage = "stop",
         partial: bool = False,
         condition: str = "",
+        synthetic: int | None = None,
     ) -> None:
         super().__init__()
         self._asked_root = None if root is None else home(root).resolve()
@@ -150,6 +154,7 @@ class ZeroShotDataModule(LightningDataModule):
         self.augment, self.cache_images, self.on_bad_image = augmentation.check(augment), cache_images, on_bad_image
         self.partial = partial
         self.condition = condition_names.checked(condition) if condition else None
+        self.painter = None if synthetic is None else Painter(synthetic)
         self.mosaic: Mapping[str, float] = {}
         self._kept: dict[tuple[int, str], loaders.Arrays] = {}
         self.notes: list[str] = []  # what reading the files showed that a user should know, one line each
@@ -189,6 +194,7 @@ class ZeroShotDataModule(LightningDataModule):
     def decisions(self) -> dict[str, str]:
         """Options that change what is seen and are not at their default; part of the hash and of the rows."""
         under: dict[str, str] = {self.condition.kind: self.condition.value} if self.condition else {}
+        under |= {"synthetic": self.painter.rule} if self.painter else {}
         return {"augment": ",".join(self.augment), **under} if self.augment else {**under}
 
     @classmethod
@@ -245,7 +251,8 @@ class ZeroShotDataModule(LightningDataModule):
 
     @property
     def has_masks(self) -> bool:
-        return self.level != "image"
+        """Whether its anomalous images have masks: of files, or of the defects that are generated."""
+        return self.level != "image" or self.painter is not None
 
     @cached_property
     def groups(self) -> dict[str, int]:
@@ -271,7 +278,8 @@ class ZeroShotDataModule(LightningDataModule):
             return ""
         if self.unlabelled:  # only how many there are is seen
             return complete.shortfall((len(self._read_table), 0), [(sum(self.expected[:2]), 0)])
-        return complete.shortfall(complete.counts(self._read_table), self.whole())
+        table = self._read_table if self.painter is None else self._rows_of(self._indexed, "test")
+        return complete.shortfall(complete.counts(table), self.whole())
 
     def manifest(self) -> list[str]:
         """One sorted line per sample: image, masks, label, category, type, and the fingerprints of its files."""
@@ -324,6 +332,7 @@ class ZeroShotDataModule(LightningDataModule):
             mosaics=Mosaics(self._table, mosaic, self.shuffle_seed) if mosaic else None,
             kept=self._kept if augment else None,  # a test reads each image once
             corrupt=self.corruptor,
+            painter=self.painter,
         )  # fmt: skip
 
     def train_dataloader(self) -> loaders.BatchLoader:
@@ -407,26 +416,58 @@ class ZeroShotDataModule(LightningDataModule):
                 f"are left out, as there is no other word for them: {without}"
             )
         position = {name: i for i, name in enumerate(self._category_of)}
-        return sorted(rows, key=lambda s: (position[s.category], os.fsencode(s.image), s.crop or ()))
+        return sorted(rows, key=lambda s: (position[s.category], os.fsencode(s.image), s.crop or (), s.label))
 
     @cached_property
     def _read_table(self) -> list[Sample]:
-        if self._given is None:
-            indexed = self.index(self.root)
-            used = {path for sample in indexed for path in (sample.image, *sample.masks)}
-            self.unused = unused.find(self.root, used, self.folders_of_images(indexed))
-            self.notes += self.unused.lines(self.root).values()
-            rows = [sample for sample in indexed if sample.split == self.split]
-            if self.partial:
-                needs_mask = self.has_masks and not self.allow_missing_masks
-                rows = complete.without_absent(rows, lambda path: (self.root / path).is_file(), needs_mask, self.notes)
-        else:
+        if self._given is not None:
             rows = list(self._given)
+        elif self.painter is not None:
+            rows = self.painter.table(self._normals())
+        else:
+            rows = self._rows_of(self._indexed, self.split)
         if not rows:
             raise DatasetError(
                 f"{self.name}: no {self.split} images in {self.root}; {self.how_to_get or 'fetch it again'}"
             )
         self._check(rows)
+        return rows
+
+    @cached_property
+    def _indexed(self) -> list[Sample]:
+        """Every sample of every split."""
+        indexed = self.index(self.root)
+        used = {path for sample in indexed for path in (sample.image, *sample.masks)}
+        self.unused = unused.find(self.root, used, self.folders_of_images(indexed))
+        self.notes += self.unused.lines(self.root).values()
+        return indexed
+
+    def _rows_of(self, samples: Iterable[Sample], split: str) -> list[Sample]:
+        """The samples of a split; of a copy used as it is, those whose files are there."""
+        rows = [sample for sample in samples if sample.split == split]
+        if self.partial:
+            needs_mask = self.has_masks and not self.allow_missing_masks
+            rows = complete.without_absent(rows, lambda path: (self.root / path).is_file(), needs_mask, self.notes)
+        return rows
+
+    def _normals(self) -> list[Sample]:
+        """The normal images that defects are painted on: of a category's train split, else of its test split.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        normal = [sample for sample in self._indexed if sample.label == 0]
+        by_split = {split: self._rows_of(normal, split) for split in ("train", "test")}
+        trained = {sample.category for sample in by_split["train"]}
+        rows = [*by_split["train"], *(sample for sample in by_split["test"] if sample.category not in trained)]
+        if not rows:
+            raise DatasetError(
+                f"{self.name}: {self.root} has no normal image to generate anomalies on; take a dataset that has some"
+            )
+        of_train = sum(sample.split == "train" for sample in rows)
+        splits = [f"{count} of its {split} split" for split, count in
+                  (("train", of_train), ("test", len(rows) - of_train)) if count]  # fmt: skip
+        self.notes.append(f"{self.name}: anomalies are generated on its normal images, {' and '.join(splits)}")
         return rows
 
     def _check_names(self, rows: Sequence[Sample]) -> None:
@@ -455,7 +496,8 @@ class ZeroShotDataModule(LightningDataModule):
                     f"{self.name}: {other.image} is a view of {other.group}, and of {one.image} nothing says which "
                     "object it shows; state it for every image or for none"
                 )
-            if self.has_masks and sample.label == 1 and not sample.masks and not self.allow_missing_masks:
+            bare = sample.label == 1 and not sample.masks and not sample.generated
+            if self.has_masks and bare and not self.allow_missing_masks:
                 raise DatasetError(
                     f"{self.name}: {self.root / sample.image} is anomalous and has no mask; restore the mask, or leave "
                     "such images out with --partial"

@@ -219,7 +219,7 @@ def _opened(
         categories={c.name: (labels[c.name, 0], labels[c.name, 1]) for c in module.categories()},
         images=len(of_image),
         masks=len(masks),
-        unmasked=sum(sample.label == 1 and not sample.masks for sample in samples),
+        unmasked=sum(sample.label == 1 and not (sample.masks or sample.generated) for sample in samples),
         bytes=total,
         sizes=dict(sizes.most_common()),
         modes=dict(modes.most_common()),
@@ -277,7 +277,7 @@ def _masks(
     for sample in samples:
         where = module.root / sample.image
         if not sample.masks:
-            if sample.label == 1 and not module.allow_missing_masks:
+            if sample.label == 1 and not sample.generated and not module.allow_missing_masks:
                 yield Finding("missing_mask", f"{where} is anomalous and has no mask; restore the mask")
             continue
         if sample.masks not in unions:

@@ -20,6 +20,7 @@ from zsad_bench.data.content import index_of
 from zsad_bench.data.corruptions import Corruptor
 from zsad_bench.data.image_cache import ImageCache
 from zsad_bench.data.mosaic import Mosaics, tiled
+from zsad_bench.data.synthetic import Painter
 from zsad_bench.errors import DatasetError, UsageError, ZsadError
 from zsad_bench.types import Batch, Category, Normalisation, Sample, SampleInfo
 
@@ -89,9 +90,11 @@ class ImageTable(Dataset):
     masks: whether the dataset has them; normal samples then get an empty one. strict_mask_size: a mask of another size
     than its image is an error; else it is resized to the image by nearest neighbour, and the Item says so.
     augment: applied to the decoded image and its mask before the resize. corrupt: as well, the same in every pass; for
-    tests alone, and never cached. mosaics: replace samples by four others as
-    one, whose label is the largest of the four: that of the mosaic's mask. cache: keeps resized images on disk; kept:
-    keeps them in memory, where `keeps` says so. Neither is used when augmenting, nor for mosaics.
+    tests alone, and never cached. painter: of the defects of generated samples, behind a crop and before all else.
+    mosaics: replace samples by four others as one, whose label is the largest of the four: that of the mosaic's mask.
+    cache: keeps resized images on disk; kept:
+    keeps them in memory, where `keeps` says so. Neither is used when augmenting, nor for mosaics; what is generated
+    is not kept on disk.
 
     Raises:
         DatasetError: from `table[i]`, when a file is unreadable or a mask has a size that it must not have.
@@ -113,6 +116,7 @@ class ImageTable(Dataset):
     mosaics: Mosaics | None = None
     kept: dict[tuple[int, str], Arrays] | None = None
     corrupt: Corruptor | None = None
+    painter: Painter | None = None
 
     def __post_init__(self) -> None:
         # Counts the passes begun, for augmentation to differ between them; shared, as workers outlive a pass.
@@ -182,7 +186,7 @@ class ImageTable(Dataset):
 
         From the cache where it has them.
         """
-        if self.cache is None or self.augment is not None or self.corrupt is not None:
+        if self.cache is None or self.augment is not None or self.corrupt is not None or sample.generated:
             return self._decoded(sample)
         files = (sample.image, *(sample.masks if self.masks else ()))
         cache, masked = self.cache, len(files) > 1
@@ -231,6 +235,8 @@ class ImageTable(Dataset):
         if sample.crop is not None:
             image = image.crop(sample.crop)
             mask = None if mask is None else mask.crop(sample.crop)
+        if sample.generated:
+            image, mask = painted(self.painter, image, sample)
         if self.augment is not None:
             image, mask = changed(self.augment, image, mask, f"{int(self.epoch)}|{sample.id}")
         if self.corrupt is not None:
@@ -491,6 +497,18 @@ def changed(
     """An image and its mask, augmented or corrupted."""
     pixels, grey = by(np.asarray(image), None if mask is None else np.asarray(mask), key)
     return Image.fromarray(pixels), None if grey is None else Image.fromarray(grey)
+
+
+def painted(painter: Painter | None, image: Image.Image, sample: Sample) -> tuple[Image.Image, Image.Image]:
+    """The image of a generated sample with its defect, and the mask of it.
+
+    Raises:
+        UsageError: no painter, so that nothing says which draw it is of.
+    """
+    if painter is None:
+        raise UsageError(f"sample {sample.id} has a generated defect; open its dataset with synthetic=DRAW")
+    pixels, mask = painter(np.asarray(image), sample.anomaly_type, sample.id)
+    return Image.fromarray(pixels), Image.fromarray(mask)
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -3,6 +3,9 @@
 A specification is `base[:item]…[+base[:item]…]…`, safe in a shell:
 
     rich, limited, visa2026           named priors, which protocols declare (protocol.py)
+    synthetic                         such a one: generated anomalies on the normal images of what rich is
+                                      (data/synthetic.py)
+    visa:synthetic:shots=40           the same of another dataset, forty of them
     mvtec:textures                    only categories that are textures
     mvtec:types=2:shots=40:draw=1     two kinds of anomaly, forty anomalous images, the second draw
     mvtec:types=5:unit=name           kinds pooled over categories ("scratch" counts once)
@@ -33,11 +36,14 @@ from zsad_bench.types import Kind, Sample
 NONE = "none"  # what tables print of methods that do not learn
 RULE_VERSION = 2  # of `select` and `prior_hash`; part of the hash
 
+SYNTHETIC = "synthetic"  # the item by which any dataset becomes such a prior
 _SUMMARIES = {
     "rich": "the whole test split of the suite's broad auxiliary dataset",
     "limited": "the whole test split of the suite's narrow auxiliary dataset (textures, few kinds of defects)",
+    SYNTHETIC: "the normal images of what rich is, and as many with generated anomalies: no real one",
     NONE: "nothing: what tables print of methods that do not learn",
     "DATASET": "the whole test split of that dataset",
+    "…:synthetic": "its normal images (of the train split where it has one), and as many with generated anomalies",
     "…:textures": "only its categories that are textures",
     "…:types=K": "only K kinds of anomaly (category/type; unit=name pools categories; exclude_catch_all)",
     "…:shots=N": "only N anomalous images, spread over categories and types",
@@ -90,16 +96,29 @@ def resolve(spec: str, suite: str, target: str | None = None) -> PriorSpec:
     spelt, parts, draws = [], [], set()
     for base, *items in path_lists.parts(spec):
         part = _base(base, suite, target, known)
+        generated = part.synthetic  # the base says it already
         for item in items:
             part = with_item(part, item, spec)
+        if part.synthetic and part.listed is not None:
+            raise UsageError(
+                f"prior '{spec}': a manifest lists images of a test split, anomalous ones among them; generate "
+                f"anomalies on those of the dataset, {part.dataset}:{SYNTHETIC}"
+            )
         if part.unit == "name" and part.types is None:
             raise UsageError(f"prior '{spec}': unit=name says what a type is; give types=K with it")
         draws |= {part.draw} if any(item.startswith("draw=") for item in items) else set()
         parts.append(part)
         said = part.dataset if part.place and not base.startswith("@") else base
-        spelt.append(":".join([path_lists.spell(said), *spell(part)]))
+        named = replace(part, synthetic=False) if generated else part
+        spelt.append(":".join([path_lists.spell(said), *spell(named)]))
     if len(draws) > 1:
         raise UsageError(f"prior '{spec}': its parts have different draws; give one")
+    synthetic = {part.dataset for part in parts if part.synthetic}
+    if both := sorted(synthetic & {part.dataset for part in parts if not part.synthetic}):
+        raise UsageError(
+            f"prior '{spec}' takes real and generated anomalies of dataset '{both[0]}'; take the generated ones of "
+            "another dataset"
+        )
     if doubled := [name for name in {p.dataset for p in parts} if sum(p.dataset == name for p in parts) > 1]:
         raise UsageError(f"prior '{spec}' names dataset '{doubled[0]}' twice; join its items with `:` in one part")
     return with_draw(PriorSpec("+".join(spelt), tuple(parts)), draws.pop() if draws else 0)
@@ -131,18 +150,15 @@ def select(
 ) -> list[Sample]:
     """The samples of one auxiliary dataset that a part keeps, sorted by category and path.
 
+    Of a test split, or of the table of generated anomalies that a synthetic part is taken from.
+
     kinds: category -> kind, for `textures`. anomaly_types: category -> types that the release defines, for `types`;
     without it the types that occur. Order of the steps: textures, types, shots, normals.
 
     Raises:
         UsageError: more types or shots asked for than there are, or nothing is left.
     """
-    if part.synthetic:
-        raise UsageError(
-            f"prior: generated anomalies on the normal images of {part.dataset}, and no generator is built; take a "
-            "prior of real anomalies"
-        )
-    candidates = [sample for sample in samples if sample.split == "test"]
+    candidates = [sample for sample in samples if sample.split == "test" or part.synthetic]
     if part.listed is not None:
         candidates = _listed(candidates, part)
     if part.textures:

@@ -169,7 +169,7 @@ class PublicDataModule(ZeroShotDataModule):
             categories={name: name for name in names} | dict(self.category_aliases),
             single=len(names) == 1,
             normal_folders=self.normal_folders,
-            masks=self.has_masks,
+            masks=self.level != "image",
             mask_folders=self.mask_folders,
             types=self.anomaly_types,
             partial=self.partial,

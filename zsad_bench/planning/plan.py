@@ -158,9 +158,9 @@ def plan(
             known = (id(variant), job.epochs)
             if known not in encoder_keys:
                 encoder_keys[known] = _encoder_key(recipe, suite, variant, job)
-            if (id(variant), auxiliary) not in checked and job.trains:
-                checked.add((id(variant), auxiliary))
-                _check_masks(recipe, suite, variant, auxiliary)
+            if job.trains and (id(variant), job.prior, auxiliary) not in checked:
+                checked.add((id(variant), job.prior, auxiliary))
+                _check_masks(recipe, suite, variant, job.prior, auxiliary)
             # A training's targets come together from all blocks; what does not train goes where the others go.
             with_whom: Hashable = auxiliary if job.trains else job.targets if equal_targets else ()
             for target in _under_conditions(job.targets, beside[id(variant)], same_words):
@@ -413,9 +413,11 @@ def _unworded(target: str, wording: str) -> str:
     return f"{target} is not tested under wording {wording}, which has no other word for any of its categories"
 
 
-def _check_masks(recipe: Recipe, suite: Suite, variant: Variant, auxiliary: tuple[str, ...]) -> None:
+def _check_masks(recipe: Recipe, suite: Suite, variant: Variant, prior: str, auxiliary: tuple[str, ...]) -> None:
     """Refuses what learns from masks, with file and line, where an auxiliary dataset has none."""
-    if unmasked := learnable.unmasked(auxiliary):
+    parts = priors.resolve(prior, suite.name).parts
+    real = [name for name, part in zip(auxiliary, parts, strict=True) if not part.synthetic]
+    if unmasked := learnable.unmasked(real):
         config = _configured(recipe, suite, variant)
         try:
             learnable.check_masks(variant.method, config, unmasked)

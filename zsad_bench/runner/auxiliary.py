@@ -10,6 +10,7 @@ from zsad_bench.data import complete, mask_sizes, readable
 from zsad_bench.data import prior as priors
 from zsad_bench.data.base import ZeroShotDataModule
 from zsad_bench.data.concat import ConcatData
+from zsad_bench.data.synthetic import KINDS
 from zsad_bench.errors import UsageError
 from zsad_bench.planning.learnable import has_normals
 from zsad_bench.prior_grammar import Part
@@ -76,19 +77,24 @@ def kept(part: Part, data_of: DataFactory, options: Mapping[str, Any]) -> Kept:
 
     Whether the dataset is all there is a matter of the whole table, before anything is chosen from it.
     """
-    whole = data_of(part.asked, {})
+    synthetic: dict[str, Any] = {"synthetic": part.draw} if part.synthetic else {}
+    whole = data_of(part.asked, synthetic)
     if whole.unlabelled:
         raise UsageError(
             f"prior {part.asked}: {whole.unlabelled}, so that nothing can be learned from it; take another variant of "
             f"{whole.name}, or another dataset"
         )
-    drawn = whole.redrawn(part.draw)
-    if drawn:
+    drawn = {**whole.redrawn(part.draw), **synthetic}
+    if drawn != synthetic:
         whole = data_of(part.asked, drawn)
     kinds = {card.name: card.kind for card in whole.category_cards}
     table, lines = _readable(whole)
-    partial = complete.shortfall(complete.counts(table), whole.whole())
-    samples = priors.select(table, part, kinds, getattr(whole, "anomaly_types", None))
+    anomaly_types = getattr(whole, "anomaly_types", None)
+    if part.synthetic:
+        partial, anomaly_types = whole.shortfall, {sample.category: KINDS for sample in table}
+    else:
+        partial = complete.shortfall(complete.counts(table), whole.whole())
+    samples = priors.select(table, part, kinds, anomaly_types)
     # What cannot be read is out already: what cannot be read later on is an error.
     module = data_of(part.asked, {**options, **drawn, "samples": samples, "on_bad_image": "stop"})
     return Kept(module, partial, (*whole.notes, *lines))

@@ -132,6 +132,11 @@ def data_module(
     given = {**data.get("*", {}), **data.get(name, {})}
     if "condition" in given:
         raise UsageError(f"--data condition={given['condition']}: name it with --corruption or --wording instead")
+    if "synthetic" in given:
+        raise UsageError(
+            f"--data synthetic={given['synthetic']}: generated anomalies are learned from, not tested on; name a prior "
+            "instead, as in --prior synthetic"
+        )
     wanted = {**given, **(options or {}), **({"condition": condition} if condition else {})}
     root = wanted.pop("root", None)
     if place and root is not None:

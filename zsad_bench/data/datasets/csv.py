@@ -66,7 +66,8 @@ class Csv(OwnDataModule):
             samples.append(Sample(image, masks if label else (), label, category, kind, "test"))
         if dropped:
             self.notes.append(f"{table}: the masks of {dropped} normal images are not read")
-        if {sample.label for sample in samples} != {0, 1}:
+        labels = {sample.label for sample in samples}
+        if labels != {0, 1} and not (0 in labels and self.painter is not None):
             raise DatasetError(
                 f"csv: {table} lists {sum(s.label == 0 for s in samples)} normal and "
                 f"{sum(s.label == 1 for s in samples)} anomalous images; a test needs both"

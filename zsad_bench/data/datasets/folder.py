@@ -93,7 +93,7 @@ class Folder(OwnDataModule):
 
     def _check_labels(self, root: Path, samples: list[Sample], needed: set[int]) -> None:
         labels = {sample.label for sample in samples if sample.split == self.split}
-        if labels >= needed or (labels and self.split == "train"):
+        if labels >= needed or (labels and self.split == "train") or (0 in labels and self.painter is not None):
             return
         content = {
             frozenset({0}): "only normal images",
@@ -112,7 +112,7 @@ class Folder(OwnDataModule):
             self.notes.append(f"{root}: left out, as no category: {', '.join(rest)}")
         for folder, name in category_of.items():
             labels = {sample.label for sample in samples if sample.category == name and sample.split == "test"}
-            if len(labels) == 1:
+            if len(labels) == 1 and self.painter is None:
                 what = "anomalous" if labels == {0} else "normal"
                 self.notes.append(f"{root / folder}: no {what} images, so image metrics of {name} are undefined")
 
