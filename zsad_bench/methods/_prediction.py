@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -24,8 +24,7 @@ class Scorer(Protocol):
     @property
     def adapts_at_test(self) -> bool: ...
 
-    @property
-    def title(self) -> str: ...
+    title: ClassVar[str]
 
     @property
     def fewest_images(self) -> int: ...

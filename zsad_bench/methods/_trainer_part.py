@@ -29,6 +29,7 @@ class TrainerPart(LightningModule):
     title: ClassVar[str]
     adapts_at_test: bool
     transductive: bool
+    fewest_images: int
     config: Any
     is_trained: bool
     pending: Pending

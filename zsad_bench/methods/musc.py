@@ -243,8 +243,9 @@ def aggregated(patches_nNC: Tensor, grid: tuple[int, int], side: int) -> Tensor:
 
 def _cosines(one_aNC: Tensor, other_bNC: Tensor) -> Tensor:
     """(a,N,b,N) of all patches of some images with all of others."""
-    product = one_aNC.flatten(0, 1) @ other_bNC.flatten(0, 1).T
-    return product.unflatten(1, (len(other_bNC), -1)).unflatten(0, (len(one_aNC), -1))
+    product: Tensor = one_aNC.flatten(0, 1) @ other_bNC.flatten(0, 1).T
+    cosines: Tensor = product.unflatten(1, (len(other_bNC), -1)).unflatten(0, (len(one_aNC), -1))
+    return cosines
 
 
 def distance(cosine: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from zsad_bench.backbones.feature_store import size_of
 from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.methods._prediction import check_count
 from zsad_bench.process import free_memory
+from zsad_bench.runner.feature_room import SHARE, UNSAID, readable
 from zsad_bench.runner.run_spec import FeatureOptions
-from zsad_bench.runner.stored_features import SHARE, UNSAID, readable
 from zsad_bench.types import Features
 
 if TYPE_CHECKING:

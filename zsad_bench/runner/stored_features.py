@@ -11,15 +11,13 @@ from zsad_bench.backbones.feature_store import FeatureStore, size_of
 from zsad_bench.errors import UsageError
 from zsad_bench.planning.configure import encodes_alone
 from zsad_bench.process import free_memory
+from zsad_bench.runner.feature_room import SHARE, UNSAID, readable
 from zsad_bench.runner.run_spec import FeatureOptions
 from zsad_bench.types import EncoderSpec, ForwardSpec
 
 if TYPE_CHECKING:
     from zsad_bench.methods.base import ZeroShotMethod
     from zsad_bench.runner.prepared_run import PreparedRun
-
-SHARE = 4  # the part of the free memory that is taken without being asked: a quarter
-UNSAID = 10**8  # bytes in memory that are not worth a line
 
 
 def opened(options: FeatureOptions, learning: Sequence[PreparedRun], say: Callable[[str], None]) -> FeatureStore | None:
@@ -80,14 +78,6 @@ def _reads_images_of(run: PreparedRun, other: PreparedRun) -> bool:
         return False
     changes_them = type(method).augmented is not ZeroShotMethod.augmented
     return not changes_them and any(stage.epochs for stage in method.stages())
-
-
-def readable(size: int) -> str:
-    """ "1.5 GB", "42 MB", "3 kB"."""
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}" if size < 10 * scale else f"{size / scale:.0f} {unit}"
-    return f"{size} bytes"
 
 
 def _bytes(method: ZeroShotMethod, options: FeatureOptions) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from zsad_bench.data.image_cache import SHARED, SharedImages
 from zsad_bench.planning.plan import JobGroup
 from zsad_bench.runner.expected_rows import ExpectedRows
-from zsad_bench.runner.stored_features import readable
+from zsad_bench.runner.feature_room import readable
 from zsad_bench.sweep.sweep_status import SweepStatus
 
 PREFIX = "zsad-bench-decoded-"  # and the id of the process that removes it
