@@ -15,7 +15,8 @@ Our choice, the sources at hand being silent:
 - the mask on the grid: a patch is inside where more than half of its pixels are. Where no patch is, an image has no
   anomalous patch key, where all are, no normal one;
 - the temperature, the share of pixels in the image score, which is taken before smoothing, and the smoothing;
-- which keys `max_keys` leaves: of normal and anomalous ones in turn, each by the rank that draws a prior's images.
+- which keys `max_keys` leaves: of normal and anomalous ones in turn, each by the rank that draws a prior's images, of
+  draw 0 whatever the prior's draw.
 
 Keys are stored in the order of that rank, so that the memory follows from the images alone: neither the seed, nor the
 order of the images, nor the number of processes matters. MRAD-FT and MRAD-CLIP, which are trained, are not built.
