@@ -37,7 +37,6 @@ class Part:
     draw: int = 0
     listed: tuple[str, ...] | None = None
     place: str = ""
-    synthetic: bool = False
 
     @property
     def asked(self) -> str:

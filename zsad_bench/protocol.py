@@ -38,8 +38,8 @@ _NEEDED = ("title", "suite", "priors", "backbone", "metrics")
 
 @dataclass(frozen=True)
 class NamedPrior:
-    """auxiliary: a dataset. instead: target -> what is learned from for it. generated: anomalies are generated on normal
-    images of that dataset."""
+    """auxiliary: a dataset. instead: target -> what is learned from for it. generated: anomalies are generated on
+    normal images of that dataset."""
 
     auxiliary: str
     instead: Mapping[str, str] = field(default_factory=dict)

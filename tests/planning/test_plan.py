@@ -48,9 +48,7 @@ def test_what_does_not_train_is_planned_once(planned):
 
 
 def test_what_learns_without_drawing_is_trained_once_per_draw(planned):
-    text = (
-        "suite: demo\nmethods: [mrad]\npriors: [limited]\ntargets: [demo_textures]\nseeds: [3, 1]\ndraws: [0, 1]\n"
-    )
+    text = "suite: demo\nmethods: [mrad]\npriors: [limited]\ntargets: [demo_textures]\nseeds: [3, 1]\ndraws: [0, 1]\n"
     assert cells(planned(text)) == [("mrad", "limited", 0, draw, "demo_textures") for draw in (0, 1)]
     augmented = cells(planned(text + "augment: [jpeg]\n"))
     assert [cell[2:4] for cell in augmented] == [(1, 0), (3, 0), (3, 1)], "augmentation draws by the seed"
@@ -173,7 +171,6 @@ def test_the_papers_protocols():
         assert sum(one != "pixel" for one in level) == 8, f"{prior}: classification targets {targets}"
         assert sum(one != "image" for one in level) == 8, f"{prior}: segmentation targets {targets}"
     assert len({cell.target for cell in main.cells}) == 12
-
 
 
 @pytest.mark.parametrize(("name", "n_draws"), [("prior_curve", 10), ("prior_curve_demo", 5)])

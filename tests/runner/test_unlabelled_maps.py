@@ -33,7 +33,7 @@ def test_scores_and_maps_are_all_there_is(group_in, quiet, tmp_path, fields):
         assert (scores.labels, scores.types) == ([-1, -1], ["unknown"] * 2)
         folder = group.board / "maps" / key
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*.npy")}
-        assert {f"{c}/test_private/{n}_regular.png.npy" for c in ("can", "vial") for n in ("000", "001")} <= names
+        assert {f"{c}/test_private/{n}_regular.png.npy" for c in ("can", "vial") for n in ("000", "001")} == names
         map_HW = np.load(folder / "can/test_private/000_regular.png.npy", allow_pickle=False)
         assert (map_HW.shape, map_HW.dtype) == ((32, 32), np.float32)
     said = " ".join(quiet.file.getvalue().split())

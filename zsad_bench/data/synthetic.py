@@ -153,8 +153,8 @@ class Scene:
     """An image with what all kinds of defect ask of it.
 
     side: the shorter one. reach: pixels within which a change makes its neighbours part of a mask. small: every n-th
-    row and column (h,w,3), n being `step`. thing: (h,w) bool, where defects may be: what stands before a plain ground, or
-    everything. grey: no colours.
+    row and column (h,w,3), n being `step`. thing: (h,w) bool, where defects may be: what stands before a plain ground,
+    or everything. grey: no colours.
     """
 
     def __init__(self, image: np.ndarray, parameters: Parameters) -> None:

@@ -49,7 +49,7 @@ class Finished:
 
 
 OnCategory = Callable[[str, Category, Finished], None]
-OnPredicted = Callable[[str, list[str], Prediction], None]
+OnPredicted = Callable[[str, Category, list[str], Prediction], None]
 
 
 class Collector(Callback):
@@ -59,7 +59,7 @@ class Collector(Callback):
     masks themselves only where a transductive method has to see all of them first. A category with skipped images ends
     with the test. pictured: labels that pictures are kept of. level: of the metrics, where it is not the data's own.
     thresholds: label -> those of its optional metrics. options: of `CategoryMetrics`. predicted: called with each
-    method's label and predictions of images of one category, with the images' ids, before anything is made of them.
+    method's label, a category, ids of images of it and their predictions, before anything is made of them.
 
     sweeps: threads for RCPRO's sweeps, 0 for none; None: as many as the machine has to spare. Beside a GPU they run on
     while the next batch is encoded. On a CPU each batch waits for its sweeps: they would take cores from the encoder,
@@ -146,7 +146,7 @@ class Collector(Callback):
         states, picks = self.states.setdefault(category, {}), self.picks.setdefault(category, {})
         for label, prediction in predictions.items():
             if self.predicted is not None:
-                self.predicted(label, [sample.id for sample in batch.samples], prediction)
+                self.predicted(label, category, [sample.id for sample in batch.samples], prediction)
             if label not in states:
                 of = {**self.options, "thresholds": self.thresholds.get(label), "pool": self.pool}
                 states[label] = CategoryMetrics(self.level, grouped=bool(self.groups), **of)

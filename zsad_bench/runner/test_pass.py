@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+=======
+from collections.abc import Mapping, Sequence
+>>>>>>> sets_a
 from typing import Any
 
 from lightning import Callback, LightningDataModule, Trainer
@@ -59,8 +63,7 @@ def test(
         shown = {label: method.title for label, method in methods.items() if not method.stochastic_at_test}
         largest: dict[str, dict[str, Pick]] = {}
         left: dict[str, tuple[int, int]] = {}
-        folders = {label: _maps_of(run, data) for label, run in chosen.items()}
-        maps = UnlabelledMaps(folders) if data.unlabelled else None
+        maps = _maps(asked, data, chosen) if data.unlabelled else None
         callbacks = [
             CountComputations(chosen, console),  # before memory is measured
             Collector(
@@ -82,9 +85,11 @@ def test(
             console.print(line, style="yellow")
 
 
-def _maps_of(run: PreparedRun, data: ZeroShotDataModule) -> Path:
-    """Where the maps of a run on an unlabelled target go."""
-    return run.spec.board / FOLDER / str(run.writer.cell(data)["key"])
+def _maps(asked: str, data: ZeroShotDataModule, runs: Mapping[str, PreparedRun]) -> UnlabelledMaps:
+    """What writes the maps of an unlabelled target, of the categories that are due."""
+    keys = {label: str(run.writer.cell(data)["key"]) for label, run in runs.items()}
+    folders = {label: run.spec.board / FOLDER / keys[label] for label, run in runs.items()}
+    return UnlabelledMaps(folders, {label: run.due[asked] for label, run in runs.items()})
 
 
 def run_pass(

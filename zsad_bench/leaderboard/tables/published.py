@@ -1,7 +1,7 @@
 """The papers' own numbers, and what each line of their tables is called here.
 
-`leaderboards/published/sources.yaml` says of every source which table, protocol and kind it is of. A source that it does
-not name is refused, so nothing is compared by accident.
+`leaderboards/published/sources.yaml` says of every source which table, protocol and kind it is of. A source that it
+does not name is refused, so nothing is compared by accident.
 """
 
 from __future__ import annotations
