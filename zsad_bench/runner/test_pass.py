@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-=======
-from collections.abc import Mapping, Sequence
->>>>>>> sets_a
 from typing import Any
 
 from lightning import Callback, LightningDataModule, Trainer
