@@ -157,7 +157,7 @@ def filo_file(vision: int, joint: int, text: int, n_ctx: int = 12) -> dict[str, 
 def visualad_file(
     width: int, blocks: tuple[int, ...] = (1, 2, 3, 4), anchors: int = 4, positions: int = 40
 ) -> dict[str, Tensor]:
-    """The tensors that VisualAD's trainer saves, under the names that they have behind each other."""
+    """The tensors of what VisualAD's trainer saves, their names from the outermost dictionary on."""
     import torch
 
     draw = torch.Generator().manual_seed(10)
@@ -180,6 +180,22 @@ def visualad_file(
     return {name: torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
 
 
+def visualad_saved(width: int) -> dict[str, object]:
+    """What VisualAD's trainer saves: tensors, dictionaries of them, and settings."""
+    state, saved = visualad_file(width), {"features_list": [1, 2, 3, 4], "image_size": 518, "transform_type": "mlp"}
+    saved |= {name: tensor for name, tensor in state.items() if "." not in name}
+    mlps: dict[str, dict[str, Tensor]] = {}
+    attention: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        outer, _, inner = name.partition(".")
+        if outer == "layer_transforms":
+            layer, _, rest = inner.partition(".")
+            mlps.setdefault(layer, {})[rest] = tensor
+        elif outer == "cross_attn":
+            attention[inner] = tensor
+    return {**saved, "layer_transforms": mlps, "cross_attn": attention}
+
+
 # Method -> the contents of its released checkpoint's files, in the widths of a backbone.
 FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
     "adaclip": lambda b: [adaclip_file(b.vision.width, b.vision.joint_width, b.text_tower.width, depth=3)],
@@ -188,7 +204,5 @@ FILES: dict[str, Callable[[Backbone], list[dict[str, object]]]] = {
     "filo": lambda b: [{"filo": filo_file(b.vision.width, b.vision.joint_width, b.text_tower.width)}],
     "faprompt": lambda b: [{"prompt_learner": faprompt_file(b.text_tower.width, b.vision.joint_width, deep=2)}],
     "aa_clip": lambda b: aa_clip_files(b.vision.width, b.text_tower.width, b.vision.joint_width, 1, 1, 4),
-    "visualad": lambda b: [
-        {**visualad_file(b.vision.width), "features_list": [1, 2, 3, 4], "image_size": 518, "transform_type": "mlp"}
-    ],
+    "visualad": lambda b: [visualad_saved(b.vision.width)],
 }
