@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 SECTION = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("\n## A metric\n")[1].split("\n## ")[0]
 KEY, TITLE = re.search(r'Metric\("(\w+)", "([^"]+)"\)', SECTION).groups()
@@ -34,8 +35,6 @@ from zsad_bench.metrics import IMAGE_KEYS, PIXEL_KEYS
 from zsad_bench.metrics.category import CategoryMetrics
 from zsad_bench.metrics.functional.image import statistic
 from zsad_bench.runner.expected_rows import metrics_of
-
-pytestmark = pytest.mark.slow
 
 key = sys.argv[1]
 labels = torch.arange(40) % 2

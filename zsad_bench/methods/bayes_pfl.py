@@ -242,8 +242,8 @@ class BayesPfl(ZeroShotMethod[BayesPflConfig]):
         counts = ("n_prompts", "n_ctx", "n_state", "n_flows", "draws", "hidden", "n_heads", "top_k", "few_top_k")
         least = {**dict.fromkeys(counts, 1), "sentence_chunk": 1, "schedule_epochs": resolved.epochs}
         zero = dict.fromkeys(("gaussian_sigma", "kl_weight", "ortho_weight", "fuse_epochs", "warmup"), 0)
-        above_zero = ("lr", "scale_lr", "slow_lr", "fuse_lr", "init_std")
-        check_bounds(cls.title, resolved, above_zero=above_zero, **least, **zero)
+        above = ("lr", "scale_lr", "slow_lr", "fuse_lr", "init_std")
+        check_bounds(cls.title, resolved, above_zero=above, **least, **zero)
         mosaics(cls.title, resolved.mosaic_prob)
         _check(cls.title, resolved, backbone)
         return resolved
