@@ -38,7 +38,7 @@ _NEEDED = ("title", "suite", "priors", "backbone", "metrics")
 
 @dataclass(frozen=True)
 class NamedPrior:
-    """auxiliary: a dataset. instead: target -> what is learned from for it. generated: anomalies are generated on
+    """auxiliary: a dataset. instead: target -> what is learned from for it. generated: its anomalies are generated, on
     normal images of that dataset."""
 
     auxiliary: str

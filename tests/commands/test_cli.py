@@ -63,7 +63,7 @@ def nothing_runs(monkeypatch) -> None:
         (bench(set="temperature=hot"), "clip: temperature='hot' does not fit; expected float"),
         (bench(set="temperature"), "--set temperature: expected key=value"),
         (bench(set="block=[1"), "not a YAML value"),
-        (["ls"], "missing methods|datasets|priors|backbones"),
+        (["ls"], "missing methods|datasets|priors|protocols|backbones"),
         (["ls", "method"], "unknown list 'method'; did you mean methods?"),
         (["table", "pivto"], "unknown suite 'pivto'; did you mean pivot"),
         (["table", "demos"], "unknown suite 'demos'; did you mean demo, "),

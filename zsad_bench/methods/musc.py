@@ -36,7 +36,7 @@ from zsad_bench.methods.base import MethodConfig, ZeroShotMethod, filled, silent
 from zsad_bench.types import Activation, Category, Features, FeatureType, Pooled, PosInterp, Prediction, SampleInfo, Tap
 
 # Datasets without a normal test image (docs/datasets.md): most partners of a patch may then be anomalous.
-WITHOUT_NORMAL = frozenset({"clinicdb", "colondb", "endo", "isic", "kvasir", "tn3k"})
+WITHOUT_NORMAL = frozenset({"clinicdb", "colondb", "endo", "isic", "kvasir", "rsdd", "tn3k"})
 REMARK = "no normal images to compare with"
 
 

@@ -6,9 +6,9 @@ the file list of the copy of Bayes-PFL (MIT, commit 49ca9a9). Nobody has run thi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from zsad_bench.data import complete, crops, files
 from zsad_bench.data.base import CategoryCard, Expected
@@ -59,17 +59,19 @@ class Ksdd2(PublicDataModule):
         check_copy(self, samples, _PREPARED, "bayes_pfl")
         return [_typed(sample) for sample in samples]
 
-    def folders_of_images(self, samples: Sequence[Sample]) -> Iterable[str] | None:
-        """Of the download, the split that is read: the other one is no leftover."""
-        return {sample.image.rpartition("/")[0] for sample in samples} if self.layout == "raw" else None
-
     def read_raw(self, root: Path) -> list[Sample]:
         if self.variant == "bayes_pfl":
             why = only_prepared(self.variant)
             raise UsageError(f"{self.name}: {why}; {root} is the download, with variant official")
-        top = files.any_case(root, self.split)
-        if top is None:
+        if files.any_case(root, self.split) is None:
             raise DatasetError(f"{self.name}: {root} has no folder {self.split}/; {complete.remedy()}")
+        return [*self._read_split(root, "train"), *self._read_split(root, "test")]
+
+    def _read_split(self, root: Path, split: Literal["train", "test"]) -> list[Sample]:
+        """Of the download; [] where it has no such folder."""
+        top = files.any_case(root, split)
+        if top is None:
+            return []
         names = files.images(root / top)
         mask_of = {_stem(name).removesuffix("_GT"): name for name in names if _stem(name).endswith("_GT")}
         samples = []
@@ -80,7 +82,7 @@ class Ksdd2(PublicDataModule):
             if "(copy)" in name:
                 self.notes.append(f"{path} is left out: the release holds a copy of another image under this name")
             elif _stem(name) in mask_of:
-                samples.append(self._sample(f"{top}/{name}", f"{top}/{mask_of[_stem(name)]}", root))
+                samples.append(self._sample(f"{top}/{name}", f"{top}/{mask_of[_stem(name)]}", root, split))
             elif self.partial:
                 self.notes.append(f"partial: {path} has no mask beside it and is left out")
             else:
@@ -90,11 +92,11 @@ class Ksdd2(PublicDataModule):
                 )
         return samples
 
-    def _sample(self, image: str, mask: str, root: Path) -> Sample:
+    def _sample(self, image: str, mask: str, root: Path, split: Literal["train", "test"]) -> Sample:
         size = crops.size_of(root / image)
         whole = (0, 0, *size)
         (bad,) = crops.marked(root / image, size, [root / mask], [whole], self.mask_threshold, self.strict_mask_size)
-        return Sample(image, (mask,) if bad else (), int(bad), "metal", "defect" if bad else "good", self.split)
+        return Sample(image, (mask,) if bad else (), int(bad), "metal", "defect" if bad else "good", split)
 
 
 def _stem(name: str) -> str:
