@@ -49,7 +49,7 @@ def enlarged(field: np.ndarray, shape: tuple[int, int], box: tuple[slice, slice]
     for axis, (wanted, part) in enumerate(zip(shape, box, strict=True)):
         size = field.shape[axis]
         place = ((np.arange(part.start, part.stop) + 0.5) * size / wanted - 0.5).clip(0, size - 1)
-        first = np.minimum(np.floor(place).astype(np.int64), max(size - 2, 0))
+        first = np.floor(place).astype(np.int64)
         share = (place - first)[:, None] if axis == 0 else place - first
         low, high = field.take(first, axis), field.take(np.minimum(first + 1, size - 1), axis)
         field = low + share * (high - low)
