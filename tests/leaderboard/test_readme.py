@@ -120,5 +120,3 @@ def test_the_counts_of_datasets_are_those_of_the_suite():
         assert WORDS[word.lower()] == len(PAPER.targets), f"docs/{name}: {word} datasets"
     (word,) = re.findall(r"the table of all (\w+) of the papers", README)
     assert WORDS[word] == len(PAPER.targets)
-    (word,) = re.findall(r"The (\w+) of level `pixel`", docs["datasets.md"])
-    assert WORDS[word] == sum(cls.level == "pixel" for cls in cards)
