@@ -48,6 +48,7 @@ def test_plain_tensors_of_every_type(tmp_path):
     assert found.locked == can_lock()
 
 
+@pytest.mark.slow
 def test_code_is_not_run_and_is_named(tmp_path):
     path = saved(tmp_path, {"a": Call(os.mkdir, str(tmp_path / "it_ran"))})
     with pytest.raises(AsksForCode, match=r"w\.pt asks for posix\.mkdir, which is code") as caught:

@@ -66,6 +66,7 @@ def test_sync_makes_a_run_of_each_seed_from_rows_alone_and_twice_the_same(zsad, 
     assert not kept.history, "a second sync would draw points twice"
 
 
+@pytest.mark.slow
 def test_runs_of_a_sweep_are_its_group(zsad, rows, tmp_path):
     plan = StoredPlan("mine", "demo", (), tmp_path, tmp_path)
     cells = {"a": ExpectedRows("k1elpv", ("elpv",), ("image_auroc",), 96, "tiny"), "b": "no weights"}
