@@ -71,8 +71,8 @@ figures: .venv/.installed ## draw every figure that rows, pictures and checkpoin
 speed: .venv/.installed-dev ## measure all of benchmarks/speed and write docs/speed.md; ARGS="--only NAME" for one
 	@set -f; exec .venv/bin/python benchmarks/speed/suite.py $$ARGS
 
-ls: .venv/.installed ## list methods, datasets, priors
-	@for what in methods datasets priors; do echo "$$what"; .venv/bin/zsad-bench ls $$what; echo; done
+ls: .venv/.installed ## list methods, datasets, priors, protocols
+	@for what in methods datasets priors protocols; do echo "$$what"; .venv/bin/zsad-bench ls $$what; echo; done
 
 test: lint $(ELPV_READY) ## lint, then every test but the slow ones
 	@set -f; $(PYTEST) $$ARGS

@@ -11,6 +11,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from zsad_bench import registry
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
@@ -39,3 +41,11 @@ def test_third_party_names_every_dependency():
     extras = [line for name, lines in PROJECT["optional-dependencies"].items() for line in lines]
     asked = {canonicalize_name(Requirement(line).name) for line in [*PROJECT["dependencies"], *extras]}
     assert not asked - named - {canonicalize_name(PROJECT["name"])}
+
+
+def test_third_party_names_every_method_and_every_file_of_sentences():
+    text = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    methods = [cls for cls in registry.classes("methods").values() if cls.paper]
+    assert [cls.title for cls in methods if f"| {cls.title}" not in text and f", {cls.title}" not in text] == []
+    files = sorted(path.name for path in (ROOT / "zsad_bench" / "prompts").glob("*.yaml"))
+    assert [name for name in files if f"{name}`" not in text] == []
