@@ -130,8 +130,8 @@ def test_status_plans_the_hours_of_what_is_missing(zsad, tmp_path):
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("FAPrompt Table 1"))
-    before = re.fullmatch(r"  about ([\d.]+) h on one GPU \(training ([\d.]+), testing ([\d.]+)\); – for WinCLIP, BLIP, FiLo",
-                          lines[at + 1])  # fmt: skip
+    hours = r"about ([\d.]+) h on one GPU \(training ([\d.]+), testing ([\d.]+)\); – for WinCLIP, BLIP, FiLo"
+    before = re.fullmatch(f"  {hours}", lines[at + 1])
     assert before, lines[at + 1]
     assert parts.assumption() in said.out.replace("\n", " "), "hours without what they assume"
     with (tmp_path / "out" / "status.csv").open(newline="") as file:
