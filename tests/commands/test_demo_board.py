@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from zsad_bench import registry
+from zsad_bench.leaderboard.page.gallery import PICTURE
 
 BOARD = Path(__file__).resolve().parents[2] / "leaderboards" / "demo"
 
@@ -26,3 +28,11 @@ def test_the_demo_sweep_has_nothing_left_to_compute(zsad, tmp_path):
     assert not waiting, "`make sweep RECIPE=demo` would compute these anew:\n" + "\n".join(waiting)
     cells, done = map(int, re.search(r"^(\d+) cells: (\d+) done", said.out, re.MULTILINE).groups())
     assert cells == done > 0
+
+
+def test_the_page_of_the_repository_shows_its_pictures():
+    """They are not in git: whoever writes the page anew where the runs were not made would leave them out."""
+    page = (BOARD / "index.html").read_text(encoding="utf-8")
+    assert page.count(PICTURE) > 100
+    said = json.loads(re.search(r'"gallery":(\{.*?"n":\d+\})', page)[1])
+    assert said["n"] > 1000

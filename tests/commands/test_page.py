@@ -36,6 +36,15 @@ def test_the_page_lies_beside_the_rows_and_tells_what_it_lacks(zsad, board):
     assert "left out" not in said.out
 
 
+def test_a_page_that_loses_its_pictures_says_so(zsad, board):
+    assert "had pictures" not in zsad("page", "demo", "--photos").out
+    (board / "pictures").rename(board / "elsewhere")
+    said = zsad("page", "demo", "--photos")
+    assert "the page that was here had pictures" in said.out
+    assert "leaderboards/demo/pictures holds none" in said.out.replace("\n", " ")
+    assert "had pictures" not in zsad("page", "demo", "--photos").out, "this one had none"
+
+
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [

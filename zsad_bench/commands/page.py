@@ -10,6 +10,7 @@ from zsad_bench import outputs
 from zsad_bench.commands.table import layout
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.leaderboard.page.build import write_page
+from zsad_bench.leaderboard.page.gallery import PICTURE
 from zsad_bench.options import Argument, Option
 from zsad_bench.planning.suite import SUITES
 from zsad_bench.printable import say
@@ -40,9 +41,13 @@ def run(options: Options) -> int:
     folder = Path(options.board) / options.suite
     out = Path(options.out) if options.out else folder / "index.html"
     outputs.check_file(out, "--out")
+    had_pictures = out.is_file() and PICTURE.encode() in out.read_bytes()
     made = write_page(folder, out, layout(SUITES[options.suite]), options.photos, options.megabytes)
     shown = made.gallery
     say(f"{made.path}: {made.size / _MB:.1f} MB, {made.n_rows} rows, {_pictures(len(shown.cards))}")
+    if had_pictures and not (shown.cards or shown.withheld or shown.too_many):
+        say(f"the page that was here had pictures, and {folder / 'pictures'} holds none of these rows: runs write them "
+            "there, and git does not keep them")  # fmt: skip
     for title, n in shown.withheld.items():
         say(f"{title}: {_pictures(n)} left out, its images may not be redistributed; --photos adds them, for you only")
     if shown.too_many:

@@ -22,6 +22,7 @@ from zsad_bench.results.pictures import Kind, Picture, read_pictures
 
 SIDE = 128  # pixels of the longer side, at most
 QUALITY = {"image": 80, "map": 60}  # of WebP; a map is smooth, and its colours are the page's own
+PICTURE = "data:image/webp;base64,"  # what each picture of a page begins with
 _KINDS: tuple[Kind, ...] = ("largest", "worst", "best", "false_alarm")  # what goes in first where not all fit
 _CARD = 150  # bytes of a card's own text, about
 
@@ -136,7 +137,7 @@ def _size(size: tuple[int, int]) -> tuple[int, int]:
 def _uri(image: Image.Image, quality: int) -> str:
     content = io.BytesIO()
     image.save(content, "WEBP", quality=quality, method=4)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
+    return PICTURE + base64.b64encode(content.getvalue()).decode()
 
 
 def _short(value: float | None) -> float | None:
