@@ -22,6 +22,7 @@ from PIL import Image
 
 import zsad_bench as zb
 from tests.methods import toys
+from tests.two_processes import by_gloo, run_script
 from zsad_bench.errors import (
     CheckpointError,
     DatasetError,
@@ -122,7 +123,7 @@ def test_a_lightning_checkpoint_brings_back_what_was_learned_alone(alone, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="gloo over the loopback interface is asked for by its name")
+@by_gloo
 def test_two_processes_give_what_one_gives(alone, tmp_path):
     """The same script with the page's other Trainer: same images, same metrics, and as good as the same training."""
     text = SCRIPT.replace("trainer = Trainer(max_epochs=1)", TWO_PROCESSES)
@@ -135,12 +136,7 @@ torch.save(method.own_state(), f"state{trainer.global_rank}.pt")
 with open(f"rank{trainer.global_rank}.json", "w") as file:
     json.dump({"metrics": metrics, "ids": ids, "learned": learned, "world": trainer.world_size}, file)
 """
-    (tmp_path / "script.py").write_text(text)
-    env = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_script(tmp_path, text)
     assert "sync_dist" not in done.stderr, "Lightning warns of metrics that are not gathered"
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert [rank["world"] for rank in ranks] == [2, 2]

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from scipy.ndimage import map_coordinates, uniform_filter
 
 from tests.methods.conftest import some
 from tests.miniature import random_batch
+from tests.two_processes import by_gloo, run_script
 from zsad_bench.errors import BackboneError, UsageError
 from zsad_bench.methods._prediction import predict_set
 from zsad_bench.methods.anovl import ANGLES, N_VIEWS, SHIFTS, adaptation_losses, merged, views_of
@@ -384,17 +382,11 @@ torch.save({"ids": seen.ids, "scores": scores.clone(), "maps": maps.clone()}, f"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="gloo over the loopback interface is asked for by its name")
+@by_gloo
 def test_two_processes_give_what_one_gives(tmp_path, cache):
     """The images of a dataset shared by two processes, and all of them in one: equal to 1e-6."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    env = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}
     for devices in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "script.py", devices], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        run_script(tmp_path, SCRIPT, devices)
     alone, *ranks = (torch.load(tmp_path / name) for name in ("1_0.pt", "2_0.pt", "2_1.pt"))
     assert all(rank["ids"] for rank in ranks), "one of two processes had nothing to do"
     assert sorted(ranks[0]["ids"] + ranks[1]["ids"]) == sorted(alone["ids"]), "an image twice, or left out"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,7 +19,7 @@ from torch import distributed
 
 from tests.methods.conftest import learn, some
 from tests.miniature import random_batch
-from tests.test_house import ROOT
+from tests.two_processes import by_gloo, run_script
 from zsad_bench.backbones.load import architecture
 from zsad_bench.data.loaders import ShuffledShard
 from zsad_bench.data.prior import ranked
@@ -223,17 +222,11 @@ torch.save({"state": method.own_state(), "wanting": wanting}, f"{devices}_{train
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="gloo over the loopback interface is asked for by its name")
+@by_gloo
 def test_a_trainer_with_two_processes_fills_the_memory_of_one(tmp_path, cache):
     """Through Lightning's own wrapper, which refuses a module that wants no gradient."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    env = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}
     for devices in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "script.py", devices], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        run_script(tmp_path, SCRIPT, devices)
     alone, *ranks = (torch.load(tmp_path / name) for name in ("1_0.pt", "2_0.pt", "2_1.pt"))
     assert len(alone["state"]["image_keys"]) > 8
     for rank in ranks:

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +12,7 @@ import torch
 from tests.cells import run
 from tests.methods.toys import load
 from tests.miniature import random_batch
+from tests.two_processes import by_gloo, run_script
 from zsad_bench.errors import UsageError, ZsadError
 from zsad_bench.methods.base import MethodConfig
 from zsad_bench.planning.configure import build
@@ -136,14 +134,9 @@ except UsageError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="gloo over the loopback interface is asked for by its name")
+@by_gloo
 def test_two_processes_refuse_it_and_end(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    env = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_script(tmp_path, SCRIPT)
     line = "2: MuSc needs all images of a category at once, and 2 processes share them; test it with one process"
     assert [(tmp_path / f"rank{rank}.txt").read_text() for rank in range(2)] == [line, line]
 
