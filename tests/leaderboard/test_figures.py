@@ -125,9 +125,10 @@ def prompts(count: int = 5) -> list[faprompt_prompts.Prompts]:
 
 def drawn(name: str, images: list[map_grid.ImageMaps]) -> style.Drawn:
     """The figure of that name, from made-up numbers."""
-    rows, note = values(np.random.default_rng(0)), ["Made up."]
+    note = ["Made up."]
+    trained = {"clip": 0, "dive": 117_696}
+    rows = [replace(r, trained_parameters=trained.get(r.method)) for r in values(np.random.default_rng(0))]
     targets = {"image": ("cloth", "parts"), "pixel": ("cloth", "parts")}
-    learned = {"clip": 0, "dive": 117_696, "faprompt": None}
     if name == "dive_fig_1":
         return dive_fig_1.draw(dive_fig_1.means(rows, PRIORS, "image_auroc", FACTS), images[0], FACTS, note)
     if name == "dive_fig_3":
@@ -137,10 +138,10 @@ def drawn(name: str, images: list[map_grid.ImageMaps]) -> style.Drawn:
     if name == "faprompt_prompts":
         return faprompt_prompts.draw(prompts(), note)
     if name == "complexity":
-        return complexity.draw(cost.costs(rows, FACTS), learned, FACTS, note)
+        return complexity.draw(cost.costs(rows, FACTS), FACTS, note)
     if name == "quality_cost":
         reached = quality_cost.quality(rows, "limited", quality_cost.SHOWN, targets, FACTS)
-        return quality_cost.draw(reached, cost.costs(rows, FACTS), learned, FACTS, note)
+        return quality_cost.draw(reached, cost.costs(rows, FACTS), FACTS, note)
     if name == "prior_curve":
         found = curves.curves(learned_from(), {"image": ("cloth",)})
         return prior_curve.draw(found, FACTS, note, curves.flats(learned_from(), found, ["random"]))
@@ -310,6 +311,22 @@ def timed(encode: float | None = 0.5, **score: float) -> list:
                  seconds_score=seconds, n_images=10, peak_memory_mb=700.0)
         for method, seconds in score.items() for category in "ab"
     ]  # fmt: skip
+
+
+def test_costs_over_four_decades_do_not_collide():
+    trained = {"clip": 1_536, "dive": 117_696, "faprompt": 4_711_120}
+    rows = [replace(r, trained_parameters=trained[r.method]) for r in values(np.random.default_rng(0))]
+    with style.look():
+        made = complexity.draw(cost.costs(rows, FACTS), FACTS, ["Made up."])
+        assert collisions(made.figure) == []
+
+
+def test_what_a_method_trains_is_what_its_rows_say(images):
+    with style.look():
+        made = drawn("complexity", images)
+    said = [text.get_text() for text in made.figure.axes[0].texts]
+    assert said == ["none", "117,696", "?"], "CLIP, DIVE, and FAPrompt, of which no row says it"
+    assert "No row says how many FAPrompt trains" in made.caption.replace("\n", " ")
 
 
 def test_a_cost_is_measured_where_rows_say_it():

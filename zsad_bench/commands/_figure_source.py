@@ -140,12 +140,6 @@ class Source:
         sentence = style.transductive_names(name for name in dict.fromkeys(labels) if name in marked)
         return [sentence] if sentence else []
 
-    def learned(self) -> dict[str, int | None]:
-        from zsad_bench.commands import _figure_trained as trained
-
-        backbones = {row.backbone for row in self.rows} - {"none"}
-        return trained.learned(self.runs, {row.method for row in self.rows}, min(backbones, default=None))
-
     def checkpoints(self, method: str, **training: str | int | None) -> list[tuple[Path, Header]]:
         """The one that was named, or the newest of each seed among the runs."""
         from zsad_bench.commands import _figure_trained as trained

@@ -1,4 +1,4 @@
-"""What figures ask of trained checkpoints: attention, prompt embeddings, and how much was learned."""
+"""What figures ask of trained checkpoints: attention and prompt embeddings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
 
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
@@ -45,11 +44,6 @@ def find(runs: Path, method: str, backbone: str | None = None, **training: Any) 
         if all(facts.get(key) == value for key, value in wanted.items()) and backbone in (None, _name(header)):
             found.append((path, header))
     return found
-
-
-def learned(runs: Path, methods: Iterable[str], backbone: str | None) -> dict[str, int | None]:
-    """Method -> how many numbers its newest checkpoint holds; 0: it never trains; None: no checkpoint."""
-    return {method: _learned(runs, method, backbone) for method in methods}
 
 
 def attention(path: Path, weights: str | None, dataset: str, image: str | None) -> Attention:
@@ -130,18 +124,6 @@ def _text_blocks(backbone: str) -> int | None:
 
 def _name(header: Header) -> str:
     return header.backbone.partition("@")[0]
-
-
-def _learned(runs: Path, method: str, backbone: str | None) -> int | None:
-    from zsad_bench.planning.configure import trains
-
-    if not trains(method):
-        return 0
-    for path, _ in find(runs, method, backbone):
-        with safe_open(path, "np") as file:
-            shapes: list[list[int]] = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-        return sum(map(math.prod, shapes))
-    return None
 
 
 def _loaded(path: Path, backbone: Backbone, cls: type[MethodT]) -> MethodT:

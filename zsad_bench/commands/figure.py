@@ -157,14 +157,14 @@ def _faprompt_prompts(source: Source) -> Drawn:
 def _complexity(source: Source) -> Drawn:
     found = cost.costs(source.rows, source.facts)
     note = [*source.note, *source.transductive(one.name for one in found.methods)]
-    return complexity.draw(found, source.learned(), source.facts, note)
+    return complexity.draw(found, source.facts, note)
 
 
 def _quality_cost(source: Source) -> Drawn:
     prior, metrics = source.prior("limited"), source.metrics(quality_cost.SHOWN)
     found = cost.costs(source.rows, source.facts)
     reached = quality_cost.quality(source.rows, prior, metrics, averaged(source.suite), source.facts)
-    return quality_cost.draw(reached, found, source.learned(), source.facts, source.note)
+    return quality_cost.draw(reached, found, source.facts, source.note)
 
 
 def _prior_curve(source: Source) -> Drawn:

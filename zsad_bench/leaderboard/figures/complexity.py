@@ -1,22 +1,22 @@
-"""Complexity: how much a method learns, and how long and in how much memory it tests."""
+"""Complexity: how much a method trains, and how long and in how much memory it tests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from zsad_bench.leaderboard.figures.cost import Costs, log_axis, mark
 from zsad_bench.leaderboard.figures.style import Drawn, method_marks, sheet
 from zsad_bench.leaderboard.tables.published import Facts
 
 
-def draw(costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Sequence[str]) -> Drawn:
-    """Three panels over the methods. learned: method -> parameters; 0: learns nothing; None: no checkpoint found."""
+def draw(costs: Costs, facts: Facts, note: Sequence[str]) -> Drawn:
+    """Three panels over the methods."""
     methods = costs.methods
-    lacking = [cost.name for cost in methods if learned.get(cost.method) is None]
+    lacking = [cost.name for cost in methods if cost.trained is None]
     caption = [
         *note,
-        "Learned parameters: of the newest checkpoint; the backbone is frozen and counted nowhere.",
-        f"No checkpoint of {', '.join(lacking)} was found (?)." if lacking else "",
+        "Trained parameters: without the backbone, which is frozen.",
+        f"No row says how many {', '.join(lacking)} trains (?)." if lacking else "",
         costs.caption(),
         "Memory: the peak of the process by then, with everything that it had done before: an upper bound.",
     ]
@@ -25,7 +25,7 @@ def draw(costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Se
     looks = method_marks([cost.method for cost in methods], facts)
     beside = {"textcoords": "offset points", "va": "center", "fontsize": 7}
     for line, cost in enumerate(methods):
-        count, look = learned.get(cost.method), looks[cost.method]
+        count, look = cost.trained, looks[cost.method]
         if count:
             panels[0].barh(line, count, height=0.55, color=look.colour, alpha=0.85)
             panels[0].annotate(f"{count:,}", (count, line), (3, 0), **beside)
@@ -36,13 +36,13 @@ def draw(costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Se
         if cost.memory is not None:
             panels[2].plot(cost.memory / 1024, line, color=look.colour, marker=look.marker, linestyle="none",
                            markerfacecolor="none")  # fmt: skip
-    counts = [count for count in (learned.get(cost.method) for cost in methods) if count] or [1]
+    counts = [cost.trained for cost in methods if cost.trained] or [1]
     memory = [cost.memory for cost in methods if cost.memory is not None] or [1024]
     log_axis(panels[0], [min(counts), 4 * max(counts)])  # numbers stand right of their bars
     log_axis(panels[1], [cost.seconds for cost in methods])
     names = [cost.name for cost in methods]
     panels[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
-    panels[0].set_xlabel("learned parameters")
+    panels[0].set_xlabel("trained parameters")
     panels[1].set_xlabel("seconds per image")
     panels[2].set(xlabel="peak memory, GB, at most", xlim=(0, 1.12 * max(memory) / 1024))
     for panel in panels:

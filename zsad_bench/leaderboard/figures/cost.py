@@ -1,4 +1,4 @@
-"""What a method costs, as far as rows and checkpoints can tell.
+"""What a method costs, as far as rows can tell.
 
 Rows say what encoding took, which methods share, and what a method took by itself: alone it would take both. Rows of
 schema 1 say neither. Their seconds are those of a pass, and a pass tests all methods that share an encoder; rows of one
@@ -31,6 +31,7 @@ class Cost(NamedTuple):
 
     measured: whether they are of encoding and scoring, else of whole passes. memory: MB, the peak of a pass (in rows of
     schema 1 of the process by then), other methods included; or None. shared_by: cells of the fullest pass.
+    trained: parameters that it trains, the most of its configurations; 0: it learns nothing; None: no row says so.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Cost(NamedTuple):
     measured: bool
     memory: float | None
     shared_by: int
+    trained: int | None
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,14 @@ def _cost(
     passes: Mapping[tuple, set[str]],
 ) -> Cost:
     rows = [row for row in rows if (row.target, row.category) in categories]
+    trained = max((row.trained_parameters for row in rows if row.trained_parameters is not None), default=None)
     measured: dict[Place, list[float]] = defaultdict(list)
     for row in rows:
         if row.seconds_encode is not None and row.seconds_score is not None:
             measured[row.target, row.category].append((row.seconds_encode + row.seconds_score) / row.n_images)
     if measured.keys() == set(categories):
         own = [row for row in rows if row.seconds_score is not None]
-        return Cost(method, name, _mean_of_fastest(measured), True, True, _memory(own), 1)
+        return Cost(method, name, _mean_of_fastest(measured), True, True, _memory(own), 1, trained)
     shared = {_pass(row): len(passes[_pass(row)]) for row in rows}
     alone = [row for row in rows if shared[_pass(row)] == 1]
     if {(row.target, row.category) for row in alone} != set(categories):
@@ -124,7 +127,7 @@ def _cost(
     for row in alone or rows:
         by_category[row.target, row.category].append(row.seconds / (row.n_images + row.n_skipped))
     seconds, memory = _mean_of_fastest(by_category), _memory(alone or rows)
-    return Cost(method, name, seconds, bool(alone), False, memory, max(shared.values()))
+    return Cost(method, name, seconds, bool(alone), False, memory, max(shared.values()), trained)
 
 
 def _mean_of_fastest(by_category: Mapping[Place, Sequence[float]]) -> float:
@@ -145,6 +148,14 @@ def mark(panel: Axes, cost: Cost, x: float, y: float, look: Mark) -> None:
         panel.annotate("", (x, y), (-18, 0), textcoords="offset points", arrowprops=arrow)
 
 
+def _short(value: float) -> str:
+    """A number as an axis over several decades has room for: 0.05, 20, 10k, 1M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:,.12g}{letter}"
+    return f"{value:.12g}"
+
+
 def log_axis(panel: Axes, values: Sequence[float]) -> None:
     """A log x axis around these values, of a decade at least, with plain numbers that do not collide."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -154,5 +165,5 @@ def log_axis(panel: Axes, values: Sequence[float]) -> None:
     low, high = low / 10**short, high * 10**short
     panel.set(xscale="log", xlim=(low, high))
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     panel.xaxis.set_minor_locator(NullLocator())

@@ -63,11 +63,11 @@ def quality(
     return Quality(prior, whole, sorted(lacking))
 
 
-def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], facts: Facts, note: Sequence[str]) -> Drawn:
-    """A line per metric; against seconds per image, and against learned parameters where any are known."""
+def draw(reached: Quality, costs: Costs, facts: Facts, note: Sequence[str]) -> Drawn:
+    """A line per metric; against seconds per image, and against trained parameters where any are known."""
     metrics = [metric for metric in METRICS if any(place[1] == metric for place in reached.means)]
     shown = [cost for cost in costs.methods if any((cost.name, metric) in reached.means for metric in metrics)]
-    counted = any(learned.get(cost.method) for cost in shown)
+    counted = any(cost.trained for cost in shown)
     caption = _caption(reached, costs, counted, facts, note)
     drawn = sheet(8.6 if counted else 5.6, 0.6 + 2.3 * len(metrics), "Quality against cost", caption)
     grid = drawn.figure.subplots(len(metrics), 1 + counted, sharex="col", sharey="row", squeeze=False)
@@ -83,29 +83,29 @@ def draw(reached: Quality, costs: Costs, learned: Mapping[str, int | None], fact
                      "capsize": 2, "linestyle": "none"}  # fmt: skip
             panels[0].errorbar(cost.seconds, mean.percent, **error)
             mark(panels[0], cost, cost.seconds, mean.percent, look)
-            if counted and (count := learned.get(cost.method)) is not None:
-                panels[1].errorbar(count, mean.percent, marker=look.marker, markerfacecolor="none", **error)
+            if counted and cost.trained is not None:
+                panels[1].errorbar(cost.trained, mean.percent, marker=look.marker, markerfacecolor="none", **error)
             (handles[cost.name],) = panels[0].plot([], [], linestyle="none", marker=look.marker, color=look.colour,
                                                    markerfacecolor="none")  # fmt: skip
     log_axis(grid[-1][0], [cost.seconds for cost in shown])
     grid[-1][0].set_xlabel("seconds per image")
     if counted:
-        most = max(learned.get(cost.method) or 0 for cost in shown)
+        most = max(cost.trained or 0 for cost in shown)
         grid[-1][1].set_xscale("symlog", linthresh=_LINEAR)
-        grid[-1][1].set(xlabel="learned parameters", xlim=(-_LINEAR / 2, 2.5 * most))
+        grid[-1][1].set(xlabel="trained parameters", xlim=(-_LINEAR / 2, 2.5 * most))
     legend(drawn.figure, handles, beside=True)
     return drawn
 
 
 def _caption(reached: Quality, costs: Costs, counted: bool, facts: Facts, note: Sequence[str]) -> list[str]:
     most = max((mean.datasets for mean in reached.means.values()), key=len)
-    learning = "Learned parameters are of the newest checkpoint; 0 learns nothing."
+    training = "Trained parameters are without the backbone; 0 learns nothing."
     return [
         *note,
         f"Prior {reached.prior}, or none; mean over {', '.join(map(facts.title, most))}, then over runs "
         f"({runs_counted(mean.n_runs for mean in reached.means.values())}); bars are the standard deviation over runs.",
         costs.caption(),
-        learning if counted else "No checkpoints were found: learned parameters are not shown.",
+        training if counted else "No row says how many parameters are trained.",
         lacking_sentence(reached.lacking),
         partial_sentence(reached.means.values(), facts),
         transductive_sentence((place[0], mean) for place, mean in reached.means.items()),
