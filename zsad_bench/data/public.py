@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from math import ceil
-from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -26,6 +26,16 @@ T = TypeVar("T")
 _MOST_NAMED = 15  # categories of a dataset that a line names
 
 
+class PreparedCopy(NamedTuple):
+    """A composition that is known only from a copy which others prepared.
+
+    how: what is known of how it was made. names: how the names of its images begin, where that tells it from others.
+    """
+
+    how: str
+    names: tuple[str, ...] = ()
+
+
 class PublicDataModule(ZeroShotDataModule):
     """layout: None detects it. variant: which published composition, the first of `variants` by default.
 
@@ -39,9 +49,8 @@ class PublicDataModule(ZeroShotDataModule):
     variant_levels: ClassVar[Mapping[str, Level]] = {}  # of variants that are not of the level of the dataset
     private_variants: ClassVar[tuple[str, ...]] = ()  # whose labels are not public
     listed_variants: ClassVar[frozenset[str]] = frozenset()  # those that test what a list (`images`) names
-    # Variants known only from copies that their authors prepared -> what is known of how; which categories such a copy
-    # holds, it says itself.
-    prepared_variants: ClassVar[Mapping[str, str]] = {}
+    # Which categories such a copy holds, it says itself.
+    prepared_variants: ClassVar[Mapping[str, PreparedCopy]] = {}
     category_aliases: ClassVar[Mapping[str, str]] = {}  # as others write a category -> as we do
     anomaly_types: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # of each category, where the release defines them
     shares_images_with: ClassVar[tuple[str, ...]] = ()  # datasets that hold some of the same files, as footnotes say
@@ -180,15 +189,17 @@ class PublicDataModule(ZeroShotDataModule):
 
     def index(self, root: Path) -> list[Sample]:
         if self.variant in self.prepared_variants and self.layout == "raw":
+            how = self.prepared_variants[self.variant].how
             raise UsageError(
-                f"{self.name}: variant {self.variant} is known only from a prepared copy "
-                f"({self.prepared_variants[self.variant]}), found the download in {root}; give the folder of that copy"
+                f"{self.name}: variant {self.variant} is known only from a prepared copy ({how}), found the download in "
+                f"{root}; give the folder of that copy"
             )
         if self.layout == "raw":
             samples = self.read_raw(root)
         else:
             reader = layouts.read_meta_json if self.layout == "meta_json" else layouts.read_mvtec_style
             samples = self.compose(reader(root, self.rules, self.notes))
+            self._check_copy(samples)
         if self.images is not None:
             samples = subset.kept(samples, self._listed, self.images, self.name, self.partial, self.notes)
         present = {sample.category for sample in samples if sample.split == self.split}
@@ -217,6 +228,28 @@ class PublicDataModule(ZeroShotDataModule):
                 f"{self.name}: variant {self.variant} is made from the raw layout, found {self.layout} in {self.root}"
             )
         return samples
+
+    def _check_copy(self, samples: Iterable[Sample]) -> None:
+        """Nothing, when a copy whose names tell what it is goes by its own variant: numbers would be called by the name
+        of a composition that was not tested.
+
+        Raises:
+            UsageError: such a copy under another variant, or another copy under its variant.
+        """
+        begun = [PurePosixPath(sample.image).name for sample in samples]
+        for variant, copy in self.prepared_variants.items():
+            theirs = any(name.startswith(copy.names) for name in begun)
+            called = f"images are called {' or '.join(f'{begin}…' for begin in copy.names)}"
+            if theirs and self.variant != variant:
+                raise UsageError(
+                    f"{self.name}: {self.root} is the copy of variant {variant} ({called}), asked for {self.variant}; "
+                    f"take --data {self.name}.variant={variant}, or give the folder of the download"
+                )
+            if copy.names and not theirs and self.variant == variant:
+                raise UsageError(
+                    f"{self.name}: variant {variant} is known only from a prepared copy ({copy.how}), whose {called}; "
+                    f"{self.root} has none"
+                )
 
     def _compare(self, samples: Iterable[Sample]) -> None:
         """Notes when the test images are not as many as the card says: published counts differ."""

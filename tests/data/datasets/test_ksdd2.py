@@ -44,7 +44,7 @@ def test_missing_mask_and_missing_split(raw):
 
 
 def test_the_prepared_copy_is_tested_under_its_own_name_alone(raw, tmp_path_factory):
-    with pytest.raises(UsageError, match=r"bayes_pfl is known only from the copy that its authors prepared"):
+    with pytest.raises(UsageError, match=r"bayes_pfl is known only from a prepared copy"):
         Ksdd2(raw, variant="bayes_pfl").samples()
     prepared = tmp_path_factory.mktemp("KSDD2")
     miniature.write_prepared(prepared, "Metal", NAMES)

@@ -40,7 +40,7 @@ def test_a_missing_half_and_a_missing_mask_are_named(raw):
 
 
 def test_the_prepared_copy_has_both_labels(raw, tmp_path_factory):
-    with pytest.raises(UsageError, match=r"bayes_pfl is known only from the copy that its authors prepared"):
+    with pytest.raises(UsageError, match=r"bayes_pfl is known only from a prepared copy"):
         Rsdd(raw, variant="bayes_pfl").samples()
     prepared = tmp_path_factory.mktemp("RSDD")
     ksdd2.write_prepared(prepared, "Metal15", ("RSDD_II-metal-defect-", "RSDD_I-metal-null-"))

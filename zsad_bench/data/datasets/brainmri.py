@@ -8,7 +8,7 @@ from pathlib import Path
 from zsad_bench.data import files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.binary_folders import TwoFolders
-from zsad_bench.data.public import PublicDataModule, holdout25
+from zsad_bench.data.public import PreparedCopy, PublicDataModule, holdout25
 from zsad_bench.types import Sample
 
 _RAW = TwoFolders("no", "yes", "brain", "tumor")
@@ -36,7 +36,7 @@ class Brainmri(PublicDataModule):
     category_aliases = dict.fromkeys(("brain_mri", "Brain_MRI", "brainmri", "brainmri2"), "brain")
     anomaly_types = {"brain": ("tumor",)}
     variants = {"all": Expected(98, 155, "V"), "openset25": Expected(25, 155, "S"), "prepared85": Expected(85, 68, "R")}
-    prepared_variants = {"prepared85": "no source says how it was made"}
+    prepared_variants = {"prepared85": PreparedCopy("no source says how it was made")}
     shares_images_with = ("br35h",)
     root_names = ("brain_tumor_dataset", "BrainMRI", "BrainMRI_anomaly_detection", "brain_mri")
     how_to_get = "download the zip from its Kaggle page (an account is needed) and unpack it"

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from zsad_bench.data import complete, files
 from zsad_bench.data.base import CategoryCard, Expected
-from zsad_bench.data.public import PublicDataModule
+from zsad_bench.data.public import PreparedCopy, PublicDataModule
 from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 
@@ -43,7 +43,7 @@ class Dagm(PublicDataModule):
         "adaclip": Expected(2100, 2100, "I"),
         "prepared1350": Expected(1350, 1350, "R"),
     }
-    prepared_variants = {"prepared1350": "no source says how it was made"}
+    prepared_variants = {"prepared1350": PreparedCopy("no source says how it was made")}
     root_names = ("DAGM_KaggleUpload", "DAGM2007", "DAGM", "DAGM_anomaly_detection", "dagm_kaggleupload")
     how_to_get = "download the Kaggle copy of the DAGM 2007 competition, then unpack it"
     raw_looks_like = "Class1/Test/0001.PNG and Class1/Test/Label/"

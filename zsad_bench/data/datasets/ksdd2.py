@@ -13,9 +13,8 @@ from typing import Literal
 from zsad_bench.data import complete, crops, files
 from zsad_bench.data.base import CategoryCard, Expected
 from zsad_bench.data.fetch import Download
-from zsad_bench.data.prepared_copies import check_copy, only_prepared
-from zsad_bench.data.public import PublicDataModule
-from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.data.public import PreparedCopy, PublicDataModule
+from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 
 _PREPARED = ("KSDD2-metal-",)  # KSDD2-metal-defect-000004_0000000000.bmp, KSDD2-metal-null-000407_0000000711.bmp
@@ -42,6 +41,7 @@ class Ksdd2(PublicDataModule):
     category_cards = (CategoryCard("metal", "metal", "texture", friendly="metal surface"),)  # named as by Bayes-PFL
     category_aliases = dict.fromkeys(("Metal", "metal13", "KSDD2", "KolektorSDD2"), "metal")
     variants = {"official": Expected(894, 110, "S"), "bayes_pfl": Expected(356, 356, "V")}
+    prepared_variants = {"bayes_pfl": PreparedCopy("its authors do not say how it was cut", _PREPARED)}
     root_names = ("KolektorSDD2", "KSDD2")
     how_to_get = "download it from its home page, then unpack it"
     downloads = (Download("https://go.vicos.si/kolektorsdd2", None, "zip"),)  # only an MD5 is published
@@ -56,13 +56,9 @@ class Ksdd2(PublicDataModule):
         return any(_stem(name).endswith("_GT") for top in tops if top for name in files.images(root / top))
 
     def compose(self, samples: list[Sample]) -> list[Sample]:
-        check_copy(self, samples, _PREPARED, "bayes_pfl")
         return [_typed(sample) for sample in samples]
 
     def read_raw(self, root: Path) -> list[Sample]:
-        if self.variant == "bayes_pfl":
-            why = only_prepared(self.variant)
-            raise UsageError(f"{self.name}: {why}; {root} is the download, with variant official")
         if files.any_case(root, self.split) is None:
             raise DatasetError(f"{self.name}: {root} has no folder {self.split}/; {complete.remedy()}")
         return [*self._read_split(root, "train"), *self._read_split(root, "test")]

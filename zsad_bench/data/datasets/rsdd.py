@@ -12,9 +12,8 @@ from pathlib import Path
 
 from zsad_bench.data import complete, files
 from zsad_bench.data.base import CategoryCard, Expected
-from zsad_bench.data.prepared_copies import check_copy, only_prepared
-from zsad_bench.data.public import PublicDataModule
-from zsad_bench.errors import DatasetError, UsageError
+from zsad_bench.data.public import PreparedCopy, PublicDataModule
+from zsad_bench.errors import DatasetError
 from zsad_bench.types import Sample
 
 _TYPES = ("Type-I RSDDs dataset", "Type-II RSDDs dataset")
@@ -45,6 +44,7 @@ class Rsdd(PublicDataModule):
     category_aliases = dict.fromkeys(("Metal15", "metal15", "RSDD"), "rail")
     variants = {"photographs": Expected(0, 195, "S"), "bayes_pfl": Expected(387, 387, "V")}
     variant_levels = {"bayes_pfl": "both"}
+    prepared_variants = {"bayes_pfl": PreparedCopy("its authors do not say how it was cut", _PREPARED)}
     root_names = ("RSDDs dataset", "RSDDs", "RSDD")
     how_to_get = "ask for it at its page, and unpack it, so that the folders of both types lie side by side"
     raw_looks_like = f"{_TYPES[0]}/{_IMAGES}/ beside {_TYPES[0]}/{_MASKS}/"
@@ -57,14 +57,9 @@ class Rsdd(PublicDataModule):
         return any(files.any_case(root, f"{kind}/{_IMAGES}") for kind in _TYPES)
 
     def compose(self, samples: list[Sample]) -> list[Sample]:
-        check_copy(self, samples, _PREPARED, "bayes_pfl")
         return [sample if sample.label == 0 else replace(sample, anomaly_type="defect") for sample in samples]
 
     def read_raw(self, root: Path) -> list[Sample]:
-        if self.variant == "bayes_pfl":
-            raise UsageError(
-                f"{self.name}: {only_prepared(self.variant)}; {root} is the download, with variant photographs"
-            )
         found = {kind: files.any_case(root, f"{kind}/{_IMAGES}") for kind in _TYPES}
         absent = [f"{kind}/{_IMAGES}" for kind, images in found.items() if images is None]
         if absent and not self.partial:
