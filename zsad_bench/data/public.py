@@ -191,8 +191,8 @@ class PublicDataModule(ZeroShotDataModule):
         if self.variant in self.prepared_variants and self.layout == "raw":
             how = self.prepared_variants[self.variant].how
             raise UsageError(
-                f"{self.name}: variant {self.variant} is known only from a prepared copy ({how}), found the download in "
-                f"{root}; give the folder of that copy"
+                f"{self.name}: variant {self.variant} is known only from a prepared copy ({how}), found the download "
+                f"in {root}; give the folder of that copy"
             )
         if self.layout == "raw":
             samples = self.read_raw(root)
