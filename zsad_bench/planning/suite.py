@@ -64,8 +64,9 @@ DEMO = Suite(
     # The tiny CLIP reads 96 px. Prompts learn at a tenth of the papers' rate and in fewer passes: for AnomalyCLIP
     # chosen on held-back auxiliary classes before any target was scored (docs/tiny_clip.md), for DIVE and FAPrompt
     # taken over from it. The others keep their rates. CoOp, CoCoOp, APRIL-GAN, AdaCLIP, AA-CLIP and FiLo get fewer of
-    # their passes, so that a training takes a minute or two. Where a method would read a category's folder name, it
-    # reads the name that the others read: ELPV is a solar cell.
+    # their passes, and Bayes-PFL no augmentation, so that a training takes a minute or two; Bayes-PFL's rate rises and
+    # falls within the passes that it has. Where a method would read a category's folder name, it reads the name that
+    # the others read: ELPV is a solar cell.
     overrides={
         "*": {"image_size": 96},
         "anomalyclip": {"lr": 1e-4, "epochs": 6},
@@ -79,6 +80,7 @@ DEMO = Suite(
         "filo": {"epochs": 1, "adapter_epochs": 1, "class_names": "prompt_name"},
         "anovl": {"class_names": "prompt_name"},
         "winclip": {"class_names": "prompt_name"},
+        "bayes_pfl": {"schedule_epochs": 8, "augment": False, "class_names": "prompt_name"},
     },
     generated=GENERATED,
     absent={"blip": "it needs BLIP's own towers, of which there are no tiny trained ones, and random ones say nothing"},
