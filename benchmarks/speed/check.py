@@ -1,6 +1,6 @@
 """Time and memory of `zsad-bench data check` on generated images: `python benchmarks/speed/check.py --help`.
 
-Data sets of one kind and three sizes, each checked by the command in a process of its own: where memory does not
+Data sets of one kind and several sizes, each checked by the command in a process of its own: where memory does not
 grow with the number of images, the peaks agree; the smallest is what starting costs. Then the data hash alone, as every
 run takes it: with nothing remembered, and again. Writes into docs/datasets.md.
 """
@@ -92,14 +92,14 @@ def environment(cache: Path) -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--images", type=int, nargs="+", default=(10, 500, 5000), help="of each set")
     parser.add_argument("--size", type=int, default=512, help="side of an image in pixels")
     parser.add_argument("--folder", help="where the images are written and removed; default: the temporary folder")
     parser.add_argument("--page", type=Path, default=PAGE, help="with the two marker lines")
     options = parser.parse_args()
     rows, hashes, loads = [], [], []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for count in (10, options.images // 10, options.images):
+        for count in options.images:
             root, cache = Path(folder) / f"images_{count}", Path(folder) / f"cache_{count}"
             size = write(root, count, options.size)
             time.sleep(2.1)  # what changed less than two seconds ago is not remembered

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from msgspec.structs import replace
@@ -20,7 +23,7 @@ from zsad_bench.results import rows as store
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BOARD = ROOT / "leaderboards" / "demo"
-NEWER = "python -m zsad_bench.cli table demo, copy its table into README.md, and name the commits of its rows there"
+NEWER = "python -m zsad_bench.cli table demo && python benchmarks/readme_board.py"
 METRICS = {
     "image AUROC": ("faprompt_1", "image_auroc"), "pixel AUROC": ("faprompt_2", "pixel_auroc"),
     "AUPRO (200 steps)": ("faprompt_2", "pixel_aupro_legacy200"),
@@ -38,8 +41,8 @@ def part(text: str, heading: str) -> str:
 
 def page_of(rows: Path, folder: Path) -> str:
     """The page of the demo board, of its rows of the commits that README names: whoever runs a method adds others."""
-    (named,) = re.findall(r"<!-- .*leaderboards/demo, its rows of commits? ([\w ]+) -->", README)
-    commits = named.split(" and ")
+    (named,) = re.findall(r"Rows of commits? (.*)\.$", README, re.MULTILINE)
+    commits = re.findall(r"\w+", named)
     kept = [row for row in store.load(rows) if row.commit in commits]
     assert {row.commit for row in kept} == {*commits}, f"leaderboards/demo has no rows of a commit of {named}; {NEWER}"
     store.append(folder / "demo" / "rows" / "all.jsonl", kept)
@@ -52,16 +55,26 @@ def demo(tmp_path_factory) -> str:
     return page_of(BOARD / "rows", tmp_path_factory.mktemp("boards"))
 
 
-def test_the_demo_tables_are_those_of_the_leaderboard(demo):
-    for heading, theirs in (("The demo miniature", "Overall"), ("Real photographs", "ELPV")):
-        (ours,), (expected,) = tables(part(README, heading)), tables(part(demo, theirs))
-        assert ours == expected, f"README, {heading}: not the table of leaderboards/demo; {NEWER}"
+@pytest.fixture(scope="module")
+def copied() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("readme_board")
 
 
-def test_the_machines_of_the_costs_are_named_beside_the_tables(demo):
-    for heading, theirs in (("The demo miniature", "Overall"), ("Real photographs", "ELPV")):
-        (note,) = re.findall(r"Seconds and memory: .*?; one process\.", part(demo, theirs))
-        assert note in part(README, heading), f"README, {heading}: put below the table: {note}"
+def test_the_demo_table_is_that_of_the_leaderboard(demo, copied):
+    said = README.partition(copied.BEGIN)[2].partition(copied.END)[0].strip()
+    assert said == copied.block(demo), f"README, the demo board: not the table of leaderboards/demo; {NEWER}"
+
+
+def test_the_demo_table_has_every_method_with_its_photographs(demo, copied):
+    (lines,) = tables(part(README, "The demo board"))
+    (overall,) = tables(part(demo, "Overall"))
+    assert len(lines) == len(overall)
+    for line in lines[2:]:
+        assert all(cell.strip() for cell in line.strip("|").split("|")), f"a number is missing: {line}"
+    for mark in re.findall(r"[§¶¹²³]", "".join(lines)):
+        assert f"{mark} " in part(README, "The demo board").partition(copied.END)[2], f"no note for {mark}"
 
 
 def test_what_is_benched_in_a_checkout_is_not_held_against_this_page(demo, tmp_path):
