@@ -11,6 +11,7 @@ from tests.miniature import shrink
 from zsad_bench import registry
 from zsad_bench.planning.configure import trains
 from zsad_bench.results import rows as store
+from zsad_bench.results.pictures import read_pictures
 
 COMMON = ("--suite", "demo", "--targets", "demo_textures", "--prior", "limited", "--epochs", "1",
           "--set", "image_size=32")  # fmt: skip
@@ -29,3 +30,5 @@ def test_it_trains_and_has_rows(name, zsad, mini_for, monkeypatch, tmp_path):
     assert all(row.value is None or isfinite(row.value) for row in rows)
     assert {row.prior for row in rows} == {"limited" if trains(name) else "none"}
     assert any((tmp_path / "runs").glob(f"*/{name}.safetensors")) == trains(name)
+    pictured = {key for key in {row.key for row in rows} if read_pictures(tmp_path / "board" / "demo" / "pictures", key)}
+    assert pictured == (set() if name == "random" else {row.key for row in rows}), "cells without a picture"

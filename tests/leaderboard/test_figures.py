@@ -228,6 +228,13 @@ def test_what_lacks_categories_is_not_shown():
     assert "DIVE, limited, on Cloth" in found.lacking
 
 
+def test_a_caption_says_a_thing_once(images):
+    """Maps and means may both have a method that sees whole sets."""
+    found = dive_fig_1.means([*values(np.random.default_rng(0))], PRIORS, "image_auroc", FACTS)
+    said = dive_fig_1.draw(found, images[0], FACTS, ["Whole sets: one.", "Whole sets: one."]).caption
+    assert said.count("Whole sets: one.") == 1
+
+
 def test_the_default_is_a_point_of_every_setting_whatever_it_is_called():
     """A sweep computes one configuration once: n_ctx=12 is in no row where deep_depth=9 was first."""
     study = catalogue.dive_fig_5({"deep_depth": 9, "n_ctx": 12, "n_visual": 4})

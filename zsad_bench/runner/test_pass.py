@@ -55,7 +55,7 @@ def test(
         if len(kept) < len(data.samples()):
             part = data_module(asked, runs[0].spec.data, runs[0].method.backbone, {"samples": kept})
             part.image_size = size
-        shown = {label: method.title for label, method in methods.items() if not method.stochastic_at_test}
+        shown = {label: method.title for label, method in methods.items() if not _is_noise(method)}
         largest: dict[str, dict[str, Pick]] = {}
         left: dict[str, tuple[int, int]] = {}
         maps = _maps(asked, data, chosen) if data.unlabelled else None
@@ -78,6 +78,11 @@ def test(
         lost += [maps.line(data.name, data.unlabelled)] if maps is not None else []
         for line in [*(f"left out: {reason}" for reason in loader.reasons), *loader.resized, *loader.said, *lost]:
             console.print(line, style="yellow")
+
+
+def _is_noise(method: ZeroShotMethod) -> bool:
+    """What draws its maps and never looks: pictures of it say nothing."""
+    return method.is_sanity_check and method.stochastic_at_test
 
 
 def _maps(asked: str, data: ZeroShotDataModule, runs: Mapping[str, PreparedRun]) -> UnlabelledMaps:

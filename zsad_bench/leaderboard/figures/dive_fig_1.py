@@ -152,7 +152,7 @@ def _values_shown(image: ImageMaps) -> list[str]:
 
 def _caption(compared: PriorMeans, image: ImageMaps | None, facts: Facts, note: Sequence[str]) -> list[str]:
     runs = runs_counted(mean.n_runs for (_, _, prior), mean in compared.by_place.items() if prior != "none")
-    caption = [
+    caption = [  # both halves may say the same of a method
         *note,
         f"Left: mean over a dataset's categories, then over runs ({runs}); bars are the standard deviation over runs. "
         "Sanity methods are left out.",
@@ -161,11 +161,11 @@ def _caption(compared: PriorMeans, image: ImageMaps | None, facts: Facts, note: 
         transductive_sentence((place[1], mean) for place, mean in compared.by_place.items()),
     ]
     if image is None:
-        return [*caption, "No pictures were kept beside the rows, so there are no maps."]
+        return [*dict.fromkeys(caption), "No pictures were kept beside the rows, so there are no maps."]
     names = ", ".join(_values_shown(image))
     below = f"below each map its own {names} in percent. " if names else ""
     return [
-        *caption,
+        *dict.fromkeys(caption),
         f"Right: {image.id}; {below}The colours of a map run from its lowest to its highest value; the line is the "
         "outline of the mask.",
         licences([image]),
