@@ -202,6 +202,7 @@ def test_one_that_fails_is_named_and_does_not_stop_the_others(suite, tmp_path, m
     text = page.read_text()
     assert "| It   |  3 (2-4) | at least 3 |  yes |" in text, text
     assert 'make speed ARGS="--only b_good --repeats 2"' in text
+    assert "Not measured yet: a_broken." in text
     record = json.loads((tmp_path / "out" / "b_good.json").read_text())
     assert record["claims"][0]["met"] is True
     # What fails later keeps its section.

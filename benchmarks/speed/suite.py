@@ -108,7 +108,10 @@ def page_of(records: Mapping[str, Mapping[str, Any]]) -> str:
         for claim in claims_of(records[name])
     ]
     table = padded([["what", "measured", "goal", "kept"], *overview], [True, False, False, False])
-    return "\n\n".join([INTRODUCTION, table, *(_section(name, records[name]) for name in sorted(records))]) + "\n"
+    missing = ", ".join(sorted(declared().keys() - records.keys()))
+    lacking = [f"Not measured yet: {missing}."] if missing else []
+    sections = (_section(name, records[name]) for name in sorted(records))
+    return "\n\n".join([INTRODUCTION, table, *lacking, *sections]) + "\n"
 
 
 def _section(name: str, record: Mapping[str, Any]) -> str:
