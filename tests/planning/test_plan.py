@@ -173,7 +173,7 @@ def test_the_papers_protocols():
     assert len({cell.target for cell in main.cells}) == 12
 
 
-@pytest.mark.parametrize(("name", "n_draws"), [("prior_curve", 10), ("prior_curve_demo", 5)])
+@pytest.mark.parametrize(("name", "n_draws"), [("prior_curve", 10), ("prior_curve_demo", 3)])
 def test_the_prior_curve_is_of_every_method_that_learns_under_one_protocol(name, n_draws):
     curve = plan(recipes.load(recipes.find(name)))
     away = {"blip"}  # on another backbone, or on none
