@@ -46,8 +46,11 @@ def test_every_other_image_missing(name, layout, tmp_path):
     """Whatever is missing: what is left is what was there before, with its own masks, and the note counts."""
     expected = miniatures.load(name).write(tmp_path, layout)
     whole = build(name, tmp_path)
-    total = sum(whole.expected[:2])
-    assert whole.shortfall == f"{len(expected)} of {total}", "a miniature has fewer images than are published"
+    found, _, total = whole.shortfall.partition(" of ")
+    assert found == str(len(expected))
+    assert int(total) > len(expected), "a miniature has fewer images than are published"
+    if whole.expected.known:
+        assert int(total) == sum(whole.expected[:2])
     before = {s.id: s for s in whole.samples()}
     for path in sorted({s.image for s in before.values()})[1::2]:
         (whole.root / path).unlink()

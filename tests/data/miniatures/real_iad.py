@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.data.miniatures import Expected
@@ -18,11 +19,27 @@ IMAGES = "realiad_1024"
 
 
 def write(root: Path, layout: str) -> list[Expected]:
+    expected = write_views(root, layout, NAMES, IMAGES, "realiad_jsons")
+    if layout == "raw":  # the splits of the view from above alone, which other variants read
+        for category in NAMES:
+            records = views_of(category, NAMES)
+            train = of_view(category, "OK/S0009", 1)
+            write_split(root / f"realiad_jsons_sv/{category}.json", category, records[::5] + records[1:2], [train])
+    return expected
+
+
+def views_of(category: str, names: Sequence[str]) -> list[dict[str, str | None]]:
+    """Five views of an object with a defect; of the first category also of one without."""
+    objects = [FLAWED, WHOLE] if category == names[0] else [FLAWED]
+    return [of_view(category, folder, view) for folder in objects for view in range(1, 6)]
+
+
+def write_views(root: Path, layout: str, names: Sequence[str], images: str, splits: str) -> list[Expected]:
+    """Objects of these categories below the folder `images`, with the JSON files in the folder `splits`."""
     expected, phases = [], {"train": {}, "test": {}}
-    for category in NAMES:
-        objects = [FLAWED, WHOLE] if category == NAMES[0] else [FLAWED]
-        records = [of_view(category, folder, view) for folder in objects for view in range(1, 6)]
-        top = f"{IMAGES}/{category}"
+    for category in names:
+        records = views_of(category, names)
+        top = f"{images}/{category}"
         for of in records:
             write_image(root / top / of["image_path"])
             masks = ()
@@ -37,11 +54,9 @@ def write(root: Path, layout: str) -> list[Expected]:
         if layout == "raw":
             train = of_view(category, "OK/S0009", 1)
             write_image(root / top / train["image_path"])
-            write_split(root / f"realiad_jsons/{category}.json", category, records[::-1], [train])
-            # the split of the view from above alone, which other variants read
-            write_split(root / f"realiad_jsons_sv/{category}.json", category, records[::5] + records[1:2], [train])
+            write_split(root / f"{splits}/{category}.json", category, records[::-1], [train])
     if layout == "raw":
-        write_junk(root / "realiad_jsons", ("readme.txt",))
+        write_junk(root / splits, ("readme.txt",))
     else:
         write_meta(root / "meta.json", phases)
     return expected
