@@ -272,6 +272,21 @@ def test_the_script_of_rows_runs_and_writes_its_table(tmp_path):
     assert (done.returncode, page.read_text()) == (2, "No markers."), "a page without markers was written to"
 
 
+def test_the_script_of_onnx_files_compares_and_names_what_is_left_out(measured, capsys):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra `onnx`)")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra `onnx`)")
+    script = importlib.import_module("onnx_parity")
+    options = ["--methods", "center_prior,random,blip", "--image-size", "48", "--threads", "1", "--repeats", "1"]
+    assert script.main(options) == 0
+    said = capsys.readouterr().out
+    assert "| Center prior | 48 |" in said, f"no row of what can be exported:\n{said}"
+    for title in ("Random", "BLIP"):
+        assert f"left out: {title}" in said, f"{title} is left out in silence:\n{said}"
+    for wrong, why in ((["--methods", "clipp"], "did you mean clip"), (["--random", "ViT-B"], "no architecture ViT-B")):
+        assert script.main(wrong) in (1, 2), f"{wrong} is no failure"
+        assert why in capsys.readouterr().err, f"{wrong}: not said what is wrong"
+
+
 @pytest.mark.slow
 def test_the_script_runs_processes_and_writes_a_page(tmp_path):
     page = tmp_path / "speed.md"

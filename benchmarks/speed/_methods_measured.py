@@ -82,19 +82,22 @@ def random_of(method: str) -> str:
 
 
 def random_backbone(name: str, small: bool = False) -> Backbone:
-    """A CLIP of open_clip's (or a miniature) as it is initialised from seed 0, or BLIP's large one.
+    """A CLIP of open_clip's or a BLIP, or a miniature of its kind, as it is initialised from seed 0.
 
     Raises:
-        BackboneError: BLIP is asked for, and transformers is not installed.
+        BackboneError: a name that open_clip does not know; or BLIP is asked for, and transformers is not installed.
     """
     import torch
     from open_clip.model import CLIP
 
     from zsad_bench.backbones.families import _open_clip, blip
+    from zsad_bench.errors import BackboneError
 
     torch.manual_seed(0)
-    if name != BLIP:
+    if not blip.Blip.knows(name):
         config = SMALL if small else _open_clip.named_config(name)
+        if config is None:
+            raise BackboneError(f"open_clip knows no architecture {name}; expected one such as ViT-B-16, or a BLIP")
         return _open_clip.from_model(CLIP(**config), "miniature" if small else name)
     config, name = (SMALL_BLIP, "miniature BLIP") if small else (blip.CONFIGS[name], name)
     return blip.from_model(blip.build_model(config, name), name, VOCABULARY)

@@ -1,34 +1,37 @@
-"""How near exported graphs come to torch, how large they are and how fast: python benchmarks/onnx_parity.py
+"""How near exported graphs come to torch, how large and fast they are: `python benchmarks/speed/onnx_parity.py --help`.
 
 Each method that can be exported is exported as it starts, untrained where it learns (what is learned is a few tensors
 more, and no other operation). Images are noise over rectangles. Printed is a table for docs/onnx.md: the largest
 absolute differences of scores and maps over batches of 1, 3 and 5 images, the largest value of a map, the size of the
 file, and the seconds of a batch of 4, the median of `--repeats`, of torch and of onnxruntime with equally many threads.
 
-A backbone without weights here gets random ones: --random ViT-B-16 takes an architecture of open_clip.
+A backbone without weights here gets random ones: --random ViT-B-16 takes an architecture of open_clip, --random
+blip-itm-base-coco one of BLIP (with a vocabulary that spells). Methods that a backbone cannot carry are named.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from _methods_measured import fill_memory, random_backbone
 
 from zsad_bench import registry
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.backbones.load import load_backbone
-from zsad_bench.errors import BackboneError
+from zsad_bench.errors import BackboneError, UsageError, ZsadError
 from zsad_bench.inspection.onnx_export import export
 from zsad_bench.inspection.onnx_scorer import OnnxScorer
 from zsad_bench.methods.base import ZeroShotMethod
 from zsad_bench.planning.configure import build
 from zsad_bench.planning.suite import DEMO
-from zsad_bench.types import Batch, Category, ImageBatch, Normalisation, SampleInfo
+from zsad_bench.types import Category, ImageBatch, Normalisation, SampleInfo
 
 CATEGORY = Category("images", "bottle", "bottle", "object", "industrial")
 BATCHES, TIMED = (1, 3, 5), 4
@@ -38,19 +41,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="tiny")
     parser.add_argument("--weights", default=None)
-    parser.add_argument("--random", metavar="NAME", help="an architecture of open_clip with random weights")
+    parser.add_argument("--random", metavar="NAME", help="an architecture of open_clip or of BLIP, with random weights")
     parser.add_argument("--methods", default="", help="names with commas; default: all that can be exported")
     parser.add_argument("--image-size", type=int, default=None)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
+    try:
+        compare(asked)
+    except ZsadError as error:
+        print(f"onnx_parity.py: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def compare(asked: argparse.Namespace) -> None:
+    """Prints the table, and what is left out."""
+    known = registry.names("methods")
+    names = [each for each in asked.methods.split(",") if each] or known
+    for name in names:
+        if name not in known:
+            raise UsageError(registry.did_you_mean("method", name, known))
     backbone = random_backbone(asked.random) if asked.random else load_backbone(asked.backbone, asked.weights)
     print(f"{backbone.id}, {asked.threads} threads, torch {torch.__version__}")
     print("| method | pixels | score | map | largest of a map | MB | torch, s | onnxruntime, s | torch / onnxruntime |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     left_out = []
-    for name in [each for each in asked.methods.split(",") if each] or registry.names("methods"):
+    for name in names:
         try:
             method = made(name, backbone, asked.image_size)
         except BackboneError as error:
@@ -62,17 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(line(method, asked.threads, asked.repeats), flush=True)
     for why in left_out:
         print(f"left out: {why}")
-    return 0
-
-
-def random_backbone(name: str) -> Backbone:
-    """An architecture of open_clip with the values that it starts from."""
-    from open_clip.model import CLIP
-
-    from zsad_bench.backbones.families._open_clip import from_model, named_config
-
-    torch.manual_seed(0)
-    return from_model(CLIP(**named_config(name)).eval(), f"random-{name}")
 
 
 def made(name: str, backbone: Backbone, image_size: int | None) -> ZeroShotMethod:
@@ -81,26 +88,11 @@ def made(name: str, backbone: Backbone, image_size: int | None) -> ZeroShotMetho
     if image_size is not None:
         settings = {**settings, "image_size": image_size}
     method = build(name, backbone, settings, 0)
-    fill_memory(method)
+    fill_memory(method, "cpu")
     if method.own_state():
         method.load_own_state(method.own_state())  # as if it had been learned
     method.freeze()
     return method
-
-
-def fill_memory(method: ZeroShotMethod) -> None:
-    """Shows two images, the upper half of one being anomalous, to each stage that only observes."""
-    for stage in method.stages():
-        if stage.observes:
-            shown = images(method, 2)
-            masks = torch.zeros(2, *shown.images.shape[2:], dtype=torch.bool)
-            masks[1, : len(masks[1]) // 2] = True
-            method.begin_training([CATEGORY])
-            method.begin_stage(stage)
-            method.training_step(
-                Batch(shown.images, torch.tensor([0, 1]), masks, shown.samples, shown.normalisation), 0
-            )
-            method.on_train_end()
 
 
 def line(method: ZeroShotMethod, threads: int, repeats: int) -> str:
