@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from zsad_bench.planning.plan import JobGroup, plan
 from zsad_bench.results import rows as store
 from zsad_bench.runner.opened import Opened
 from zsad_bench.sweep import worker
+from zsad_bench.sweep.executors import Event
 from zsad_bench.sweep.executors.inline import Inline
 from zsad_bench.sweep.schedule import Listener, _waves, hashed, todo, work_through
 from zsad_bench.sweep.stored_plan import SCHEMA, StoredPlan
@@ -238,6 +240,29 @@ def test_a_plan_is_read_once_per_process(stored, folder, monkeypatch):
     monkeypatch.setattr("sys.argv", ["worker", str(folder.path), stored.groups[0].id])
     assert worker.main() == 0
     assert len(reads) == 1
+
+
+class Meanwhile:
+    """Runs workers in this process; before the first one starts, something else is planned in the same folder."""
+
+    def __init__(self, folder: SweepFolder, monkeypatch, **others) -> None:
+        self.folder, self.monkeypatch, self.others = folder, monkeypatch, others
+
+    def run(self, tasks):
+        self.folder.write(replace(self.folder.read_plan(), **self.others), {})
+        for task in tasks:
+            self.monkeypatch.setattr("sys.argv", ["worker", *worker.arguments(task.command)])
+            yield Event("started", task.id, "here")
+            yield Event("ended", task.id, "here", worker.main())
+
+
+def test_what_is_planned_meanwhile_leaves_a_sweep_its_own_plan(stored, folder, monkeypatch, tmp_path):
+    """`sweep --dry-run` of a part, say, or with another board, while the whole runs."""
+    others = {"groups": (), "board": tmp_path / "another"}
+    status = work_through(stored, folder, Meanwhile(folder, monkeypatch, **others), Listener())
+    assert status.counts() == {"done": 2}
+    assert not (tmp_path / "another").exists(), "rows went where the other plan wants them"
+    assert folder.read_plan().groups == (), "the last plan is the one that is shown"
 
 
 @pytest.mark.parametrize(

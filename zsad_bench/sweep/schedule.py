@@ -71,6 +71,7 @@ def work_through(
     if groups:
         try_writing(plan.board, plan.runs, {job.method for group in groups for job in group.jobs})
     folder.write(plan, status.cells)
+    folder.write_for_workers(plan)
     try:
         listener.begins(status, held)
         _run(groups, executor, environment or {}, status, listener)
@@ -152,7 +153,7 @@ def _run(
     for ids in waves:
         wait = ids is busy
         due = [id_ for id_ in ids if not status.is_done(by_id[id_])]
-        tasks = [Task(i, worker.command(folder, i, wait), folder.log(i), environment) for i in due]
+        tasks = [Task(i, worker.command(folder, i, wait, status.plan.id), folder.log(i), environment) for i in due]
         started: dict[str, float] = {}
         with contextlib.closing(executor.run(tasks)) as events:
             for event in events:

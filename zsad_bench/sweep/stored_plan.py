@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -128,6 +129,11 @@ class StoredPlan:
             )
         except (KeyError, TypeError) as error:
             raise ZsadError(f"{file}: a damaged plan ({error!r}); start the sweep again") from None
+
+    @cached_property
+    def id(self) -> str:
+        """16 digits of all that it says."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def group(self, id_: str) -> JobGroup | None:
         """The group of this id, or None."""

@@ -1,6 +1,7 @@
 """A sweep on disk: its plan, what happened, and which rows are there. Files that any shell or node can read.
 
     runs/sweeps/<recipe>/plan.json      the groups, as they were last planned
+                         plans/<id>.json   the plan of each sweep: another one may be planned while it runs
                          cells.json     the key and the categories and metrics of each cell, once weights and data are
                                         hashed; "error" where that failed
                          events.jsonl   what started, ended, failed, was trained: for people, and for estimates
@@ -40,6 +41,9 @@ class SweepFolder:
     def plan_file(self) -> Path:
         return self.path / "plan.json"
 
+    def plan_file_of(self, id_: str) -> Path:
+        return self.path / "plans" / f"{id_}.json" if id_ else self.plan_file
+
     @property
     def cells_file(self) -> Path:
         return self.path / "cells.json"
@@ -58,20 +62,25 @@ class SweepFolder:
         return self.path / "logs" / f"{group}.log"
 
     def write(self, plan: StoredPlan, cells: Cells) -> None:
-        """Puts both where workers and `status` read them."""
+        """Puts both where `status` reads them."""
         records = {id_: {"error": cell} if isinstance(cell, str) else asdict(cell) for id_, cell in cells.items()}
         write_whole(self.plan_file, plan.to_json().encode())
         write_whole(self.cells_file, (json.dumps({"schema": SCHEMA, "cells": records}, indent=1) + "\n").encode())
 
-    def read_plan(self) -> StoredPlan:
-        """The plan as it was last written; read once per process.
+    def write_for_workers(self, plan: StoredPlan) -> None:
+        """Puts the plan where its workers read it, whatever is planned meanwhile."""
+        write_whole(self.plan_file_of(plan.id), plan.to_json().encode())
+
+    def read_plan(self, id_: str = "") -> StoredPlan:
+        """The plan of this id, or "" as it was last written; read once per process.
 
         Raises:
-            ZsadError: the folder has no plan, or one of another schema.
+            ZsadError: the folder has no such plan, or one of another schema.
         """
-        if not self.plan_file.is_file():
-            raise ZsadError(f"no plan in {self.path}; start the sweep")
-        return StoredPlan.from_json(self.plan_file.read_text(encoding="utf-8"), self.plan_file)
+        file = self.plan_file_of(id_)
+        if not file.is_file():
+            raise ZsadError(f"no plan {f'{id_} ' if id_ else ''}in {self.path}; start the sweep")
+        return StoredPlan.from_json(file.read_text(encoding="utf-8"), file)
 
     def read_cells(self) -> dict[str, ExpectedRows | str]:
         """What the cells must have, or why they cannot run; {} before anything was hashed.

@@ -35,10 +35,11 @@ STOPPED = 143
 _START = (sys.executable, "-m", "zsad_bench.sweep.worker")
 
 
-def command(folder: SweepFolder, group: str, wait: bool = False) -> tuple[str, ...]:
-    """What to start for a group. wait: until another process is done with it."""
+def command(folder: SweepFolder, group: str, wait: bool = False, plan: str = "") -> tuple[str, ...]:
+    """What to start for a group of a plan, "" being the last. wait: until another process is done with it."""
     wait_too = ("--wait",) if wait else ()
-    return (*_START, str(folder.path), group, *wait_too)
+    of_plan = ("--plan", plan) if plan else ()
+    return (*_START, str(folder.path), group, *of_plan, *wait_too)
 
 
 def arguments(command: Sequence[str]) -> list[str] | None:
@@ -71,6 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m zsad_bench.sweep.worker")
     parser.add_argument("folder", type=Path)
     parser.add_argument("group", help="its id")
+    parser.add_argument("--plan", default="", help="its id; the last one of the folder when not given")
     parser.add_argument("--wait", action="store_true", help="for another process that runs it")
     parser.add_argument(
         "--leash", action="store_true", help="stop when standard input ends: whoever started us is gone"
@@ -90,10 +92,11 @@ def main() -> int:
 
 def _run(args: argparse.Namespace) -> int:
     folder = SweepFolder(args.folder)
-    plan = folder.read_plan()
+    plan = folder.read_plan(args.plan)
     group = plan.group(args.group)
     if group is None:
-        raise ZsadError(f"group {args.group} is not in {folder.plan_file}: the plan has changed; start the sweep again")
+        file = folder.plan_file_of(args.plan)
+        raise ZsadError(f"group {args.group} is not in {file}: the plan has changed; start the sweep again")
     folder.lock(group.id).parent.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder.lock(group.id), -1 if args.wait else 0):
