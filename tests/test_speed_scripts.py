@@ -115,11 +115,12 @@ def test_the_shared_pass_is_measured(measured):
     assert list(two)[len(methods) :] == ["coop, seed 1", "coop, seed 2"]
     with pytest.raises(UsageError, match="unknown method that learns in this pass 'clip'"):
         script.with_seeds(methods, 12, True, "cpu", ["clip"])
-    some = {name: more[name] for name in ("clip", "faprompt", "coop", list(more)[-1])}
-    found = script.compare(some, "cpu", repeats=2, n_images=2, distinct=3)
-    assert sorted(found["order"]) == sorted(some)
-    assert found["order"][-1] == list(some)[-1], "a second seed stands before a method"
-    assert [len(spent) for spent in found["together"]] == [2, 2, 2, 2], "two turns for each K"
+    seed = list(more)[-1]
+    groups = [{name: more[name] for name in group} for group in (("clip", "faprompt", "coop"), (seed,), ("af_clip",))]
+    found = script.compare(groups, "cpu", repeats=2, n_images=2)
+    assert sorted(found["order"][:3]) == ["clip", "coop", "faprompt"]
+    assert found["order"][3:] == [seed, "af_clip"], "a second seed before a method, or the last one before it"
+    assert [len(spent) for spent in found["together"]] == [2] * 5, "two turns for each K"
     assert all(one.wall > 0 for spent in found["together"] for one in spent)
 
 
@@ -135,7 +136,7 @@ def test_no_time_is_shown_where_company_changes_a_prediction(measured, monkeypat
 
     monkeypatch.setattr(type(methods["clip"]), "score", drifting)
     with pytest.raises(ZsadError, match="clip predicts something else in company"):
-        script.compare(methods, "cpu", repeats=1, n_images=1)
+        script.compare([methods], "cpu", repeats=1, n_images=1)
 
 
 def test_methods_with_texts_of_each_image_are_measured(measured):

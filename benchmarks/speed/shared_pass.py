@@ -1,10 +1,11 @@
 """K methods in one pass, for K from 1 to 12, against a pass for each: `python benchmarks/speed/shared_pass.py --help`.
 
 ViT-L/14-336 with seeded random weights, random images at 518 px. The methods are those of the forward pass that most
-methods share, the dearest first, and then second seeds of those that learn, up to twelve. The plain way, which is what
-every method's own repository does, encodes and scores the images for each method by itself. In every turn the dearest
-method is run alone, and then the first K together, for each K. Scores and maps must be the same together as alone, or
-nothing is shown.
+methods share, the dearest first, and then second seeds of those that learn, up to twelve. Behind these come methods
+with a network of their own on top of the features (`LAST`), which no sharing makes cheaper. The plain way, which is
+what every method's own repository does, encodes and scores the images for each method by itself. In every turn the
+dearest method is run alone, and then the first K together, for each K. Scores and maps must be the same together as
+alone, or nothing is shown.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from zsad_bench.types import Batch, Prediction
 
 TOGETHER = 12
+LAST = ("af_clip",)  # its adapter attends over all patches for twelve sets of tokens: a seventh of ViT-L's own work
 TOLERANCE = 1e-5  # of scores and maps, between one pass and another
 
 
@@ -95,13 +97,11 @@ def alone(method: ZeroShotMethod, batch: Batch) -> Prediction:
     return predict(method, method.encode(batch.images, batch.samples), batch.samples)
 
 
-def compare(
-    methods: dict[str, ZeroShotMethod], device: str, repeats: int, n_images: int, distinct: int | None = None
-) -> dict[str, Any]:
-    """`order`, the dearest first; `alone`, what each took by itself; `together`, by K what the first K took, by turn.
+def compare(groups: Sequence[dict[str, ZeroShotMethod]], device: str, repeats: int, n_images: int) -> dict[str, Any]:
+    """`order`, by name; `alone`, what each took by itself; `together`, by K what the first K took, by turn.
 
-    distinct: so many of `methods` come first in the order, whatever they cost: second seeds follow them.
-    `dearest`: what the first took alone, by turn. The others were run alone twice.
+    groups: of methods, which follow each other whatever they cost; within each the dearest comes first.
+    `dearest`: what the first of all took alone, by turn. The others were run alone twice.
 
     Raises:
         ZsadError: a prediction in company is another one than alone.
@@ -110,6 +110,7 @@ def compare(
 
     from zsad_bench.runner.shared_encoder import SharedPass
 
+    methods = {name: method for group in groups for name, method in group.items()}
     (batch,) = random_batches(next(iter(methods.values())).config.image_size, n_images, 1)
     batch = batch.to(device)
 
@@ -119,7 +120,8 @@ def compare(
     with torch.inference_mode():
         expected = {name: alone(method, batch) for name, method in methods.items()}  # caches texts
         by_itself = {name: [spend(lambda m=method: alone(m, batch), device)[0]] for name, method in methods.items()}
-        order = _ordered(list(methods), by_itself, clock_of(device), distinct)
+        cost = {name: getattr(spent[0], clock_of(device)) for name, spent in by_itself.items()}
+        order = [name for group in groups for name in sorted(group, key=lambda name: cost[name], reverse=True)]
         passes = [together(order[: k + 1]) for k in range(len(order))]
         for name, found in passes[-1].test_step(batch, 0).items():
             if not (_same(found.score, expected[name].score) and _same(found.map, expected[name].map)):
@@ -137,15 +139,6 @@ def compare(
     return {"order": order, "alone": by_itself, "dearest": dearest, "together": of_k}
 
 
-def _ordered(names: list[str], by_itself: dict[str, list[Spent]], clock: str, distinct: int | None) -> list[str]:
-    """The first `distinct` names (None: all), the dearest first, then the others, likewise."""
-
-    def dearest_first(part: list[str]) -> list[str]:
-        return sorted(part, key=lambda name: getattr(by_itself[name][0], clock), reverse=True)
-
-    return dearest_first(names[:distinct]) + dearest_first(names[distinct:] if distinct else [])
-
-
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
     if one is None or other is None:
         return one is other
@@ -155,13 +148,15 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
 def measure(options: argparse.Namespace) -> Found:
     device, small = options.device, options.quick
     distinct = sharing(small, device)
-    without = [name for name in options.without.split(",") if name]
-    if unknown := [name for name in without if name not in distinct]:
-        raise UsageError(f"--without {','.join(unknown)}: the methods are {', '.join(distinct)}")
-    distinct = {name: method for name, method in distinct.items() if name not in without}
-    count = len(distinct) if without else max(len(distinct), 3 if small else TOGETHER)
-    methods = with_seeds(distinct, count, small, device, [name for name in options.fill.split(",") if name])
-    found = compare(methods, device, options.repeats, options.images, len(distinct))
+    last = [name for name in options.last.split(",") if name]
+    if unknown := [name for name in last if name not in distinct]:
+        raise UsageError(f"--last {','.join(unknown)}: the methods are {', '.join(distinct)}")
+    first = {name: method for name, method in distinct.items() if name not in last}
+    count = max(len(first), 3 if small else TOGETHER)
+    seeded = with_seeds(first, count, small, device, [name for name in options.fill.split(",") if name])
+    seeds = {name: method for name, method in seeded.items() if name not in first}
+    behind = {name: distinct[name] for name in last}
+    found = compare([first, seeds, behind], device, options.repeats, options.images)
     order, of_k, clock = found["order"], found["together"], clock_of(device)
     over_dearest = [ratio(spent, found["dearest"], device) for spent in of_k]
     sums = [sum(getattr(median(found["alone"][name]), clock) for name in order[: k + 1]) for k in range(len(order))]
@@ -176,26 +171,29 @@ def measure(options: argparse.Namespace) -> Found:
         ]
         for k, name in enumerate(order)
     ]
-    n_distinct, what = len(distinct), "CPU" if clock == "cpu" else "wall"
+    what = "CPU" if clock == "cpu" else "wall"
+    of_last = [Claim(f"and {', '.join(last)}", over_dearest[-1])] if last else []
     return Found(
         ("methods in one pass", f"alone, {what} s per image", "together", "over the dearest alone", "over one by one"),
         lines,
         [
-            *([] if without else [Claim(f"{len(order)} methods and seeds in one pass, over the dearest alone",
-                                        over_dearest[-1], "at most", 1.15)]),
-            Claim(f"{n_distinct} methods of one forward pass, over the dearest alone",
-                  over_dearest[n_distinct - 1], "at most", 1.1),
+            Claim(f"{len(first)} methods of one forward pass, over the dearest alone",
+                  over_dearest[len(first) - 1], "at most", 1.1),
+            Claim(f"{len(seeded)} methods and seeds in one pass, over the dearest alone",
+                  over_dearest[len(seeded) - 1], "at most", 1.15),
+            *of_last,
         ],
-        f"{options.images} image(s) of {next(iter(methods.values())).config.image_size} px in a batch on "
-        f"{seeded_backbone(small).name}. The dearest method ran alone in each turn, the others twice in all. "
-        f"Scores and maps are the same together as alone to {TOLERANCE:g}.",
+        f"{options.images} image(s) of {next(iter(distinct.values())).config.image_size} px in a batch on "
+        f"{seeded_backbone(small).name}. The dearest method, {order[0]}, ran alone in each turn, the others twice "
+        f"in all. Scores and maps are the same together as alone to {TOLERANCE:g}."
+        + (f" {', '.join(last)}: a network of its own on top of the features, which no sharing saves." if last else ""),
         {"order": order, **{key: found[key] for key in ("alone", "together")}},
     )  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=1, help="in a batch")
-    parser.add_argument("--without", default="", help="methods that are left out, and no second seeds")
+    parser.add_argument("--last", default=",".join(LAST), help="methods behind the others and their seeds")
     parser.add_argument("--fill", default="", help="methods whose further seeds fill up; default: all that learn")
 
 
