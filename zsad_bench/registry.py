@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -93,25 +93,29 @@ def did_you_mean(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what} '{name}'; {hint}"
 
 
-def _places(room: Room) -> dict[str, PlugIn]:
-    package = _PACKAGES[room]
+def _places(room: Room) -> Mapping[str, PlugIn]:
+    """Name -> where its class is. A plan asks ten thousand times, so what was found is kept until a folder changes."""
     found = _plugged_in(room, tuple(sys.path))
     for why in found.left_out.values():
         _say(why)
-    return found.taken | {name: PlugIn(name, f"{package}.{name}", "", _OURS) for name in _own(room)}
-
-
-def _own(room: Room) -> set[str]:
-    spec = importlib.util.find_spec(_PACKAGES[room])
-    folders = tuple(spec.submodule_search_locations or ()) if spec else ()
-    return set(_modules(folders, tuple(Path(folder).stat().st_mtime_ns for folder in folders)))
+    folders = _folders(room)
+    return _merged(room, tuple(sys.path), folders, tuple(Path(folder).stat().st_mtime_ns for folder in folders))
 
 
 @cache
-def _modules(folders: tuple[str, ...], changed: tuple[int, ...]) -> frozenset[str]:
-    """Names of the entries' files. changed: when the folders were; a plan asks for names ten thousand times."""
-    files = {info.name for info in pkgutil.iter_modules(folders)}
-    return frozenset(name for name in files - _NOT_ENTRIES if not name.startswith("_"))
+def _merged(room: Room, path: tuple[str, ...], folders: tuple[str, ...], changed: tuple[int, ...]) -> dict[str, PlugIn]:
+    ours = {name: PlugIn(name, f"{_PACKAGES[room]}.{name}", "", _OURS) for name in _own(room)}
+    return _plugged_in(room, path).taken | ours
+
+
+def _own(room: Room) -> set[str]:
+    files = {info.name for info in pkgutil.iter_modules(_folders(room))}
+    return {name for name in files - _NOT_ENTRIES if not name.startswith("_")}
+
+
+def _folders(room: Room) -> tuple[str, ...]:
+    spec = importlib.util.find_spec(_PACKAGES[room])
+    return tuple(spec.submodule_search_locations or ()) if spec else ()
 
 
 @cache

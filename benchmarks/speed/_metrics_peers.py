@@ -84,8 +84,9 @@ def our_ten(category: Category) -> dict[str, float]:
 
     state = CategoryMetrics("both", intervals=False)
     for start in range(0, len(category.maps), BATCH):
-        maps, masks = (torch.from_numpy(part[start : start + BATCH]) for part in category)
-        state.update(maps.flatten(1).amax(1), masks.flatten(1).any(1), maps, masks)
+        maps, masks = (part[start : start + BATCH] for part in category)
+        scores, labels = torch.tensor([each.max() for each in maps]), torch.tensor([each.any() for each in masks])
+        state.update(scores, labels, torch.from_numpy(maps), torch.from_numpy(masks))
     return {key: value.value for key, value in state.compute().items()}
 
 

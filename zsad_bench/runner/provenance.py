@@ -46,7 +46,9 @@ def _git(folder: Path, *args: str) -> str:
     return done.stdout.strip()
 
 
+@cache
 def package_version() -> str:
+    """Of this package as it is installed; read once, since every row asks."""
     try:
         return version("zsad-bench")
     except PackageNotFoundError:
