@@ -1,5 +1,5 @@
 # pytest tests/backbones/test_fitting.py
-"""A batch that does not fit into memory is encoded in parts: the same features, one warning, one line at the end."""
+"""A batch is encoded in parts where memory asks for it: the same features, one warning where it does not fit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 
+from zsad_bench.backbones import fitting
 from zsad_bench.backbones.encoder import Encoder
 from zsad_bench.errors import UsageError
 from zsad_bench.types import Category, EncoderSpec, SampleInfo, Tap
@@ -69,6 +70,19 @@ def test_parts_are_the_whole(encoder_with, images, most):
         encoder(images, SAMPLES)
     assert max(tower.asked) <= most, "what did not fit is tried again"
     assert sum(tower.asked) == 11
+
+
+def test_a_cpu_takes_what_its_allocator_keeps(encoder_with, images, monkeypatch):
+    expected = encoder_with(11)[0](images, SAMPLES)
+    encoder, tower = encoder_with(11)
+    rows = tower.n_prefix + (32 // tower.patch_size) ** 2
+    monkeypatch.setattr(fitting, "KEPT_BYTES", 5 * 4 * rows * 4 * tower.width + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = encoder(images, SAMPLES)
+    assert tower.asked == [5, 5, 1], "images that are encoded together"
+    for tap, rows in expected.rows.items():
+        assert torch.allclose(found.rows[tap], rows, atol=1e-5), tap
 
 
 def test_one_image_that_does_not_fit_is_one_line(encoder_with, images):

@@ -47,7 +47,7 @@ class Encoder:
         backbone.check_spec(spec)
         self.backbone, self.spec, self.trains, self.timed = backbone, spec, trains, timed
         self.first_edit, self.store = first_edit, store
-        self.fitting = Fitting(backbone.name)
+        self.fitting = Fitting(backbone.name, backbone.vision)
         self.n_images = 0
         self.seconds = 0.0
 

@@ -1,4 +1,9 @@
-"""Batches that do not fit into a GPU's memory: encoded in parts, the same features."""
+"""Batches that are encoded in parts, with the same features: what a GPU has no memory for, what a CPU is slower with.
+
+glibc maps a block above 32 MiB anew each time, and the kernel fills it with zeros, page by page; below that, it keeps
+what was freed (`process.MEMORY`). So a CPU encodes as many images together as keep the largest tensor of a block below
+it: one of 518 px with ViT-L, and every batch of a small tower.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from zsad_bench.backbones.towers import VisionTower
 from zsad_bench.errors import UsageError
 from zsad_bench.types import Features
+
+KEPT_BYTES = 2**25  # of a freed block, at most, that glibc keeps
 
 
 class Fitting:
@@ -19,8 +27,8 @@ class Fitting:
     name: of the backbone, for messages.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, vision: VisionTower) -> None:
+        self.name, self.vision = name, vision
         self.at_once: int | None = None
 
     def __call__(self, encode: Callable[[Tensor], Features], images: Tensor) -> Features:
@@ -32,7 +40,7 @@ class Fitting:
         while True:
             parts: list[Features] = []
             try:
-                for some in images.split(self.at_once or len(images)):
+                for some in images.split(self.at_once or self._wanted(images)):
                     parts.append(encode(some))
             except torch.OutOfMemoryError:
                 pass  # what the error refers to has to be gone before the next try
@@ -41,8 +49,16 @@ class Fitting:
             del parts
             self._halve(images)
 
+    def _wanted(self, images: Tensor) -> int:
+        """How many to encode together where memory sets no limit."""
+        if images.device.type != "cpu":
+            return len(images)
+        height, width = (side // self.vision.patch_size for side in images.shape[2:])
+        widest = (self.vision.n_prefix + height * width) * 4 * self.vision.width  # inside the block's MLP
+        return max(1, KEPT_BYTES // (4 * widest))
+
     def _halve(self, images: Tensor) -> None:
-        tried, device = min(self.at_once or len(images), len(images)), images.device
+        tried, device = min(self.at_once or self._wanted(images), len(images)), images.device
         size = f"{images.shape[3]} x {images.shape[2]} pixels"
         if tried == 1:
             raise UsageError(
