@@ -243,6 +243,11 @@ Compile = Literal["no", "default", "cuda-graphs"]
 Pooled = Literal["cls", "cls_raw", "mean"]
 
 
+def rounded_as(precision: Precision, compiled: Compile) -> str:
+    """The precision, with "-compiled" where that changes its numbers: in bf16 a compiler leaves out roundings."""
+    return f"{precision}-compiled" if precision == "bf16" and compiled != "no" else precision
+
+
 @dataclass(frozen=True)
 class ForwardSpec:
     """What decides the forward pass; specs that share it are served by one pass. `Backbone.forward_spec` makes them.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import warnings
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,9 +163,9 @@ def test_what_is_kept_is_nobody_elses(mini, images, spec, samples, encoded):
 
 def test_other_weights_sizes_outputs_and_types_lie_elsewhere(mini, spec):
     store = FeatureStore(MUCH)
-    other = type("Other", (), {"weights_hash": "0" * 64, "mean": mini.mean, "std": mini.std})()
-    grey = type("Grey", (), {"weights_hash": mini.weights_hash, "mean": (0.5,) * 3, "std": mini.std})()
-    forward = spec.forward
+    other, grey, compiled = (copy(mini) for _ in range(3))
+    other.weights_hash, grey.mean, compiled.compiled = "0" * 64, (0.5,) * 3, "default"
+    forward, bf16 = spec.forward, replace(spec.forward, precision="bf16")
     places = [
         store.place(mini, forward, Tap(2)),
         store.place(mini, forward, Tap(2, raw=True)),
@@ -176,9 +177,12 @@ def test_other_weights_sizes_outputs_and_types_lie_elsewhere(mini, spec):
         store.place(other, forward, Tap(2)),
         store.place(grey, forward, Tap(2)),
         FeatureStore(MUCH, dtype="float16").place(mini, forward, Tap(2)),
+        store.place(mini, bf16, Tap(2)),
+        store.place(compiled, bf16, Tap(2)),
     ]
     assert len(set(places)) == len(places)
     assert FeatureStore(MUCH).place(mini, forward, Tap(2)) == places[0]
+    assert store.place(compiled, forward, Tap(2)) == places[0], "compiling changes nothing in float32"
 
 
 @pytest.mark.parametrize("content", ["", "other"])

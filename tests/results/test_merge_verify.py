@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import re
+from threading import Thread
 
 import pytest
 
 from tests.made_up_rows import make_row
 from zsad_bench.errors import RowError, UsageError
+from zsad_bench.results import merge as merging
 from zsad_bench.results.class_embeddings import Classes, read_classes, write_classes
 from zsad_bench.results.image_scores import read_scores, write_scores
 from zsad_bench.results.merge import merge
@@ -39,7 +41,8 @@ def boards(tmp_path):
 
 
 def content(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_both_orders_give_the_same(boards, tmp_path):
@@ -55,6 +58,28 @@ def test_both_orders_give_the_same(boards, tmp_path):
     assert read_classes(tmp_path / "ab", "w1", "cloth").names == {"carpet": "carpet"}
     merge([tmp_path / "ab", b], tmp_path / "ab")
     assert content(tmp_path / "ab") == content(tmp_path / "ba"), "merging again changed something"
+
+
+def test_what_is_appended_while_a_board_is_merged_into_stays(boards, monkeypatch):
+    """A sweep's row between reading and replacing waits for its turn, also in a file that the board gets only now."""
+    a, b = boards
+    files = [a / "rows" / "clip.jsonl", a / "rows" / "dive.jsonl"]
+    scores, appending = merging._scores, []
+
+    def meanwhile(source):
+        for file in files:
+            row = make_row(method=file.stem, category="meanwhile", run_id="r9")
+            appending.append(Thread(target=append, args=(file, [row])))
+            appending[-1].start()
+            appending[-1].join(0.2)
+            assert appending[-1].is_alive(), "the rows were read, and an append does not wait"
+        return scores(source)
+
+    monkeypatch.setattr(merging, "_scores", meanwhile)
+    merge([a, b], a)
+    for thread in appending:
+        thread.join()
+    assert [row.method for row in load(a / "rows") if row.category == "meanwhile"] == ["clip", "dive"]
 
 
 def test_merge_takes_folders_of_row_files_and_torn_lines(boards, tmp_path):

@@ -91,3 +91,14 @@ def test_labels_of_one_kind_are_refused(group_in, quiet, tmp_path):
     group = group_in(tmp_path, methods=("coop",), prior="limited:normals=0", epochs=1)
     with pytest.raises(UsageError, match="of auxiliary dataset demo_limited no normal image is kept"):
         run(group, quiet)
+
+
+@pytest.mark.parametrize("second", ["demo_textures:carpet", "demo_textures"])
+def test_targets_that_are_parts_of_one_dataset_are_all_computed_once(group_in, quiet, tmp_path, second):
+    """As the blocks of a recipe ask for them: what the first one has is nothing that the second one lacks, or has."""
+    group = group_in(tmp_path, methods=("clip",), targets=("demo_textures:terrazzo", second))
+    record = run(group, quiet, skip_complete=True)
+    wanted = {"terrazzo", "carpet"} if ":" in second else {"perforated", "terrazzo", "carpet"}
+    assert {row.category for row in record.rows} == wanted
+    places = [(row.category, row.metric) for row in store.load(tmp_path / "board/rows")]
+    assert len(places) == len(set(places)), "a category was computed twice"

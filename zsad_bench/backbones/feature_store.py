@@ -24,7 +24,7 @@ from torch import Tensor
 from zsad_bench.atomic import whole_file
 from zsad_bench.backbones.base import Backbone
 from zsad_bench.errors import UsageError
-from zsad_bench.types import EncoderSpec, FeatureType, ForwardSpec, Pooled, Tap
+from zsad_bench.types import Compile, EncoderSpec, FeatureType, ForwardSpec, Pooled, Tap, rounded_as
 
 FEATURE_RULE = 1  # raised when the same key would mean other values, beyond rounding
 
@@ -69,7 +69,7 @@ class FeatureStore:
         self.in_memory = 0  # bytes
         self.coming: Mapping[ForwardSpec, EncoderSpec] = {}
         self._kept: dict[tuple[str, str], Kept] = {}
-        self._places: dict[tuple[int, ForwardSpec, Output], str] = {}
+        self._places: dict[tuple[int, Compile, ForwardSpec, Output], str] = {}
         self._writes = self.folder is not None
 
     @property
@@ -78,12 +78,12 @@ class FeatureStore:
 
     def place(self, backbone: Backbone, forward: ForwardSpec, output: Output) -> str:
         """The name under which this output lies: a hash of all that it depends on but the image."""
-        known = (id(backbone), forward, output)
+        known = (id(backbone), backbone.compiled, forward, output)
         if known not in self._places:
             depends_on: dict[str, Any] = {
                 "rule": FEATURE_RULE,
                 "weights": backbone.weights_hash,
-                "forward": asdict(forward),
+                "forward": asdict(forward) | {"precision": rounded_as(forward.precision, backbone.compiled)},
                 "mean": list(backbone.mean),
                 "std": list(backbone.std),
                 "output": output if isinstance(output, str) else output._asdict(),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from zsad_bench.atomic import write_whole
 from zsad_bench.errors import RowError, UsageError
 from zsad_bench.results.row import Row
-from zsad_bench.results.rows import RowWarning, age, latest, read_lines, row_files, seniority, split_lines
+from zsad_bench.results.rows import RowWarning, age, latest, lock_of, read_lines, row_files, seniority, split_lines
 
 
 class Merged(NamedTuple):
@@ -27,7 +28,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     A folder is a leaderboard (with `rows/`, perhaps `scores/` and what tables ask beside them) or a folder of row
     files. Lines stay as they are, in one order for any order of the folders; equal ones are kept once. Nothing is
     weighed: older runs and contradictions stay and are seen by whoever reads the rows. Of two score files of one cell,
-    that of the newer run is taken, a run from the future counting as the oldest.
+    that of the newer run is taken, a run from the future counting as the oldest. While the rows of a leaderboard are
+    replaced, whoever appends to them waits.
 
     Raises:
         RowError: no such folder, a line that is not a row (a half-written last one is a RowWarning), or no room.
@@ -40,12 +42,22 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         raise UsageError(f"{out} holds rows already; name it among the folders to merge, or take an empty one")
     whole = any((board / "rows").is_dir() for board in boards)
     rows_of = {board: board / "rows" if (board / "rows").is_dir() else board for board in boards}
+    target = out / "rows" if whole and (not inside or (out / "rows").is_dir()) else out
+    files = {board: row_files(folder) for board, folder in rows_of.items()}
+    with ExitStack() as locks:
+        if inside:  # what a run appends between reading and replacing would be lost
+            for name in sorted({path.name for paths in files.values() for path in paths}):
+                locks.enter_context(lock_of(target / name))
+        return _merge(boards, files, target, out)
+
+
+def _merge(boards: Sequence[Path], files: Mapping[Path, Sequence[Path]], target: Path, out: Path) -> Merged:
     lines: dict[str, dict[bytes, Row]] = {}
     doubled, limit = 0, latest()
     newest: dict[tuple[str, str], tuple[tuple[bool, str], str]] = {}
     source: dict[tuple[str, str], set[Path]] = {}
-    for board, folder in rows_of.items():
-        for path in row_files(folder):
+    for board in boards:
+        for path in files[board]:
             for line, row in _rows(path):
                 found = lines.setdefault(path.name, {})
                 doubled += line in found
@@ -55,7 +67,6 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
                     newest[place], source[place] = run, {board}
                 elif run == newest[place]:
                     source[place].add(board)
-    target = out / "rows" if whole and (not inside or (out / "rows").is_dir()) else out
     written, scores, described = [], _scores(source), _described(boards)  # all is read before anything is written
     for name, found in sorted(lines.items()):
         ordered = sorted(found.items(), key=lambda item: (*_order(item[1]), item[0]))

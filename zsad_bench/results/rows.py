@@ -12,7 +12,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
@@ -28,7 +28,7 @@ from zsad_bench.results.row import SCHEMA, Row, cell_key, digest, from_line, now
 
 __all__ = [
     "CONFLICT", "SCHEMA", "Conflict", "Current", "Loaded", "Row", "RowWarning", "Torn", "age", "ahead", "append",
-    "cell_key", "current", "digest", "file_of", "is_complete", "latest", "load", "now", "read", "read_lines",
+    "cell_key", "current", "digest", "file_of", "is_complete", "latest", "load", "lock_of", "now", "read", "read_lines",
     "row_files", "seniority", "split_lines", "standard", "try_append",
 ]  # fmt: skip
 CONFLICT = "two values in one run"  # why a contradicted number is undefined
@@ -94,6 +94,22 @@ class Current(NamedTuple):
         gone = {"value": None, "reason": CONFLICT, "error_bound": None}
         gone |= dict.fromkeys(("ci_low", "ci_high", "ci_level"))
         return [*self.rows, *(replace(conflict.rows[-1], **gone) for conflict in self.conflicts)]
+
+
+@contextmanager
+def lock_of(path: str | Path) -> Iterator[None]:
+    """Holds the lock of a row file: nobody else appends to it or replaces it meanwhile.
+
+    Raises:
+        RowError: it is locked for a minute, or its folder cannot be written.
+    """
+    with ExitStack() as held:
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(f"{path}.lock", _LOCK_SECONDS))
+        except OSError as error:
+            raise RowError(f"{path}: cannot be written ({error}); free or unlock it, then run again") from error
+        yield
 
 
 def append(path: str | Path, rows: Iterable[Row]) -> None:

@@ -89,7 +89,7 @@ def run_group(
                 say(note)
             runs.append(run)
     rows_on_board = cache(lambda method: rows_of(first.board, method, since) if skip_complete else [])
-    claimed: set[str] = set()
+    claimed: set[tuple[str, str]] = set()
     for run in runs:
         _look_up(run, targets, rows_on_board(run.spec.method), claimed if skip_complete else None)
     for line in troubles():
@@ -172,20 +172,24 @@ def remarks(run: PreparedRun, targets: Sequence[ZeroShotDataModule]) -> list[str
 
 
 def _look_up(
-    run: PreparedRun, targets: dict[str, ZeroShotDataModule], rows: Sequence[store.Row], claimed: set[str] | None
+    run: PreparedRun,
+    targets: dict[str, ZeroShotDataModule],
+    rows: Sequence[store.Row],
+    claimed: set[tuple[str, str]] | None,
 ) -> None:
     """Fills in what is due: every category whose rows are not all among those found.
 
-    claimed: keys that another run computes already (two points of a grid may be one configuration); None lets each
-    compute its own.
+    claimed: (key, category) that is computed already, by another run (two points of a grid may be one configuration) or
+    for another target of this one (a dataset and one of its categories); None lets each compute its own.
     """
     for asked in run.spec.targets:
         expected = run.expected(asked, targets[asked])
         there = {(row.category, row.metric) for row in rows if row.key in expected.keys}
-        run.due[asked] = set() if claimed is not None and expected.key in claimed else set(expected.lacking(there))
+        lacking = expected.lacking(there)
+        run.due[asked] = {name for name in lacking if claimed is None or (expected.key, name) not in claimed}
         run.begun = run.begun or bool(there)
         if claimed is not None:
-            claimed.add(expected.key)
+            claimed |= {(expected.key, name) for name in expected.categories}
 
 
 def _train(

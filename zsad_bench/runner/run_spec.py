@@ -12,7 +12,7 @@ from zsad_bench import registry
 from zsad_bench.planning.configure import takes_epochs, trains
 from zsad_bench.planning.suite import Suite
 from zsad_bench.results.rows import digest
-from zsad_bench.types import Compile, FeatureType, Precision
+from zsad_bench.types import Compile, FeatureType, Precision, rounded_as
 from zsad_bench.variant import Variant, differing
 
 HALF_FEATURES = "+float16-features"  # behind the precision of such runs
@@ -89,8 +89,8 @@ class RunSpec:
         """
         if registry.load("methods", self.method).is_sanity_check:
             return "float32"
-        compiled = "-compiled" if (self.precision, self.compiled != "no") == ("bf16", True) else ""
-        return f"{self.precision}{compiled}{HALF_FEATURES if self._reads_half_precision() else ''}"
+        rounded = rounded_as(self.precision, self.compiled)
+        return f"{rounded}{HALF_FEATURES if self._reads_half_precision() else ''}"
 
     def _reads_half_precision(self) -> bool:
         learns = self.checkpoint is None and trains(self.method, self.overrides)
