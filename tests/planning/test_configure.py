@@ -11,7 +11,7 @@ from zsad_bench import registry
 from zsad_bench.errors import UnknownNameError, UsageError
 from zsad_bench.methods.anomalyclip import AnomalyClipConfig
 from zsad_bench.planning import configure as module
-from zsad_bench.planning.configure import build, configure, parse_settings
+from zsad_bench.planning.configure import build, configure, necessary, parse_settings
 from zsad_bench.planning.suite import DEMO
 
 
@@ -134,3 +134,31 @@ def test_the_runs_seed_goes_where_it_is_asked_for(mini):
     assert build("random", mini, settings, seed=5).config.seed == 5
     assert build("random", mini, {**settings, "seed": 2}, seed=5).config.seed == 2, "one that is set stays"
     assert not hasattr(build("clip", mini, settings, seed=5).config, "seed")
+
+
+# --- what settings say ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "left"),
+    [
+        ("faprompt", {"fidelity": "official", "n_prompts": 10, "n_patches": 10}, {"fidelity": "official"}),
+        ("faprompt", {"fidelity": "official", "n_prompts": 3}, {"fidelity": "official", "n_prompts": 3}),
+        ("anomalyclip", {"fidelity": "paper", "temperature": 0.07, "epochs": 15, "truncate_context": False}, {}),
+        ("cocoop", {"preset": "zsad"}, {"preset": "zsad"}),
+        ("clip", {"image_size": 32, "temperature": 0.5}, {"temperature": 0.5}),
+    ],
+)
+def test_what_changes_nothing_is_no_part_of_a_variant(mini, method, settings, left):
+    built = build(method, mini, {"image_size": 32, **settings}, 7)
+    assert necessary(built, method, settings, {"image_size": 32}) == left
+
+
+@pytest.mark.parametrize("method", registry.names("methods"))
+def test_a_configuration_that_is_spelled_out_is_the_method_as_it_is(method, mini_for):
+    beneath = {"image_size": 48}
+    plain = build(method, mini_for(method), beneath, 7)
+    spelled = {key: value for key, value in plain.resolved_config().items() if key != "seed"}
+    built = build(method, plain.backbone, spelled, 7)
+    assert built.resolved_config() == plain.resolved_config()
+    assert necessary(built, method, spelled, beneath) == {}

@@ -265,7 +265,7 @@ def test_a_protocol_says_what_is_learned_from_and_at_which_size(planned):
     ]  # fmt: skip
     stored = StoredPlan.from_json(StoredPlan.of(made, Path("b"), Path("r")).to_json(), Path("plan.json"))
     spec = stored.run_spec_of(stored.groups[0].jobs[0])
-    assert (spec.suite.protocol.name, spec.overrides, str(spec.variant)) == ("visa2026", {"image_size": 518}, "")
+    assert (spec.suite.protocol.name, spec.overrides, spec.settings) == ("visa2026", {"image_size": 518}, {})
     every = {cell.target for cell in planned("protocol: visa2026\nmethods: [anomalyclip]\n").cells}
     assert {"mvtec", "visa", "kvasir"} <= every <= set(registry.names("datasets"))
 

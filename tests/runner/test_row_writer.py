@@ -86,7 +86,7 @@ def test_what_decides_the_numbers_is_in_the_key(prepared, monkeypatch, what):
 
 
 def test_rows_say_what_a_pass_took(prepared):
-    one = prepared(settings={"image_size": 32})
+    one = prepared(settings={"image_size": 24})
     infos = [one.data.info(sample) for sample in one.data.samples()]
     category, ids = infos[0].category, [info.id for info in infos[:2]]
     metrics = CategoryMetrics("image")
@@ -97,5 +97,5 @@ def test_rows_say_what_a_pass_took(prepared):
     assert rows == one.clip.record.rows
     for row in rows:
         assert {name: getattr(row, name) for name in took} == took
-        assert (row.schema, row.seconds, row.variant) == (store.SCHEMA, 9.0, Variant({"image_size": 32}))
+        assert (row.schema, row.seconds, row.variant) == (store.SCHEMA, 9.0, Variant({"image_size": 24}))
         assert (row.transductive, row.networks) == (False, {})

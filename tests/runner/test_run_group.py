@@ -80,6 +80,16 @@ def test_rows_say_what_was_learned_from(ran):
     assert by_method["clip"].variant == PLAIN, "epochs mean nothing to a method that does not train"
 
 
+def test_a_setting_at_its_default_is_no_variant(group_in, quiet, tmp_path):
+    """Its rows have the same key, and stand in the same line of a table."""
+    found = {}
+    for name, settings in (("plain", {}), ("spelled", {"temperature": 0.07, "gaussian_sigma": None})):
+        group = group_in(tmp_path / name, methods=("clip",), targets=("demo_textures:carpet",), settings=settings)
+        found[name] = {(row.key, row.variant) for row in run(group, quiet).rows}
+    assert found["spelled"] == found["plain"]
+    assert {variant for _, variant in found["plain"]} == {PLAIN}
+
+
 def test_scores_of_each_image_are_kept(ran):
     row = next(r for r in ran.record.rows if (r.method, r.category, r.metric) == ("clip", "carpet", "image_auroc"))
     kept = read_scores(ran.group.board / "scores", row.key, "carpet")

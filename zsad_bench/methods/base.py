@@ -61,6 +61,12 @@ def silent(default: Any) -> Any:
     return field(default=default, metadata={"silent": True})
 
 
+def what_counts(config: MethodConfig) -> dict[str, Any]:
+    """A configuration as plain types, without the fields that change no number."""
+    loud = {f.name for f in fields(config) if not f.metadata.get("silent")}
+    return {name: value for name, value in asdict(config).items() if name in loud}
+
+
 def filled() -> Any:
     """A configuration field that is None until `resolve` fills it in; its type is the one that it has from then on."""
     return field(default=None, metadata={"filled": True})
@@ -398,8 +404,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
 
     def resolved_config(self) -> dict[str, Any]:
         """The resolved configuration as plain types, without what changes no number: what is hashed into keys."""
-        loud = {f.name for f in fields(self.config) if not f.metadata.get("silent")}
-        return {name: value for name, value in asdict(self.config).items() if name in loud}
+        return what_counts(self.config)
 
     def generator_for(self, sample: SampleInfo, purpose: str = "map") -> torch.Generator:
         """A generator on the CPU for what is drawn for this image: of the seed and its id alone, whatever its batch."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 import yaml
 
 from zsad_bench import registry, yaml12
-from zsad_bench.errors import UnknownNameError, UsageError
+from zsad_bench.errors import UnknownNameError, UsageError, ZsadError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -94,6 +94,30 @@ def build(method: str, backbone: Backbone, overrides: Mapping[str, Any], seed: i
         overrides = {"seed": seed, **overrides}
     built: ZeroShotMethod[Any] = cls(backbone, configure(method, overrides))
     return built
+
+
+def necessary(
+    built: ZeroShotMethod, name: str, settings: Mapping[str, Any], beneath: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Those of the settings that the configuration of a built method would be another one without.
+
+    What stands at its default, changes no number, or is part of a preset that is named anyway, is left out: however a
+    configuration is spelled, its rows are one line. name: of the method. beneath: the overrides under the settings.
+    """
+    from zsad_bench.methods.base import what_counts
+
+    def counts(overrides: Mapping[str, Any]) -> dict[str, Any]:
+        seed = {"seed": built.config.seed} if "seed" in {field.name for field in fields(built.Config)} else {}
+        return what_counts(type(built).resolve(configure(name, {**seed, **beneath, **overrides}), built.backbone))
+
+    kept, whole = dict(settings), built.resolved_config()
+    for key in sorted(settings, key=lambda key: (key == "fidelity", key)):  # a preset may stand for all others
+        rest = {other: value for other, value in kept.items() if other != key}
+        try:
+            kept = rest if counts(rest) == whole else kept
+        except ZsadError:  # without it there is no such configuration
+            continue
+    return kept
 
 
 def trains(method: str, overrides: Mapping[str, Any] | None = None) -> bool:

@@ -176,7 +176,7 @@ def _prepared(spec: RunSpec, opened: Opened, shared: bool = False) -> PreparedRu
         unmasked = [module.name for module in learned_from.modules if not module.has_masks]
         learnable.check_masks(spec.method, method.config, unmasked)
         learnable.check_normals(spec.method, method.config, learned_from.modules)
-        record.training = _training(spec, learned_from)
+        record.training = _training(spec, method, learned_from)
     writer = RowWriter(record, spec, method, calibration(spec, opened))
     return PreparedRun(spec, method, record, writer, learned_from)
 
@@ -186,7 +186,7 @@ def _built(spec: RunSpec, backbone: Backbone) -> ZeroShotMethod:
     return build(spec.method, backbone, spec.overrides, spec.seed)
 
 
-def _training(spec: RunSpec, learned_from: Auxiliary) -> Mapping[str, Any]:
+def _training(spec: RunSpec, method: ZeroShotMethod, learned_from: Auxiliary) -> Mapping[str, Any]:
     """What a checkpoint and rows say of a training."""
     return {
         "prior": learned_from.spec.name,
@@ -194,6 +194,6 @@ def _training(spec: RunSpec, learned_from: Auxiliary) -> Mapping[str, Any]:
         "auxiliary": list(learned_from.spec.auxiliary),
         "draw": learned_from.spec.draw,
         "seed": spec.seed,
-        "variant": dict(spec.variant),
+        "variant": dict(spec.variant(method)),
         **({"auxiliary_partial": learned_from.partial} if learned_from.partial else {}),
     }

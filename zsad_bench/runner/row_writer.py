@@ -154,9 +154,11 @@ class RowWriter:
 
     def _variant(self) -> Variant:
         """As it was trained, or is tested; a checkpoint that is tested in another precision is another variant."""
+        if "variant" not in self.run.training:
+            return self.spec.variant(self.method)
+        own = variant_of(self.run.training["variant"])
         if self.spec.checkpoint is None:
-            return self.spec.variant
-        own = variant_of(self.run.training.get("variant", self.spec.variant))
+            return own
         tested = self.spec.computed_with
         return own if tested == "float32" else Variant({**own, "precision": tested})
 

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zsad_bench import registry
-from zsad_bench.planning.configure import takes_epochs, trains
+from zsad_bench.planning.configure import necessary, takes_epochs, trains
 from zsad_bench.planning.suite import Suite
 from zsad_bench.results.rows import digest
 from zsad_bench.types import Compile, FeatureType, Precision, rounded_as
 from zsad_bench.variant import Variant, differing
+
+if TYPE_CHECKING:
+    from zsad_bench.methods.base import ZeroShotMethod
 
 HALF_FEATURES = "+float16-features"  # behind the precision of such runs
 
@@ -72,13 +75,13 @@ class RunSpec:
         epochs = {"epochs": self.epochs} if self.epochs is not None and takes_epochs(self.method) else {}
         return {**self.suite.overrides_for(self.method), **self.settings, **epochs}
 
-    @cached_property
-    def variant(self) -> Variant:
-        """What differs from the suite."""
-        if trains(self.method, self.overrides):
-            epochs = self.epochs if takes_epochs(self.method) else None
-            return differing(self.settings, epochs, self.augment, self.computed_with)
-        return differing(self.settings, precision=self.computed_with)
+    def variant(self, built: ZeroShotMethod) -> Variant:
+        """What differs from the suite and makes another configuration. built: the method of this run, untrained."""
+        learns = trains(self.method, self.overrides)
+        epochs = {"epochs": self.epochs} if learns and self.epochs is not None and takes_epochs(self.method) else {}
+        beneath = self.suite.overrides_for(self.method)
+        settings = necessary(built, self.method, {**self.settings, **epochs}, beneath)
+        return differing(settings, augment=self.augment if learns else (), precision=self.computed_with)
 
     @cached_property
     def computed_with(self) -> str:
