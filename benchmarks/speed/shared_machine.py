@@ -37,6 +37,7 @@ def measure(options: argparse.Namespace) -> Found:
     arguments += QUICK if options.quick else ("--epochs", options.epochs)
     situations = {"alone": 0, f"beside {busy_count} busy processes": busy_count}
     costs: dict[str, dict[str, list[Spent]]] = {name: {wait: [] for wait in WAITS} for name in situations}
+    run("short", threads, arguments)  # the first one on a machine draws the data, and is not counted
     for repeat in range(options.repeats):
         for situation, count in situations.items():
             for wait in list(WAITS)[:: (-1) ** repeat]:
