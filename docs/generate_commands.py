@@ -23,7 +23,7 @@ tracebacks. `eval "$(zsad-bench completion bash)"` makes a shell complete all of
 | ---: | --- |
 | 0 | done |
 | 1 | a failure: one line says what was asked, what was found and what to do; results that were complete are kept |
-| 2 | wrong usage: a name, an option or a value; nothing was computed |
+| 2 | wrong usage: a name, an option or a value; nothing was computed (missing weights and checkpoints are a 1) |
 | 130 | stopped with Ctrl-C |
 
 Some commands give 1 and 2 a closer meaning, which their text says.

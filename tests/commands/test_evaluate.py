@@ -179,7 +179,7 @@ def test_maps_of_other_sizes_are_resized_and_counted(zsad, ran, tmp_path, scores
     rows = rows_in(tmp_path)
     same({k: v for k, v in values_of(rows).items() if k[1] == "pixel_auroc"},
          {k: v for k, v in ran.values.items() if k[1] == "pixel_auroc"}, within=0.02)  # fmt: skip
-    told = read_external(tmp_path / "leaderboards/demo", rows[0].maps_hash)
+    told = read_external(tmp_path / "leaderboards/demo", rows[0].key)
     assert (told.resized, told.sizes) == (12, {"96 x 96 (width x height)": 12})
 
 
@@ -198,7 +198,7 @@ def test_what_the_maps_are_is_written_beside_the_rows(zsad, ran, maps, tmp_path)
     assert zsad("evaluate", str(maps), *OPTIONS, "--by", "someone, somewhere", "--prior", "none").code == 0
     rows = rows_in(tmp_path)
     assert {row.prior for row in rows} == {"none"}
-    told = read_external(tmp_path / "leaderboards/demo", rows[0].maps_hash)
+    told = read_external(tmp_path / "leaderboards/demo", rows[0].key)
     assert (told.name, told.by, told.prior) == ("maps", "someone, somewhere", "none")
     assert (told.dataset, told.scores, told.missing, told.unused) == (DATASET, (), (), ())
     assert told.data_hash == ran.data.manifest_hash
@@ -206,8 +206,19 @@ def test_what_the_maps_are_is_written_beside_the_rows(zsad, ran, maps, tmp_path)
     assert (told.low, told.high) == (min(m.min() for m in ran.maps.values()), max(m.max() for m in ran.maps.values()))
     assert set(told.files) == set(ran.maps)
     assert told.files["carpet/test/good/000.png"][0] == "carpet/test/good/000.npy"
-    text = (tmp_path / "leaderboards/demo/external" / f"{rows[0].maps_hash}.json").read_text()
+    text = (tmp_path / "leaderboards/demo/external" / f"{rows[0].key}.json").read_text()
     assert str(tmp_path) not in text, "the path of a machine is kept"
+
+
+def test_the_same_maps_under_two_names_keep_both_records(zsad, ran, maps, tmp_path):
+    for name, by in (("A", "Alice"), ("B", "Bob")):
+        assert zsad("evaluate", str(maps), *OPTIONS, "--name", name, "--by", by).code == 0
+    rows = rows_in(tmp_path)
+    told = {row.method: read_external(tmp_path / "leaderboards/demo", row.key) for row in rows}
+    assert {method: (one.name, one.by) for method, one in told.items()} == {
+        "external:A": ("A", "Alice"), "external:B": ("B", "Bob"),
+    }  # fmt: skip
+    assert len({row.maps_hash for row in rows}) == 1
 
 
 @pytest.mark.slow

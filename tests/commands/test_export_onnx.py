@@ -62,7 +62,7 @@ def test_a_method_that_scores_sets_is_refused_before_it_is_loaded(refused):
 @pytest.mark.parametrize("name", ["filo", "cocoop", "random", "anovl"])
 def test_what_is_no_graph_of_an_image_is_one_line(name, refused):
     title = registry.load("methods", name).title
-    line = refused(1, "export", "onnx", "--method", name, *TINY)
+    line = refused(2, "export", "onnx", "--method", name, *TINY)
     assert line.startswith(f"zsad-bench: {title} cannot be exported as one graph: it ")
     assert not list(Path().iterdir())
 

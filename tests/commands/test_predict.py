@@ -127,6 +127,15 @@ def test_there_is_a_checkpoint_for_the_tiny_clip():
         (["good", "--method", "clip", "--out", "good"], "it holds other files"),
         (["good", "--method", "clip", "--device", "cuda"], "torch finds no GPU here"),
         (["good", "--method", "clip", "--name", "??"], "is not a name to prompt with"),
+        (["good", "--method", "clip", "--name", ""], "--name: empty; give TEXT, or leave it out"),
+        (["good", "--method", "clip", "--roi", ""], "--roi: empty; give MASK, or leave it out"),
+        (["", "--method", "clip"], "IMAGE_OR_FOLDER…: empty; give IMAGE_OR_FOLDER…"),
+        (["good", "--method", "clip", "--threshold", "nan"], "--threshold nan: expected a finite number, or a file"),
+        (
+            ["good", "--method", "clip", "--tiles", "--tile-overlap", "95"],
+            "--tile-overlap 95: expected 0 to 90, in per",
+        ),
+        (["good", "--onnx", "it.onnx", "--precision", "bf16"], "leave out --precision"),
     ],
 )
 def test_what_cannot_be_is_one_line(refused, good, tmp_path, asked, line, monkeypatch):
@@ -136,6 +145,7 @@ def test_what_cannot_be_is_one_line(refused, good, tmp_path, asked, line, monkey
     (tmp_path / "empty").mkdir()
     code = 1 if "--checkpoint" in asked else 2
     assert line in refused(code, "predict", *asked)
+    assert not (tmp_path / "predictions").exists()
 
 
 def test_when_no_photo_can_be_read_there_is_no_result(refused, photos, tmp_path):
@@ -146,14 +156,29 @@ def test_when_no_photo_can_be_read_there_is_no_result(refused, photos, tmp_path)
         assert "none of the 1 photos can be scored; the first: " in refused(
             1, *asked.split(), str(photos), "--method", "clip"
         )
-    assert not (tmp_path / "predictions" / "predictions.json").exists()
+    assert not (tmp_path / "predictions").exists(), "an empty folder is left"
+
+
+def test_a_photo_without_content_is_a_result_too(zsad, good, tmp_path):
+    """Whoever sorts parts by the table or by the exit code has to meet it."""
+    (good / "none.png").touch()
+    (good / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    said = zsad("predict", str(good), "--method", "clip")
+    assert said.code == 1
+    content = json.loads((tmp_path / "predictions" / "predictions.json").read_text())
+    assert [each["image"] for each in content["unread"]] == ["none.png", "phone.heic"]
+    table = (tmp_path / "predictions" / "predictions.csv").read_text()
+    assert "none.png" in table
+    assert "phone.heic" in table
+    said = zsad("calibrate", str(good), "--method", "clip", "--false-alarm", "4.6%")
+    assert (said.code, "2 of 21 photos cannot be scored; --false-alarm 4.6%: 19 images allow" in said.err) == (1, True)
 
 
 def test_too_few_good_photos_are_refused_before_anything_is_loaded(refused, good):
     line = refused(2, "calibrate", str(good), "--method", "clip", "--false-alarm", "1%")
     assert "19 images allow no rate below 5%; give at least 99 good images, or a rate of 5% or more" in line
     assert "expected a share of good photos" in refused(2, "calibrate", str(good), "--false-alarm", "few")
-    assert "expected a rate above 0 %" in refused(2, "calibrate", str(good), "--false-alarm", "100%")
+    assert "found 100%, expected above 0 %" in refused(2, "calibrate", str(good), "--false-alarm", "100%")
 
 
 def test_a_defect_among_the_good_photos_is_named(zsad, good):
@@ -169,4 +194,7 @@ def test_a_defect_among_the_good_photos_is_named(zsad, good):
 def test_a_method_that_scores_sets_is_refused_before_it_is_loaded(refused, good, command):
     rate = ("--false-alarm", "50%") if command == "calibrate" else ()
     line = refused(2, command, str(good), "--method", "musc", "--backbone", "no such", *rate)
-    assert "MuSc scores all images of a category together and cannot score a single image; use evaluate on" in line
+    assert (
+        "MuSc scores all images of a category together and cannot score a single image; use `zsad-bench bench` on"
+        in line
+    )

@@ -359,6 +359,10 @@ def test_check_names_what_is_missing_or_in_another_form(refused, zsad, tmp_path)
     assert "here in another form" in line
     assert "weights convert" in line
     assert "weights not found" in refused(1, "weights", "check", "none.safetensors")
+    for name, content in (("text.pt", b"not weights"), ("empty.pt", b""), ("lfs.safetensors", b"version https://git")):
+        Path(name).write_bytes(content)
+        line = refused(1, "weights", "check", name)
+        assert line.endswith(f"{name}: not weights: neither safetensors nor a file of torch; download it again")
     assert "goes with a FILE" in refused(2, "weights", "check", "tiny", "--backbone", "tiny")
 
 

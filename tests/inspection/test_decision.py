@@ -88,6 +88,8 @@ def test_a_calibration_comes_back_from_its_file(tmp_path):
         lambda content: content.update(scores=[float("nan")] * 20),
         lambda content: content.update(rate=0.0001),
         lambda content: content.update(rate="much"),
+        lambda content: content.update(settings=[]),
+        lambda content: content.update(about="today"),
     ],
 )
 def test_a_file_that_is_no_calibration_is_refused(tmp_path, change):

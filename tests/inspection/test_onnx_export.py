@@ -230,7 +230,7 @@ def test_a_method_that_is_no_graph_of_an_image_says_why_in_one_line(name, ready)
         assert method.not_exportable == ""
         check_exportable(method)
         return
-    with pytest.raises(OnnxError) as error:
+    with pytest.raises(UsageError) as error:
         check_exportable(method)
     assert str(error.value) == f"{method.title} cannot be exported as one graph: {method.not_exportable}"
     assert "\n" not in str(error.value)

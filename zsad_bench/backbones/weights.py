@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +69,11 @@ def read_state(path: Path, marks: Sequence[str]) -> dict[str, Tensor]:
     try:
         loaded = _open(path)
     except Exception as error:  # a damaged pickle can raise anything
+        if isinstance(error, pickle.UnpicklingError) and file_kind(path) in ("torch", "pickle"):
+            raise BackboneError(
+                f"{path.name} holds more than tensors, and may run code when it is opened. If you trust it, convert it "
+                f"once: zsad-bench weights convert {path.name} --trust --out {path.stem}.safetensors"
+            ) from None
         reason = str(error).split("\n")[0][:120] or type(error).__name__
         raise BackboneError(
             f"{path.name} cannot be read ({path.stat().st_size} bytes): truncated, corrupt, or more than a plain "
@@ -169,7 +176,9 @@ def _open(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path, device="cpu")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols: where one matters, the error says it
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _unwrap(loaded: Any, path: Path, marks: Sequence[str]) -> dict[str, Tensor]:

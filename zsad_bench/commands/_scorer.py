@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zsad_bench.inspection.photos import Photo
     from zsad_bench.inspection.reading import Unread
 
-_OVERLAP = 25  # per cent
+_OVERLAP, _MOST_OVERLAP = 25, 90  # per cent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,9 @@ def open_scorer(options: ScorerOptions, console: Console) -> OpenedScorer:
     device = device_of(options.device)
     if options.onnx is not None:
         brought = ("method", "checkpoint", "backbone", "weights", "set")
-        if extra := [f"--{name}" for name in brought if getattr(options, name)]:
+        extra = [f"--{name}" for name in brought if getattr(options, name)]
+        extra += ["--precision"] if options.precision != "float32" else []
+        if extra:
             raise UsageError(f"--onnx {options.onnx} brings its method and weights; leave out {', '.join(extra)}")
         opened = open_onnx(home(options.onnx))
     else:
@@ -106,7 +108,15 @@ def setting_of(options: PhotoOptions, opened: OpenedScorer) -> Setting:
 
     if not options.tiles and (options.tile_size is not None or options.tile_overlap is not None):
         raise UsageError("--tile-size and --tile-overlap go with --tiles; add it")
-    category = opened.category or category_of(options.name or "object", options.kind, options.domain)
+    category = opened.category or category_of(
+        "object" if options.name is None else options.name, options.kind, options.domain
+    )
+    of_graph, usual = opened.category, PhotoOptions()
+    for option in ("kind", "domain"):
+        asked = getattr(options, option)
+        if of_graph is not None and asked not in (getattr(usual, option), getattr(of_graph, option)):
+            was = getattr(of_graph, option)
+            raise UsageError(f"--{option} {asked}: the texts of this graph are of {was}; leave it out, or export again")
     if opened.category is not None and options.name not in (None, opened.category.name):
         raise UsageError(
             f"--name {options.name}: the texts of this graph are of '{opened.category.name}'; leave out --name, or "
@@ -114,10 +124,12 @@ def setting_of(options: PhotoOptions, opened: OpenedScorer) -> Setting:
         )
     side = options.tile_size or opened.scorer.image_size
     overlap = _OVERLAP if options.tile_overlap is None else options.tile_overlap
+    if overlap > _MOST_OVERLAP:
+        raise UsageError(f"--tile-overlap {overlap}: expected 0 to {_MOST_OVERLAP}, in per cent of a side")
     return Setting(
         category,
         tiling(side, overlap / 100) if options.tiles else None,
-        read_region(options.roi) if options.roi else None,
+        None if options.roi is None else read_region(options.roi),
     )
 
 

@@ -73,6 +73,10 @@ def run(options: Options) -> int:
         "title": opened.scorer.title, "method": opened.about["method"], "backbone": opened.about["backbone"],
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "photos": list(options.images),
     }  # fmt: skip
+    try:
+        decision.require_number(options.false_alarm, len(scores))
+    except UsageError as error:  # enough were given, and some could not be read
+        raise DatasetError(f"{len(unread)} of {len(results)} photos cannot be scored; {error}") from None
     made = decision.calibrate(
         list(scores.values()), options.false_alarm, opened.scorer.identity, setting.described(), about
     )

@@ -137,7 +137,7 @@ def _evaluate(
         console.print(line, style="yellow")
     console.print(f"tables: {board / 'README.md'}")
     console.print(f"rows: {store.file_of(board, handed.method)}")
-    console.print(f"what the maps are: {external_path(board, rows[0].maps_hash)}")
+    console.print(f"what the maps are: {external_path(board, rows[0].key)}")
 
 
 def _summary(surveyed: Surveyed, size: int) -> str:

@@ -6,6 +6,7 @@ others need a checkpoint. See docs/predict.md.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,9 +81,13 @@ def _threshold(text: str | None, opened: OpenedScorer, setting: Setting) -> Thre
     if text is None:
         return None
     try:
-        return Threshold(float(text))
+        number = float(text)
     except ValueError:
         pass
+    else:
+        if not math.isfinite(number):
+            raise UsageError(f"--threshold {text}: expected a finite number, or a file of zsad-bench calibrate")
+        return Threshold(number)
     calibration = decision.read(home(text))
     was, here = calibration.settings, setting.described()
     other = [f"{key} {was.get(key)}, here {here.get(key)}" for key in {**was, **here} if was.get(key) != here.get(key)]

@@ -144,12 +144,15 @@ def _of_file(options: Options) -> Report:
             report.facts["activation"] = f"{release.activation} (known of {release.title})"
         what = "it would run code; `zsad-bench weights convert` reads it" if kind == "torchscript" else "not weights"
         report.facts["opened"] = f"no: {what}"
+        if kind == "other":
+            report.problems.append("not weights: neither safetensors nor a file of torch; download it again")
         return report
     names, why = _names(path, options.backbone, release, notes.get("activation", ""))
     if not names:
         report.facts["opened"] = (
             "no: its parameters fit no backbone that is known here by shape; name it with --backbone"
         )
+        report.problems.append("fits no backbone that is known here by shape; name it with --backbone")
         return report
     from zsad_bench.backbones.load import load_backbone
 

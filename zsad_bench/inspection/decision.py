@@ -123,7 +123,7 @@ def require_number(rate: float, count: int) -> None:
 def require_rate(rate: float) -> None:
     """Raises UsageError for a rate outside (0, 1)."""
     if not 0 < rate < 1:
-        raise UsageError(f"--false-alarm {percent(rate)}: expected a rate above 0 % and below 100 %, as in 1%")
+        raise UsageError(f"--false-alarm: found {percent(rate)}, expected above 0 % and below 100 %, as in 1% or 0.01")
 
 
 def smallest_number(rate: float) -> int:
@@ -146,6 +146,9 @@ def read(path: Path) -> Calibration:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is '{content['format']}', expected '{FORMAT}'")
+        for part in ("settings", "about"):
+            if not isinstance(content[part], dict):
+                raise ValueError(f"its {part} are no mapping")
         scores = tuple(map(float, content["scores"]))
         made = Calibration(
             scores, float(content["rate"]), str(content["scorer"]), content["settings"], content["about"]

@@ -85,7 +85,7 @@ def check_exportable(method: ZeroShotMethod) -> None:
             CPU.
     """
     if why := method.not_exportable:
-        raise OnnxError(f"{method.title} cannot be exported as one graph: {why}")
+        raise UsageError(f"{method.title} cannot be exported as one graph: {why}")
     if method.trains(method.config) and not method.is_trained:
         raise UsageError(
             f"{method.title} learns from auxiliary data and has learned nothing yet; give what it learned with "

@@ -20,7 +20,8 @@ class Photo(NamedTuple):
 
 
 class Photos(NamedTuple):
-    """photos: in the order given, those of a folder by name. notes: one line for each kind of file left out."""
+    """photos: in the order given, those of a folder by name, also such as cannot be read, which reading will say.
+    notes: one line for each kind of file left out."""
 
     photos: list[Photo]
     notes: list[str]
@@ -47,10 +48,11 @@ def find(given: Sequence[str], without: Path | None = None) -> Photos:
         below = files.images_below(path)
         mine = [name for name in below if without is None or not _is_below(path / name, without)]
         own += len(below) - len(mine)
-        for name in mine:
+        others = unused.find(path, set(below))
+        # A photo that cannot be read is no reason to say nothing of it: whoever sorts parts by decisions has to see it.
+        for name in (*mine, *others.empty, *others.foreign):
             _add(found, path / name, name, f"{path.resolve().name}/{name}")
-        others = unused.find(path, set(below)).lines(path)
-        notes += [line for kind, line in others.items() if kind != "images"]
+        notes += [line for kind, line in others.lines(path).items() if kind == "nameless"]
     if own:
         notes.append(f"{without}: {own} images there are results, left out")
     if not found:

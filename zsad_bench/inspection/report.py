@@ -10,6 +10,7 @@ maps/               the maps at the photos' own sizes, where they were asked for
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -293,6 +294,7 @@ def _is_prediction(folder: Path) -> bool:
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """A hidden folder inside `out`, whose content takes the place of earlier predictions when the block ends."""
+    was_there = out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         for left in out.glob(f"{_UNFINISHED}*"):  # of a run that was killed
@@ -307,6 +309,9 @@ def _new_folder(out: Path) -> Iterator[Path]:
                     os.replace(folder / name, out / name)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            if not was_there:
+                with contextlib.suppress(OSError):  # not empty: it is complete
+                    out.rmdir()
     except OSError as error:
         raise RowError(f"{out}: cannot be written ({error.strerror or error}); free its disk, or give --out") from error
 

@@ -81,6 +81,6 @@ def require_single_images(method: ZeroShotMethod) -> None:
 def not_single_images(title: str) -> UsageError:
     """What is said of a method that scores a set of images together."""
     return UsageError(
-        f"{title} scores all images of a category together and cannot score a single image; use evaluate on a dataset, "
-        "or another method"
+        f"{title} scores all images of a category together and cannot score a single image; use `zsad-bench bench` "
+        "on a dataset (your own is folder:PATH), or another method"
     )

@@ -59,7 +59,7 @@ def tiling(side: int, overlap: float) -> Tiling:
     if side < 16:
         raise UsageError(f"--tile-size {side}: expected 16 pixels or more")
     if not 0 <= overlap <= 0.9:
-        raise UsageError(f"--tile-overlap {overlap}: expected a share from 0 to 0.9")
+        raise UsageError(f"tiles that overlap by {overlap} of a side: expected a share from 0 to 0.9")
     return Tiling(side, overlap)
 
 

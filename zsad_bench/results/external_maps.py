@@ -1,4 +1,4 @@
-"""What is known of saved maps and scores that rows were computed from: a file beside the rows, named by their hash."""
+"""What is known of saved maps and scores that rows were computed from: a file beside the rows, named by their key."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ class External:
     unused: Sequence[str] = ()
 
 
-def external_path(board: str | Path, maps_hash: str) -> Path:
-    """The file that tells of the maps of this hash."""
-    return Path(board) / FOLDER / f"{maps_hash}.json"
+def external_path(board: str | Path, key: str) -> Path:
+    """The file that tells of the maps behind the rows of this key: the same maps may be handed in under two names."""
+    return Path(board) / FOLDER / f"{key}.json"
 
 
-def write_external(board: str | Path, maps_hash: str, external: External) -> Path:
+def write_external(board: str | Path, key: str, maps_hash: str, external: External) -> Path:
     """The file written.
 
     Raises:
         RowError: it cannot be written.
     """
     content = {"maps_hash": maps_hash, **asdict(external)}
-    return write_whole(external_path(board, maps_hash), (json.dumps(content, indent=1) + "\n").encode())
+    return write_whole(external_path(board, key), (json.dumps(content, indent=1) + "\n").encode())
 
 
-def read_external(board: str | Path, maps_hash: str) -> External | None:
-    """What is known of the maps; None where nobody has written it.
+def read_external(board: str | Path, key: str) -> External | None:
+    """What is known of the maps behind the rows of this key; None where nobody has written it.
 
     Raises:
         RowError: a damaged file.
     """
-    path = external_path(board, maps_hash)
+    path = external_path(board, key)
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         files = {sample: (name, sha256) for sample, (name, sha256) in content["files"].items()}

@@ -71,7 +71,7 @@ def evaluate(
         rows.extend(made)
         left[category.name] = found.result.n_vanished, found.result.n_anomalous
 
-    write_external(board, fields["maps_hash"], _told(surveyed, data, part.image_size))
+    write_external(board, fields["key"], fields["maps_hash"], _told(surveyed, data, part.image_size))
     options: dict[str, Any] = {"dtype": torch.float64} if use_maps and surveyed.double else {}
     pictured = () if surveyed.double else (handed.method,)  # what float32 does not tell apart has no picture
     level = data.level if use_maps else "image"
