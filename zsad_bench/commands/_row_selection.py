@@ -37,7 +37,7 @@ class RowsOptions:
 def all_facts() -> Facts:
     """What tables need to know of every method and dataset there is."""
     titles = {entry.name: entry.title for room in ("methods", "datasets") for entry in registry.describe(room)}
-    built = registry.classes("methods")
+    built, datasets = registry.classes("methods"), registry.classes("datasets")
     return Facts(
         titles=titles,
         built=frozenset(built),
@@ -46,6 +46,7 @@ def all_facts() -> Facts:
         ),
         unverified=unverified_methods(),
         counts={cls.name: cls.expected[:2] for cls in catalog.real()},
+        categories={name: tuple(card.name for card in cls.category_cards) for name, cls in datasets.items()},
         footnotes=footnotes(titles),
         datasets=frozenset(registry.names("datasets")),
     )

@@ -10,12 +10,14 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from zsad_bench.leaderboard.tables.marks import Partial, Partials, Remark, describe, texts, union
 from zsad_bench.results.row import Row
 
 Run = tuple[int, int]  # training seed, draw of the auxiliary data
+Place = tuple[str, str]  # dataset, category
 SPREAD = (
     "mean ± standard deviation over runs (training seeds and draws of the auxiliary data; sample form, n - 1): how far "
     "one run lies from the mean, not how well the mean is known. A single run has no ±"
@@ -26,8 +28,8 @@ class Measured(NamedTuple):
     """A mean in [0, 1], or None where nothing is defined.
 
     sd: `deviation` over runs. n_runs: seeds and draws averaged; n_runs_found: with any row. datasets: that entered the
-    mean. n_categories: averaged in a run, n_expected: seen in any row of these datasets. parts: what of the data behind
-    it is not whole. transductive: of a method that sees all test images of a category before it scores one. remarks: of
+    mean. n_categories: averaged in a run, n_expected: that the mean should be over. parts: what of the data behind it
+    is not whole. transductive: of a method that sees all test images of a category before it scores one. remarks: of
     the method on categories of these datasets. external: of saved maps, whose method was not run here.
     """
 
@@ -47,6 +49,11 @@ class Measured(NamedTuple):
     def ranked(self) -> bool:
         """Whether it may be the best of anything, and be compared with a printed number."""
         return self.mean is not None and not self.parts and not self.transductive and not self.external
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is over every category that it should be over."""
+        return self.mean is not None and self.n_categories == self.n_expected
 
     @property
     def error(self) -> float | None:
@@ -112,7 +119,7 @@ class Pool:
     def put(self, run: Run, target: str, category: str, value: float | None) -> None:
         self.runs.setdefault(run, {}).setdefault(target, {})[category] = value
 
-    def categories(self, targets: Collection[str] | None = None) -> set[tuple[str, str]]:
+    def categories(self, targets: Collection[str] | None = None) -> set[Place]:
         """Dataset and category of everything that any run has a row of, defined or not."""
         return {
             (target, category)
@@ -134,17 +141,20 @@ class Pool:
                 means[run] = RunMean(mean, tuple(values), sum(map(len, values.values())))
         return means
 
-    def mean(self, targets: Collection[str] | None = None) -> Measured:
-        """Over these datasets, all by default, without runs that cover fewer categories than the best covered one."""
+    def mean(self, targets: Collection[str] | None = None, expected: Collection[Place] = ()) -> Measured:
+        """Over these datasets, all by default, without runs that cover fewer categories than the best covered one.
+
+        expected: that it should be over, beside those that the pool has itself, as `Categories` has them.
+        """
         by_run = self.by_run(targets)
         most = max((run.n_categories for run in by_run.values()), default=0)
         values = [run.mean for run in by_run.values() if run.mean is not None and run.n_categories == most]
-        expected = len(self.categories(targets))
+        n_expected = len(self.categories(targets).union(expected))
         if not values:
-            return NOTHING._replace(n_runs_found=len(by_run), n_expected=expected)
+            return NOTHING._replace(n_runs_found=len(by_run), n_expected=n_expected)
         datasets = next(run.datasets for run in by_run.values() if run.n_categories == most)
         return Measured(
-            _mean(values), deviation(values), len(values), len(by_run), datasets, most, expected,
+            _mean(values), deviation(values), len(values), len(by_run), datasets, most, n_expected,
             _of(self.parts, targets), self.transductive, _of(self.remarks, targets), self.external,
         )  # fmt: skip
 
@@ -152,6 +162,27 @@ class Pool:
 def _of(by_target: Mapping[str, Iterable[Any]], targets: Collection[str] | None) -> tuple:
     """Everything of these datasets, all by default, once."""
     return union(found for target, found in sorted(by_target.items()) if targets is None or target in targets)
+
+
+class Categories:
+    """The categories that each dataset has, as far as is known: those of its card, and any that a row has.
+
+    rows: of the whole table. cards: dataset -> categories; a user's own data has none.
+    """
+
+    def __init__(self, rows: Iterable[Row], cards: Mapping[str, Iterable[str]] | None = None) -> None:
+        self._of: dict[str, set[Place]] = defaultdict(set)
+        for place in set(map(_PLACE, rows)):
+            self._of[place[0]].add(place)
+        for target, names in (cards or {}).items():
+            self._of[target].update((target, name) for name in names)
+
+    def of(self, targets: Iterable[str]) -> set[Place]:
+        """Those of these datasets."""
+        return set().union(*(self._of.get(target, ()) for target in targets))
+
+
+_PLACE = attrgetter("target", "category")
 
 
 def deviation(values: Sequence[float]) -> float | None:

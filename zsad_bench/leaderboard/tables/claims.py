@@ -108,7 +108,7 @@ def table(published: Sequence[Published], rows: Iterable[Row], facts: Facts) -> 
         columns += [Column(f"{group}: over best"), Column(f"{group}: over weakest")]
     notes = [
         "Percent points. Printed is recomputed from the papers' tables, measured from rows, against the best and the "
-        "weakest other method that covers all datasets of the mean, on all of the data; – is not measured.",
+        "weakest other method that covers all categories of the mean, on all of the data; – is not measured.",
         "FAPrompt's \"up to\" is the largest gain on a single industrial dataset, MVTecAD left out; DIVE's five "
         "figures are against the weakest competitor.",
     ]
@@ -119,7 +119,7 @@ def _value(number: Number, measured: bool) -> float | None:
     if not measured:
         return number.published
     mean = number.measured
-    whole = len(mean.datasets) == len(number.targets) and mean.n_categories == mean.n_expected
+    whole = len(mean.datasets) == len(number.targets) and mean.complete
     return mean.mean if whole and mean.ranked else None
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from zsad_bench import metric_keys
 from zsad_bench.leaderboard.tables import grid
-from zsad_bench.leaderboard.tables.averaging import SPREAD, Measured, pools, runs_counted
+from zsad_bench.leaderboard.tables.averaging import SPREAD, Categories, Measured, pools, runs_counted
 from zsad_bench.leaderboard.tables.comparability import FORMS, why_not
 from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.papers import TABLES, Numbers
@@ -62,6 +62,7 @@ def comparisons(published: Iterable[Published], rows: Sequence[Row], facts: Fact
     published = list(published)
     means = {name: Numbers(table, published, (), facts) for name, table in TABLES.items()}
     by_line = pools(rows, _line)
+    categories = Categories(rows, facts.categories)
     behind: dict[MeasuredLine, list[Row]] = {}
     for row in rows:
         behind.setdefault(_line(row), []).append(row)
@@ -75,7 +76,7 @@ def comparisons(published: Iterable[Published], rows: Sequence[Row], facts: Fact
         for line in (line for form in forms for line in of_method.get((one.entry.method, form), ())):
             own = [row for row in behind[line] if row.target in targets]
             if own and one.entry.meant(line.variant):
-                measured = by_line[line].mean(targets)
+                measured = by_line[line].mean(targets, categories.of(targets))
                 found.append(Comparison(one, line, measured, why_not(one, own, targets, facts)))
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from zsad_bench import metric_keys
 from zsad_bench.leaderboard.tables import grid, marks
-from zsad_bench.leaderboard.tables.averaging import Measured, pools
+from zsad_bench.leaderboard.tables.averaging import Categories, Measured, pools
 from zsad_bench.leaderboard.tables.costs import LineCost, TableCosts, costs
 from zsad_bench.leaderboard.tables.grid import BEST, UNDEFINED, Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.mixed_rows import LINE, comparable
@@ -231,9 +231,9 @@ def means(rows: Sequence[Row]) -> dict[tuple, Measured]:
 
     What a mean lacks is counted among the categories that any row has.
     """
-    expected = len({(row.target, row.category) for row in rows})
+    expected = Categories(rows).of({row.target for row in rows})
     by_line = sorted(pools(rows, attrgetter(*LINE, "metric")).items())
-    return {key: pool.mean()._replace(n_expected=expected) for key, pool in by_line}
+    return {key: pool.mean(expected=expected) for key, pool in by_line}
 
 
 def cell(number: Measured) -> GridCell:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from zsad_bench import metric_keys
 from zsad_bench import protocol as protocols
 from zsad_bench.leaderboard.tables import grid, marks
-from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Measured, Pool, pools, runs_counted
+from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Categories, Measured, Pool, pools, runs_counted
 from zsad_bench.leaderboard.tables.comparability import why_not
 from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity, targets_of
@@ -114,6 +114,7 @@ class Numbers:
         self._printed = {(p.entry, p.metric, p.scope): p for p in self.published}
         self.rows = [row for row in rows if row.metric in table.metrics and row.prior in (table.prior, "none")]
         self._pools: dict[tuple, Pool] = pools(self.rows, lambda row: (row.method, *_track(row), row.metric))
+        self.categories = Categories(self.rows, facts.categories)
         self._behind: dict[tuple, list[Row]] = {}
         for row in self.rows:
             self._behind.setdefault((row.method, *_track(row), row.metric, row.target), []).append(row)
@@ -177,7 +178,7 @@ class Numbers:
         targets = self.targets(metric, scope)
         line = (entry.method, *(track or (None, None)), metric)
         pool = self._pools.get(line)
-        measured = NOTHING if pool is None or not targets else pool.mean(targets)
+        measured = NOTHING if pool is None or not targets else pool.mean(targets, self.categories.of(targets))
         behind = [r for target in targets for r in self._behind.get((*line, target), ())]
         printed = self._printed.get((entry, metric, scope))
         reason = why_not(printed, behind, targets, self.facts) if printed and behind else ""
@@ -188,6 +189,13 @@ class Numbers:
             reason = next((part.why_not or "not measured" for part in parts if part.difference is None), "")
         scored = printed.scored if printed else ""
         return Number(entry, track, metric, scope, targets, measured, value, reason, tuple(behind), scored)
+
+    def covers(self, number: Number | None, target: str) -> bool:
+        """Whether any run of the line has a number on each category of a dataset."""
+        if number is None or number.track is None:
+            return False
+        pool = self._pools.get((number.entry.method, *number.track, number.metric))
+        return pool is not None and pool.mean([target], self.categories.of([target])).complete
 
     def _printed_mean(self, entry: Entry, metric: str, scope: str, targets: Sequence[str]) -> Measured:
         """The mean of printed numbers of datasets, by the code that averages rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -10,7 +11,16 @@ from typing import Any, cast
 from zsad_bench import metric_keys
 from zsad_bench.errors import RowError, UsageError
 from zsad_bench.leaderboard.tables import grid, marks
-from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Measured, Pool, pools, runs_counted
+from zsad_bench.leaderboard.tables.averaging import (
+    NOTHING,
+    SPREAD,
+    Categories,
+    Measured,
+    Place,
+    Pool,
+    pools,
+    runs_counted,
+)
 from zsad_bench.leaderboard.tables.grid import UNDEFINED, Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.results.row import Row
@@ -18,6 +28,7 @@ from zsad_bench.results.row import Row
 AXES = ("dataset", "category", "method", "prior", "metric", "seed", "draw", "backbone")
 _FIELD = {"dataset": "target"}
 _FIELDS = {"dataset": ("target",), "category": ("target", "category"), "method": ("method", "variant")}
+_DATA = ("dataset", "category")
 _CHOSEN = ("method", "variant", "prior", "metric", "backbone")  # averaging over these would mean nothing
 Groups = Sequence[tuple[str, str, tuple[str, ...]]]  # title, "image" or "pixel" or "", datasets
 
@@ -51,13 +62,14 @@ def pivot(
     _refuse_blurred(cells, lines, columns)
     line_keys = sorted({line for line, _ in cells}, key=_order)
     column_keys = sorted({column for _, column in cells}, key=_order)
-    means = {key: pool.mean() for key, pool in cells.items()}
+    expected = _expected(cells, lines, columns, facts)
+    means = {key: pool.mean(expected=expected[_data(key, pool, lines, columns)]) for key, pool in cells.items()}
     records = [_record(lines, columns, line, column, mean) for (line, column), mean in sorted(means.items(), key=str)]
     body = [(_label(line), [_cell(means.get((line, column), NOTHING)) for column in column_keys]) for line in line_keys]
     rules = frozenset({len(body)}) if groups else frozenset()
     if list(lines) == ["dataset"]:
         level = {row.metric.split("_")[0] for row in kept}
-        for title, n, numbers in _means_over(kept, groups, level, column_keys, column_of):
+        for title, n, numbers in _means_over(kept, groups, level, column_keys, column_of, facts):
             body.append((title, [_cell(mean, n) for mean in numbers]))
             pairs = zip(column_keys, numbers, strict=True)
             records += [_record(lines, columns, (title,), column, mean) for column, mean in pairs]
@@ -134,20 +146,41 @@ def _refuse_blurred(cells: Mapping[tuple, Pool], lines: Sequence[str], columns: 
                     )
 
 
+def _data(key: tuple[tuple, tuple], pool: Pool, lines: Sequence[str], columns: Sequence[str]) -> tuple:
+    """What of the data a cell is over, and its metric: cells that have these in common should be over the same."""
+    of = [part for axis, part in zip([*lines, *columns], [*key[0], *key[1]], strict=True) if axis in _DATA]
+    return *of, *sorted({line[_CHOSEN.index("metric")] for line in cast("set[tuple]", pool.lines)})
+
+
+def _expected(
+    cells: Mapping[tuple, Pool], lines: Sequence[str], columns: Sequence[str], facts: Facts
+) -> dict[tuple, set[Place]]:
+    """`_data` of cells -> the categories that any of them has; where categories are no axis, whole datasets."""
+    cards = {} if "category" in (*lines, *columns) else facts.categories
+    expected: dict[tuple, set[Place]] = defaultdict(set)
+    for key, pool in cells.items():
+        found = pool.categories()
+        whole = Categories((), cards).of({target for target, _ in found})
+        expected[_data(key, pool, lines, columns)] |= found | whole
+    return expected
+
+
 def _means_over(
     rows: Sequence[Row],
     groups: Groups,
     level: set[str],
     column_keys: Sequence[tuple],
     column_of: Callable[[Row], tuple],
+    facts: Facts,
 ) -> list[tuple[str, int, list[Measured]]]:
     """Title, number of datasets it should have and one mean per column, of each group that has any row."""
     made = []
     by_column = pools(rows, column_of)
+    categories = Categories(rows, facts.categories)
     for title, metric_level, targets in groups:
         if metric_level and {metric_level} != level:
             continue
-        means = [by_column[column].mean(targets) for column in column_keys]
+        means = [by_column[column].mean(targets, categories.of(targets)) for column in column_keys]
         if any(mean.mean is not None for mean in means):
             made.append((title, len(targets), means))
     return made

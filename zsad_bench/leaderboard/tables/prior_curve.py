@@ -82,8 +82,8 @@ class Curve:
     whole: the mean under that prior with nothing taken away, over its seeds and draws; in no correlation, for its
     number is not in its name. correlation: of x and quality over draws that all points have. loss: None where the
     ends of the curve have no draw in common.
-    n_categories: of every point, n_expected: seen in any row. parts: what of the data behind it is not whole. remarks:
-    of the method on its numbers.
+    n_categories: of every point, n_expected: in any row of the metric. parts: what of the data behind it is not whole.
+    remarks: of the method on its numbers.
     """
 
     method: str
@@ -125,11 +125,13 @@ def curves(
     """
     pools: dict[_Place, dict[int | None, Pool]] = defaultdict(lambda: defaultdict(Pool))
     known: dict[str, list[tuple[Axis, str, int | None]]] = {}
+    expected: dict[str, set[tuple[str, str]]] = defaultdict(set)  # metric -> categories that any row has
     rows = list(rows)
     parts = Partials(rows)
     for row in rows:
         if row.target not in targets.get(row.metric.split("_")[0], ()):
             continue
+        expected[row.metric].add((row.target, row.category))
         if row.prior not in known:
             known[row.prior] = _axes(row.prior)
         for axis, prior, x in known[row.prior]:
@@ -138,7 +140,7 @@ def curves(
     for place, of in sorted(pools.items(), key=lambda item: (AXES.index(item[0].axis), item[0].metric, item[0])):
         numbers = {x: pool for x, pool in of.items() if x is not None}
         if len(numbers) > 1:
-            made.append(_curve(place, numbers, of.get(None), resamples, level, seed))
+            made.append(_curve(place, numbers, of.get(None), len(expected[place.metric]), resamples, level, seed))
     return made
 
 
@@ -147,7 +149,7 @@ def flats(rows: Iterable[Row], curves: Sequence[Curve], sanity: Collection[str] 
     covered: dict[str, tuple[dict[str, None], int]] = {}
     for curve in curves:
         datasets, most = covered.get(curve.metric, ({}, 0))
-        covered[curve.metric] = (datasets | dict.fromkeys(curve.datasets), max(most, curve.n_categories))
+        covered[curve.metric] = (datasets | dict.fromkeys(curve.datasets), max(most, curve.n_expected))
     own = [row for row in rows if row.prior == "none" and row.method not in sanity and row.metric in covered]
     found = []
     for (method, variant, metric), pool in sorted(pools(own, attrgetter("method", "variant", "metric")).items()):
@@ -177,7 +179,13 @@ def _name(part: Part, axis: Axis) -> str:
 
 
 def _curve(
-    place: _Place, numbers: Mapping[int, Pool], whole: Pool | None, resamples: int, level: float, seed: int
+    place: _Place,
+    numbers: Mapping[int, Pool],
+    whole: Pool | None,
+    n_expected: int,
+    resamples: int,
+    level: float,
+    seed: int,
 ) -> Curve:
     runs = {x: pool.by_run() for x, pool in numbers.items()}
     most = max((mean.n_categories for of in runs.values() for mean in of.values()), default=0)
@@ -192,7 +200,6 @@ def _curve(
         [[point.by_draw[draw] for point in points] for draw in common],
         resamples, level, seed,
     )  # fmt: skip
-    expected = set().union(*(pool.categories() for pool in (*numbers.values(), *([whole] if whole else []))))
     full = whole.mean() if whole else NOTHING
     full = full if full.n_categories == most else NOTHING
     by_draw_of_all = _by_draw(whole.by_run(), most) if whole else {}
@@ -200,7 +207,7 @@ def _curve(
     parts, transductive = union(mean.parts for mean in means), any(mean.transductive for mean in means)
     remarks = union(mean.remarks for mean in means)
     return Curve(
-        *place, tuple(points), full, correlation, _loss(points, full, by_draw_of_all), datasets, most, len(expected),
+        *place, tuple(points), full, correlation, _loss(points, full, by_draw_of_all), datasets, most, n_expected,
         parts, transductive, remarks, external=any(mean.external for mean in means),
     )  # fmt: skip
 

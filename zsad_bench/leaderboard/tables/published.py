@@ -121,7 +121,8 @@ class Facts:
 
     titles: of methods and datasets. built: methods that can be run. official: those with a preset of released code.
     unverified: method -> why it was never compared with its official code.
-    counts: dataset -> (normal, anomalous) test images in its usual composition. footnotes: dataset -> a sentence.
+    counts: dataset -> (normal, anomalous) test images in its usual composition. categories: dataset -> those of its
+    card; none of a user's own data. footnotes: dataset -> a sentence.
     datasets: that are registered; None where the caller does not care.
     """
 
@@ -130,6 +131,7 @@ class Facts:
     official: frozenset[str] = frozenset()
     unverified: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     footnotes: Mapping[str, str] = field(default_factory=dict)
     datasets: frozenset[str] | None = None
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from zsad_bench import metric_keys
 from zsad_bench.conditions import Condition, of_options
 from zsad_bench.leaderboard.tables import grid, marks
-from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Measured, Pool, Run, deviation, pools
+from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Measured, Place, Pool, Run, deviation, pools
 from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.mixed_rows import LINE
 from zsad_bench.leaderboard.tables.published import Facts
@@ -108,6 +108,10 @@ def lines(rows: Iterable[Row], targets: Mapping[str, Sequence[str]]) -> list[Lin
     for (_, condition), pool in found.items():
         if condition is not None:
             tested[condition] |= {target for target, _ in pool.categories()}
+    categories: dict[str, set[Place]] = defaultdict(set)  # metric -> those that any line has a number without one of
+    for (place, condition), pool in found.items():
+        if condition is None:
+            categories[place[-1]] |= pool.categories()
     made = []
     for place, of in sorted(by_line.items(), key=lambda item: (item[0][-1], item[0])):
         clean = of.pop(None, None)
@@ -117,6 +121,7 @@ def lines(rows: Iterable[Row], targets: Mapping[str, Sequence[str]]) -> list[Lin
         runs = {condition: changes for condition, changes in sorted(runs.items()) if changes}
         if not runs:
             continue
+        expected = categories[place[-1]]
         everything = [pool.mean() for pool in (clean, *of.values())]
         marked = NOTHING._replace(
             parts=marks.union(mean.parts for mean in everything),
@@ -127,10 +132,12 @@ def lines(rows: Iterable[Row], targets: Mapping[str, Sequence[str]]) -> list[Lin
             Line(
                 key=place[:-1],
                 metric=place[-1],
-                clean=clean.mean(),
+                clean=clean.mean(expected=expected),
                 runs=runs,
                 n_runs={condition: len(of[condition].runs) for condition in runs},
-                n_expected={condition: len(clean.categories(tested[condition])) for condition in runs},
+                n_expected={
+                    condition: sum(target in tested[condition] for target, _ in expected) for condition in runs
+                },
                 marked=marked,
             )
         )

@@ -22,7 +22,7 @@ class State(NamedTuple):
 
     settings, targets: what the command runs, and which of its datasets are not done; what is planned is of these.
 
-    state: done (every dataset of the number has rows of a meant variant, the released code's preset where there is
+    state: done (every category of the number has rows of a meant variant, the released code's preset where there is
     one, on all of its data), part, not run, not built. compared: whether a difference may be shown; why_not: why not.
     """
 
@@ -71,10 +71,10 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
     tested = set() if best is None else {row.target for row in best.rows}
     # A transductive number that was printed as one is whole.
     marked = best is not None and signs(best.measured._replace(transductive=False) if p.scored else best.measured)
-    whole = best is not None and tested == set(targets) and not marked
+    whole = best is not None and tested == set(targets) and best.measured.complete and not marked
     state = DONE if whole else PART if tested else NOT_RUN
     # Of a number that is marked, such as one on part of the data, no dataset is known to be done.
-    missing = () if whole else tuple(target for target in targets if target not in tested) or tuple(targets)
+    missing = () if whole else tuple(t for t in targets if not numbers.covers(best, t)) or tuple(targets)
     seconds = None
     if p.entry.method in pace and facts.counts.keys() >= set(targets):
         seconds = pace[p.entry.method] * sum(sum(facts.counts[target]) for target in targets)

@@ -1,0 +1,128 @@
+# pytest tests/leaderboard/test_incomplete.py
+"""Means that lack categories: every table counts them, and none calls them done, compares or ranks them."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from tests.made_up_rows import make_row
+from zsad_bench.commands._row_selection import all_facts, groups
+from zsad_bench.leaderboard.tables import claims, compare, papers, prior_curve, robustness, status
+from zsad_bench.leaderboard.tables.pivot import pivot
+from zsad_bench.leaderboard.tables.published import Facts, read_published
+from zsad_bench.results.row import Row
+
+PUBLISHED = read_published()
+FACTS = all_facts()
+VISA = FACTS.categories["visa"]
+SETTING = {"suite": "paper", "backbone": "ViT-L-14-336-quickgelu", "image_size": 518}
+OFFICIAL = {"prior": "rich", "auxiliary": "mvtec", "variant": {"fidelity": "official"}}
+PRINTED = next(
+    p for p in PUBLISHED
+    if (p.table, p.entry.method, p.scope, p.metric) == ("faprompt_1", "anomalyclip", "visa", "image_auroc")
+)  # fmt: skip
+
+
+def rows_of(method: str, categories=VISA, value=0.7, target="visa", **changes: object) -> list[Row]:
+    """A row of each category; those of VisA together have as many images as it has."""
+    normal, anomalous = FACTS.counts[target]
+    n = len(FACTS.categories[target])
+    rows = []
+    for category in categories:
+        last = category == FACTS.categories[target][-1]
+        good, bad = (count // n + (count % n if last else 0) for count in (normal, anomalous))
+        fields = {"value": value, "n_images": good + bad, "n_anomalous": bad, **SETTING, **changes}
+        rows.append(make_row(method=method, target=target, category=category, **fields))
+    return rows
+
+
+def test_a_pivot_counts_against_the_card_of_the_dataset():
+    rows = rows_of("clip", value=0.7) + rows_of("winclip", VISA[:1], value=0.99)
+    grid, records = pivot(rows, ["dataset"], ["method"], {}, FACTS, groups("paper"))
+    (label, line), *means = grid.lines
+    assert label == "VisA"
+    assert [(cell.text, cell.rank) for cell in line] == [("70.0", 0), ("99.0 (1/12 categories)", 0)]
+    assert [record["n_categories_expected"] for record in records][:2] == [12, 12]
+    assert [cell.text for cell in means[0][1]] == ["70.0 (1/9)", "99.0 (1/9)"]
+
+
+def test_a_pivot_counts_against_the_rows_of_other_methods_where_there_is_no_card():
+    rows = [make_row(category=c) for c in ("carpet", "grid")] + [make_row(method="dive", value=0.9)]
+    grid, _ = pivot(rows, ["method"], ["metric"], {}, Facts())
+    assert {label: cells[0].text for label, cells in grid.lines} == {
+        "clip": "50.0",
+        "dive": "90.0 (1/2 categories)",
+    }
+
+
+def test_a_pivot_whose_axis_is_categories_lacks_none():
+    rows = rows_of("clip", VISA[:2])
+    grid, _ = pivot(rows, ["category"], ["method"], {}, FACTS)
+    assert [cells[0].text for _, cells in grid.lines] == ["70.0", "70.0"]
+
+
+def test_a_papers_table_and_the_comparison_count_what_is_missing():
+    rows = rows_of("anomalyclip", VISA[:1], value=0.99, **OFFICIAL)
+    grids, _ = papers.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    shown = {label: [cell.text for cell in cells] for label, cells in grids[0].lines}
+    assert "99.0 (1/12 categories)" in shown["VisA"]
+    (found,) = compare.comparisons([PRINTED], rows, FACTS)
+    assert (found.measured.n_categories, found.measured.n_expected) == (1, 12)
+
+
+@pytest.mark.parametrize(("n", "state", "missing"), [(1, status.PART, ("visa",)), (12, status.DONE, ())])
+def test_a_number_is_done_when_every_category_is(n, state, missing):
+    (found,) = status.states([PRINTED], rows_of("anomalyclip", VISA[:n], **OFFICIAL), FACTS)
+    assert (found.state, found.targets) == (state, missing)
+
+
+def test_of_a_mean_the_datasets_that_lack_categories_are_left_to_run():
+    printed = next(p for p in PUBLISHED if p.table == "dive_limited" and p.metric == "image_auroc" and not p.note)
+    targets = papers.Numbers(papers.TABLES["dive_limited"], PUBLISHED, [], FACTS).targets("image_auroc", "all")
+    rows = []
+    for target in targets:
+        names = FACTS.categories[target]
+        fields = {"prior": "limited", "auxiliary": "dtd", "target": target}
+        if printed.entry.method in FACTS.official:
+            fields["variant"] = {"fidelity": "official"}
+        rows += rows_of(printed.entry.method, names[:1] if target == "visa" else names, **fields)
+    (found,) = status.states([printed], rows, FACTS)
+    assert (found.state, found.targets) == (status.PART, ("visa",))
+
+
+def test_a_claim_is_over_whole_datasets():
+    claim = next(c for c in claims.CLAIMS if (c.method, c.metric, c.scope) == ("faprompt", "image_auroc", "industrial"))
+    numbers = papers.Numbers(papers.TABLES["faprompt_1"], PUBLISHED, [], FACTS)
+    rows, partial = [], []
+    for target in numbers.targets("image_auroc", "industrial"):
+        names = FACTS.categories[target]
+        rows += rows_of("faprompt", names, 0.9, target, **OFFICIAL)
+        rows += rows_of("anomalyclip", names, 0.8, target, **OFFICIAL)
+    partial = [r for r in rows if r.method == "faprompt" or r.category == FACTS.categories[r.target][0]]
+    whole, lacking = (
+        claims.gains(claim, papers.Numbers(papers.TABLES["faprompt_1"], PUBLISHED, of, FACTS))[1]
+        for of in (rows, partial)
+    )
+    assert whole.over_best == pytest.approx(0.1)
+    assert lacking.over_best is None, "the competitor is over one category of each dataset"
+
+
+def test_a_curve_counts_against_what_other_curves_have():
+    rows = [
+        make_row(method=method, prior=f"mvtec:types={n}", category=category)
+        for method, categories in (("dive", ("carpet", "grid")), ("coop", ("carpet",)))
+        for n in (1, 5)
+        for category in categories
+    ]
+    targets = {"image": ("cloth",)}
+    curves = prior_curve.curves(rows, targets, resamples=10)
+    assert {c.method: (c.n_categories, c.n_expected) for c in curves} == {"dive": (2, 2), "coop": (1, 2)}
+
+
+def test_a_change_counts_against_what_other_lines_have():
+    rows = [make_row(method=m, category=c) for m, c in (("clip", "carpet"), ("clip", "grid"), ("dive", "carpet"))]
+    rows += [replace(row, data_options="corruption=jpeg:1", value=0.4) for row in rows]
+    found = {line.method: line for line in robustness.lines(rows, {"image": ("cloth",)})}
+    assert found["dive"].clean.n_expected == 2
+    assert set(found["dive"].n_expected.values()) == {2}
