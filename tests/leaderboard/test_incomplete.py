@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from tests.made_up_rows import make_row
 from zsad_bench.commands._row_selection import all_facts, groups
 from zsad_bench.leaderboard.tables import claims, compare, papers, prior_curve, robustness, status
+from zsad_bench.leaderboard.tables.averaging import pools
+from zsad_bench.leaderboard.tables.grid import cell, ranked
 from zsad_bench.leaderboard.tables.pivot import pivot
 from zsad_bench.leaderboard.tables.published import Facts, read_published
 from zsad_bench.results.row import Row
@@ -126,3 +128,76 @@ def test_a_change_counts_against_what_other_lines_have():
     found = {line.method: line for line in robustness.lines(rows, {"image": ("cloth",)})}
     assert found["dive"].clean.n_expected == 2
     assert set(found["dive"].n_expected.values()) == {2}
+
+
+# As many categories, but different ones.
+
+
+def made(places: dict[str, float], **changes: object) -> list[Row]:
+    """places: "dataset_category" -> value."""
+    return [
+        make_row(target=name.split("_")[0], category=name.split("_")[1], value=value, **changes)
+        for name, value in places.items()
+    ]
+
+
+def test_runs_over_different_categories_are_not_averaged():
+    rows = made({"cloth_carpet": 0.9, "parts_bolt": 0.9}, seed=0)
+    rows += made({"parts_bolt": 0.9, "photos_all": 0.3}, seed=1)
+    (mean,) = (pool.mean() for pool in pools(rows, lambda row: row.metric).values())
+    assert (mean.mean, mean.sd, mean.n_runs, mean.n_runs_found) == (0.9, None, 1, 2)
+    assert (mean.n_categories, mean.n_expected, mean.datasets) == (2, 3, ("cloth", "parts"))
+    assert mean.runs == ((0, 0),)
+    assert cell(mean).text == "90.0 (2/3 categories) (1/2 runs)"
+
+
+def test_the_categories_that_most_runs_have_are_averaged():
+    rows = made({"cloth_carpet": 0.2}, seed=0) + made({"parts_bolt": 0.4}, seed=1) + made({"parts_bolt": 0.6}, seed=2)
+    (mean,) = (pool.mean() for pool in pools(rows, lambda row: row.metric).values())
+    assert (mean.mean, mean.runs, mean.datasets) == (pytest.approx(0.5), ((1, 0), (2, 0)), ("parts",))
+
+
+def test_numbers_over_different_categories_are_not_ranked_against_each_other():
+    by_method = pools(
+        [
+            *made({"cloth_carpet": 0.2, "cloth_grid": 0.2}),
+            *made({"cloth_carpet": 0.4, "cloth_grid": 0.4}, method="coop"),
+            *made({"cloth_carpet": 0.9, "cloth_wood": 0.9}, method="dive"),
+        ],
+        lambda row: row.method,
+    )
+    cells = {name: cell(pool.mean()) for name, pool in by_method.items()}
+    assert {name: one.rank for name, one in zip(cells, ranked([*cells.values()]), strict=True)} == {
+        "clip": 2,
+        "coop": 1,
+        "dive": 0,
+    }
+
+
+def test_draws_of_a_curve_over_different_categories_are_not_averaged():
+    rows = [
+        row
+        for n in (1, 5)
+        for draw, names, value in (
+            (0, ("carpet", "grid"), 0.8),
+            (1, ("carpet", "grid"), 0.6),
+            (2, ("grid", "wood"), 0.1),
+        )
+        for row in made({f"cloth_{name}": value for name in names}, prior=f"mvtec:types={n}", draw=draw)
+    ]
+    (curve,) = prior_curve.curves(rows, {"image": ("cloth",)}, resamples=10)
+    assert [sorted(point.by_draw) for point in curve.points] == [[0, 1], [0, 1]]
+    assert [(point.mean, point.n_draws_found) for point in curve.points] == [(pytest.approx(0.7), 3)] * 2
+
+
+def test_changes_over_different_categories_are_not_averaged():
+    clean = {"cloth_carpet": 0.8, "cloth_grid": 0.8, "cloth_wood": 0.8}
+    rows = [row for seed in (0, 1, 2) for row in made(clean, seed=seed)]
+    for seed, names in ((0, ("carpet", "grid")), (1, ("carpet", "grid")), (2, ("grid", "wood"))):
+        values = {f"cloth_{name}": 0.1 if seed == 2 else 0.4 for name in names}
+        rows += made(values, seed=seed, data_options="corruption=jpeg:1")
+    (line,) = robustness.lines(rows, {"image": ("cloth",)})
+    (condition,) = line.runs
+    change = line.change([condition])
+    assert (change.mean, change.n_runs, change.n_runs_found) == (pytest.approx(-0.5), 2, 3)
+    assert line.means(condition) == (pytest.approx(0.8), pytest.approx(0.4))

@@ -20,6 +20,7 @@ from zsad_bench.leaderboard.figures.style import (
     sheet,
     transductive_sentence,
 )
+from zsad_bench.leaderboard.tables.averaging import widest
 from zsad_bench.leaderboard.tables.marks import Marked, signs
 from zsad_bench.leaderboard.tables.prior_curve import HELD, NOT_HELD, Axis, Curve, Flat, Loss
 from zsad_bench.leaderboard.tables.published import Facts
@@ -91,9 +92,9 @@ def _ordered(curves: Sequence[Curve], prior: str | None) -> list[Curve]:
 
 def _comparable(flat: Sequence[Flat], curves: Sequence[Curve]) -> tuple[list[Flat], list[Flat]]:
     """Those that cover what the curves of their metric cover, and the others."""
-    most = {metric: max(c.n_categories for c in curves if c.metric == metric) for metric in {c.metric for c in curves}}
+    most = {metric: widest(c.places for c in curves if c.metric == metric) for metric in {c.metric for c in curves}}
     of = [one for one in flat if one.metric in most]
-    shown = [one for one in of if one.number.n_categories == most[one.metric]]
+    shown = [one for one in of if one.number.places == most[one.metric]]
     return shown, [one for one in of if one not in shown]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from zsad_bench import metric_keys
 from zsad_bench.atomic import write_whole
 from zsad_bench.errors import ZsadError
-from zsad_bench.leaderboard.tables.averaging import Measured
+from zsad_bench.leaderboard.tables.averaging import Measured, widest
 from zsad_bench.leaderboard.tables.marks import Marked, describe, union
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.variant import Variant
@@ -173,12 +173,12 @@ def titles(names: Iterable[str], facts: Facts) -> str:
 
 
 def fullest(means: Mapping[Place, Measured]) -> dict[Place, Measured]:
-    """Those that are defined and cover as many categories as any: what lacks some is not comparable with the rest.
+    """Those that are defined and cover the same categories as the widest of them: the rest is not comparable with them.
 
     Nor is what was measured or learned on part of the data, unless all of them were; `partial_sentence` then says so.
     """
-    most = max((measured.n_categories for measured in means.values()), default=0)
-    full = {key: m for key, m in means.items() if m.mean is not None and m.n_categories == most}
+    places = widest(measured.places for measured in means.values())
+    full = {key: m for key, m in means.items() if m.mean is not None and m.places == places}
     return {key: m for key, m in full.items() if not m.parts} or full
 
 

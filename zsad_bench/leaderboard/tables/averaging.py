@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -30,7 +30,8 @@ class Measured(NamedTuple):
     sd: `deviation` over runs. n_runs: seeds and draws averaged; n_runs_found: with any row. datasets: that entered the
     mean. n_categories: averaged in a run, n_expected: that the mean should be over. parts: what of the data behind it
     is not whole. transductive: of a method that sees all test images of a category before it scores one. remarks: of
-    the method on categories of these datasets. external: of saved maps, whose method was not run here.
+    the method on categories of these datasets. external: of saved maps, whose method was not run here. places: dataset
+    and category of what is averaged; means over different places are not compared. runs: that were averaged.
     """
 
     mean: float | None
@@ -44,6 +45,8 @@ class Measured(NamedTuple):
     transductive: bool = False
     remarks: tuple[Remark, ...] = ()
     external: bool = False
+    places: frozenset[Hashable] = frozenset()
+    runs: tuple[Run, ...] = ()
 
     @property
     def ranked(self) -> bool:
@@ -88,7 +91,7 @@ class RunMean(NamedTuple):
 
     mean: float | None
     datasets: tuple[str, ...]
-    n_categories: int
+    places: frozenset[Place]
 
 
 class Pool:
@@ -135,33 +138,47 @@ class Pool:
         for run, datasets in sorted(self.runs.items()):
             here = sorted(datasets) if targets is None else [name for name in targets if name in datasets]
             values = {name: [v for v in datasets[name].values() if v is not None] for name in here}
+            places = frozenset(
+                (name, category) for name in here for category, v in datasets[name].items() if v is not None
+            )
             values = {name: defined for name, defined in values.items() if defined}
             mean = _mean([_mean(defined) for defined in values.values()]) if values else None
             if here:
-                means[run] = RunMean(mean, tuple(values), sum(map(len, values.values())))
+                means[run] = RunMean(mean, tuple(values), places)
         return means
 
     def mean(self, targets: Collection[str] | None = None, expected: Collection[Place] = ()) -> Measured:
-        """Over these datasets, all by default, without runs that cover fewer categories than the best covered one.
+        """Over these datasets, all by default, of the runs that cover the same categories as the best covered one.
 
         expected: that it should be over, beside those that the pool has itself, as `Categories` has them.
         """
         by_run = self.by_run(targets)
-        most = max((run.n_categories for run in by_run.values()), default=0)
-        values = [run.mean for run in by_run.values() if run.mean is not None and run.n_categories == most]
+        places = widest(run.places for run in by_run.values())
+        averaged = {at: run for at, run in by_run.items() if run.mean is not None and run.places == places}
+        values = [run.mean for run in averaged.values() if run.mean is not None]
         n_expected = len(self.categories(targets).union(expected))
         if not values:
             return NOTHING._replace(n_runs_found=len(by_run), n_expected=n_expected)
-        datasets = next(run.datasets for run in by_run.values() if run.n_categories == most)
+        datasets = next(iter(averaged.values())).datasets
         return Measured(
-            _mean(values), deviation(values), len(values), len(by_run), datasets, most, n_expected,
+            _mean(values), deviation(values), len(values), len(by_run), datasets, len(places), n_expected,
             _of(self.parts, targets), self.transductive, _of(self.remarks, targets), self.external,
+            places, tuple(averaged),
         )  # fmt: skip
 
 
 def _of(by_target: Mapping[str, Iterable[Any]], targets: Collection[str] | None) -> tuple:
     """Everything of these datasets, all by default, once."""
     return union(found for target, found in sorted(by_target.items()) if targets is None or target in targets)
+
+
+def widest(covered: Iterable[frozenset]) -> frozenset:
+    """The set that covers the most, whose numbers may be averaged and compared with each other.
+
+    Of several as large it is the one that occurs most often, and of these the first by name.
+    """
+    counts = Counter(covered)
+    return min(counts, key=lambda places: (-len(places), -counts[places], sorted(places)), default=frozenset())
 
 
 class Categories:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured
+from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, widest
 from zsad_bench.leaderboard.tables.marks import signs
 
 UNDEFINED = "–"
@@ -92,9 +92,9 @@ def signed(text: str) -> str:
 
 
 def ranked(cells: Sequence[GridCell]) -> list[GridCell]:
-    """The cells with the ranks of their numbers among those that cover the most categories."""
-    most = max((one.number.n_categories for one in cells), default=0)
-    values = [one.number.mean if one.number.ranked and one.number.n_categories == most else None for one in cells]
+    """The cells with the ranks of their numbers among those that cover the most categories, and the same ones."""
+    places = widest(one.number.places for one in cells)
+    values = [one.number.mean if one.number.ranked and one.number.places == places else None for one in cells]
     return [one._replace(rank=rank) for one, rank in zip(cells, ranks(values), strict=True)]
 
 

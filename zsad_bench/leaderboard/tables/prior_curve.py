@@ -18,7 +18,17 @@ from zsad_bench.errors import UsageError
 from zsad_bench.leaderboard.statistics import LEVEL, RESAMPLES, SEED
 from zsad_bench.leaderboard.statistics.spearman import Correlation, spearman
 from zsad_bench.leaderboard.tables import grid, marks
-from zsad_bench.leaderboard.tables.averaging import NOTHING, Measured, Pool, Run, RunMean, deviation, pools
+from zsad_bench.leaderboard.tables.averaging import (
+    NOTHING,
+    Measured,
+    Place,
+    Pool,
+    Run,
+    RunMean,
+    deviation,
+    pools,
+    widest,
+)
 from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.marks import Marked, Partial, Partials, Remark, describe, signs, union
 from zsad_bench.leaderboard.tables.published import Facts
@@ -82,8 +92,8 @@ class Curve:
     whole: the mean under that prior with nothing taken away, over its seeds and draws; in no correlation, for its
     number is not in its name. correlation: of x and quality over draws that all points have. loss: None where the
     ends of the curve have no draw in common.
-    n_categories: of every point, n_expected: in any row of the metric. parts: what of the data behind it is not whole.
-    remarks: of the method on its numbers.
+    n_categories, places: of every point, n_expected: in any row of the metric. parts: what of the data behind it is
+    not whole. remarks: of the method on its numbers.
     """
 
     method: str
@@ -102,6 +112,7 @@ class Curve:
     transductive: bool = False
     remarks: tuple[Remark, ...] = ()
     external: bool = False
+    places: frozenset[Place] = frozenset()
 
 
 class _Place(NamedTuple):
@@ -125,7 +136,7 @@ def curves(
     """
     pools: dict[_Place, dict[int | None, Pool]] = defaultdict(lambda: defaultdict(Pool))
     known: dict[str, list[tuple[Axis, str, int | None]]] = {}
-    expected: dict[str, set[tuple[str, str]]] = defaultdict(set)  # metric -> categories that any row has
+    expected: dict[str, set[Place]] = defaultdict(set)  # metric -> categories that any row has
     rows = list(rows)
     parts = Partials(rows)
     for row in rows:
@@ -188,12 +199,12 @@ def _curve(
     seed: int,
 ) -> Curve:
     runs = {x: pool.by_run() for x, pool in numbers.items()}
-    most = max((mean.n_categories for of in runs.values() for mean in of.values()), default=0)
+    places = widest(mean.places for of in runs.values() for mean in of.values())
     datasets: tuple[str, ...] = ()
     points = []
     for x, of in sorted(runs.items()):
-        datasets = next((mean.datasets for mean in of.values() if mean.n_categories == most), datasets)
-        points.append(_point(x, _by_draw(of, most), {draw for _, draw in of}, level))
+        datasets = next((mean.datasets for mean in of.values() if mean.places == places), datasets)
+        points.append(_point(x, _by_draw(of, places), {draw for _, draw in of}, level))
     common = sorted(set.intersection(*(set(point.by_draw) for point in points)))
     correlation = spearman(
         [[point.x for point in points] for _ in common],
@@ -201,22 +212,22 @@ def _curve(
         resamples, level, seed,
     )  # fmt: skip
     full = whole.mean() if whole else NOTHING
-    full = full if full.n_categories == most else NOTHING
-    by_draw_of_all = _by_draw(whole.by_run(), most) if whole else {}
+    full = full if full.places == places else NOTHING
+    by_draw_of_all = _by_draw(whole.by_run(), places) if whole else {}
     means = [*(pool.mean() for _, pool in sorted(numbers.items())), full]
     parts, transductive = union(mean.parts for mean in means), any(mean.transductive for mean in means)
     remarks = union(mean.remarks for mean in means)
     return Curve(
-        *place, tuple(points), full, correlation, _loss(points, full, by_draw_of_all), datasets, most, n_expected,
-        parts, transductive, remarks, external=any(mean.external for mean in means),
+        *place, tuple(points), full, correlation, _loss(points, full, by_draw_of_all), datasets, len(places),
+        n_expected, parts, transductive, remarks, external=any(mean.external for mean in means), places=places,
     )  # fmt: skip
 
 
-def _by_draw(runs: Mapping[Run, RunMean], n_categories: int) -> dict[int, float]:
-    """Draw -> mean over its seeds, of the runs that cover so many categories."""
+def _by_draw(runs: Mapping[Run, RunMean], places: frozenset[Place]) -> dict[int, float]:
+    """Draw -> mean over its seeds, of the runs that cover these categories."""
     found: dict[int, list[float]] = defaultdict(list)
     for (_, draw), mean in sorted(runs.items()):
-        if mean.n_categories == n_categories and mean.mean is not None:
+        if mean.places == places and mean.mean is not None:
             found[draw].append(mean.mean)
     return {draw: math.fsum(values) / len(values) for draw, values in found.items()}
 
@@ -339,7 +350,7 @@ def _quality(curve: Curve, x: int | None) -> GridCell:
     lacking = f" ({draws[0]}/{draws[1]})" if draws[0] < draws[1] else ""
     number = NOTHING._replace(
         mean=mean.mean, sd=mean.sd, n_categories=curve.n_categories, parts=curve.parts,
-        transductive=curve.transductive, external=curve.external,
+        transductive=curve.transductive, external=curve.external, places=curve.places,
     )  # fmt: skip
     return GridCell(grid.percent(mean.mean, number.error) + lacking, number=number)
 

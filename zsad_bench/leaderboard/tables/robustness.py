@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 from zsad_bench import metric_keys
 from zsad_bench.conditions import Condition, of_options
 from zsad_bench.leaderboard.tables import grid, marks
-from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Measured, Place, Pool, Run, deviation, pools
+from zsad_bench.leaderboard.tables.averaging import (
+    NOTHING,
+    SPREAD,
+    Measured,
+    Place,
+    Pool,
+    Run,
+    deviation,
+    pools,
+    widest,
+)
 from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.mixed_rows import LINE
 from zsad_bench.leaderboard.tables.published import Facts
@@ -34,7 +44,7 @@ class RunChange(NamedTuple):
     clean: float
     under: float
     datasets: tuple[str, ...]
-    n_categories: int
+    places: frozenset[Place]
 
 
 @dataclass(frozen=True)
@@ -64,32 +74,37 @@ class Line:
     def change(self, conditions: Sequence[Condition]) -> Measured:
         """The relative change, averaged over these conditions within each run; NOTHING where one of them has none.
 
-        A run that covers fewer categories than another, or lacks a condition, is not averaged.
+        A run that lacks a condition, or covers other categories than the best covered one, is not averaged.
         """
         parts = [self.runs.get(condition, {}) for condition in conditions]
         found = max((self.n_runs.get(condition, 0) for condition in conditions), default=0)
         whole = [run for run in (parts[0] if parts else ()) if all(run in part for part in parts)]
         by_run = {run: [part[run] for part in parts] for run in whole}
-        covered = {run: min(one.n_categories for one in of) for run, of in by_run.items()}
-        most = max(covered.values(), default=0)
+        covered = {
+            run: frozenset((at, *place) for at, one in zip(conditions, of, strict=True) for place in one.places)
+            for run, of in by_run.items()
+        }
+        places = widest(covered.values())
         means = [
             math.fsum(one.change for one in of if one.change is not None) / len(of)
             for run, of in sorted(by_run.items())
-            if covered[run] == most and all(one.change is not None for one in of)
+            if covered[run] == places and all(one.change is not None for one in of)
         ]
         expected = max((self.n_expected.get(condition, 0) for condition in conditions), default=0)
         if not means:
             return NOTHING._replace(n_runs_found=found, n_expected=expected)
-        datasets = next(of[0].datasets for run, of in by_run.items() if covered[run] == most)
+        averaged = next(of for run, of in by_run.items() if covered[run] == places)
         return self.marked._replace(
             mean=math.fsum(means) / len(means), sd=deviation(means), n_runs=len(means), n_runs_found=found,
-            datasets=datasets, n_categories=most, n_expected=expected,
+            datasets=averaged[0].datasets, n_categories=min(len(one.places) for one in averaged), n_expected=expected,
+            places=places,
         )  # fmt: skip
 
     def means(self, condition: Condition) -> tuple[float, float]:
         """The means without and under a condition, over the runs and categories that the change is over."""
         of = list(self.runs[condition].values())
-        full = [one for one in of if one.n_categories == max(each.n_categories for each in of)]
+        places = widest(one.places for one in of)
+        full = [one for one in of if one.places == places]
         return math.fsum(one.clean for one in full) / len(full), math.fsum(one.under for one in full) / len(full)
 
 
@@ -161,7 +176,7 @@ def _changes(clean: Pool, under: Pool) -> dict[Run, RunChange]:
         assert first.mean is not None  # whatever is in the pool is defined
         assert second.mean is not None
         change = second.mean / first.mean - 1 if first.mean else None
-        found[run] = RunChange(change, first.mean, second.mean, first.datasets, first.n_categories)
+        found[run] = RunChange(change, first.mean, second.mean, first.datasets, first.places)
     return found
 
 
