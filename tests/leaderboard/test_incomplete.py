@@ -130,6 +130,42 @@ def test_a_change_counts_against_what_other_lines_have():
     assert set(found["dive"].n_expected.values()) == {2}
 
 
+def test_a_mean_that_lacks_categories_has_no_difference():
+    stopped = rows_of("anomalyclip", VISA[:3], value=0.99, seed=0, **OFFICIAL)
+    rows = stopped + rows_of("anomalyclip", VISA[3:], value=0.8, seed=1, **OFFICIAL)
+    (found,) = compare.comparisons([PRINTED], rows, FACTS)
+    assert (found.why_not, found.difference) == ("9 of 12 categories", None)
+    _, numbers = papers.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    (number,) = (n for n in numbers if n.rows and (n.metric, n.scope) == ("image_auroc", "visa"))
+    assert (number.why_not, number.difference) == ("9 of 12 categories", None)
+
+
+def test_counts_are_of_the_runs_that_are_averaged():
+    whole = rows_of("anomalyclip", value=0.8, seed=0, **OFFICIAL)
+    stopped = [replace(row, n_images=5, n_anomalous=2) for row in rows_of("anomalyclip", VISA[:3], seed=1, **OFFICIAL)]
+    (found,) = compare.comparisons([PRINTED], whole + stopped, FACTS)
+    assert (found.why_not, found.measured.n_runs, found.measured.n_runs_found) == ("", 1, 2)
+    other = [replace(row, n_images=row.n_images + 1, seed=2) for row in whole]
+    (found,) = compare.comparisons([PRINTED], whole + other, FACTS)
+    assert found.why_not == "counts of visa: 974 + 1200 images, the paper 962 + 1200", "each averaged run counts"
+
+
+def test_a_mean_of_printed_numbers_is_compared_with_a_complete_one_only():
+    lookup = papers.Numbers(papers.TABLES["faprompt_1"], PUBLISHED, [], FACTS)
+    targets = lookup.targets("image_auroc", "industrial")
+    rows = []
+    for seed, target in enumerate(targets):
+        rows += rows_of("anomalyclip", FACTS.categories[target], 0.8, target, seed=seed, **OFFICIAL)
+    _, numbers = papers.numbers("faprompt_1", PUBLISHED, rows, FACTS)
+    of_target, of_all = (
+        [n for n in numbers if n.rows and (n.metric, n.scope) == ("image_auroc", scope)]
+        for scope in (targets[0], "industrial")
+    )
+    assert of_target[0].difference is not None
+    assert of_all[0].difference is None
+    assert of_all[0].why_not.endswith("categories")
+
+
 # As many categories, but different ones.
 
 

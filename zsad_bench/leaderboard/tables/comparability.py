@@ -6,10 +6,12 @@ obtained under is in `leaderboards/published` and in its protocol (`protocol.py`
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from zsad_bench import protocol as protocols
+from zsad_bench.leaderboard.tables.averaging import Measured, Run
 from zsad_bench.leaderboard.tables.published import Facts, Published, fidelity
 from zsad_bench.prior_grammar import Part, parts_of
 from zsad_bench.results.row import Row
@@ -20,13 +22,16 @@ _RCPRO = "RCPRO is defined here from the paper's words only"
 _ALONE = "one image at a time"
 
 
-def why_not(published: Published, rows: Iterable[Row], targets: Collection[str], facts: Facts) -> str:
+def why_not(
+    published: Published, rows: Iterable[Row], targets: Collection[str], facts: Facts, measured: Measured
+) -> str:
     """Why no difference may be shown, "" when it may.
 
-    rows: all that stand behind the measured number, whose datasets are `targets`. Same backbone, image size, fidelity
-    preset, auxiliary set, counts and form of the metric, and nothing missing.
+    rows: of the line, on `targets`; those of the runs that `measured` averages are looked at, or all where it averages
+    none. Same backbone, image size, fidelity preset, auxiliary set, counts and form of the metric, and nothing missing.
     """
     rows = list(rows)
+    rows = [row for row in rows if (row.seed, row.draw) in measured.runs] or rows
     if published.note:
         return published.note
     if published.metric == "pixel_rcpro":
@@ -38,13 +43,23 @@ def why_not(published: Published, rows: Iterable[Row], targets: Collection[str],
     for row in rows:
         if reason := _row_differs(row, published, facts):
             return reason
-    for target in targets:
-        sizes = {r.category: (r.n_images - r.n_anomalous, r.n_anomalous) for r in rows if r.target == target}
-        counts = tuple(sum(size[i] for size in sizes.values()) for i in (0, 1))
+    if reason := lacking(measured):
+        return reason
+    by_run: dict[tuple[Run, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        by_run[(row.seed, row.draw), row.target].append(row)
+    for (_, target), own in sorted(by_run.items(), key=lambda item: item[0]):
+        anomalous = sum(row.n_anomalous for row in own)
+        counts = (sum(row.n_images for row in own) - anomalous, anomalous)
         theirs = published.counts or facts.counts.get(target)
         if counts != theirs:
             return f"counts of {target}: {counts[0]} + {counts[1]} images, the paper {_counts(theirs)}"
     return ""
+
+
+def lacking(measured: Measured) -> str:
+    """What a mean lacks, as a reason why it is compared with nothing; "" for a complete one."""
+    return "" if measured.complete else f"{measured.n_categories} of {measured.n_expected} categories"
 
 
 def _row_differs(row: Row, published: Published, facts: Facts) -> str:

@@ -77,7 +77,7 @@ def comparisons(published: Iterable[Published], rows: Sequence[Row], facts: Fact
             own = [row for row in behind[line] if row.target in targets]
             if own and one.entry.meant(line.variant):
                 measured = by_line[line].mean(targets, categories.of(targets))
-                found.append(Comparison(one, line, measured, why_not(one, own, targets, facts)))
+                found.append(Comparison(one, line, measured, why_not(one, own, targets, facts, measured)))
     return found
 
 

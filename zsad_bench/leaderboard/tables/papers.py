@@ -10,7 +10,7 @@ from zsad_bench import metric_keys
 from zsad_bench import protocol as protocols
 from zsad_bench.leaderboard.tables import grid, marks
 from zsad_bench.leaderboard.tables.averaging import NOTHING, SPREAD, Categories, Measured, Pool, pools, runs_counted
-from zsad_bench.leaderboard.tables.comparability import why_not
+from zsad_bench.leaderboard.tables.comparability import lacking, why_not
 from zsad_bench.leaderboard.tables.grid import Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity, targets_of
 from zsad_bench.results.row import Row
@@ -181,12 +181,14 @@ class Numbers:
         measured = NOTHING if pool is None or not targets else pool.mean(targets, self.categories.of(targets))
         behind = [r for target in targets for r in self._behind.get((*line, target), ())]
         printed = self._printed.get((entry, metric, scope))
-        reason = why_not(printed, behind, targets, self.facts) if printed and behind else ""
+        reason = why_not(printed, behind, targets, self.facts, measured) if printed and behind else ""
         value = printed.value if printed else self._printed_mean(entry, metric, scope, targets).mean
         if printed is None and value is not None and behind:
             # A mean over printed numbers may be compared where each of them may.
             parts = [self.at(entry, track, metric, target) for target in targets]
-            reason = next((part.why_not or "not measured" for part in parts if part.difference is None), "")
+            reason = next(
+                (part.why_not or "not measured" for part in parts if part.difference is None), lacking(measured)
+            )
         scored = printed.scored if printed else ""
         return Number(entry, track, metric, scope, targets, measured, value, reason, tuple(behind), scored)
 
