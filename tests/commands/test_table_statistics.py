@@ -80,5 +80,5 @@ def test_what_is_wrong_is_one_line(refused, board):
     append(board / "rows" / "anomalyclip.jsonl", [other])
     write_kept(board, "", Kept("rich", 0, {"demo_rich": {"leather": {"hole": 1}}}))
     assert "cannot read scores" in refused(1, "table", "dive_claims")
-    append(board / "rows" / "anomalyclip.jsonl", [replace(other, key="new", config_hash="c2")])
-    assert "rows of two configurations" in refused(1, "table", "dive_claims")
+    append(board / "rows" / "anomalyclip.jsonl", [replace(other, key="new", image_size=32)])
+    assert "more than one image size, 96 and 32; choose a folder" in refused(1, "table", "dive_claims")

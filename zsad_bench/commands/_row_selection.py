@@ -115,6 +115,8 @@ def chosen_rows(
 ) -> list[Row]:
     """The rows that stand, of one backbone and data; a contradicted number is an undefined one.
 
+    Of each line they are of one version, configuration, auxiliary set and so on, the newest run's, as in a leaderboard.
+
     backbones_apart: for a table whose lines say their backbones, and may be of any.
 
     conditions: those of corrupted images and other wordings too, which no standard table has; those of each condition
@@ -146,42 +148,39 @@ def chosen_rows(
         by_condition.setdefault(of_options(row.data_options), []).append(row)
     rows = []
     for condition, own in by_condition.items():
-        if options.mixed:
-            own, sentences = comparable(own)
-            for sentence in sentences:
-                left_out.append(f"Left out: {sentence}{f' ({condition})' if condition else ''}.")
-                console.print(left_out[-1], style="yellow")
-        else:
+        if not options.mixed:
             on_others = {*SUITES[suite].backbones, *with_own_backbones(suite)}
             refuse_mixed(own, _MIXED, on_others, several=backbones_apart)
+        own, sentences = comparable(own)
+        for sentence in sentences:
+            left_out.append(f"Left out: {sentence}{f' ({condition})' if condition else ''}.")
+            console.print(left_out[-1], style="yellow")
         rows += own
     if remarks is not None:
         remarks += left_out
     return rows
 
 
-def one_configuration(
+def wanted_rows(
     options: RowsOptions, console: Console, suite: str, only: Mapping[str, str | None], remarks: list[str]
 ) -> list[Row]:
-    """The rows that the options want, each run's of one configuration.
+    """The rows of `chosen_rows` that the options want.
 
     only: field -> names with commas, or None. remarks: gets what was left out.
 
     Raises:
-        RowError: none are left, or a run has a number twice, of two configurations, versions or auxiliary sets.
+        RowError: none are left.
     """
-    rows = _only(chosen_rows(options, console, suite, remarks=remarks), only)
-    _refuse_two_configurations(rows)
-    return rows
+    return _only(chosen_rows(options, console, suite, remarks=remarks), only)
 
 
 def conditioned(rows: Sequence[Row], suite: str, only: Mapping[str, str | None]) -> list[Row]:
-    """The rows that a table of robustness is made from, each run's of one configuration.
+    """The rows that a table of robustness is made from.
 
     rows: of all conditions, as `chosen_rows` gives them. only: field -> names with commas, or None.
 
     Raises:
-        RowError: none are left, none is of a condition, or a run has a number twice.
+        RowError: none are left, or none is of a condition.
     """
     kept = _only(rows, only, untrained=True)
     if len(store.standard(kept)) == len(kept):
@@ -190,7 +189,6 @@ def conditioned(rows: Sequence[Row], suite: str, only: Mapping[str, str | None])
             f"none of {len(kept)} rows of suite {suite} is of corrupted images or other words; run `zsad-bench sweep "
             f"{recipe}`, or bench with --corruption or --wording"
         )
-    _refuse_two_configurations(kept)
     return kept
 
 
@@ -214,16 +212,31 @@ def _only(rows: Sequence[Row], only: Mapping[str, str | None], untrained: bool =
     return rows
 
 
-def _refuse_two_configurations(rows: Iterable[Row]) -> None:
-    """Raises RowError where a run has a number twice, of two configurations, versions or auxiliary sets."""
-    keys: dict[tuple, str] = {}
+def refuse_two_settings(rows: Iterable[Row]) -> None:
+    """Nothing, where the rows of each method, variant and prior ran on one backbone, image size and precision.
+
+    rows: as `chosen_rows` gives them, for what does not keep these apart.
+
+    Raises:
+        RowError: they ran on several; says which, and what to do.
+    """
+    ran_on: dict[tuple, Row] = {}
     for row in rows:
-        run = (row.method, row.variant, row.prior, row.seed, row.draw, row.target, of_options(row.data_options))
-        if keys.setdefault(run, row.key) != row.key:
-            raise RowError(
-                f"{row.method} {row.variant or 'as it is'}, prior {row.prior}, seed {row.seed}, draw {row.draw}, on "
-                f"{row.target}: rows of two configurations, versions or auxiliary sets; take the newest with --mixed"
-            )
+        first = ran_on.setdefault((row.method, row.variant, row.prior), row)
+        for field, what_to_do in _SETTINGS.items():
+            one, other = getattr(first, field), getattr(row, field)
+            if one != other:
+                raise RowError(
+                    f"{row.method} {row.variant or 'as it is'}, prior {row.prior}: rows of more than one "
+                    f"{field.replace('_', ' ')}, {one} and {other}; {what_to_do}"
+                )
+
+
+_SETTINGS = {
+    "backbone": "choose with --backbone",
+    "image_size": "choose a folder of rows with --from",
+    "precision": "choose a folder of rows with --from",
+}
 
 
 def listed(text: str, known: Collection[str] = ()) -> list[str]:

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from zsad_bench.commands._row_selection import RowsOptions, averaged, one_configuration, rows_folder, suite_with_rows
+from zsad_bench.commands._row_selection import (
+    RowsOptions,
+    averaged,
+    refuse_two_settings,
+    rows_folder,
+    suite_with_rows,
+    wanted_rows,
+)
 from zsad_bench.commands._shared import SuiteOfRows
 from zsad_bench.commands._table_files import say_where, write_table
 from zsad_bench.console import Console
@@ -37,7 +44,8 @@ def run(options: Options) -> int:
     console = Console()
     suite = options.suite or suite_with_rows(options.source)
     remarks: list[str] = []
-    chosen = one_configuration(options.source, console, suite, {"prior": options.prior}, remarks)
+    chosen = wanted_rows(options.source, console, suite, {"prior": options.prior}, remarks)
+    refuse_two_settings(row for row in chosen if row.metric == dive_claim.METRIC)
     rows = _whole(chosen, console, remarks)
     folder = rows_folder(options.source, suite)
     folder = folder if (folder / "rows").is_dir() else folder.parent

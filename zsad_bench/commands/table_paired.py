@@ -10,6 +10,7 @@ from zsad_bench.commands._row_selection import (
     all_facts,
     chosen_rows,
     listed,
+    refuse_two_settings,
     rows_folder,
     suite_with_rows,
 )
@@ -64,6 +65,7 @@ def run(options: Options) -> int:
             )
         if len(priors := sorted({r.prior for r in own})) > 1:
             raise UsageError(f"table paired: rows of {name} under priors {', '.join(priors)}; choose one with --prior")
+        refuse_two_settings(own)
         for text in dict.fromkeys(describe(parts.of(row), facts.title) for row in own if parts.of(row)):
             console.print(f"{facts.title(name)} is on part of the data: {text}", style="yellow")
         if any(row.transductive for row in own):

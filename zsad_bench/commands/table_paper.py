@@ -57,7 +57,8 @@ def _record(table: str, number: Number, facts: Facts) -> dict[str, Any]:
     preset = fidelity(number.variant, number.entry.method, facts) if number.variant is not None else ""
     return {
         "table": table, "method": number.entry.method, "line": number.entry.label, "variant": number.variant or "",
-        "backbone": number.track.backbone if number.track else "", "fidelity": preset, "scope": number.scope,
+        **{name: getattr(number.track, name, "") for name in ("backbone", "image_size", "precision")},
+        "fidelity": preset, "scope": number.scope,
         "metric": number.metric, **number.measured.record(),
         "n_datasets_expected": len(number.targets), "published": number.published, "printed_scored": number.scored,
         "difference": number.difference, "why_not": number.why_not,

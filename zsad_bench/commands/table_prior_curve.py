@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from zsad_bench import registry
-from zsad_bench.commands._row_selection import RowsOptions, all_facts, averaged, one_configuration, suite_with_rows
+from zsad_bench.commands._row_selection import RowsOptions, all_facts, averaged, suite_with_rows, wanted_rows
 from zsad_bench.commands._shared import SuiteOfRows
 from zsad_bench.commands._table_files import say_where, write_table
 from zsad_bench.console import Console
@@ -35,7 +35,7 @@ def run(options: Options) -> int:
     suite = options.suite or suite_with_rows(options.source)
     remarks: list[str] = []
     only = {"metric": options.metric, "method": options.method}
-    rows = one_configuration(options.source, console, suite, only, remarks)
+    rows = wanted_rows(options.source, console, suite, only, remarks)
     curves = prior_curve.curves(rows, averaged(suite))
     if not curves:
         recipe = "prior_curve_demo" if suite == "demo" else "prior_curve"

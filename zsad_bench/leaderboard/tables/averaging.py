@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from zsad_bench.errors import RowError
 from zsad_bench.leaderboard.tables.marks import Partial, Partials, Remark, describe, texts, union
 from zsad_bench.results.row import Row
 
@@ -99,16 +100,14 @@ class Pool:
 
     def __init__(self) -> None:
         self.runs: dict[Run, dict[str, dict[str, float | None]]] = {}  # run -> dataset -> category -> value
-        self.lines: set[Hashable] = set()
         self.parts: dict[str, dict[Partial, None]] = {}  # by dataset
         self.transductive = False
         self.external = False
         self.remarks: dict[str, dict[Remark, None]] = {}  # by dataset
 
-    def add(self, row: Row, line: Hashable = None, parts: Sequence[Partial] = ()) -> None:
-        """line: what must be the same for all rows of the cell. parts: what is not whole about the row."""
-        self.put((row.seed, row.draw), row.target, row.category, row.value)
-        self.lines.add(line)
+    def add(self, row: Row, parts: Sequence[Partial] = ()) -> None:
+        """parts: what is not whole about the row."""
+        self.put((row.seed, row.draw), row.target, row.category, row.value, row)
         if parts:
             self.parts.setdefault(row.target, {}).update(dict.fromkeys(parts))
         if row.transductive:
@@ -119,8 +118,20 @@ class Pool:
             remark = Remark(row.target, row.category, row.remark)
             self.remarks.setdefault(row.target, {})[remark] = None
 
-    def put(self, run: Run, target: str, category: str, value: float | None) -> None:
-        self.runs.setdefault(run, {}).setdefault(target, {})[category] = value
+    def put(self, run: Run, target: str, category: str, value: float | None, row: Row | None = None) -> None:
+        """One value. row: that it is of.
+
+        Raises:
+            RowError: the run has another value there, as rows of two keys have.
+        """
+        values = self.runs.setdefault(run, {}).setdefault(target, {})
+        if category in values and values[category] != value:
+            whose = f"{row.method} {row.variant or 'as it is'}, prior {row.prior}, {row.metric}, " if row else ""
+            raise RowError(
+                f"{whose}seed {run[0]}, draw {run[1]}, {target}/{category}: two values for one place of a table, "
+                f"{values[category]} and {value}; choose with --backbone, or read one set of rows with --from"
+            )
+        values[category] = value
 
     def categories(self, targets: Collection[str] | None = None) -> set[Place]:
         """Dataset and category of everything that any run has a row of, defined or not."""
@@ -207,17 +218,19 @@ def deviation(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def pools(
-    rows: Iterable[Row], place: Callable[[Row], Hashable | None], line: Callable[[Row], Hashable] | None = None
-) -> dict[Any, Pool]:
-    """A pool for each place that rows have; rows whose place is None are in none. line: as in `Pool.add`."""
+def pools(rows: Iterable[Row], place: Callable[[Row], Hashable | None]) -> dict[Any, Pool]:
+    """A pool for each place that rows have; rows whose place is None are in none.
+
+    Raises:
+        RowError: as `Pool.put`.
+    """
     rows = list(rows)
     parts = Partials(rows)
     by_place: dict[Hashable, Pool] = defaultdict(Pool)
     for row in rows:
         where = place(row)
         if where is not None:
-            by_place[where].add(row, line(row) if line else None, parts.of(row) if parts else ())
+            by_place[where].add(row, parts.of(row) if parts else ())
     return dict(by_place)
 
 

@@ -72,6 +72,8 @@ class Track(NamedTuple):
 
     variant: Variant
     backbone: str
+    image_size: int
+    precision: str
 
 
 class Number(NamedTuple):
@@ -134,25 +136,24 @@ class Numbers:
             if entry.meant(track.variant)
             and (track.backbone == entry.backbone if entry.backbone else track.backbone not in others)
         ]  # fmt: skip
-        usual = self.runs_on(entry)
+        printed = next(p for p in self.published if p.entry == entry)
         return sorted(
-            meant, key=lambda track: (self._preset(entry, track) != "official", track.backbone != usual, track)
+            meant, key=lambda track: (self._preset(entry, track) != "official", *unlike(printed, track), track)
         )
 
-    def runs_on(self, entry: Entry) -> str:
-        """The backbone of a line, as its source or the table's protocol has it."""
-        return entry.backbone or protocols.find(self.table.protocol).runs_on(entry.method).backbone
-
     def tracks(self, entry: Entry) -> list[Track]:
-        """The variants and backbones of rows that are this entry, `official` and the printed backbone first."""
+        """The variants, backbones, image sizes and precisions of rows that are this entry, the printed ones first."""
         return self._tracks[entry]
 
     def name(self, entry: Entry, track: Track | None) -> str:
-        """As printed, with the preset where there are several, and with a backbone that not all lines share."""
+        """As printed, with its preset, and with what it ran on where that is not the same for all lines."""
         if track is None:
             return self.facts.name(entry)
         tag = track.backbone if track.backbone not in (self._usual, entry.backbone, "none") else ""
-        return self.facts.name(entry, self._preset(entry, track), tag)
+        others = [other for other in self._tracks[entry] if other.backbone == track.backbone]
+        size = f"{track.image_size} px" if len({other.image_size for other in others}) > 1 else ""
+        precision = track.precision if len({other.precision for other in others}) > 1 else ""
+        return self.facts.name(entry, self._preset(entry, track), tag, size, precision)
 
     def label(self, entry: Entry, track: Track | None, numbers: Iterable[Number]) -> str:
         """The name with the sign of its method, and the marks of what that remarks on these numbers."""
@@ -176,7 +177,7 @@ class Numbers:
 
     def at(self, entry: Entry, track: Track | None, metric: str, scope: str) -> Number:
         targets = self.targets(metric, scope)
-        line = (entry.method, *(track or (None, None)), metric)
+        line = (entry.method, *(track or ()), metric)
         pool = self._pools.get(line)
         measured = NOTHING if pool is None or not targets else pool.mean(targets, self.categories.of(targets))
         behind = [r for target in targets for r in self._behind.get((*line, target), ())]
@@ -209,8 +210,15 @@ class Numbers:
         return mean if len(mean.datasets) == len(targets) else NOTHING
 
 
+def unlike(published: Published, track: Track) -> tuple[bool, bool, bool]:
+    """Whether backbone, image size and precision are other ones than a number was printed on."""
+    usual = published.runs_on
+    size = usual.image_size or track.image_size
+    return track.backbone != usual.backbone, track.image_size != size, track.precision != "float32"
+
+
 def _track(row: Row) -> Track:
-    return Track(row.variant, row.backbone)
+    return Track(row.variant, row.backbone, row.image_size, row.precision)
 
 
 def numbers(

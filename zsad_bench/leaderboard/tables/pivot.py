@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 
 from zsad_bench import metric_keys
 from zsad_bench.errors import RowError, UsageError
@@ -25,11 +25,18 @@ from zsad_bench.leaderboard.tables.grid import UNDEFINED, Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.results.row import Row
 
-AXES = ("dataset", "category", "method", "prior", "metric", "seed", "draw", "backbone")
+AXES = ("dataset", "category", "method", "prior", "metric", "seed", "draw", "backbone", "image_size", "precision")
 _FIELD = {"dataset": "target"}
 _FIELDS = {"dataset": ("target",), "category": ("target", "category"), "method": ("method", "variant")}
-_DATA = ("dataset", "category")
-_CHOSEN = ("method", "variant", "prior", "metric", "backbone")  # averaging over these would mean nothing
+_CHOSEN = (
+    "method",
+    "variant",
+    "prior",
+    "metric",
+    "backbone",
+    "image_size",
+    "precision",
+)  # averaging over these would mean nothing
 Groups = Sequence[tuple[str, str, tuple[str, ...]]]  # title, "image" or "pixel" or "", datasets
 
 
@@ -58,12 +65,16 @@ def pivot(
         asked = ", ".join(f"{axis} {'/'.join(values)}" for axis, values in only.items()) or "anything"
         raise RowError(f"none of {len(rows)} rows has {asked}; leave these options out to see all")
     line_of, column_of, rest_of = _getter(lines, facts), _getter(columns, facts), attrgetter(*_CHOSEN)
-    cells: dict[tuple, Pool] = pools(kept, lambda row: (line_of(row), column_of(row)), rest_of)
-    _refuse_blurred(cells, lines, columns)
+    apart: dict[tuple, Pool] = pools(kept, lambda row: (line_of(row), column_of(row), rest_of(row)))
+    _refuse_blurred(apart, lines, columns)
+    if groups and list(lines) == ["dataset"]:  # the means over them are cells as well
+        _refuse_blurred({((), *key[1:]) for key in apart}, lines, columns)
+    cells = {key[:2]: pool for key, pool in apart.items()}
+    metric_of = {key[:2]: key[2][_CHOSEN.index("metric")] for key in apart}
     line_keys = sorted({line for line, _ in cells}, key=_order)
     column_keys = sorted({column for _, column in cells}, key=_order)
-    expected = _expected(cells, lines, columns, facts)
-    means = {key: pool.mean(expected=expected[_data(key, pool, lines, columns)]) for key, pool in cells.items()}
+    expected = _expected(cells, metric_of, lines, columns, facts)
+    means = {key: pool.mean(expected=expected[key]) for key, pool in cells.items()}
     records = [_record(lines, columns, line, column, mean) for (line, column), mean in sorted(means.items(), key=str)]
     body = [(_label(line), [_cell(means.get((line, column), NOTHING)) for column in column_keys]) for line in line_keys]
     rules = frozenset({len(body)}) if groups else frozenset()
@@ -131,38 +142,42 @@ def _printed(axis: str, value: Any, facts: Facts) -> Any:
     return value
 
 
-def _refuse_blurred(cells: Mapping[tuple, Pool], lines: Sequence[str], columns: Sequence[str]) -> None:
-    for pool in cells.values():
-        if len(pool.lines) > 1:
-            for i, axis in enumerate(_CHOSEN):
-                none = {"none"} if axis == "backbone" else set()
-                values = sorted({str(line[i]) for line in cast("set[tuple]", pool.lines)} - none)
-                if len(values) > 1:
-                    name = "method" if axis == "variant" else axis
-                    shown = ", ".join(values[:6]) + (", …" if len(values) > 6 else "")
-                    raise RowError(
-                        f"a cell of this table would average over {axis}s ({shown}); choose one with --{name}, or put "
-                        f"{name} on --rows or --cols (now {','.join(lines)} and {','.join(columns)})"
-                    )
-
-
-def _data(key: tuple[tuple, tuple], pool: Pool, lines: Sequence[str], columns: Sequence[str]) -> tuple:
-    """What of the data a cell is over, and its metric: cells that have these in common should be over the same."""
-    of = [part for axis, part in zip([*lines, *columns], [*key[0], *key[1]], strict=True) if axis in _DATA]
-    return *of, *sorted({line[_CHOSEN.index("metric")] for line in cast("set[tuple]", pool.lines)})
+def _refuse_blurred(places: Iterable[tuple], lines: Sequence[str], columns: Sequence[str]) -> None:
+    """places: line, column and the values of _CHOSEN, which have to be the same for all rows of a cell."""
+    by_cell: dict[tuple, list[tuple]] = defaultdict(list)
+    for line, column, rest in places:
+        by_cell[line, column].append(rest)
+    for found in by_cell.values():
+        for axis, several in zip(_CHOSEN, zip(*found, strict=True), strict=True):
+            values = sorted({str(value) for value in several})
+            if len(values) > 1:
+                name = "method" if axis == "variant" else axis
+                shown = ", ".join(values[:6]) + (", …" if len(values) > 6 else "")
+                choose = "" if name in ("image_size", "precision") else f"choose one with --{name}, or "
+                raise RowError(
+                    f"a cell of this table would average over {axis}s ({shown}); {choose}put {name} on --rows or "
+                    f"--cols (now {','.join(lines)} and {','.join(columns)})"
+                )
 
 
 def _expected(
-    cells: Mapping[tuple, Pool], lines: Sequence[str], columns: Sequence[str], facts: Facts
+    cells: Mapping[tuple, Pool],
+    metric_of: Mapping[tuple, str],
+    lines: Sequence[str],
+    columns: Sequence[str],
+    facts: Facts,
 ) -> dict[tuple, set[Place]]:
-    """`_data` of cells -> the categories that any of them has; where categories are no axis, whole datasets."""
-    cards = {} if "category" in (*lines, *columns) else facts.categories
-    expected: dict[tuple, set[Place]] = defaultdict(set)
+    """Cell -> the categories that any cell of the same data and metric has; whole datasets, unless categories are an
+    axis."""
+    cards = Categories((), {} if "category" in (*lines, *columns) else facts.categories)
+    by_data: dict[tuple, set[Place]] = defaultdict(set)
+    data_of = {}
     for key, pool in cells.items():
+        parts = zip([*lines, *columns], [*key[0], *key[1]], strict=True)
+        data_of[key] = (metric_of[key], *(part for axis, part in parts if axis in ("dataset", "category")))
         found = pool.categories()
-        whole = Categories((), cards).of({target for target, _ in found})
-        expected[_data(key, pool, lines, columns)] |= found | whole
-    return expected
+        by_data[data_of[key]] |= found | cards.of({target for target, _ in found})
+    return {key: by_data[data] for key, data in data_of.items()}
 
 
 def _means_over(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zsad_bench.leaderboard.tables.marks import signs
-from zsad_bench.leaderboard.tables.papers import TABLES, Number, Numbers
+from zsad_bench.leaderboard.tables.papers import TABLES, Number, Numbers, unlike
 from zsad_bench.leaderboard.tables.published import Entry, Facts, Published, fidelity
 from zsad_bench.results.row import Row
 from zsad_bench.variant import spell_value
@@ -65,8 +65,7 @@ def _state(p: Published, numbers: Numbers, facts: Facts, pace: dict[str, float],
         # `paper` beside `official` is another number than the printed one
         if fidelity(track.variant, p.entry.method, facts) not in ("", "official"):
             continue
-        on_its_own = track.backbone == p.runs_on.backbone
-        if best is None or on_its_own:
+        if best is None or not any(unlike(p, track)):
             best = numbers.at(p.entry, track, p.metric, p.scope)
     tested = set() if best is None else {row.target for row in best.rows}
     # A transductive number that was printed as one is whole.
