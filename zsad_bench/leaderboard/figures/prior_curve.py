@@ -22,7 +22,7 @@ from zsad_bench.leaderboard.figures.style import (
 )
 from zsad_bench.leaderboard.tables.averaging import widest
 from zsad_bench.leaderboard.tables.marks import Marked, signs
-from zsad_bench.leaderboard.tables.prior_curve import HELD, NOT_HELD, Axis, Curve, Flat, Loss
+from zsad_bench.leaderboard.tables.prior_curve import HELD, NOT_HELD, Axis, Curve, Flat, Loss, named
 from zsad_bench.leaderboard.tables.published import Facts
 from zsad_bench.registry import did_you_mean
 
@@ -66,7 +66,8 @@ def draw(
         if (own := _ordered([c for c in curves if (c.axis, c.metric) == (axis, metric)], prior))
     ]
     looks = method_marks([*(curve.method for curve in curves), *(one.method for one in flat)], facts)
-    names = max(len({(c.method, c.variant) for c in own}) for _, _, own in panels) + len({one[:2] for one in flat})
+    names = max(len({(c.method, c.variant, c.runs_on) for c in own}) for _, _, own in panels)
+    names += len({(one.method, one.variant, one.runs_on) for one in flat})
     high = max(2.7, 0.75 + _LETTER * 1.15 * names)
     shown, lacking = _comparable(flat, curves)
     caption = _caption(curves, facts, note, shown, [_called(one, facts) for one in lacking], panels)
@@ -101,7 +102,7 @@ def _comparable(flat: Sequence[Flat], curves: Sequence[Curve]) -> tuple[list[Fla
 def _called(one: Curve | Flat, facts: Facts) -> str:
     """The name with its signs."""
     number = one.number if isinstance(one, Flat) else one
-    return label(one.method, one.variant, facts) + facts.sign(one.method) + signs(number)
+    return named(one, label(one.method, one.variant, facts)) + facts.sign(one.method) + signs(number)
 
 
 def _quality(
@@ -228,11 +229,14 @@ def _caption(
     draws = sorted({len(point.by_draw) for curve in curves for point in curve.points})
     counted = f"{draws[0]} to {draws[-1]}" if len(draws) > 1 else str(draws[0])
     datasets = ", ".join(dict.fromkeys(facts.title(name) for curve in curves for name in curve.datasets))
-    few = any(len({(c.method, c.variant) for c in own if c.prior == own[0].prior}) <= _BANDS for _, _, own in panels)
+    few = any(
+        len({(c.method, c.variant, c.runs_on) for c in own if c.prior == own[0].prior}) <= _BANDS
+        for _, _, own in panels
+    )
     unpaired = any(curve.loss is not None and not curve.loss.paired for curve in curves)
     held = any("shots=" in curve.prior for curve in curves if curve.axis == "types")
-    marked: list[tuple[str, Marked]] = [(label(one.method, one.variant, facts), one) for one in curves]
-    marked += [(label(one.method, one.variant, facts), one.number) for one in flat]
+    marked: list[tuple[str, Marked]] = [(named(one, label(one.method, one.variant, facts)), one) for one in curves]
+    marked += [(named(one, label(one.method, one.variant, facts)), one.number) for one in flat]
     return [
         *note,
         f"Left: mean over {datasets}, then over {counted} draws of what is learned from"

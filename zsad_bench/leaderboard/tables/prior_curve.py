@@ -11,7 +11,6 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from zsad_bench.errors import UsageError
@@ -76,13 +75,23 @@ class Loss(NamedTuple):
     paired: bool
 
 
+class RunsOn(NamedTuple):
+    """What else makes a line: curves are never of several."""
+
+    backbone: str
+    image_size: int
+    precision: str
+
+
 class Flat(NamedTuple):
-    """A method that learns nothing, on the same datasets."""
+    """A method that learns nothing, on the same datasets. tag: as of `Curve`."""
 
     method: str
     variant: Variant
     metric: str
+    runs_on: RunsOn
     number: Measured
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,8 @@ class Curve:
     number is not in its name. correlation: of x and quality over draws that all points have. loss: None where the
     ends of the curve have no draw in common.
     n_categories, places: of every point, n_expected: in any row of the metric. parts: what of the data behind it is
-    not whole. remarks: of the method on its numbers.
+    not whole. remarks: of the method on its numbers. tag: what it runs on, as far as other rows of the method run on
+    something else.
     """
 
     method: str
@@ -101,6 +111,7 @@ class Curve:
     prior: str
     axis: Axis
     metric: str
+    runs_on: RunsOn
     points: tuple[Point, ...]
     whole: Measured
     correlation: Correlation
@@ -113,6 +124,7 @@ class Curve:
     remarks: tuple[Remark, ...] = ()
     external: bool = False
     places: frozenset[Place] = frozenset()
+    tag: str = ""
 
 
 class _Place(NamedTuple):
@@ -121,6 +133,7 @@ class _Place(NamedTuple):
     prior: str
     axis: Axis
     metric: str
+    runs_on: RunsOn
 
 
 def curves(
@@ -146,12 +159,16 @@ def curves(
         if row.prior not in known:
             known[row.prior] = _axes(row.prior)
         for axis, prior, x in known[row.prior]:
-            pools[_Place(row.method, row.variant, prior, axis, row.metric)][x].add(row, parts=parts.of(row))
+            pools[_Place(row.method, row.variant, prior, axis, row.metric, _runs_on(row))][x].add(
+                row, parts=parts.of(row)
+            )
+    tags = _tags(rows)
     made = []
     for place, of in sorted(pools.items(), key=lambda item: (AXES.index(item[0].axis), item[0].metric, item[0])):
         numbers = {x: pool for x, pool in of.items() if x is not None}
         if len(numbers) > 1:
-            made.append(_curve(place, numbers, of.get(None), len(expected[place.metric]), resamples, level, seed))
+            one = _curve(place, numbers, of.get(None), len(expected[place.metric]), resamples, level, seed)
+            made.append(replace(one, tag=tags[place.method, place.runs_on]))
     return made
 
 
@@ -163,12 +180,38 @@ def flats(rows: Iterable[Row], curves: Sequence[Curve], sanity: Collection[str] 
         covered[curve.metric] = (datasets | dict.fromkeys(curve.datasets), max(most, curve.n_expected))
     own = [row for row in rows if row.prior == "none" and row.method not in sanity and row.metric in covered]
     found = []
-    for (method, variant, metric), pool in sorted(pools(own, attrgetter("method", "variant", "metric")).items()):
+    tags = _tags(own)
+    by_line = pools(own, lambda row: (row.method, row.variant, row.metric, _runs_on(row)))
+    for (method, variant, metric, on), pool in sorted(by_line.items()):
         datasets, most = covered[metric]
         number = pool.mean(list(datasets))
         if number.mean is not None:
-            found.append(Flat(method, variant, metric, number._replace(n_expected=max(most, number.n_expected))))
+            number = number._replace(n_expected=max(most, number.n_expected))
+            found.append(Flat(method, variant, metric, on, number, tags[method, on]))
     return found
+
+
+def _runs_on(row: Row) -> RunsOn:
+    return RunsOn(row.backbone, row.image_size, row.precision)
+
+
+def _tags(rows: Iterable[Row]) -> dict[tuple[str, RunsOn], str]:
+    """Method and what it runs on -> what of that is not the same for all of its rows, in words."""
+    by_method: dict[str, dict[RunsOn, None]] = defaultdict(dict)
+    for row in rows:
+        by_method[row.method][_runs_on(row)] = None
+    tags = {}
+    for method, every in by_method.items():
+        several = [len(set(values)) > 1 for values in zip(*every, strict=True)]
+        for on in every:
+            words = (on.backbone, f"{on.image_size} px", on.precision)
+            tags[method, on] = ", ".join(word for word, differs in zip(words, several, strict=True) if differs)
+    return tags
+
+
+def named(one: Curve | Flat, name: str) -> str:
+    """The name of a curve or flat line with its tag."""
+    return f"{name} ({one.tag})" if one.tag else name
 
 
 def _axes(prior: str) -> list[tuple[Axis, str, int | None]]:
@@ -290,14 +333,17 @@ def _grid(axis: Axis, metric: str, curves: Sequence[Curve], flat: Sequence[Flat]
         rho = curve.correlation
         most = max(point.n_draws_found for point in curve.points)
         draws = f"{rho.n_clusters}/{most}" if rho.n_clusters < most else str(most)
-        name = facts.title(curve.method) + (f" ({curve.variant})" if curve.variant else "") + facts.sign(curve.method)
+        name = facts.title(curve.method) + (f" ({curve.variant})" if curve.variant else "")
+        name = named(curve, name) + facts.sign(curve.method)
         lacking = f", {curve.n_categories}/{curve.n_expected} categories" * (curve.n_categories < curve.n_expected)
         words = [GridCell(text) for text in (_lost(curve.loss), _signed(rho.value), _interval(rho), draws)]
         marked_name = f"{name} · {curve.prior}{signs(curve)}{marks.raised([curve], numbering)}"
         lines.append((f"{marked_name}{lacking}", [*quality, *words]))
-    marked: dict[str, list[Marked]] = {f"{facts.title(curve.method)} · {curve.prior}": [curve] for curve in curves}
+    marked: dict[str, list[Marked]] = {
+        f"{named(curve, facts.title(curve.method))} · {curve.prior}": [curve] for curve in curves
+    }
     for one, quality in zip(flat, ranked[len(curves) :], strict=True):
-        name = facts.title(one.method) + (f" ({one.variant})" if one.variant else "")
+        name = named(one, facts.title(one.method) + (f" ({one.variant})" if one.variant else ""))
         marked[name] = [one.number]
         sign = facts.sign(one.method) + marks.raised([one.number], numbering)
         lines.append((f"{name}{sign} · learns nothing", [*quality, *(GridCell() for _ in range(4))]))
@@ -373,10 +419,11 @@ def _interval(rho: Correlation) -> str:
 def _records(curve: Curve | Flat) -> list[dict[str, Any]]:
     if isinstance(curve, Flat):
         of = {"method": curve.method, "variant": curve.variant, "prior": "none", "axis": "", "metric": curve.metric,
-              "number": "all"}  # fmt: skip
+              **curve.runs_on._asdict(), "number": "all"}  # fmt: skip
         number = curve.number.record()
         return [of | {"n_draws": number.pop("n_runs"), "n_draws_found": number.pop("n_runs_found")} | number]
     place = {name: getattr(curve, name) for name in ("method", "variant", "prior", "axis", "metric")}
+    place |= curve.runs_on._asdict()
     covered = {
         "n_datasets": len(curve.datasets), "n_categories": curve.n_categories,
         "n_categories_expected": curve.n_expected, "partial": describe(curve.parts),
