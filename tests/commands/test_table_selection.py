@@ -112,6 +112,14 @@ def test_a_pivot_does_not_average_over_image_sizes():
         pivot([make_row(), make_row(precision="bf16")], ["dataset"], ["method"], {}, Facts())
 
 
+def test_a_mean_over_datasets_is_of_one_image_size():
+    rows = [make_row(target="cloth"), make_row(target="parts", image_size=32)]
+    with pytest.raises(RowError, match="average over image_sizes"):
+        pivot(rows, ["dataset"], ["method"], {}, Facts(), (("Mean (2)", "", ("cloth", "parts")),))
+    grid, _ = pivot(rows, ["dataset"], ["method"], {}, Facts())
+    assert [cells[0].text for _, cells in grid.lines] == ["50.0", "50.0"], "each dataset by itself is of one"
+
+
 def test_a_papers_table_has_a_column_for_each_image_size():
     facts = all_facts()
     rows = rows_of(value=0.6) + rows_of(value=0.9, image_size=240, key="small")
@@ -159,7 +167,7 @@ def test_operating_points_keep_no_curve_from_being_drawn(zsad, board):
 def test_operating_points_keep_no_change_from_being_shown(zsad, board):
     rows = curve_rows() + curve_rows("jpeg", data_options="corruption=jpeg:3", data_hash="d3", value=0.4)
     append(board / "demo" / "rows" / "dive.jsonl", rows)
-    said = zsad("table", "robustness")
+    said = zsad("table", "robustness", "--metric", "image_auroc,image_tpr_at_fpr")
     assert said.code == 0, said.err
     assert "−20.0" in said.out
 

@@ -54,7 +54,7 @@ def pivot(
     ("none") stays under any prior. groups: where datasets are lines or columns, means over those of the metric's level.
 
     Raises:
-        UsageError: an axis twice. RowError: nothing is left, or a cell would average over methods, priors or metrics.
+        UsageError: an axis twice. RowError: nothing is left, or a cell or mean would average over one of _CHOSEN.
     """
     _check(lines, columns)
     kept = rows
@@ -65,12 +65,12 @@ def pivot(
         asked = ", ".join(f"{axis} {'/'.join(values)}" for axis, values in only.items()) or "anything"
         raise RowError(f"none of {len(rows)} rows has {asked}; leave these options out to see all")
     line_of, column_of, rest_of = _getter(lines, facts), _getter(columns, facts), attrgetter(*_CHOSEN)
-    apart: dict[tuple, Pool] = pools(kept, lambda row: (line_of(row), column_of(row), rest_of(row)))
-    _refuse_blurred(apart, lines, columns)
+    by_place: dict[tuple, Pool] = pools(kept, lambda row: (line_of(row), column_of(row), rest_of(row)))
+    _refuse_blurred(by_place, lines, columns)
     if groups and list(lines) == ["dataset"]:  # the means over them are cells as well
-        _refuse_blurred({((), *key[1:]) for key in apart}, lines, columns)
-    cells = {key[:2]: pool for key, pool in apart.items()}
-    metric_of = {key[:2]: key[2][_CHOSEN.index("metric")] for key in apart}
+        _refuse_blurred({((), *key[1:]) for key in by_place}, lines, columns)
+    cells = {key[:2]: pool for key, pool in by_place.items()}
+    metric_of = {key[:2]: key[2][_CHOSEN.index("metric")] for key in by_place}
     line_keys = sorted({line for line, _ in cells}, key=_order)
     column_keys = sorted({column for _, column in cells}, key=_order)
     expected = _expected(cells, metric_of, lines, columns, facts)
