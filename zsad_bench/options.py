@@ -206,7 +206,7 @@ def _value(field: Field, texts: list[str]) -> object:
     option = field.option
     if field.is_flag:
         return True
-    if "" in texts and get_origin(field.type) is not Literal:  # a shell variable that is not set, say
+    if "" in texts and (option.repeated or option.read or field.type is str):  # a shell variable that is not set, say
         raise UsageError(f"{field.name}: empty; give {field.value}{'' if field.required else ', or leave it out'}")
     if option.repeated:
         return tuple(texts)

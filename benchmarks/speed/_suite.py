@@ -236,7 +236,7 @@ def _plain(value: Any) -> Any:
 
 def conditions(record: Mapping[str, Any]) -> str:
     """Where and when a record was measured, and how busy the machine was."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()))
     device = "" if record["device"] == "cpu" else f"{record['device']}; "
     threads = f"{record['threads']} thread{'s' if record['threads'] > 1 else ''}"
     others = "" if record["others"] is None else f", other processes took {record['others']:.0%} of its CPU time"

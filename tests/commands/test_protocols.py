@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 
+import pytest
+
 from tests.made_up_rows import make_row
 from zsad_bench.results.rows import append
 
@@ -34,19 +36,21 @@ def test_what_a_protocol_does_not_have_is_one_line(refused):
 def test_compare_says_what_differs(zsad, refused, tmp_path):
     row = {
         "suite": "paper", "method": "anomalyclip", "variant": 'fidelity="official"', "prior": "rich",
-        "auxiliary": "mvtec", "target": "btad", "category": "01", "value": 0.9, "n_images": 741, "n_anomalous": 290,
+        "auxiliary": "mvtec", "target": "btad", "value": 0.9,
         "backbone": "ViT-L-14-336-quickgelu", "image_size": 518,
     }  # fmt: skip
     other = {**row, "prior": "visa2026", "auxiliary": "visa", "value": 0.8}
+    whole = [("01", 70, 49), ("02", 230, 200), ("03", 441, 41)]  # 741 images, 290 of them anomalous
+    counts = [{"category": name, "n_images": n, "n_anomalous": bad} for name, n, bad in whole]
     rows = tmp_path / "leaderboards" / "paper" / "rows" / "r.jsonl"
-    append(rows, [make_row(**row), make_row(**other)])
+    append(rows, [make_row(**of, **category) for of in (row, other) for category in counts])
     said = zsad("table", "compare", "--out", "out")
     assert said.code == 0, said.err
     with (tmp_path / "out" / "compare.csv").open(newline="") as file:
         found = {(line["table"], line["prior"]): line for line in csv.DictReader(file)}
     # AnomalyCLIP on BTAD is in FAPrompt's Table 1, and a baseline of VisualAD.
     printed = float(found["faprompt_1", "rich"]["published"])
-    assert float(found["faprompt_1", "rich"]["difference"]) == 0.9 - printed
+    assert float(found["faprompt_1", "rich"]["difference"]) == pytest.approx(0.9 - printed)
     assert found["faprompt_1", "visa2026"]["why_not"] == "auxiliary set visa, the paper mvtec"
     assert found["visualad", "visa2026"]["why_not"].startswith(
         "backbone, image size and auxiliary data of the baselines"
@@ -54,4 +58,4 @@ def test_compare_says_what_differs(zsad, refused, tmp_path):
     assert all(not line["difference"] for where, line in found.items() if where != ("faprompt_1", "rich"))
     said = zsad("table", "compare", "--protocol", "faprompt", "--prior", "rich", "--dataset", "btad", "--out", "out")
     assert "Δ, measured minus printed, is shown for 1 of 1 pairs" in " ".join(said.out.split())
-    assert "none of 1 rows" in refused(1, "table", "compare", "--prior", "rich", "--method", "dive")
+    assert "none of 3 rows" in refused(1, "table", "compare", "--prior", "rich", "--method", "dive")

@@ -112,7 +112,7 @@ def test_what_is_known_of_maps_comes_back_and_is_merged(tmp_path):
     )  # fmt: skip
     for board, name in (("a", "m1"), ("b", "m2")):
         append(file_of(tmp_path / board, "external:mine"), [external(key=name, maps_hash=name)])
-        write_external(tmp_path / board, name, told)
+        write_external(tmp_path / board, name, "maps", told)
     merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     assert [read_external(tmp_path / "out", name) for name in ("m1", "m2")] == [told, told]
     assert {row.maps_hash for row in load(tmp_path / "out" / "rows")} == {"m1", "m2"}

@@ -82,5 +82,5 @@ def not_single_images(title: str) -> UsageError:
     """What is said of a method that scores a set of images together."""
     return UsageError(
         f"{title} scores all images of a category together and cannot score a single image; use `zsad-bench bench` "
-        "on a dataset (your own is folder:PATH), or another method"
+        "on a dataset (your own is folder:PATH; zsad_bench.evaluate from Python), or another method"
     )

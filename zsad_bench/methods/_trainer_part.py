@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from zsad_bench.errors import CheckpointError, TrainingError, UsageError
+from zsad_bench.methods._epoch_means import EpochMeans
 from zsad_bench.methods._pending import Look, Pending
 from zsad_bench.methods._prediction import predict
 from zsad_bench.methods._stage import Stage
@@ -33,6 +34,7 @@ class TrainerPart(LightningModule):
     config: Any
     is_trained: bool
     pending: Pending
+    epoch_means: EpochMeans
     _stage: Stage | None
 
     if TYPE_CHECKING:  # of the method, in base.py
@@ -139,13 +141,17 @@ class TrainerPart(LightningModule):
         terms = self.losses(self.encode(batch.images, batch.samples), batch)
         total = torch.stack(list(terms.values())).sum()
         self.pending.put(torch.stack([total, *terms.values()]), self._finite_loss(self.global_step, list(terms)))
-        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
-        for name, value in {"loss": total, **{f"loss_{name}": value for name, value in terms.items()}}.items():
-            self.log(
-                name, value, prog_bar=name == "loss", on_step=False, on_epoch=True, batch_size=len(batch),
-                sync_dist=spread,
-            )  # fmt: skip
+        self.epoch_means.put({"loss": total, **{f"loss_{name}": value for name, value in terms.items()}}, len(batch))
+        if self._trainer is not None and self.trainer.is_last_batch:
+            self._log_means()  # here, so that callbacks have them when the epoch ends
         return total
+
+    def _log_means(self) -> None:
+        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+        for name, (mean, n_images) in self.epoch_means.take().items():
+            self.log(
+                name, mean, prog_bar=name == "loss", on_step=False, on_epoch=True, batch_size=n_images, sync_dist=spread
+            )
 
     def _augmented(self, batch: Batch) -> Batch:
         """`augmented`; images that it made have no features that could be kept."""
@@ -169,8 +175,12 @@ class TrainerPart(LightningModule):
 
         return look
 
+    def on_train_epoch_start(self) -> None:
+        self.epoch_means.take()  # of an epoch that broke off
+
     def on_train_epoch_end(self) -> None:
         self.pending.finish()
+        self._log_means()  # of an epoch without a last batch, as one that `max_steps` ends
 
     def on_train_end(self) -> None:
         self.pending.finish()

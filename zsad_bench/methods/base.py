@@ -23,6 +23,7 @@ from zsad_bench.backbones.text_tree import TextTree
 from zsad_bench.backbones.weights import hash_weights
 from zsad_bench.errors import BackboneError
 from zsad_bench.methods._config import default
+from zsad_bench.methods._epoch_means import EpochMeans
 from zsad_bench.methods._official import OfficialForm
 from zsad_bench.methods._pending import Pending
 from zsad_bench.methods._stage import Parameters as Parameters  # methods take both from here
@@ -146,7 +147,7 @@ class ZeroShotMethod(TrainerPart, Generic[ConfigT]):
         self._check_filled()
         self.stochastic_at_test = self.draws_at_test(self.config)
         self._stage = None
-        self.pending = Pending()
+        self.pending, self.epoch_means = Pending(), EpochMeans()
         self._frozen: dict[str, str] = {}
         self._texts: dict[Category, Tensor] = {}
         self._trees: dict[Hashable, TextTree] = {}
