@@ -49,6 +49,16 @@ def test_a_pivot_counts_against_the_card_of_the_dataset():
     assert [cell.text for cell in means[0][1]] == ["70.0 (1/9)", "99.0 (1/9)"]
 
 
+def test_a_variant_of_a_dataset_may_have_fewer_categories_than_its_card():
+    """`dagm.variant=prepared1350` has seven of ten classes, and a number over the seven is whole."""
+    seven = FACTS.categories["dagm"][:7]
+    rows = [make_row(target="dagm", category=c, value=0.7, data_options="variant=prepared1350") for c in seven]
+    grid, _ = pivot(rows, ["dataset"], ["method"], {}, FACTS)
+    assert [cells[0].text for _, cells in grid.lines] == ["70.0"]
+    grid, _ = pivot([replace(row, data_options="") for row in rows], ["dataset"], ["method"], {}, FACTS)
+    assert [cells[0].text for _, cells in grid.lines] == ["70.0 (7/10 categories)"]
+
+
 def test_a_pivot_counts_against_the_rows_of_other_methods_where_there_is_no_card():
     rows = [make_row(category=c) for c in ("carpet", "grid")] + [make_row(method="dive", value=0.9)]
     grid, _ = pivot(rows, ["method"], ["metric"], {}, Facts())

@@ -21,7 +21,7 @@ from zsad_bench.protocol import with_own_backbones
 from zsad_bench.results import rows as store
 from zsad_bench.results.row import Row
 
-_MIXED = "choose with --backbone or --from, or take the newest run's of each with --mixed"
+_MIXED = "choose with --backbone or --from, or, of other weights, data or metrics, take the newest run's with --mixed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,9 @@ class RowsOptions:
     board: Annotated[str, Option("FOLDER", "that holds <suite>/rows and pictures")] = "leaderboards"
     from_: Annotated[str | None, Option("FOLDER", "of rows, instead of a suite's")] = None
     backbone: Annotated[str | None, Option("NAME[,NAME…]", "keep only rows of these")] = None
-    mixed: Annotated[bool, Option(help="of several backbones' or data hashes' rows take the newest run's")] = False
+    mixed: Annotated[bool, Option(help="of rows of other weights, data or metric versions take the newest run's")] = (
+        False
+    )
 
 
 def all_facts() -> Facts:

@@ -195,14 +195,16 @@ def widest(covered: Iterable[frozenset]) -> frozenset:
 class Categories:
     """The categories that each dataset has, as far as is known: those of its card, and any that a row has.
 
-    rows: of the whole table. cards: dataset -> categories; a user's own data has none.
+    rows: of the whole table. cards: dataset -> categories; a user's own data has none, and of a published variant of a
+    dataset, which may have fewer, those of the rows are all.
     """
 
     def __init__(self, rows: Iterable[Row], cards: Mapping[str, Iterable[str]] | None = None) -> None:
+        rows = list(rows)
         self._of: dict[str, set[Place]] = defaultdict(set)
         for place in set(map(_PLACE, rows)):
             self._of[place[0]].add(place)
-        for target, names in (cards or {}).items():
+        for target, names in usual(rows, cards or {}).items():
             self._of[target].update((target, name) for name in names)
 
     def of(self, targets: Iterable[str]) -> set[Place]:
@@ -211,6 +213,12 @@ class Categories:
 
 
 _PLACE = attrgetter("target", "category")
+
+
+def usual(rows: Iterable[Row], cards: Mapping[str, Iterable[str]]) -> dict[str, Iterable[str]]:
+    """The cards of datasets that no row has a published variant of (`dagm.variant=prepared1350` has seven classes)."""
+    varied = {row.target for row in rows if any(o.startswith("variant=") for o in row.data_options.split(","))}
+    return {target: names for target, names in cards.items() if target not in varied}
 
 
 def deviation(values: Sequence[float]) -> float | None:

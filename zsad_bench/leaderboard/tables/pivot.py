@@ -20,6 +20,7 @@ from zsad_bench.leaderboard.tables.averaging import (
     Pool,
     pools,
     runs_counted,
+    usual,
 )
 from zsad_bench.leaderboard.tables.grid import UNDEFINED, Column, Grid, GridCell
 from zsad_bench.leaderboard.tables.published import Facts
@@ -73,7 +74,7 @@ def pivot(
     metric_of = {key[:2]: key[2][_CHOSEN.index("metric")] for key in by_place}
     line_keys = sorted({line for line, _ in cells}, key=_order)
     column_keys = sorted({column for _, column in cells}, key=_order)
-    expected = _expected(cells, metric_of, lines, columns, facts)
+    expected = _expected(cells, metric_of, lines, columns, usual(kept, facts.categories))
     means = {key: pool.mean(expected=expected[key]) for key, pool in cells.items()}
     records = [_record(lines, columns, line, column, mean) for (line, column), mean in sorted(means.items(), key=str)]
     body = [(_label(line), [_cell(means.get((line, column), NOTHING)) for column in column_keys]) for line in line_keys]
@@ -165,18 +166,18 @@ def _expected(
     metric_of: Mapping[tuple, str],
     lines: Sequence[str],
     columns: Sequence[str],
-    facts: Facts,
+    cards: Mapping[str, Iterable[str]],
 ) -> dict[tuple, set[Place]]:
     """Cell -> the categories that any cell of the same data and metric has; whole datasets, unless categories are an
     axis."""
-    cards = Categories((), {} if "category" in (*lines, *columns) else facts.categories)
+    known = Categories((), {} if "category" in (*lines, *columns) else cards)
     by_data: dict[tuple, set[Place]] = defaultdict(set)
     data_of = {}
     for key, pool in cells.items():
         parts = zip([*lines, *columns], [*key[0], *key[1]], strict=True)
         data_of[key] = (metric_of[key], *(part for axis, part in parts if axis in ("dataset", "category")))
         found = pool.categories()
-        by_data[data_of[key]] |= found | cards.of({target for target, _ in found})
+        by_data[data_of[key]] |= found | known.of({target for target, _ in found})
     return {key: by_data[data] for key, data in data_of.items()}
 
 
