@@ -108,9 +108,7 @@ def setting_of(options: PhotoOptions, opened: OpenedScorer) -> Setting:
 
     if not options.tiles and (options.tile_size is not None or options.tile_overlap is not None):
         raise UsageError("--tile-size and --tile-overlap go with --tiles; add it")
-    category = opened.category or category_of(
-        "object" if options.name is None else options.name, options.kind, options.domain
-    )
+    category = opened.category or category_of(options.name or "object", options.kind, options.domain)
     of_graph, usual = opened.category, PhotoOptions()
     for option in ("kind", "domain"):
         asked = getattr(options, option)
@@ -129,7 +127,7 @@ def setting_of(options: PhotoOptions, opened: OpenedScorer) -> Setting:
     return Setting(
         category,
         tiling(side, overlap / 100) if options.tiles else None,
-        None if options.roi is None else read_region(options.roi),
+        read_region(options.roi) if options.roi else None,
     )
 
 

@@ -74,12 +74,11 @@ def run(options: Options) -> int:
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "photos": list(options.images),
     }  # fmt: skip
     try:
-        decision.require_number(options.false_alarm, len(scores))
+        made = decision.calibrate(
+            list(scores.values()), options.false_alarm, opened.scorer.identity, setting.described(), about
+        )
     except UsageError as error:  # enough were given, and some could not be read
         raise DatasetError(f"{len(unread)} of {len(results)} photos cannot be scored; {error}") from None
-    made = decision.calibrate(
-        list(scores.values()), options.false_alarm, opened.scorer.identity, setting.described(), about
-    )
     out = _place(options, str(opened.about["method"]))
     made.write(out)
     _print(console, made, scores)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from zsad_bench.errors import ZsadError
 from zsad_bench.planning.plan import Job, JobGroup, Plan
 from zsad_bench.planning.suite import Suite, under
 from zsad_bench.planning.target import with_named_root
+from zsad_bench.results.row import digest
 from zsad_bench.runner.run_spec import FeatureOptions, RunSpec
 from zsad_bench.types import Compile, Precision
 
@@ -133,7 +133,7 @@ class StoredPlan:
     @cached_property
     def id(self) -> str:
         """16 digits of all that it says."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        return digest(self.to_json())
 
     def group(self, id_: str) -> JobGroup | None:
         """The group of this id, or None."""
