@@ -121,7 +121,8 @@ def append(path: str | Path, rows: Iterable[Row]) -> None:
     path = Path(path)
     data = "".join(f"{row.to_json()}\n" for row in rows).encode()
     try:
-        with lock_of(path), path.open("a+b") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(f"{path}.lock", _LOCK_SECONDS), path.open("a+b") as file:
             start = _trim_torn_end(path, file)
             try:
                 file.write(data)
